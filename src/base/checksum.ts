@@ -1,0 +1,76 @@
+/**
+ * The two-level checksum of a block.
+ *
+ * A block's bytes are cut into pieces of PIECE_BYTES (the last one may be shorter). Level one is the list of the
+ * pieces' hashes; level two, the block's checksum, is the hash of the length and that list:
+ *
+ *     piece hash   = XXH3-64(piece)                                    8 bytes, big-endian, in the list
+ *     checksum     = XXH3-64(length as 8 bytes big-endian || list)     a 64-bit unsigned integer
+ *
+ * Metadata keeps the checksum. A reply to a range read carries the list, so the reader first verifies the list against
+ * metadata and then only the pieces it received. XXH3 finds rot and mistakes; it is no defence against forgery.
+ *
+ * Source: https://github.com/Cyan4973/xxHash, XXH3_64bits with seed 0.
+ */
+import { PIECE_BYTES } from "./limits.ts";
+
+/** Bytes of one piece hash in a list. */
+export const PIECE_HASH_BYTES = 8;
+
+/** A block's checksum: unsigned 64-bit. */
+export type Checksum = bigint;
+
+/** Hash of any run of bytes: XXH3-64, unsigned. */
+export function hash64(bytes: Uint8Array): bigint {
+  return Bun.hash.xxHash3(bytes);
+}
+
+/** Number of pieces in a block of `length` bytes. */
+export function pieceCount(length: number): number {
+  return Math.ceil(length / PIECE_BYTES);
+}
+
+/** The list of piece hashes of a whole block: 8 bytes each, big-endian, in order. */
+export function pieceHashes(block: Uint8Array): Uint8Array {
+  const list = new Uint8Array(pieceCount(block.length) * PIECE_HASH_BYTES);
+  const view = new DataView(list.buffer);
+  for (let piece = 0; piece * PIECE_BYTES < block.length; piece++) {
+    const start = piece * PIECE_BYTES;
+    view.setBigUint64(piece * PIECE_HASH_BYTES, hash64(block.subarray(start, start + PIECE_BYTES)));
+  }
+  return list;
+}
+
+/** The checksum of a block of `length` bytes whose piece hashes are `list`. */
+export function checksumOf(length: number, list: Uint8Array): Checksum {
+  const head = new Uint8Array(8 + list.length);
+  new DataView(head.buffer).setBigUint64(0, BigInt(length));
+  head.set(list, 8);
+  return hash64(head);
+}
+
+/** The checksum of a whole block. */
+export function blockChecksum(block: Uint8Array): Checksum {
+  return checksumOf(block.length, pieceHashes(block));
+}
+
+/** True when `list` is the list of piece hashes that `checksum` was made of, for a block of `length` bytes. */
+export function verifyPieceList(length: number, list: Uint8Array, checksum: Checksum): boolean {
+  return (
+    list.length === pieceCount(length) * PIECE_HASH_BYTES && checksumOf(length, list) === checksum
+  );
+}
+
+/**
+ * Index of the first piece in `pieces` (whole pieces of one block, the first being `firstPiece`) that does not match
+ * its hash in `list`, or -1 when all match.
+ */
+export function firstBadPiece(pieces: Uint8Array, firstPiece: number, list: Uint8Array): number {
+  const view = new DataView(list.buffer, list.byteOffset, list.byteLength);
+  for (let start = 0, piece = firstPiece; start < pieces.length; start += PIECE_BYTES, piece++) {
+    const at = piece * PIECE_HASH_BYTES;
+    if (at + PIECE_HASH_BYTES > list.length) return piece;
+    if (view.getBigUint64(at) !== hash64(pieces.subarray(start, start + PIECE_BYTES))) return piece;
+  }
+  return -1;
+}

@@ -1,0 +1,61 @@
+/**
+ * One process owns a server directory: an advisory lock (flock(2)) on the file `lock` in it, which the kernel releases
+ * when the process dies, however it dies. The file holds the owner's pid as text, for people and for `dfs down`.
+ */
+import { dlopen } from "bun:ffi";
+import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from "node:fs";
+import { join } from "node:path";
+import { DfsError } from "./errors.ts";
+
+const LOCK_FILE = "lock";
+const LOCK_EX = 2; // sys/file.h
+const LOCK_NB = 4;
+
+/** A held lock. */
+export interface DirectoryLock {
+  /** Gives the directory up. The file stays, empty. */
+  release(): void;
+}
+
+/**
+ * Takes the directory `dir` for this process.
+ * @throws DfsError `locked` when a live process owns it, naming its pid.
+ */
+export function lockDirectory(dir: string): DirectoryLock {
+  const path = join(dir, LOCK_FILE);
+  const descriptor = openSync(path, "a+", 0o644);
+  if (flock(descriptor, LOCK_EX | LOCK_NB) !== 0) {
+    const owner = lockOwner(dir);
+    closeSync(descriptor);
+    throw new DfsError(
+      "locked",
+      `cannot use ${dir}: it is in use by ${owner === undefined ? "another process" : `process ${owner}`}\n` +
+        "stop that server first, or give this one a directory of its own",
+    );
+  }
+  ftruncateSync(descriptor, 0);
+  writeSync(descriptor, `${process.pid}\n`);
+  return {
+    release: () => {
+      ftruncateSync(descriptor, 0);
+      closeSync(descriptor);
+    },
+  };
+}
+
+/** The pid written in `dir`'s lock file, or undefined when there is none. The process may be gone since. */
+export function lockOwner(dir: string): number | undefined {
+  try {
+    const pid = Number.parseInt(readFileSync(join(dir, LOCK_FILE), "utf8"), 10);
+    return Number.isSafeInteger(pid) && pid > 0 ? pid : undefined;
+  } catch {
+    return undefined; // no lock file: nobody has ever owned the directory
+  }
+}
+
+function flock(descriptor: number, operation: number): number {
+  const libc = dlopen(process.platform === "darwin" ? "libSystem.dylib" : "libc.so.6", {
+    flock: { args: ["i32", "i32"], returns: "i32" },
+  });
+  return libc.symbols.flock(descriptor, operation);
+}

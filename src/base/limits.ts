@@ -1,0 +1,107 @@
+/**
+ * Every limit of dfs in one place, with the reason for each and the relations that must hold between them
+ * (asserted at the end of this file, when the module is loaded).
+ */
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
+
+/** Unit of verification inside a block: a range read is checked piece by piece. Changing it changes every checksum. */
+export const PIECE_BYTES = 64 * KiB;
+
+/** Smallest block size: that of the classic course example, to see blocks on a screen. */
+export const MIN_BLOCK_BYTES = 8;
+
+/** Largest block size: one block must fit into one frame and be held in memory several times over. */
+export const MAX_BLOCK_BYTES = 16 * MiB;
+
+/** Block size of a cluster that was formatted without a wish. */
+export const DEFAULT_BLOCK_BYTES = 1 * MiB;
+
+/** Largest head of a frame: everything but its bulk bytes. Bounds long listings and large commits. */
+export const MAX_HEAD_BYTES = 1 * MiB;
+
+/** Largest frame body: one head and the largest block. A longer length prefix ends the connection. */
+export const MAX_FRAME_BYTES = MAX_HEAD_BYTES + MAX_BLOCK_BYTES;
+
+/** Largest frame before the hello has succeeded: strangers may make us hold only this much. */
+export const MAX_HELLO_FRAME_BYTES = 4 * KiB;
+
+/** Deepest nesting of arrays in a frame; the deepest message needs 5. */
+export const MAX_CBOR_DEPTH = 16;
+
+/** Requests that one peer may have unanswered on one connection; more are left unread in its socket. */
+export const MAX_REQUESTS_IN_FLIGHT = 256;
+
+/** Bytes of unanswered requests that one connection holds before it stops reading from its peer. */
+export const MAX_RECEIVED_BYTES_IN_FLIGHT = 2 * MAX_FRAME_BYTES;
+
+/** Bytes queued for a peer that does not read before we stop reading from it as well. */
+export const MAX_QUEUED_BYTES = 2 * MAX_FRAME_BYTES;
+
+/** Longest name of a directory entry, in bytes, as NAME_MAX of limits.h. */
+export const MAX_NAME_BYTES = 255;
+
+/** Longest path, in bytes, as PATH_MAX of limits.h without its terminating NUL. */
+export const MAX_PATH_BYTES = 4096;
+
+/** Longest target of a symbolic link, in bytes: PATH_MAX less the terminating NUL, as on Linux. */
+export const MAX_SYMLINK_BYTES = 4095;
+
+/** Symbolic links followed in one path resolution before ELOOP, as in path_resolution(7). */
+export const MAX_SYMLINKS_FOLLOWED = 40;
+
+/** Longest name and largest value of an extended attribute, as in xattr(7). */
+export const MAX_XATTR_NAME_BYTES = 255;
+export const MAX_XATTR_VALUE_BYTES = 64 * KiB;
+
+/** Largest sum of extended attribute names of one inode, as in listxattr(2). */
+export const MAX_XATTR_LIST_BYTES = 64 * KiB;
+
+/** Hard links to one inode; that of ext4 is 65,000, ours is bounded only by its field. */
+export const MAX_LINKS = 2 ** 31 - 1;
+
+/** Largest file: the largest integer that a JavaScript number holds exactly (8 PiB less one byte). */
+export const MAX_FILE_BYTES = Number.MAX_SAFE_INTEGER;
+
+/** Placement groups of a cluster; a block falls into group (base + block index) mod this. */
+export const PLACEMENT_GROUPS = 1024;
+
+/** Most copies of a block. */
+export const MAX_REPLICAS = 8;
+
+/** Most data servers of a cluster. */
+export const MAX_SERVERS = 1024;
+
+/** Blocks that one reservation may ask for. */
+export const MAX_RESERVED_BLOCKS = 4096;
+
+/** Extents that one commit may carry, and that one map reply may hold. */
+export const MAX_EXTENTS_PER_MESSAGE = 2048;
+
+/** Entries that one page of a listing may hold. */
+export const MAX_ENTRIES_PER_PAGE = 1024;
+
+/** Block ids that one page of a data server's listing, or one delete command, may hold. */
+export const MAX_BLOCKS_PER_PAGE = 8192;
+
+function requireThat(holds: boolean, relation: string): void {
+  if (!holds) throw new Error(`limits.ts is inconsistent: ${relation} does not hold`);
+}
+
+requireThat(MIN_BLOCK_BYTES <= DEFAULT_BLOCK_BYTES, "MIN_BLOCK_BYTES <= DEFAULT_BLOCK_BYTES");
+requireThat(DEFAULT_BLOCK_BYTES <= MAX_BLOCK_BYTES, "DEFAULT_BLOCK_BYTES <= MAX_BLOCK_BYTES");
+requireThat(MAX_BLOCK_BYTES % PIECE_BYTES === 0, "MAX_BLOCK_BYTES is a multiple of PIECE_BYTES");
+requireThat(MAX_HELLO_FRAME_BYTES < MAX_HEAD_BYTES, "MAX_HELLO_FRAME_BYTES < MAX_HEAD_BYTES");
+requireThat(MAX_FRAME_BYTES < 2 ** 31, "MAX_FRAME_BYTES fits a signed 32-bit length");
+requireThat(
+  MAX_RECEIVED_BYTES_IN_FLIGHT >= MAX_FRAME_BYTES,
+  "a largest frame can be received at all",
+);
+// A map reply's extent takes at most 80 bytes with MAX_REPLICAS servers, a listing's entry at most 400.
+requireThat(
+  MAX_EXTENTS_PER_MESSAGE * 160 <= MAX_HEAD_BYTES,
+  "a full commit or map reply fits a head",
+);
+requireThat(MAX_ENTRIES_PER_PAGE * 400 <= MAX_HEAD_BYTES, "a full listing page fits a head");
+requireThat(MAX_BLOCKS_PER_PAGE * 32 <= MAX_HEAD_BYTES, "a full page of blocks fits a head");

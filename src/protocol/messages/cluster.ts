@@ -1,0 +1,183 @@
+/**
+ * The cluster as clients see it: servers, placement, health. Client to metadata service, codes 0x05xx.
+ */
+import {
+  MAX_BLOCK_BYTES,
+  MAX_EXTENTS_PER_MESSAGE,
+  MAX_REPLICAS,
+  MAX_SERVERS,
+  PLACEMENT_GROUPS,
+} from "../../base/limits.ts";
+import { lsnField, notice, nothing, request } from "../message.ts";
+import {
+  bool,
+  bytes,
+  choice,
+  int64,
+  list,
+  optional,
+  record,
+  text,
+  uint,
+  uint53,
+  uint64,
+  type Infer,
+} from "../schema.ts";
+import {
+  addressField,
+  blockField,
+  incarnationField,
+  inodeField,
+  instanceField,
+  reignField,
+  serverField,
+} from "./common.ts";
+
+/** State of a data server, as the metadata service sees it. */
+export const serverState = choice({
+  /** Heard of in time. */
+  up: 0,
+  /** Its connection was lost or heartbeats are missing, for a short while. */
+  suspect: 1,
+  /** Silent for longer than the down-delay; writes use stand-ins at once. */
+  down: 2,
+  /** Silent for longer than the out-delay; its copies are made elsewhere. */
+  out: 3,
+  /** Serves reads while its copies are moved away. */
+  draining: 4,
+});
+export type ServerState = Infer<typeof serverState>;
+
+export const serverInfo = record({
+  server: serverField,
+  address: addressField,
+  state: serverState,
+  zone: text(64),
+  tags: list(text(64), 64),
+  incarnation: incarnationField,
+  instance: instanceField,
+  capacityBytes: uint53,
+  usedBytes: uint53,
+  /** True while it accepts no new blocks for want of space. */
+  full: bool,
+  /** Blocks it held at its last heartbeat. */
+  blocks: uint53,
+  /** Replicas that metadata expects on it. */
+  replicas: uint53,
+  /** When it was last heard of, or null in this reign. */
+  heardNs: optional(int64),
+});
+export type ServerInfo = Infer<typeof serverInfo>;
+
+export const servers = request(
+  0x0501,
+  "cluster.servers",
+  nothing,
+  record({ servers: list(serverInfo, MAX_SERVERS) }),
+);
+
+/** The placement table and what a client needs to choose targets and stand-ins. */
+export const placement = request(
+  0x0502,
+  "cluster.placement",
+  nothing,
+  record({
+    version: uint64,
+    /** Servers in each group's row of `table`. */
+    width: uint(MAX_REPLICAS),
+    /** For each of the 1,024 groups, `width` server ids of 4 bytes, big-endian, 0 for none. */
+    table: bytes(PLACEMENT_GROUPS * MAX_REPLICAS * 4),
+    /** All servers in ring order: a stand-in is the next usable one behind a group's last server. */
+    servers: list(
+      record({
+        server: serverField,
+        address: addressField,
+        incarnation: incarnationField,
+        state: serverState,
+        zone: text(64),
+        full: bool,
+      }),
+      MAX_SERVERS,
+    ),
+  }),
+);
+
+/** Health of the whole cluster in figures. */
+export const status = request(
+  0x0503,
+  "cluster.status",
+  nothing,
+  record({
+    reign: reignField,
+    lsn: lsnField,
+    startedNs: int64,
+    inodes: uint53,
+    files: uint53,
+    directories: uint53,
+    /** Sum of the lengths of all live blocks, each counted once. */
+    liveBytes: uint53,
+    liveBlocks: uint53,
+    /** Live blocks by number of recorded present replicas on servers that are up: index 0 none, 1 one, ... */
+    blocksByCopies: list(uint53, MAX_REPLICAS + 1),
+    /** Missing copies on record for repair. */
+    missingCopies: uint53,
+    /** Dead blocks whose deletion is not finished. */
+    deadBlocks: uint53,
+    sessions: uint53,
+    placementVersion: uint64,
+  }),
+);
+
+/** Where each block of a file is and should be; rows in order of offset, starting behind `after`. */
+export const explain = request(
+  0x0504,
+  "cluster.explain",
+  record({ inode: inodeField, offset: uint53, limit: uint(MAX_EXTENTS_PER_MESSAGE) }),
+  record({
+    rows: list(
+      record({
+        /** Index of the block in the file: floor(offset / block size). */
+        index: uint53,
+        offset: uint53,
+        length: uint(MAX_BLOCK_BYTES),
+        block: blockField,
+        blockOffset: uint(MAX_BLOCK_BYTES),
+        checksum: uint64,
+        group: uint(),
+        /** Servers that the placement table names for the group, in its order. */
+        wanted: list(serverField, MAX_REPLICAS),
+        /** Where copies are, in placement order. */
+        replicas: list(
+          record({
+            server: serverField,
+            state: choice({ adding: 0, present: 1, removing: 2, bad: 3 }),
+            serverState,
+          }),
+          MAX_REPLICAS * 2,
+        ),
+      }),
+      MAX_EXTENTS_PER_MESSAGE,
+    ),
+    more: bool,
+  }),
+);
+
+/** A client met a replica that it could not read or verify. The metadata service decides what to do about it. */
+export const reportReplica = request(
+  0x0505,
+  "cluster.reportReplica",
+  record({
+    block: blockField,
+    server: serverField,
+    problem: choice({ missing: 0, badChecksum: 1, unreadable: 2 }),
+    detail: text(500),
+  }),
+  nothing,
+);
+
+/** To every client: servers or the placement table have changed; fetch `cluster.placement` before the next write. */
+export const clusterChanged = notice(
+  0x0581,
+  "cluster.changed",
+  record({ placementVersion: uint64 }),
+);

@@ -1,0 +1,101 @@
+/**
+ * Data servers: blocks. Codes 0x07xx. `put`, `get` and `stats` are for clients and other data servers, on the data
+ * server's own listener; `delete` and `list` are commands of the metadata service, on the connection that the data
+ * server opened to it.
+ */
+import { MAX_BLOCK_BYTES, MAX_BLOCKS_PER_PAGE, PIECE_BYTES } from "../../base/limits.ts";
+import { request } from "../message.ts";
+import { bool, bytes, list, record, uint, uint53, uint64 } from "../schema.ts";
+import { blockField, inodeField, instanceField, reignField, serverField } from "./common.ts";
+
+const pieceList = bytes((MAX_BLOCK_BYTES / PIECE_BYTES) * 8);
+
+/**
+ * Stores a block; the bulk bytes are its content. Answered when it is durable. A block that is held already with the
+ * same checksum succeeds, with another checksum it is refused (`conflict`) unless the held copy is rotten.
+ * Errors: `badChecksum` (bytes do not match the checksum given), `noSpace`, `io`.
+ */
+export const blockPut = request(
+  0x0701,
+  "data.put",
+  record({
+    block: blockField,
+    length: uint(MAX_BLOCK_BYTES),
+    checksum: uint64,
+    /** The file and offset that the block was written for, so that blocks describe themselves. */
+    inode: inodeField,
+    fileOffset: uint53,
+    pieces: pieceList,
+  }),
+  record({
+    /** The run of the server that acknowledged, and the position in its log that makes this durable. */
+    instance: instanceField,
+    sequence: uint64,
+  }),
+  "request",
+);
+
+/**
+ * Reads a range of a block. The bulk bytes are the whole pieces that the range touches, starting with piece number
+ * floor(offset / 64 KiB). Errors: `noBlock`, `badChecksum` (the server found its own copy rotten), `io`, `invalid`
+ * (the range is not inside the block).
+ */
+export const blockGet = request(
+  0x0702,
+  "data.get",
+  record({ block: blockField, offset: uint(MAX_BLOCK_BYTES), length: uint(MAX_BLOCK_BYTES) }),
+  record({ blockLength: uint(MAX_BLOCK_BYTES), pieces: pieceList }),
+  "reply",
+);
+
+/** A command's place in the order of commands: a server refuses one that is not newer than the last it has executed. */
+const command = { reign: reignField, instance: instanceField, number: uint64 };
+
+/** Deletes blocks, and all blocks of ranges of ids; those not held are skipped. Answered when it is durable. */
+export const blockDelete = request(
+  0x0703,
+  "data.delete",
+  record({
+    ...command,
+    blocks: list(blockField, MAX_BLOCKS_PER_PAGE),
+    ranges: list(record({ first: blockField, count: uint() }), 1024),
+  }),
+  record({ deleted: uint53 }),
+);
+
+/** A page of the blocks held, by rising id, starting behind `after`. */
+export const blockList = request(
+  0x0704,
+  "data.list",
+  record({ after: blockField, limit: uint(MAX_BLOCKS_PER_PAGE) }),
+  record({
+    blocks: list(
+      record({ block: blockField, length: uint(MAX_BLOCK_BYTES), checksum: uint64 }),
+      MAX_BLOCKS_PER_PAGE,
+    ),
+    more: bool,
+  }),
+);
+
+/** Figures of a data server. */
+export const dataStats = request(
+  0x0705,
+  "data.stats",
+  record({}),
+  record({
+    server: serverField,
+    instance: instanceField,
+    uptimeMs: uint53,
+    blocks: uint53,
+    blockBytes: uint53,
+    segments: uint53,
+    segmentBytes: uint53,
+    capacityBytes: uint53,
+    availableBytes: uint53,
+    puts: uint53,
+    gets: uint53,
+    deletes: uint53,
+    syncs: uint53,
+    badReplicas: uint53,
+  }),
+);

@@ -1,0 +1,59 @@
+/**
+ * The network seam: byte streams between addresses. `transports/tcp.ts` is the real one, `transports/memory.ts` lives
+ * inside one process; a simulator is one more.
+ *
+ * A stream never buffers what it is given: `write` takes what fits and says how much, as a non-blocking socket does.
+ */
+
+/** Where a server listens, as `host:port`. */
+export type Address = string;
+
+/** What the owner of a stream is told. All callbacks are made from the event loop, never from inside a call. */
+export interface StreamEvents {
+  /** Bytes have arrived. The chunk belongs to the receiver. */
+  onData(chunk: Uint8Array): void;
+  /** `write` accepted less than it was given, and there is room again. */
+  onWritable(): void;
+  /** The stream has ended, by either side or by an error. Called exactly once, last. */
+  onClose(error: Error | undefined): void;
+}
+
+/** One end of an open stream. */
+export interface ByteStream {
+  /** For logs: `host:port` of the other end. */
+  readonly remoteAddress: Address;
+  /** Accepts some first part of `bytes`, copies it, and returns its length; -1 when the stream has ended. */
+  write(bytes: Uint8Array): number;
+  /** No more `onData` until `resume`; the sender is slowed down. */
+  pause(): void;
+  resume(): void;
+  /** Ends it after what was written has been delivered. */
+  end(): void;
+  /** Ends it now; what was written may be lost. */
+  terminate(): void;
+}
+
+export interface Listener {
+  /** The address it listens on, with the port that the system chose when 0 was asked for. */
+  readonly address: Address;
+  /** Accepts no more streams; open ones live on. */
+  close(): void;
+}
+
+export interface Transport {
+  /**
+   * Opens a stream to `address`.
+   * @throws DfsError `unreachable` when nobody listens there, `timeout` after `timeoutMs`.
+   */
+  connect(address: Address, events: StreamEvents, timeoutMs: number): Promise<ByteStream>;
+  /**
+   * Listens on `address`; `accept` is called for each stream and returns its owner.
+   * @throws DfsError `locked` when the address is in use (naming the port), `invalid` when it cannot be listened on.
+   */
+  listen(address: Address, accept: (stream: ByteStream) => StreamEvents): Promise<Listener>;
+}
+
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
