@@ -1,0 +1,188 @@
+/**
+ * The client module as its users see it: commands and the mount are written against these types.
+ *
+ * Paths are bytes, because names are bytes; they are absolute, components separated by `/`. Everything throws DfsError
+ * (`base/errors.ts`); each call has a deadline (`timeout`, `unreachable`), and where the metadata service restarts or a
+ * connection breaks meanwhile, the call goes on by itself and is executed once.
+ */
+import type { BlockId, ClusterId, InodeId, ServerId, SessionId } from "../base/ids.ts";
+import type { ReplyOf, RequestOf } from "../protocol/message.ts";
+import type * as cluster from "../protocol/messages/cluster.ts";
+import type { Attributes, FileType } from "../protocol/messages/common.ts";
+
+/** A condition that the caller's user should know of but that stopped nothing. */
+export interface ClientWarning {
+  readonly kind:
+    "serverUnreachable" | "badReplica" | "missingCopies" | "metaUnreachable" | "metaReachable";
+  /** One sentence for people. */
+  readonly message: string;
+  readonly server?: ServerId;
+  readonly block?: BlockId;
+}
+
+export interface ClientOptions {
+  /** `host:port` of the metadata service. */
+  readonly metaAddress: string;
+  /** Shown in the service's list of sessions, e.g. `dfs put, pid 4711`. */
+  readonly label: string;
+  /** The cluster key, where the cluster has one. */
+  readonly key?: Uint8Array;
+  /** Refuse any cluster but this one. */
+  readonly cluster?: ClusterId;
+  /** For the first contact with the metadata service; default 5 s. */
+  readonly firstContactTimeoutMs?: number;
+  /** To reconnect, and to reach the write quorum; default 60 s. */
+  readonly retryTimeoutMs?: number;
+  /** Upper bound of file bytes held in memory by all transfers together; default 64 MiB. */
+  readonly bufferBytes?: number;
+  /** Told at most once for each server and kind of trouble; `metaUnreachable` once for each outage. */
+  readonly onWarning?: (warning: ClientWarning) => void;
+}
+
+/** Names of a directory as `readdir` yields them, in byte order. */
+export interface DirectoryEntry {
+  readonly name: Uint8Array;
+  readonly inode: InodeId;
+  readonly type: FileType;
+  readonly attributes: Attributes;
+}
+
+export interface FileOwner {
+  /** Permission bits, 0o7777. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+export interface PutOptions extends FileOwner {
+  /** Keep mode, owner and extended attributes of a file that is replaced; cp without -p. */
+  readonly keepReplaced: boolean;
+  /** Refuse (`exists`) when the name is taken. */
+  readonly exclusive?: boolean;
+  readonly atimeNs?: bigint;
+  readonly mtimeNs?: bigint;
+  /** Bytes accepted so far, for a progress display. */
+  readonly onProgress?: (bytes: number) => void;
+  readonly signal?: AbortSignal;
+}
+
+export interface SetAttributes {
+  readonly mode?: number;
+  readonly uid?: number;
+  readonly gid?: number;
+  readonly size?: number;
+  /** Nanoseconds since the epoch, or the service's now. */
+  readonly atimeNs?: bigint | "now";
+  readonly mtimeNs?: bigint | "now";
+}
+
+/** A run of file content to store: bytes, or a hole that costs nothing. */
+export type ContentRun = Uint8Array | { readonly holeBytes: number };
+
+/** A file held open: its content at the time of reading, also after its last name is gone. */
+export interface OpenFile {
+  readonly inode: InodeId;
+  /** Attributes as of the open, or of the last call that changed or fetched them. */
+  readonly attributes: Attributes;
+  /**
+   * Reads up to `length` verified bytes; fewer only at the end of the file. Holes read as zeros. Reads see this handle's
+   * own writes.
+   * @throws DfsError `io` naming file, offset and servers tried when a part cannot be verified.
+   */
+  read(offset: number, length: number): Promise<Uint8Array>;
+  /** The whole file from `offset` on, with read-ahead in bounded memory. Chunks follow the blocks; holes come as zeros. */
+  stream(options?: {
+    readonly offset?: number;
+    readonly signal?: AbortSignal;
+  }): AsyncIterable<Uint8Array>;
+  /** As `stream`, but holes are named instead of filled. */
+  runs(options?: { readonly signal?: AbortSignal }): AsyncIterable<ContentRun>;
+  /** Writes into the handle's buffer; bytes are durable and visible to others after `flush`. */
+  write(offset: number, bytes: Uint8Array): Promise<void>;
+  truncate(size: number): Promise<void>;
+  /** Sends and commits what was written; returns when it is durable. Errors of earlier writes surface here. */
+  flush(): Promise<void>;
+  /** Flushes and gives the handle up. */
+  close(): Promise<void>;
+}
+
+/** Answers of the metadata service about the cluster. */
+export type ServerList = ReplyOf<typeof cluster.servers>["servers"];
+export type ClusterStatus = ReplyOf<typeof cluster.status>;
+export type ExplainRow = ReplyOf<typeof cluster.explain>["rows"][number];
+export type ReplicaProblem = RequestOf<typeof cluster.reportReplica>["problem"];
+
+/** One client: a session with the metadata service and connections to data servers. */
+export interface DfsClient {
+  readonly session: SessionId;
+  readonly cluster: ClusterId;
+  readonly blockSize: number;
+  readonly replicas: number;
+  readonly writeQuorum: number;
+
+  // Names. `path` is absolute; the last component's symbolic link is followed where `follow` is true.
+  stat(path: Uint8Array, options?: { readonly follow?: boolean }): Promise<Attributes>;
+  readlink(path: Uint8Array): Promise<Uint8Array>;
+  readdir(path: Uint8Array): AsyncIterable<DirectoryEntry>;
+  mkdir(path: Uint8Array, owner: FileOwner): Promise<Attributes>;
+  symlink(
+    target: Uint8Array,
+    path: Uint8Array,
+    owner: { uid: number; gid: number },
+  ): Promise<Attributes>;
+  mknod(path: Uint8Array, type: FileType, rdev: number, owner: FileOwner): Promise<Attributes>;
+  link(existing: Uint8Array, path: Uint8Array): Promise<Attributes>;
+  unlink(path: Uint8Array): Promise<void>;
+  rmdir(path: Uint8Array): Promise<void>;
+  rename(
+    from: Uint8Array,
+    to: Uint8Array,
+    how?: "replace" | "noReplace" | "exchange",
+  ): Promise<void>;
+  setattr(
+    path: Uint8Array,
+    change: SetAttributes,
+    options?: { readonly follow?: boolean },
+  ): Promise<Attributes>;
+  xattrGet(path: Uint8Array, name: Uint8Array): Promise<Uint8Array>;
+  xattrSet(
+    path: Uint8Array,
+    name: Uint8Array,
+    value: Uint8Array,
+    how?: "any" | "create" | "replace",
+  ): Promise<void>;
+  xattrList(path: Uint8Array): Promise<Uint8Array[]>;
+  xattrRemove(path: Uint8Array, name: Uint8Array): Promise<void>;
+
+  // Content.
+  /** Opens an existing regular file. */
+  open(path: Uint8Array): Promise<OpenFile>;
+  /** Creates and opens a regular file; an existing one is opened unless `exclusive`. */
+  create(
+    path: Uint8Array,
+    owner: FileOwner,
+    options?: { readonly exclusive?: boolean },
+  ): Promise<OpenFile>;
+  /**
+   * Stores a whole file atomically: readers see the old file or the new one. Memory is bounded whatever the length;
+   * small files cost one round trip to each of their servers and one to the service.
+   */
+  put(
+    path: Uint8Array,
+    content: AsyncIterable<ContentRun> | Iterable<ContentRun>,
+    options: PutOptions,
+  ): Promise<Attributes>;
+
+  // The cluster.
+  statfs(): Promise<{
+    readonly capacityBytes: number;
+    readonly availableBytes: number;
+    readonly inodes: number;
+  }>;
+  servers(): Promise<ServerList>;
+  status(): Promise<ClusterStatus>;
+  explain(path: Uint8Array): AsyncIterable<ExplainRow>;
+
+  /** Ends the session and all connections. */
+  close(): Promise<void>;
+}
