@@ -1,0 +1,46 @@
+/** Primitives of the cluster: data servers, placement table, durable id ranges, chain of reigns, figures. */
+import type { BlockId, ReignId, ServerId } from "../../../../base/ids.ts";
+import type { PlacementVersion, Reign, Server } from "../rows.ts";
+
+/** Figures of the whole store; each costs a scan. */
+export interface StoreFigures {
+  readonly inodes: number;
+  readonly files: number;
+  readonly directories: number;
+  readonly liveBlocks: number;
+  readonly liveBytes: number;
+  readonly deadBlocks: number;
+}
+
+export interface ClusterPrimitives {
+  "server.get"(server: ServerId): Server | undefined;
+  /** Puts the row, over the former one. */
+  "server.put"(server: Server): void;
+  "server.delete"(server: ServerId): void;
+  /** All servers, in order of id. */
+  "server.list"(): Server[];
+
+  /** The newest version of the table. */
+  "placement.current"(): PlacementVersion | undefined;
+  "placement.version"(): bigint;
+  /** Makes this the newest version; older ones are dropped. */
+  "placement.put"(table: PlacementVersion): void;
+  /** The servers of one group in the newest version, in order. */
+  "placement.row"(group: number): ServerId[];
+
+  /** Ids below this mark may have been given out; 0n for a counter that was never put. */
+  "counter.get"(name: string): bigint;
+  "counter.put"(name: string, reserved: bigint): void;
+
+  "reign.insert"(reign: Reign): void;
+  "reign.find"(reign: ReignId): Reign | undefined;
+  /** The reign that followed the one with this number. */
+  "reign.next"(number: bigint): Reign | undefined;
+  "reign.last"(): Reign | undefined;
+
+  "figures.store"(): StoreFigures;
+  /** Live blocks by number of present replicas on the given servers: index 0 none, 1 one, ..., `most` that or more. */
+  "figures.blocksByCopies"(servers: readonly ServerId[], most: number): number[];
+  /** Largest block id that metadata knows. */
+  "figures.highestBlock"(): BlockId;
+}

@@ -1,0 +1,80 @@
+/** Primitives of content: extents, blocks, replicas, reservations, reclaim queue, missing copies. */
+import type { BlockId, InodeId, ServerId, SessionId } from "../../../../base/ids.ts";
+import type {
+  Block,
+  Extent,
+  ExtentWithBlock,
+  ReclaimEntry,
+  Repair,
+  Replica,
+  ReplicaState,
+  Reservation,
+} from "../rows.ts";
+
+export interface ContentPrimitives {
+  /** Extents that overlap [from, to), in order, at most `limit`. */
+  "extent.list"(inode: InodeId, from: number, to: number, limit: number): Extent[];
+  /** The same with the blocks. */
+  "extent.listWithBlocks"(
+    inode: InodeId,
+    from: number,
+    to: number,
+    limit: number,
+  ): ExtentWithBlock[];
+  "extent.insert"(inode: InodeId, extent: Extent): void;
+  /** Changes the length of the extent that begins at `offset`. */
+  "extent.setLength"(inode: InodeId, offset: number, length: number): void;
+  "extent.delete"(inode: InodeId, offset: number): void;
+
+  "block.get"(block: BlockId): Block | undefined;
+  "block.insert"(block: Block): void;
+  /** Adds `delta` to the number of extents that name the block, and returns the new number. */
+  "block.addRefs"(block: BlockId, delta: number): number;
+  "block.setDead"(block: BlockId, diedNs: bigint): void;
+  "block.delete"(block: BlockId): void;
+  /** Dead blocks with ids above `after`, in order of id. */
+  "block.listDead"(after: BlockId, limit: number): BlockId[];
+
+  "replica.get"(block: BlockId, server: ServerId): ReplicaState | undefined;
+  /** Puts the replica, over its former state if there is one. */
+  "replica.put"(replica: Replica): void;
+  /** Sets the state of all replicas of a block. */
+  "replica.setAll"(block: BlockId, state: ReplicaState): void;
+  "replica.delete"(block: BlockId, server: ServerId): void;
+  /** All replicas of a block, in order of server id. */
+  "replica.list"(block: BlockId): Replica[];
+  /** Servers with a present replica, in order of id. */
+  "replica.present"(block: BlockId): ServerId[];
+  /** Replicas on one server with block ids above `after`, in order of id. */
+  "replica.listByServer"(server: ServerId, after: BlockId, limit: number): Replica[];
+  /** The same, only those that are adding, removing or bad. */
+  "replica.listUnsettled"(
+    server: ServerId,
+    state: Exclude<ReplicaState, "present">,
+    after: BlockId,
+    limit: number,
+  ): Replica[];
+  "replica.countByServer"(server: ServerId): number;
+
+  "reservation.insert"(reservation: Reservation): void;
+  /** The reservation that `block` lies in. */
+  "reservation.find"(block: BlockId): Reservation | undefined;
+  "reservation.setUsed"(first: BlockId, used: Uint8Array): void;
+  "reservation.delete"(first: BlockId): void;
+  /** Marks all reservations of a session as ended. */
+  "reservation.endAll"(session: SessionId, endedNs: bigint): void;
+  /** Reservations of sessions that ended at `before` or earlier, oldest ids first. */
+  "reservation.listEnded"(before: bigint, limit: number): Reservation[];
+
+  "reclaim.put"(entry: ReclaimEntry): void;
+  "reclaim.list"(limit: number): ReclaimEntry[];
+  "reclaim.delete"(inode: InodeId): void;
+
+  "repair.get"(block: BlockId): Repair | undefined;
+  "repair.put"(repair: Repair): void;
+  "repair.delete"(block: BlockId): void;
+  /** Entries with block ids above `after`, in order of id. */
+  "repair.list"(after: BlockId, limit: number): Repair[];
+  /** Copies missing in all. */
+  "repair.total"(): number;
+}

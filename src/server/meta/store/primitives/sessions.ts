@@ -1,0 +1,29 @@
+/** Primitives of sessions: the sessions themselves, their stored replies, the inodes that they hold open. */
+import type { InodeId, SessionId } from "../../../../base/ids.ts";
+import type { OpenInode, Session, SessionState } from "../rows.ts";
+
+export interface SessionPrimitives {
+  "session.insert"(session: Session): void;
+  "session.get"(session: SessionId): Session | undefined;
+  /** Sessions in a state with ids above `after`, in order of id. */
+  "session.list"(state: SessionState, after: SessionId, limit: number): Session[];
+  "session.count"(state: SessionState): number;
+  "session.end"(session: SessionId, state: SessionState, endedNs: bigint): void;
+  "session.setAcknowledged"(session: SessionId, acknowledged: bigint): void;
+  "session.delete"(session: SessionId): void;
+
+  "reply.get"(session: SessionId, operation: bigint): Uint8Array | undefined;
+  "reply.insert"(session: SessionId, operation: bigint, reply: Uint8Array): void;
+  /** Deletes the replies of all operations up to `operation`. */
+  "reply.trim"(session: SessionId, operation: bigint): void;
+  "reply.deleteAll"(session: SessionId): void;
+
+  /** How many times the session has the inode open; 0 when it has not. */
+  "open.get"(session: SessionId, inode: InodeId): number;
+  "open.put"(session: SessionId, inode: InodeId, count: number): void;
+  "open.delete"(session: SessionId, inode: InodeId): void;
+  /** True when any session has the inode open. */
+  "open.any"(inode: InodeId): boolean;
+  /** Inodes that a session has open, numbers above `after`, in order. */
+  "open.list"(session: SessionId, after: InodeId, limit: number): OpenInode[];
+}
