@@ -3,7 +3,7 @@
  * `connection.ts` implements it over a ByteStream; nothing above this line ever sees a socket or a frame.
  */
 import type { DfsError } from "../base/errors.ts";
-import type { ClusterId, InstanceId, ReignId, ServerId } from "../base/ids.ts";
+import type { ClusterId, IncarnationId, InstanceId, ReignId, ServerId } from "../base/ids.ts";
 import type { NoticeDefinition, RequestDefinition } from "./message.ts";
 
 /** What a process is in the cluster. `data` is also the role of a data server that calls another one. */
@@ -16,6 +16,8 @@ export interface PeerIdentity {
   readonly cluster: ClusterId | undefined;
   /** Undefined unless the role is `data` and the server has been given its id. */
   readonly server: ServerId | undefined;
+  /** This life of a data server's directory; undefined for other roles. */
+  readonly incarnation: IncarnationId | undefined;
   /** This run of a data server; undefined for other roles. */
   readonly instance: InstanceId | undefined;
   /** The reign of a metadata service, or the last one that a data server has served. */
@@ -74,7 +76,10 @@ export interface Incoming<Request> {
 /** What a handler answers with. Throwing a DfsError answers with that error. */
 export interface HandlerReply<Reply> {
   readonly body: Reply;
+  /** The bulk bytes, when the definition says that the reply carries them. They must not change until `sent`. */
   readonly bulk?: Uint8Array;
+  /** Called once, when `bulk` has been sent or is not needed any more; its buffer may be used again. Must not throw. */
+  readonly sent?: () => void;
 }
 
 export type RequestHandler<Request, Reply> = (

@@ -1,0 +1,332 @@
+/**
+ * One connection: requests, replies and notices of both sides over one ByteStream.
+ *
+ * Life: made, attached to a stream, admitted when the hello has succeeded (handshake.ts), ended once. Until it is
+ * admitted only small frames are taken and requests go to the gate. However it ends, every request in flight fails,
+ * `closed` resolves, and nothing is handled or sent any more. Whatever goes wrong while bytes are taken in ends it, so
+ * there is never a stream whose frames are out of step.
+ */
+import type { Clock, Timer } from "../base/clock.ts";
+import { assert, DfsError, isDfsError, messageOf } from "../base/errors.ts";
+import { MAX_FRAME_BYTES, MAX_HELLO_FRAME_BYTES, MAX_QUEUED_BYTES } from "../base/limits.ts";
+import type { Logger } from "../base/logger.ts";
+import { decodeBody, encodeHead, FRAME_KINDS, parseFrame, type Frame } from "./cbor.ts";
+import { decodeError } from "./error-body.ts";
+import { FrameParser } from "./frame.ts";
+import type { HandlerTable } from "./handlers.ts";
+import { IncomingRequests } from "./incoming.ts";
+import type { NoticeDefinition, RequestDefinition } from "./message.ts";
+import { isHandshakeCode } from "./messages/hello.ts";
+import type { Answer, Peer, PeerIdentity, RequestOptions } from "./peer.ts";
+import { PendingRequests } from "./pending.ts";
+import { SendQueue } from "./send-queue.ts";
+import type { ByteStream, StreamEvents } from "./transport.ts";
+
+/** Own requests wait while more than this is queued, so that they never fill the queue that replies need. */
+const REQUEST_ROOM_BYTES = MAX_QUEUED_BYTES / 4;
+
+/** How long a closed connection goes on sending what was queued, and waits for the other side to close as well. */
+const LINGER_MS = 5_000;
+
+const NO_BYTES = new Uint8Array(0);
+
+/** Takes the requests that come before the connection is admitted, and hellos at any time. */
+export interface Gate {
+  /** @throws DfsError to end the connection. */
+  onRequest(frame: Frame): void;
+}
+
+export interface ConnectionOptions {
+  readonly address: string;
+  readonly handlers: HandlerTable;
+  readonly gate: Gate;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+export class Connection implements Peer {
+  readonly address: string;
+  readonly closed: Promise<DfsError>;
+  /** Resolves when the stream is gone too, after what was queued has been sent. */
+  readonly gone: Promise<void>;
+  /** To be given to the transport. */
+  readonly events: StreamEvents;
+  /** Requests of the peer; for the handshake. */
+  readonly incoming: IncomingRequests;
+  private readonly options: ConnectionOptions;
+  private readonly queue: SendQueue;
+  private readonly pending: PendingRequests;
+  private readonly parser: FrameParser;
+  private readonly resolveClosed: (reason: DfsError) => void;
+  private readonly resolveGone: () => void;
+  private stream: ByteStream | undefined;
+  private admitted: PeerIdentity | undefined;
+  private held: (() => void)[] | undefined;
+  private reason: DfsError | undefined;
+  private draining = false;
+  private linger: Timer | undefined;
+
+  constructor(options: ConnectionOptions) {
+    this.options = options;
+    this.address = options.address;
+    const { promise, resolve } = Promise.withResolvers<DfsError>();
+    this.closed = promise;
+    this.resolveClosed = resolve;
+    const gone = Promise.withResolvers<void>();
+    this.gone = gone.promise;
+    this.resolveGone = gone.resolve;
+    this.queue = new SendQueue(() => this.onProgress());
+    this.pending = new PendingRequests(
+      options.clock,
+      options.address,
+      () => this.held === undefined && this.queue.bytes <= REQUEST_ROOM_BYTES,
+    );
+    this.parser = new FrameParser(MAX_HELLO_FRAME_BYTES, (bytes) => this.onFrame(bytes));
+    this.incoming = new IncomingRequests({
+      peer: this,
+      handlers: options.handlers,
+      queue: this.queue,
+      logger: options.logger,
+      setReading: (on) => this.setReading(on),
+    });
+    this.events = {
+      onData: (chunk) => this.guarded(() => this.parser.push(chunk)),
+      onWritable: () => this.queue.writable(),
+      onClose: (error) => this.onClose(error),
+    };
+  }
+
+  get open(): boolean {
+    return this.reason === undefined;
+  }
+
+  get identity(): PeerIdentity {
+    assert(this.admitted !== undefined, "the identity of a peer was asked for before its hello");
+    return this.admitted;
+  }
+
+  /** Bytes that wait to be sent. */
+  get queuedBytes(): number {
+    return this.queue.bytes;
+  }
+
+  /** Starts using `stream`. */
+  attach(stream: ByteStream): void {
+    this.stream = stream;
+    if (this.open) this.queue.attach(stream);
+    else stream.terminate();
+  }
+
+  /**
+   * The hello has succeeded. What the owner sends from now on is held back until `release`, so that the reply to the
+   * hello goes first.
+   */
+  admit(identity: PeerIdentity): void {
+    this.admitted = identity;
+    this.held = [];
+    this.parser.limit = MAX_FRAME_BYTES;
+  }
+
+  /** Sends what was held back since `admit`. */
+  release(): void {
+    const held = this.held ?? [];
+    this.held = undefined;
+    for (const send of held) send();
+    this.pending.sendWaiting();
+  }
+
+  request<Request, Reply>(
+    definition: RequestDefinition<Request, Reply>,
+    body: Request,
+    options: RequestOptions,
+  ): Promise<Answer<Reply>> {
+    return new Promise((resolve, reject) => {
+      this.call(definition, body, options, resolve, reject);
+    });
+  }
+
+  /** `request` with callbacks, which are called before any later frame is looked at. */
+  call<Request, Reply>(
+    definition: RequestDefinition<Request, Reply>,
+    body: Request,
+    options: RequestOptions,
+    resolve: (answer: Answer<Reply>) => void,
+    reject: (error: unknown) => void,
+  ): void {
+    const { name, code } = definition;
+    if (this.reason !== undefined) {
+      reject(this.lost(name, this.reason));
+      return;
+    }
+    const bulk = bulkOf(definition, options);
+    const id = this.pending.takeId();
+    // Encoded now, so that the caller may change its body as soon as this returns.
+    const item = definition.request.encode(body);
+    const head = encodeHead(FRAME_KINDS.request, id, code, item, bulk?.length);
+    this.pending.add(id, {
+      name,
+      timeoutMs: options.timeoutMs,
+      signal: options.signal,
+      send: () => this.queue.push(head, bulk),
+      outcome: {
+        answered: (frame) => settle(definition, frame, resolve, reject),
+        failed: reject,
+      },
+    });
+  }
+
+  notify<Body>(definition: NoticeDefinition<Body>, body: Body): void {
+    if (!this.open) return;
+    const head = encodeHead(FRAME_KINDS.notice, 0, definition.code, definition.body.encode(body));
+    if (this.held !== undefined) {
+      this.held.push(() => this.queue.push(head));
+    } else if (this.queue.bytes > MAX_QUEUED_BYTES) {
+      // Dropping it silently would leave the peer with stale caches; a new connection starts from the truth.
+      this.fail(
+        new DfsError("busy", `${this.queue.bytes} bytes wait for a peer that does not read`),
+      );
+    } else {
+      this.queue.push(head);
+    }
+  }
+
+  close(reason: string): void {
+    if (!this.open) return;
+    this.end(
+      new DfsError("unreachable", `the connection to ${this.address} was closed: ${reason}`),
+    );
+    this.draining = true;
+    this.linger = this.options.clock.setTimer(LINGER_MS, () => this.stream?.terminate(), {
+      background: true,
+    });
+    this.stream?.resume(); // what still comes is dropped, but the other side's end must be seen
+    if (this.queue.bytes === 0) this.stream?.end();
+  }
+
+  /** Ends the connection at once, because of something that the peer or the network did. Logged, as one line. */
+  fail(error: DfsError): void {
+    if (!this.open) return;
+    this.options.logger.warn(`ended the connection to ${this.address}: ${error.message}`, {
+      peer: this.admitted?.label,
+    });
+    this.end(error);
+    this.queue.clear();
+    this.stream?.terminate();
+  }
+
+  private end(reason: DfsError): void {
+    this.reason = reason;
+    this.parser.stop();
+    this.incoming.end();
+    this.pending.failAll((name) => this.lost(name, reason));
+    this.resolveClosed(reason);
+  }
+
+  private lost(name: string, reason: DfsError): DfsError {
+    return new DfsError(
+      "unreachable",
+      `${name}: no answer from ${this.address}: ${reason.message}`,
+      { details: { address: this.address }, cause: reason },
+    );
+  }
+
+  private onClose(error: Error | undefined): void {
+    this.stream = undefined;
+    this.linger?.cancel();
+    if (this.open) {
+      const how = this.parser.insideFrame ? " in the middle of a frame" : "";
+      const why = error === undefined ? "" : `: ${error.message}`;
+      this.options.logger.debug(`lost the connection to ${this.address}${how}${why}`);
+      this.end(
+        new DfsError("unreachable", `${this.address} closed the connection${how}${why}`, {
+          details: { address: this.address },
+        }),
+      );
+    }
+    this.queue.clear();
+    this.resolveGone();
+  }
+
+  private onFrame(bytes: Uint8Array): void {
+    const frame = parseFrame(bytes);
+    switch (frame.kind) {
+      case FRAME_KINDS.request:
+        if (this.admitted === undefined || isHandshakeCode(frame.code)) {
+          this.options.gate.onRequest(frame);
+          return;
+        }
+        this.incoming.onRequest(frame);
+        return;
+      case FRAME_KINDS.notice:
+        if (this.admitted === undefined)
+          throw new DfsError("protocol", "the peer sent no hello first");
+        this.incoming.onNotice(frame);
+        return;
+      default:
+        if (this.pending.answer(frame)) return;
+        throw new DfsError("protocol", `the peer answered request ${frame.id}, which is not open`);
+    }
+  }
+
+  /** Runs `work` on incoming bytes; whatever it throws ends the connection. */
+  private guarded(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.fail(
+        isDfsError(error)
+          ? error
+          : new DfsError("internal", `internal error: ${messageOf(error)}`, { cause: error }),
+      );
+    }
+  }
+
+  private setReading(on: boolean): void {
+    if (on) {
+      this.stream?.resume();
+      this.guarded(() => this.parser.resume());
+    } else {
+      this.stream?.pause();
+      this.parser.pause();
+    }
+  }
+
+  private onProgress(): void {
+    if (this.draining && this.queue.bytes === 0) {
+      this.stream?.end();
+    } else if (this.open) {
+      this.pending.sendWaiting();
+      this.incoming.handleParked();
+    }
+  }
+}
+
+function bulkOf<Request, Reply>(
+  definition: RequestDefinition<Request, Reply>,
+  options: RequestOptions,
+): Uint8Array | undefined {
+  if (definition.bulk === "request") return options.bulk ?? NO_BYTES;
+  assert(options.bulk === undefined, `${definition.name} takes no bulk bytes`);
+  return undefined;
+}
+
+function settle<Request, Reply>(
+  definition: RequestDefinition<Request, Reply>,
+  frame: Frame,
+  resolve: (answer: Answer<Reply>) => void,
+  reject: (error: unknown) => void,
+): void {
+  let answer: Answer<Reply>;
+  try {
+    const item = decodeBody(frame);
+    if (frame.kind === FRAME_KINDS.error) throw decodeError(frame.code, item);
+    if ((frame.bulk !== undefined) !== (definition.bulk === "reply")) {
+      throw new DfsError("protocol", `${definition.name}: bulk bytes missing or not wanted`);
+    }
+    answer = { body: definition.reply.decode(item), bulk: frame.bulk ?? NO_BYTES };
+  } catch (error) {
+    reject(error);
+    return;
+  }
+  resolve(answer);
+}

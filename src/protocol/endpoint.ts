@@ -1,0 +1,149 @@
+/**
+ * The door to the protocol for clients and servers: open a connection, or listen for them, and get Peers.
+ *
+ *     const handlers = new HandlerTable();
+ *     handlers.onRequest(blockGet, ({ body }) => readBlock(body));
+ *     const listener = await listenPeers({ transport, address: "127.0.0.1:0", identity, handlers, ... });
+ *     const peer = await connectPeer({ transport, address: listener.address, identity, expect: { role: "data" }, ... });
+ *     const { body, bulk } = await peer.request(blockGet, { block, offset: 0, length }, { timeoutMs: 5_000 });
+ */
+import type { Clock } from "../base/clock.ts";
+import { DfsError } from "../base/errors.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Random } from "../base/random.ts";
+import { isLoopback, parseAddress } from "./address.ts";
+import { checkKey } from "./authentication.ts";
+import { Connection } from "./connection.ts";
+import { callerGate, greet, ListenerGate, type Expectation } from "./handshake.ts";
+import { HandlerTable } from "./handlers.ts";
+import type { Peer, PeerIdentity } from "./peer.ts";
+import type { Address, Transport } from "./transport.ts";
+
+export { HandlerTable } from "./handlers.ts";
+export type { Expectation } from "./handshake.ts";
+
+/** What both doors need. */
+interface CommonOptions {
+  readonly transport: Transport;
+  readonly address: Address;
+  /** The cluster key; the other side must have the same one, or none as well. */
+  readonly key?: Uint8Array | undefined;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+}
+
+export interface ConnectOptions extends CommonOptions {
+  /** Who we are. */
+  readonly identity: PeerIdentity;
+  /** Whom we mean to reach. */
+  readonly expect: Expectation;
+  /** What we answer on this connection; nothing when left out. */
+  readonly handlers?: HandlerTable;
+  /** For connecting and the hello together. */
+  readonly timeoutMs: number;
+}
+
+export interface ListenOptions extends CommonOptions {
+  /** Who we are, asked anew for each hello. */
+  readonly identity: PeerIdentity | (() => PeerIdentity);
+  readonly handlers: HandlerTable;
+  /** Called for each peer whose hello is right. Throwing a DfsError refuses it with that error. */
+  readonly accept?: (peer: Peer) => void;
+}
+
+export interface PeerListener {
+  /** The address that peers can connect to, with the port that the system chose when 0 was asked for. */
+  readonly address: Address;
+  /** The peers whose hello has succeeded and whose connection has not ended. */
+  readonly peers: ReadonlySet<Peer>;
+  /** Stops listening and closes all connections; resolves when they are gone. */
+  close(): Promise<void>;
+}
+
+/**
+ * Connects to a listener and says hello.
+ * @throws DfsError `unreachable`, `timeout`, and what `greet` throws. No connection is left behind then.
+ */
+export async function connectPeer(options: ConnectOptions): Promise<Peer> {
+  const { transport, address, clock, key } = options;
+  checkKey(key);
+  const startedMs = clock.monotonicMs();
+  const connection = new Connection({
+    address,
+    handlers: options.handlers ?? new HandlerTable(),
+    gate: callerGate,
+    clock,
+    logger: options.logger,
+  });
+  const stream = await transport.connect(address, connection.events, options.timeoutMs);
+  connection.attach(stream);
+  const leftMs = Math.max(1, options.timeoutMs - (clock.monotonicMs() - startedMs));
+  await greet(connection, { ...options, key }, leftMs);
+  return connection;
+}
+
+/**
+ * Listens for peers.
+ * @throws DfsError `invalid` for an address that other machines can reach when there is no key; `locked` when the
+ * address is in use.
+ */
+export async function listenPeers(options: ListenOptions): Promise<PeerListener> {
+  const { transport, address, key } = options;
+  checkKey(key);
+  refuseOpenDoor(address, key);
+  const connections = new Set<Connection>();
+  const peers = new Set<Peer>();
+  let closing = false;
+  const listener = await transport.listen(address, (stream) => {
+    const connection = acceptStream(options, stream.remoteAddress, peers);
+    connections.add(connection);
+    void connection.gone.then(() => connections.delete(connection));
+    connection.attach(stream);
+    if (closing) connection.close("the server is shutting down");
+    return connection.events;
+  });
+  return {
+    address: listener.address,
+    peers,
+    close: async () => {
+      closing = true;
+      listener.close();
+      for (const connection of connections) connection.close("the server is shutting down");
+      await Promise.all([...connections].map((connection) => connection.gone));
+    },
+  };
+}
+
+function acceptStream(
+  options: ListenOptions,
+  remoteAddress: Address,
+  peers: Set<Peer>,
+): Connection {
+  const { identity, handlers, clock, random, logger } = options;
+  const gate = new ListenerGate({
+    identity: typeof identity === "function" ? identity : () => identity,
+    key: options.key,
+    accept: (peer) => {
+      options.accept?.(peer);
+      peers.add(peer);
+      void peer.closed.then(() => peers.delete(peer));
+    },
+    clock,
+    random,
+    logger,
+  });
+  const connection = new Connection({ address: remoteAddress, handlers, gate, clock, logger });
+  gate.watch(connection);
+  return connection;
+}
+
+function refuseOpenDoor(address: Address, key: Uint8Array | undefined): void {
+  const { host } = parseAddress(address);
+  if (key !== undefined || isLoopback(host)) return;
+  throw new DfsError(
+    "invalid",
+    `cannot listen on ${address} without a cluster key: anybody on the network could connect; ` +
+      "make a key for the cluster, or listen on 127.0.0.1",
+  );
+}

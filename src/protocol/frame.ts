@@ -1,0 +1,129 @@
+/**
+ * Frames on a byte stream: a length of four bytes, big-endian, then that many bytes.
+ *
+ * The parser takes chunks as they come, cut anywhere. A length is checked against the limit in force before anything is
+ * allocated for it. A frame that lies within one chunk is handed out as a view of it; of a longer one exactly its length
+ * is allocated, once, and filled. The owner may pause the parser between any two frames; what follows is kept.
+ */
+import { DfsError } from "../base/errors.ts";
+
+/** Bytes of the length in front of each frame. */
+export const LENGTH_BYTES = 4;
+
+export class FrameParser {
+  /** Longest frame accepted from now on, in bytes without the prefix. */
+  limit: number;
+  private readonly onFrame: (frame: Uint8Array) => void;
+  private readonly prefix = new Uint8Array(LENGTH_BYTES);
+  private prefixFilled = 0;
+  private body: Uint8Array | undefined;
+  private bodyFilled = 0;
+  /** Chunks that came while paused, in order. */
+  private kept: Uint8Array[] = [];
+  private paused = false;
+  private running = false;
+  private stopped = false;
+
+  /** `onFrame` is called with each frame's bytes, which then belong to it. */
+  constructor(limit: number, onFrame: (frame: Uint8Array) => void) {
+    this.limit = limit;
+    this.onFrame = onFrame;
+  }
+
+  /** True when the bytes so far end inside a frame. */
+  get insideFrame(): boolean {
+    return this.prefixFilled > 0 || this.body !== undefined || this.kept.length > 0;
+  }
+
+  /**
+   * Takes the next bytes of the stream and calls `onFrame` for every frame that they complete. What `onFrame` throws is
+   * thrown on; the parser must not be used after that.
+   * @throws DfsError `protocol` for a length that is 0 or over the limit.
+   */
+  push(chunk: Uint8Array): void {
+    if (this.stopped) return;
+    this.kept.push(chunk);
+    this.run();
+  }
+
+  /** No frame is handed out until `resume`. May be called from inside `onFrame`. */
+  pause(): void {
+    this.paused = true;
+  }
+
+  /** Goes on with what was kept; throws as `push` does. */
+  resume(): void {
+    this.paused = false;
+    this.run();
+  }
+
+  /** Hands out nothing any more and drops what it holds. */
+  stop(): void {
+    this.stopped = true;
+    this.kept = [];
+    this.body = undefined;
+  }
+
+  private run(): void {
+    if (this.running) return; // called from inside onFrame: the loop below goes on by itself
+    this.running = true;
+    while (this.kept.length > 0 && !this.paused && !this.stopped) {
+      const chunk = this.kept[0]!;
+      const taken = this.consume(chunk);
+      if (this.stopped) break;
+      if (taken === chunk.length) this.kept.shift();
+      else this.kept[0] = chunk.subarray(taken);
+    }
+    this.running = false;
+  }
+
+  /** Takes bytes from `chunk` until it is used up or the parser is paused; returns how many. */
+  private consume(chunk: Uint8Array): number {
+    let at = 0;
+    while (at < chunk.length && !this.paused && !this.stopped) {
+      if (this.body !== undefined) {
+        at += this.fillBody(this.body, chunk, at);
+      } else if (this.prefixFilled === 0 && chunk.length - at >= LENGTH_BYTES) {
+        at = this.begin(readLength(chunk, at), chunk, at + LENGTH_BYTES);
+      } else {
+        this.prefix[this.prefixFilled++] = chunk[at++]!;
+        if (this.prefixFilled === LENGTH_BYTES)
+          at = this.begin(readLength(this.prefix, 0), chunk, at);
+      }
+    }
+    return at;
+  }
+
+  /** Begins a frame of `length` bytes whose body starts at `at`; returns the position behind what it took. */
+  private begin(length: number, chunk: Uint8Array, at: number): number {
+    if (length === 0 || length > this.limit) {
+      throw new DfsError(
+        "protocol",
+        `the peer sent a frame length of ${length} bytes; 1 to ${this.limit} are allowed`,
+      );
+    }
+    this.prefixFilled = 0;
+    if (chunk.length - at >= length) {
+      this.onFrame(chunk.subarray(at, at + length));
+      return at + length;
+    }
+    this.body = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
+    this.bodyFilled = 0;
+    return at;
+  }
+
+  private fillBody(body: Uint8Array, chunk: Uint8Array, at: number): number {
+    const count = Math.min(body.length - this.bodyFilled, chunk.length - at);
+    body.set(count === chunk.length ? chunk : chunk.subarray(at, at + count), this.bodyFilled);
+    this.bodyFilled += count;
+    if (this.bodyFilled === body.length) {
+      this.body = undefined;
+      this.onFrame(body);
+    }
+    return count;
+  }
+}
+
+function readLength(bytes: Uint8Array, at: number): number {
+  return bytes[at]! * 0x1000000 + (bytes[at + 1]! << 16) + (bytes[at + 2]! << 8) + bytes[at + 3]!;
+}
