@@ -126,7 +126,7 @@ on your PATH, then try again."
     cd "$work/bun" &&
       npm install --prefix . --no-save --no-package-lock --global=false --include=optional \
         --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error --logs-max=0 \
-        --fetch-retries=2 --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=5000 \
+        --fetch-retries=2 --fetch-retry-mintimeout=1000 --fetch-retry-maxtimeout=3000 \
         "bun@$bun_version"
   ) >"$work/log" 2>&1 </dev/null ||
     dfs_fail "npm could not install Bun $bun_version. It said:" "$work/log"
