@@ -10,12 +10,7 @@
 import { isUtf8 } from "node:buffer";
 import { Encoder } from "cbor-x/encode";
 import { DfsError } from "../base/errors.ts";
-import {
-  MAX_BLOCK_BYTES,
-  MAX_CBOR_DEPTH,
-  MAX_FRAME_BYTES,
-  MAX_HEAD_BYTES,
-} from "../base/limits.ts";
+import { MAX_BLOCK_BYTES, MAX_CBOR_DEPTH, MAX_HEAD_BYTES } from "../base/limits.ts";
 import type { Item } from "./schema.ts";
 
 /** The kinds of frame, the first element of each. Frozen. */
@@ -29,8 +24,10 @@ export interface Frame {
   readonly id: number;
   /** Code of the message; error kind in an error; 0 in a reply. */
   readonly code: number;
-  /** The encoded body, for {@link decodeBody}. */
-  readonly body: Uint8Array;
+  /** The buffer that the frame lies in, and where in it its encoded body lies, for {@link decodeBody}. */
+  readonly buffer: Uint8Array;
+  readonly bodyStart: number;
+  readonly bodyEnd: number;
   /** The bulk bytes, a view of the frame; undefined when there are none. */
   readonly bulk: Uint8Array | undefined;
   /** Length of the whole frame, without its length prefix. */
@@ -41,7 +38,14 @@ export interface Frame {
 // kept does not keep its whole frame.
 const codec = new Encoder({ useRecords: false, tagUint8Array: false, copyBuffers: true });
 
-const MAJOR = { unsigned: 0, negative: 1, bytes: 2, text: 3, array: 4, tag: 6, simple: 7 } as const;
+/** The decoder's own signature: it stops at `end`, which its type declarations leave out. */
+const decoder = codec as unknown as { decode(source: Uint8Array, end?: number): unknown };
+
+// The decoder makes a DataView of whatever it is given and keeps it there, which costs more than copying a small body
+// into the same buffer every time. Nothing decoded refers to it, since byte strings are copied.
+const scratch = new Uint8Array(512);
+
+const MAJOR = { unsigned: 0, negative: 1, bytes: 2, text: 3, array: 4 } as const;
 const ARRAY_OF_4 = 0x84;
 const ARRAY_OF_5 = 0x85;
 const FALSE = 0xf4;
@@ -65,7 +69,7 @@ export function encodeHead(
 ): Uint8Array {
   const encoded = codec.encode([kind, id, code, body]);
   checkOwnItem(encoded);
-  const head = bulkLength === undefined ? plainBytes(encoded) : withBulkHead(encoded, bulkLength);
+  const head = bulkLength === undefined ? encoded : withBulkHead(encoded, bulkLength);
   if (head.length > MAX_HEAD_BYTES) {
     throw new DfsError(
       "invalid",
@@ -76,30 +80,36 @@ export function encodeHead(
 }
 
 /**
- * Checks every byte of a frame and finds its parts, without copying.
+ * Checks every byte of the frame that `buffer` holds from `start` to `end` and finds its parts, without copying.
  * @throws DfsError `protocol` when anything is not as docs/protocol.md allows.
  */
-export function parseFrame(bytes: Uint8Array): Frame {
-  const first = bytes[0];
+export function parseFrame(buffer: Uint8Array, start = 0, end = buffer.length): Frame {
+  const first = buffer[start];
   if (first !== ARRAY_OF_4 && first !== ARRAY_OF_5) {
-    refuse("a frame that is not an array of 4 or 5 elements", 0);
+    throw refusal("a frame that is not an array of 4 or 5 elements", 0);
   }
-  const walker = new Walker(bytes, 1);
+  const walker = new Walker(buffer, start, end);
+  walker.at++;
   const kind = walker.uint32();
   const id = walker.uint32();
   const code = walker.uint32();
   const bodyStart = walker.at;
   walker.skipItem(1);
-  const body = bytes.subarray(bodyStart, walker.at);
+  const bodyEnd = walker.at;
   const bulk = first === ARRAY_OF_5 ? walker.byteString() : undefined;
-  if (walker.at !== bytes.length) refuse("surplus bytes behind the frame's array", walker.at);
-  checkShape(kind, bulk, bytes.length - (bulk?.length ?? 0));
-  return { kind, id, code, body, bulk, length: bytes.length };
+  walker.finish();
+  const frame = { kind, id, code, buffer, bodyStart, bodyEnd, bulk, length: end - start };
+  checkShape(frame);
+  return frame;
 }
 
-/** The item that a checked frame's body encodes. */
+/** The item that a checked frame's body encodes. What it holds is copied out of the frame. */
 export function decodeBody(frame: Frame): unknown {
-  return codec.decode(frame.body);
+  const { buffer, bodyStart, bodyEnd } = frame;
+  const length = bodyEnd - bodyStart;
+  if (length > scratch.length) return decoder.decode(buffer.subarray(bodyStart, bodyEnd));
+  for (let index = 0; index < length; index++) scratch[index] = buffer[bodyStart + index]!;
+  return decoder.decode(scratch, length);
 }
 
 /**
@@ -107,22 +117,25 @@ export function decodeBody(frame: Frame): unknown {
  * @throws DfsError `protocol`.
  */
 export function checkItem(bytes: Uint8Array): void {
-  const walker = new Walker(bytes, 0);
+  const walker = new Walker(bytes, 0, bytes.length);
   walker.skipItem(0);
-  if (walker.at !== bytes.length) refuse("surplus bytes behind the item", walker.at);
+  walker.finish();
 }
 
-function checkShape(kind: number, bulk: Uint8Array | undefined, headLength: number): void {
-  if (kind > FRAME_KINDS.notice) refuse(`a frame of the unknown kind ${kind}`, 1);
+function checkShape({ kind, id, code, bulk, length }: Frame): void {
+  if (kind > FRAME_KINDS.notice) throw refusal(`a frame of the unknown kind ${kind}`, 1);
+  if (kind === FRAME_KINDS.reply && code !== 0) throw refusal("a reply with a code", 1);
+  if (kind === FRAME_KINDS.notice && id !== 0) throw refusal("a notice with a number", 1);
+  const headLength = length - (bulk?.length ?? 0);
   if (headLength > MAX_HEAD_BYTES) {
-    refuse(`a head of ${headLength} bytes, over the limit of ${MAX_HEAD_BYTES}`, 0);
+    throw refusal(`a head of ${headLength} bytes, over the limit of ${MAX_HEAD_BYTES}`, 0);
   }
   if (bulk === undefined) return;
   if (kind !== FRAME_KINDS.request && kind !== FRAME_KINDS.reply) {
-    refuse("bulk bytes in an error or notice", 0);
+    throw refusal("bulk bytes in an error or notice", 0);
   }
   if (bulk.length > MAX_BLOCK_BYTES) {
-    refuse(`${bulk.length} bulk bytes, over the limit of ${MAX_BLOCK_BYTES}`, 0);
+    throw refusal(`${bulk.length} bulk bytes, over the limit of ${MAX_BLOCK_BYTES}`, 0);
   }
 }
 
@@ -135,11 +148,6 @@ function checkOwnItem(encoded: Uint8Array): void {
       cause: error,
     });
   }
-}
-
-/** A plain view of the encoder's Buffer. The encoder never writes to these bytes again. */
-function plainBytes(encoded: Uint8Array): Uint8Array {
-  return new Uint8Array(encoded.buffer, encoded.byteOffset, encoded.length);
 }
 
 function withBulkHead(encoded: Uint8Array, bulkLength: number): Uint8Array {
@@ -181,92 +189,100 @@ function writeBytesHead(target: Uint8Array, at: number, length: number): number 
 /** Elements still to come in each array around a walker's position, the innermost last. One walk runs at a time. */
 const openArrays = new Uint32Array(MAX_CBOR_DEPTH);
 
-function refuse(what: string, at: number): never {
-  throw new DfsError("protocol", `the peer sent ${what} (at byte ${at} of the frame)`);
+function refusal(what: string, at: number): DfsError {
+  return new DfsError("protocol", `the peer sent ${what} (at byte ${at} of the frame)`);
 }
 
 /** Walks over encoded items, checking each. Its work is linear in the bytes; it allocates nothing per item. */
 class Walker {
-  readonly bytes: Uint8Array;
   /** Position of the next byte to look at. */
   at: number;
-  /** Argument of the item head that was read last: its value, length or count. 64-bit values are not kept. */
+  private readonly bytes: Uint8Array;
+  private readonly start: number;
+  private readonly end: number;
+  /** Argument of the item head that was read last: its value, length or count. 64-bit values are not exact. */
   private argument = 0;
 
-  constructor(bytes: Uint8Array, at: number) {
-    if (bytes.length > MAX_FRAME_BYTES) refuse(`${bytes.length} bytes in one frame`, 0);
+  constructor(bytes: Uint8Array, start: number, end: number) {
     this.bytes = bytes;
-    this.at = at;
+    this.start = start;
+    this.end = end;
+    this.at = start;
   }
 
   /** Reads an unsigned integer of at most 32 bits. */
   uint32(): number {
     const start = this.at;
     const major = this.readHead();
-    if (major !== MAJOR.unsigned || this.at - start > 5)
-      refuse("no uint32 where one belongs", start);
+    if (major !== MAJOR.unsigned || this.at - start > 5) {
+      this.refuse("no uint32 where one belongs", start);
+    }
     return this.argument;
   }
 
   /** Reads a byte string as a view. */
   byteString(): Uint8Array {
     const start = this.at;
-    if (this.readHead() !== MAJOR.bytes)
-      refuse("no byte string where the bulk bytes belong", start);
+    if (this.readHead() !== MAJOR.bytes) {
+      this.refuse("no byte string where the bulk bytes belong", start);
+    }
     this.skipBytes(start);
     return this.bytes.subarray(this.at - this.argument, this.at);
   }
 
   /** Steps over one item that lies inside `depth` arrays. */
   skipItem(depth: number): void {
-    const open = openArrays;
     let level = 0;
     for (;;) {
       const start = this.at;
       const major = this.readHead();
-      if (major === MAJOR.array && this.argument > 0) {
-        if (depth + level >= MAX_CBOR_DEPTH) refuse("arrays nested too deeply", start);
+      if (major === MAJOR.array) {
+        if (depth + level >= MAX_CBOR_DEPTH) this.refuse("arrays nested too deeply", start);
         this.checkFits(start);
-        open[level++] = this.argument;
-        continue;
-      }
-      if (major === MAJOR.bytes) this.skipBytes(start);
-      if (major === MAJOR.text) this.skipText(start);
-      while (level > 0 && --open[level - 1]! === 0) level--;
+        if (this.argument > 0) {
+          openArrays[level++] = this.argument;
+          continue;
+        }
+      } else if (major === MAJOR.bytes) this.skipBytes(start);
+      else if (major === MAJOR.text) this.skipText(start);
+      while (level > 0 && --openArrays[level - 1]! === 0) level--;
       if (level === 0) return;
     }
+  }
+
+  /** Checks that nothing is left. */
+  finish(): void {
+    if (this.at !== this.end) this.refuse("surplus bytes", this.at);
   }
 
   /** Reads an item's head: returns its major type and sets `argument`. */
   private readHead(): number {
     const start = this.at;
-    if (start >= this.bytes.length) refuse("a truncated item", start);
+    if (start >= this.end) this.refuse("a truncated item", start);
     const initial = this.bytes[this.at++]!;
     const major = initial >> 5;
     const short = initial & 0x1f;
-    if (major === MAJOR.simple) {
+    if (major > MAJOR.array) {
       if (initial < FALSE || initial > NULL)
-        refuse("a float, undefined or unknown simple value", start);
-    } else if (major > MAJOR.array) {
-      refuse(major === MAJOR.tag ? "a tag" : "a map", start);
+        this.refuse("a map, tag, float or unknown value", start);
+      return major;
     }
     this.argument = short < 24 ? short : this.readArgument(major, short, start);
     return major;
   }
 
   private readArgument(major: number, short: number, start: number): number {
-    if (short > 27) refuse("an indefinite length or reserved head", start);
+    if (short > 27) this.refuse("an indefinite length or reserved head", start);
     const width = 1 << (short - 24);
-    if (width === 8 && major > MAJOR.negative) refuse("a length of 64 bits", start);
-    if (this.bytes.length - this.at < width) refuse("a truncated item", start);
+    if (width === 8 && major > MAJOR.negative) this.refuse("a length of 64 bits", start);
+    if (this.end - this.at < width) this.refuse("a truncated item", start);
     let value = 0;
     for (let index = 0; index < width; index++) value = value * 256 + this.bytes[this.at++]!;
     return value;
   }
 
   private checkFits(start: number): void {
-    if (this.argument > this.bytes.length - this.at)
-      refuse("a length beyond the frame's end", start);
+    if (this.argument > this.end - this.at) this.refuse("a length beyond the frame's end", start);
   }
 
   private skipBytes(start: number): void {
@@ -280,8 +296,13 @@ class Walker {
     this.at += this.argument;
     for (let index = from; index < this.at; index++) {
       if (this.bytes[index]! < 0x80) continue;
-      if (!isUtf8(this.bytes.subarray(index, this.at))) refuse("a text that is not UTF-8", start);
+      if (!isUtf8(this.bytes.subarray(index, this.at)))
+        this.refuse("a text that is not UTF-8", start);
       return;
     }
+  }
+
+  private refuse(what: string, at: number): never {
+    throw refusal(what, at - this.start);
   }
 }

@@ -8,7 +8,12 @@
  */
 import type { Clock, Timer } from "../base/clock.ts";
 import { assert, DfsError, isDfsError, messageOf } from "../base/errors.ts";
-import { MAX_FRAME_BYTES, MAX_HELLO_FRAME_BYTES, MAX_QUEUED_BYTES } from "../base/limits.ts";
+import {
+  MAX_FRAME_BYTES,
+  MAX_HEAD_BYTES,
+  MAX_HELLO_FRAME_BYTES,
+  MAX_QUEUED_BYTES,
+} from "../base/limits.ts";
 import type { Logger } from "../base/logger.ts";
 import { decodeBody, encodeHead, FRAME_KINDS, parseFrame, type Frame } from "./cbor.ts";
 import { decodeError } from "./error-body.ts";
@@ -20,10 +25,14 @@ import { isHandshakeCode } from "./messages/hello.ts";
 import type { Answer, Peer, PeerIdentity, RequestOptions } from "./peer.ts";
 import { PendingRequests } from "./pending.ts";
 import { SendQueue } from "./send-queue.ts";
+import { StallWatch } from "./stall-watch.ts";
 import type { ByteStream, StreamEvents } from "./transport.ts";
 
 /** Own requests wait while more than this is queued, so that they never fill the queue that replies need. */
 const REQUEST_ROOM_BYTES = MAX_QUEUED_BYTES / 4;
+
+/** Notices that a peer may leave unread behind a full queue, in bytes, before it is given up. */
+const MAX_SURPLUS_NOTICE_BYTES = MAX_HEAD_BYTES;
 
 /** How long a closed connection goes on sending what was queued, and waits for the other side to close as well. */
 const LINGER_MS = 5_000;
@@ -57,6 +66,7 @@ export class Connection implements Peer {
   private readonly queue: SendQueue;
   private readonly pending: PendingRequests;
   private readonly parser: FrameParser;
+  private readonly stallWatch: StallWatch;
   private readonly resolveClosed: (reason: DfsError) => void;
   private readonly resolveGone: () => void;
   private stream: ByteStream | undefined;
@@ -64,6 +74,8 @@ export class Connection implements Peer {
   private held: (() => void)[] | undefined;
   private reason: DfsError | undefined;
   private draining = false;
+  /** Bytes of notices queued while the queue was over its limit. */
+  private surplusNoticeBytes = 0;
   private linger: Timer | undefined;
 
   constructor(options: ConnectionOptions) {
@@ -75,13 +87,23 @@ export class Connection implements Peer {
     const gone = Promise.withResolvers<void>();
     this.gone = gone.promise;
     this.resolveGone = gone.resolve;
-    this.queue = new SendQueue(() => this.onProgress());
+    this.queue = new SendQueue({
+      onProgress: () => this.onProgress(),
+      onBlocked: () => this.stallWatch.blocked(),
+    });
+    this.stallWatch = new StallWatch(
+      options.clock,
+      () => this.queue.stalled,
+      () => this.fail(this.notReading()),
+    );
     this.pending = new PendingRequests(
       options.clock,
       options.address,
       () => this.held === undefined && this.queue.bytes <= REQUEST_ROOM_BYTES,
     );
-    this.parser = new FrameParser(MAX_HELLO_FRAME_BYTES, (bytes) => this.onFrame(bytes));
+    this.parser = new FrameParser(MAX_HELLO_FRAME_BYTES, (buffer, start, end) =>
+      this.onFrame(buffer, start, end),
+    );
     this.incoming = new IncomingRequests({
       peer: this,
       handlers: options.handlers,
@@ -91,7 +113,7 @@ export class Connection implements Peer {
     });
     this.events = {
       onData: (chunk) => this.guarded(() => this.parser.push(chunk)),
-      onWritable: () => this.queue.writable(),
+      onWritable: () => this.guarded(() => this.queue.writable()),
       onClose: (error) => this.onClose(error),
     };
   }
@@ -180,14 +202,12 @@ export class Connection implements Peer {
     const head = encodeHead(FRAME_KINDS.notice, 0, definition.code, definition.body.encode(body));
     if (this.held !== undefined) {
       this.held.push(() => this.queue.push(head));
-    } else if (this.queue.bytes > MAX_QUEUED_BYTES) {
-      // Dropping it silently would leave the peer with stale caches; a new connection starts from the truth.
-      this.fail(
-        new DfsError("busy", `${this.queue.bytes} bytes wait for a peer that does not read`),
-      );
-    } else {
-      this.queue.push(head);
+      return;
     }
+    if (this.queue.bytes > MAX_QUEUED_BYTES) this.surplusNoticeBytes += head.length;
+    // Dropping it silently would leave the peer with stale caches; a new connection starts from the truth.
+    if (this.surplusNoticeBytes > MAX_SURPLUS_NOTICE_BYTES) this.fail(this.notReading());
+    else this.queue.push(head);
   }
 
   close(reason: string): void {
@@ -233,6 +253,7 @@ export class Connection implements Peer {
   private onClose(error: Error | undefined): void {
     this.stream = undefined;
     this.linger?.cancel();
+    this.stallWatch.stop();
     if (this.open) {
       const how = this.parser.insideFrame ? " in the middle of a frame" : "";
       const why = error === undefined ? "" : `: ${error.message}`;
@@ -247,8 +268,8 @@ export class Connection implements Peer {
     this.resolveGone();
   }
 
-  private onFrame(bytes: Uint8Array): void {
-    const frame = parseFrame(bytes);
+  private onFrame(buffer: Uint8Array, start: number, end: number): void {
+    const frame = parseFrame(buffer, start, end);
     switch (frame.kind) {
       case FRAME_KINDS.request:
         if (this.admitted === undefined || isHandshakeCode(frame.code)) {
@@ -291,7 +312,13 @@ export class Connection implements Peer {
     }
   }
 
+  private notReading(): DfsError {
+    return new DfsError("timeout", `${this.queue.bytes} bytes wait for a peer that does not read`);
+  }
+
   private onProgress(): void {
+    this.stallWatch.progressed();
+    if (this.queue.bytes <= MAX_QUEUED_BYTES) this.surplusNoticeBytes = 0;
     if (this.draining && this.queue.bytes === 0) {
       this.stream?.end();
     } else if (this.open) {

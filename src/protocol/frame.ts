@@ -10,10 +10,13 @@ import { DfsError } from "../base/errors.ts";
 /** Bytes of the length in front of each frame. */
 export const LENGTH_BYTES = 4;
 
+/** Is given each frame: the bytes of `buffer` from `start` to `end`, which then belong to it. */
+export type FrameTaker = (buffer: Uint8Array, start: number, end: number) => void;
+
 export class FrameParser {
   /** Longest frame accepted from now on, in bytes without the prefix. */
   limit: number;
-  private readonly onFrame: (frame: Uint8Array) => void;
+  private readonly onFrame: FrameTaker;
   private readonly prefix = new Uint8Array(LENGTH_BYTES);
   private prefixFilled = 0;
   private body: Uint8Array | undefined;
@@ -24,8 +27,7 @@ export class FrameParser {
   private running = false;
   private stopped = false;
 
-  /** `onFrame` is called with each frame's bytes, which then belong to it. */
-  constructor(limit: number, onFrame: (frame: Uint8Array) => void) {
+  constructor(limit: number, onFrame: FrameTaker) {
     this.limit = limit;
     this.onFrame = onFrame;
   }
@@ -104,7 +106,7 @@ export class FrameParser {
     }
     this.prefixFilled = 0;
     if (chunk.length - at >= length) {
-      this.onFrame(chunk.subarray(at, at + length));
+      this.onFrame(chunk, at, at + length);
       return at + length;
     }
     this.body = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
@@ -118,7 +120,7 @@ export class FrameParser {
     this.bodyFilled += count;
     if (this.bodyFilled === body.length) {
       this.body = undefined;
-      this.onFrame(body);
+      this.onFrame(body, 0, body.length);
     }
     return count;
   }

@@ -193,11 +193,7 @@ export class ListenerGate implements Gate {
     definition: RequestDefinition<Request, Reply>,
     body: Reply,
   ): void {
-    this.connection!.incoming.answer(
-      frame,
-      definition as unknown as RequestDefinition<unknown, unknown>,
-      { body },
-    );
+    this.connection!.incoming.answer(frame, definition, { body });
   }
 
   private refuse(frame: Frame, error: unknown): void {

@@ -47,6 +47,14 @@ class Chunk implements QueuedBulk {
   }
 }
 
+/** What the owner of a queue is told, never from inside `push`. */
+export interface SendQueueEvents {
+  /** The stream has accepted bytes. */
+  onProgress(): void;
+  /** The stream is full and bytes wait. */
+  onBlocked(): void;
+}
+
 export class SendQueue {
   /** Bytes that the stream has not accepted yet. */
   bytes = 0;
@@ -55,11 +63,10 @@ export class SendQueue {
   private flushPlanned = false;
   /** True while the stream is full: `writable` will be called. */
   private blocked = false;
-  private readonly onProgress: () => void;
+  private readonly events: SendQueueEvents;
 
-  /** `onProgress` is called after bytes have been accepted by the stream, never from inside `push`. */
-  constructor(onProgress: () => void) {
-    this.onProgress = onProgress;
+  constructor(events: SendQueueEvents) {
+    this.events = events;
   }
 
   attach(stream: ByteStream): void {
@@ -139,7 +146,8 @@ export class SendQueue {
       done++;
     }
     for (const chunk of this.chunks.splice(0, done)) release(chunk);
-    if (this.bytes < before) this.onProgress();
+    if (this.stalled) this.events.onBlocked();
+    if (this.bytes < before) this.events.onProgress();
   }
 
   /** Writes what is left of `chunk`; returns false when the stream took less. */
