@@ -1,0 +1,220 @@
+/** Primitives of the cluster on SQLite. */
+import type { Database } from "bun:sqlite";
+import {
+  blockId,
+  incarnationId,
+  instanceId,
+  lsn,
+  reignId,
+  serverId,
+  type ServerId,
+} from "../../../../base/ids.ts";
+import type { ServerState } from "../../../../protocol/messages/cluster.ts";
+import type { ClusterPrimitives, StoreFigures } from "../primitives/cluster.ts";
+import type { Reign, Server } from "../rows.ts";
+import { Enumeration } from "./convert.ts";
+
+const STATES = new Enumeration<ServerState>("server state", {
+  up: 0,
+  suspect: 1,
+  down: 2,
+  out: 3,
+  draining: 4,
+});
+
+/** Bytes of one server id in a placement row, as in base/placement.ts. */
+const ROW_SERVER_BYTES = 4;
+
+interface ServerColumns {
+  readonly id: bigint;
+  readonly incarnation: bigint;
+  readonly instance: bigint;
+  readonly address: string;
+  readonly zone: string;
+  readonly tags: string;
+  readonly state: bigint;
+  readonly filling: bigint;
+  readonly registered: bigint;
+}
+
+interface ReignColumns {
+  readonly number: bigint;
+  readonly reign: bigint;
+  readonly start_lsn: bigint;
+}
+
+type Area<Prefix extends string> = Pick<
+  ClusterPrimitives,
+  Extract<keyof ClusterPrimitives, `${Prefix}.${string}`>
+>;
+
+export function clusterPrimitives(database: Database): ClusterPrimitives {
+  return {
+    ...serverArea(database),
+    ...placementArea(database),
+    ...counterArea(database),
+    ...reignArea(database),
+    ...figuresArea(database),
+  };
+}
+
+function serverArea(database: Database): Area<"server"> {
+  const get = database.prepare<ServerColumns, [number]>("SELECT * FROM servers WHERE id = ?");
+  const put = database.prepare(
+    `INSERT OR REPLACE INTO servers (id, incarnation, instance, address, zone, tags, state, filling, registered)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+  );
+  const remove = database.prepare("DELETE FROM servers WHERE id = ?");
+  const list = database.prepare<ServerColumns, []>("SELECT * FROM servers ORDER BY id");
+  return {
+    "server.get": (server) => {
+      const row = get.get(server);
+      return row === null ? undefined : serverOf(row);
+    },
+    "server.put": (row) =>
+      void put.run(
+        row.id,
+        row.incarnation,
+        row.instance,
+        row.address,
+        row.zone,
+        JSON.stringify(row.tags),
+        STATES.number(row.state),
+        row.filling ? 1 : 0,
+        row.registeredNs,
+      ),
+    "server.delete": (server) => void remove.run(server),
+    "server.list": () => list.all().map(serverOf),
+  };
+}
+
+function placementArea(database: Database): Area<"placement"> {
+  const current = database.prepare<{ version: bigint; width: bigint; rows: Uint8Array }, []>(
+    "SELECT version, width, rows FROM placement ORDER BY version DESC LIMIT 1",
+  );
+  const version = database.prepare<{ version: bigint | null }, []>(
+    "SELECT max(version) AS version FROM placement",
+  );
+  const dropOlder = database.prepare("DELETE FROM placement WHERE version < ?");
+  const insert = database.prepare("INSERT INTO placement (version, width, rows) VALUES (?, ?, ?)");
+  const row = database.prepare<{ row: Uint8Array }, [number]>(
+    `SELECT substr(rows, 1 + ?1 * width * ${ROW_SERVER_BYTES}, width * ${ROW_SERVER_BYTES}) AS row
+     FROM placement ORDER BY version DESC LIMIT 1`,
+  );
+  return {
+    "placement.current": () => {
+      const found = current.get();
+      return found === null ? undefined : { ...found, width: Number(found.width) };
+    },
+    "placement.version": () => version.get()?.version ?? 0n,
+    "placement.put": (table) => {
+      insert.run(table.version, table.width, table.rows);
+      dropOlder.run(table.version);
+    },
+    "placement.row": (group) => serversOfRow(row.get(group)?.row),
+  };
+}
+
+function counterArea(database: Database): Area<"counter"> {
+  const get = database.prepare<{ reserved: bigint }, [string]>(
+    "SELECT reserved FROM counters WHERE name = ?",
+  );
+  const put = database.prepare("INSERT OR REPLACE INTO counters (name, reserved) VALUES (?, ?)");
+  return {
+    "counter.get": (name) => get.get(name)?.reserved ?? 0n,
+    "counter.put": (name, reserved) => void put.run(name, reserved),
+  };
+}
+
+function reignArea(database: Database): Area<"reign"> {
+  const insert = database.prepare("INSERT INTO reigns (number, reign, start_lsn) VALUES (?, ?, ?)");
+  const find = database.prepare<ReignColumns, [bigint]>("SELECT * FROM reigns WHERE reign = ?");
+  const next = database.prepare<ReignColumns, [bigint]>(
+    "SELECT * FROM reigns WHERE number > ? ORDER BY number LIMIT 1",
+  );
+  const last = database.prepare<ReignColumns, []>(
+    "SELECT * FROM reigns ORDER BY number DESC LIMIT 1",
+  );
+  return {
+    "reign.insert": (row) => void insert.run(row.number, row.reign, row.startLsn),
+    "reign.find": (reign) => reignOf(find.get(reign)),
+    "reign.next": (number) => reignOf(next.get(number)),
+    "reign.last": () => reignOf(last.get()),
+  };
+}
+
+function figuresArea(database: Database): Area<"figures"> {
+  type Row = { readonly [Name in keyof StoreFigures]: bigint };
+  const store = database.prepare<Row, []>(
+    `SELECT count(*) AS inodes, count(*) FILTER (WHERE type = 8) AS files,
+       count(*) FILTER (WHERE type = 4) AS directories,
+       (SELECT count(*) FROM blocks WHERE state = 0) AS liveBlocks,
+       (SELECT ifnull(sum(length), 0) FROM blocks WHERE state = 0) AS liveBytes,
+       (SELECT count(*) FROM blocks WHERE state = 1) AS deadBlocks
+     FROM inodes`,
+  );
+  const copies = database.prepare<{ copies: bigint; blocks: bigint }, [string]>(
+    `SELECT copies, count(*) AS blocks FROM (
+       SELECT (SELECT count(*) FROM replicas r WHERE r.block = b.id AND r.state = 1
+               AND r.server IN (SELECT value FROM json_each(?))) AS copies
+       FROM blocks b WHERE b.state = 0) GROUP BY copies`,
+  );
+  const highest = database.prepare<{ highest: bigint }, []>(
+    `SELECT max(ifnull((SELECT max(id) FROM blocks), 0),
+       ifnull((SELECT first + count - 1 FROM reservations ORDER BY first DESC LIMIT 1), 0)) AS highest`,
+  );
+  return {
+    "figures.store": () => numbersOf(store.get()),
+    "figures.blocksByCopies": (servers, most) => {
+      const counts = Array.from({ length: most + 1 }, () => 0);
+      for (const row of copies.all(JSON.stringify(servers))) {
+        const at = Math.min(Number(row.copies), most);
+        counts[at] = (counts[at] ?? 0) + Number(row.blocks);
+      }
+      return counts;
+    },
+    "figures.highestBlock": () => blockId(highest.get()?.highest ?? 0n),
+  };
+}
+
+function numbersOf(row: { readonly [Name in keyof StoreFigures]: bigint } | null): StoreFigures {
+  return {
+    inodes: Number(row?.inodes ?? 0n),
+    files: Number(row?.files ?? 0n),
+    directories: Number(row?.directories ?? 0n),
+    liveBlocks: Number(row?.liveBlocks ?? 0n),
+    liveBytes: Number(row?.liveBytes ?? 0n),
+    deadBlocks: Number(row?.deadBlocks ?? 0n),
+  };
+}
+
+function serverOf(row: ServerColumns): Server {
+  return {
+    id: serverId(Number(row.id)),
+    incarnation: incarnationId(row.incarnation),
+    instance: instanceId(row.instance),
+    address: row.address,
+    zone: row.zone,
+    tags: JSON.parse(row.tags) as string[],
+    state: STATES.name(row.state),
+    filling: row.filling !== 0n,
+    registeredNs: row.registered,
+  };
+}
+
+function reignOf(row: ReignColumns | null): Reign | undefined {
+  if (row === null) return undefined;
+  return { number: row.number, reign: reignId(row.reign), startLsn: lsn(row.start_lsn) };
+}
+
+/** The servers of one row of the table: 4 bytes each, big-endian, 0 for none. */
+function serversOfRow(row: Uint8Array | undefined): ServerId[] {
+  if (row === undefined) return [];
+  const view = new DataView(row.buffer, row.byteOffset, row.byteLength);
+  const servers: ServerId[] = [];
+  for (let at = 0; at + ROW_SERVER_BYTES <= row.length; at += ROW_SERVER_BYTES) {
+    const server = view.getUint32(at);
+    if (server !== 0) servers.push(serverId(server));
+  }
+  return servers;
+}

@@ -1,0 +1,126 @@
+/** Primitives of reservations, the reclaim queue and missing copies on SQLite. */
+import type { Database } from "bun:sqlite";
+import { blockId, inodeId, sessionId } from "../../../../base/ids.ts";
+import type { ContentPrimitives } from "../primitives/content.ts";
+import type { Repair, RepairReason, Reservation } from "../rows.ts";
+import { Enumeration, orNull, orUndefined } from "./convert.ts";
+
+const REASONS = new Enumeration<RepairReason>("repair reason", {
+  shortWrite: 0,
+  badReplica: 1,
+  serverOut: 2,
+  placement: 3,
+});
+
+interface ReservationColumns {
+  readonly first: bigint;
+  readonly count: bigint;
+  readonly session: bigint;
+  readonly used: Uint8Array;
+  readonly ended: bigint | null;
+}
+
+interface RepairColumns {
+  readonly block: bigint;
+  readonly missing: bigint;
+  readonly reason: bigint;
+  readonly since: bigint;
+}
+
+type Area<Prefix extends string> = Pick<
+  ContentPrimitives,
+  Extract<keyof ContentPrimitives, `${Prefix}.${string}`>
+>;
+
+export function queuePrimitives(
+  database: Database,
+): Area<"reservation"> & Area<"reclaim"> & Area<"repair"> {
+  return { ...reservationArea(database), ...reclaimArea(database), ...repairArea(database) };
+}
+
+function reservationArea(database: Database): Area<"reservation"> {
+  const insert = database.prepare(
+    "INSERT INTO reservations (first, count, session, used, ended) VALUES (?, ?, ?, ?, ?)",
+  );
+  const find = database.prepare<ReservationColumns, [bigint]>(
+    "SELECT * FROM reservations WHERE first <= ? ORDER BY first DESC LIMIT 1",
+  );
+  const setUsed = database.prepare("UPDATE reservations SET used = ? WHERE first = ?");
+  const remove = database.prepare("DELETE FROM reservations WHERE first = ?");
+  const endAll = database.prepare(
+    "UPDATE reservations SET ended = ? WHERE session = ? AND ended IS NULL",
+  );
+  const listEnded = database.prepare<ReservationColumns, [bigint, number]>(
+    "SELECT * FROM reservations WHERE ended IS NOT NULL AND ended <= ? ORDER BY first LIMIT ?",
+  );
+  return {
+    "reservation.insert": (row) =>
+      void insert.run(row.first, row.count, row.session, row.used, orNull(row.endedNs)),
+    "reservation.find": (block) => {
+      const row = find.get(block);
+      return row === null || block >= row.first + row.count ? undefined : reservationOf(row);
+    },
+    "reservation.setUsed": (first, used) => void setUsed.run(used, first),
+    "reservation.delete": (first) => void remove.run(first),
+    "reservation.endAll": (session, endedNs) => void endAll.run(endedNs, session),
+    "reservation.listEnded": (before, limit) => listEnded.all(before, limit).map(reservationOf),
+  };
+}
+
+function reclaimArea(database: Database): Area<"reclaim"> {
+  const put = database.prepare("INSERT OR REPLACE INTO reclaim (inode, since) VALUES (?, ?)");
+  const list = database.prepare<{ inode: bigint; since: bigint }, [number]>(
+    "SELECT inode, since FROM reclaim ORDER BY inode LIMIT ?",
+  );
+  const remove = database.prepare("DELETE FROM reclaim WHERE inode = ?");
+  return {
+    "reclaim.put": (entry) => void put.run(entry.inode, entry.sinceNs),
+    "reclaim.list": (limit) =>
+      list.all(limit).map((row) => ({ inode: inodeId(row.inode), sinceNs: row.since })),
+    "reclaim.delete": (inode) => void remove.run(inode),
+  };
+}
+
+function repairArea(database: Database): Area<"repair"> {
+  const get = database.prepare<RepairColumns, [bigint]>("SELECT * FROM repairs WHERE block = ?");
+  const put = database.prepare(
+    "INSERT OR REPLACE INTO repairs (block, missing, reason, since) VALUES (?, ?, ?, ?)",
+  );
+  const remove = database.prepare("DELETE FROM repairs WHERE block = ?");
+  const list = database.prepare<RepairColumns, [bigint, number]>(
+    "SELECT * FROM repairs WHERE block > ? ORDER BY block LIMIT ?",
+  );
+  const total = database.prepare<{ total: bigint }, []>(
+    "SELECT ifnull(sum(missing), 0) AS total FROM repairs",
+  );
+  return {
+    "repair.get": (block) => {
+      const row = get.get(block);
+      return row === null ? undefined : repairOf(row);
+    },
+    "repair.put": (repair) =>
+      void put.run(repair.block, repair.missing, REASONS.number(repair.reason), repair.sinceNs),
+    "repair.delete": (block) => void remove.run(block),
+    "repair.list": (after, limit) => list.all(after, limit).map(repairOf),
+    "repair.total": () => Number(total.get()?.total ?? 0n),
+  };
+}
+
+function reservationOf(row: ReservationColumns): Reservation {
+  return {
+    first: blockId(row.first),
+    count: Number(row.count),
+    session: sessionId(row.session),
+    used: row.used,
+    endedNs: orUndefined(row.ended),
+  };
+}
+
+function repairOf(row: RepairColumns): Repair {
+  return {
+    block: blockId(row.block),
+    missing: Number(row.missing),
+    reason: REASONS.name(row.reason),
+    sinceNs: row.since,
+  };
+}
