@@ -78,8 +78,8 @@ dfs_fingerprint() {
 # Installs what is missing for kind $1. A subshell: lock, traps and settings end with it.
 dfs_install() (
   kind=$1
-  mkdir -p "$dfs_runtime" || dfs_fail "$root must be writable for the first start, which installs \
-Bun and packages there. Start dfs once as a user who may write to it."
+  mkdir -p "$dfs_runtime" || dfs_fail "Bun and the packages of dfs must be installed inside $root, \
+which cannot be written to. Start dfs once as a user who may write there."
   dfs_lock
 
   work="$dfs_runtime/work.$$"
