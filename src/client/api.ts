@@ -13,7 +13,12 @@ import type { Attributes, FileType } from "../protocol/messages/common.ts";
 /** A condition that the caller's user should know of but that stopped nothing. */
 export interface ClientWarning {
   readonly kind:
-    "serverUnreachable" | "badReplica" | "missingCopies" | "metaUnreachable" | "metaReachable";
+    | "serverUnreachable"
+    | "badReplica"
+    | "missingCopies"
+    | "belowQuorum"
+    | "metaUnreachable"
+    | "metaReachable";
   /** One sentence for people. */
   readonly message: string;
   readonly server?: ServerId;

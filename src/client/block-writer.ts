@@ -1,0 +1,218 @@
+/**
+ * Stores one block on as many servers as the cluster keeps copies, all at once.
+ *
+ * Which servers: those of the block's placement group, then stand-ins in the order that all clients share. A server
+ * that fails is replaced at once, one that is late is replaced while its answer is still welcome. The block is written
+ * when all copies are durable, or when there is nobody left to ask and the write quorum is reached. Below the quorum
+ * the write waits and tries again until its deadline.
+ *
+ * A write quorum above the default that equals the number of copies is the strict mode: only the group's own servers
+ * are used, so that a write waits while any of them is down.
+ */
+import { checksumOf, pieceHashes } from "../base/checksum.ts";
+import type { Clock } from "../base/clock.ts";
+import { DfsError, messageOf } from "../base/errors.ts";
+import type { BlockId, InodeId, ServerId } from "../base/ids.ts";
+import type { Random } from "../base/random.ts";
+import type { ClusterSettings, NewBlock } from "../protocol/messages/common.ts";
+import { CopyRound, type BlockToSend } from "./copy-round.ts";
+import type { Placement, PlacementCache } from "./placement-cache.ts";
+import { backoffDelayMs, Deadline, pause, type Backoff } from "./retry.ts";
+import type { DataServers } from "./servers.ts";
+import type { Warnings } from "./warnings.ts";
+
+const WAIT: Backoff = { firstMs: 100, maxMs: 1_000 };
+
+/** The write quorum of a cluster that was formatted without a wish; a higher one is meant strictly. */
+const DEFAULT_WRITE_QUORUM = 2;
+
+/** A block to be stored. */
+export interface OutgoingBlock {
+  readonly block: BlockId;
+  readonly bytes: Uint8Array;
+  readonly group: number;
+  /** The file that it is written for, 0 when that has no number yet; told to the server, so that blocks describe themselves. */
+  readonly inode: InodeId;
+  readonly fileOffset: number;
+}
+
+export interface BlockWriterOptions {
+  readonly servers: DataServers;
+  readonly placement: PlacementCache;
+  readonly settings: () => ClusterSettings;
+  readonly warnings: Warnings;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** How long a block may wait for the write quorum. */
+  readonly quorumTimeoutMs: number;
+}
+
+/** Servers for a block, in the order in which they are tried. */
+export interface Candidates {
+  /** To be asked for all copies. */
+  readonly good: readonly ServerId[];
+  /** Failed lately: to be asked only to reach the write quorum. */
+  readonly doubtful: readonly ServerId[];
+  /** Left out because they have no space. */
+  readonly full: readonly ServerId[];
+}
+
+export class BlockWriter {
+  private readonly options: BlockWriterOptions;
+
+  constructor(options: BlockWriterOptions) {
+    this.options = options;
+  }
+
+  /**
+   * Stores the block; returns what a commit says about it.
+   * @throws DfsError `quorum` (too few servers until the deadline), `noSpace` (all are full), `cancelled`, and what
+   * fetching the placement table can fail with.
+   */
+  async write(outgoing: OutgoingBlock, signal: AbortSignal): Promise<NewBlock> {
+    const { clock, placement, quorumTimeoutMs, random } = this.options;
+    const toSend = prepare(outgoing);
+    const deadline = new Deadline(clock, quorumTimeoutMs);
+    const copies = new Set<ServerId>();
+    for (let attempt = 0; ; attempt++) {
+      const table = await (attempt === 0 ? placement.current() : placement.refresh());
+      const candidates = this.candidates(table, outgoing.group, copies);
+      const round = await this.round(toSend, candidates, copies, signal);
+      if (signal.aborted) throw new DfsError("cancelled", "the transfer was cancelled");
+      if (this.enough(copies)) return newBlock(toSend, outgoing.group, table, copies);
+      const outOfSpace = round.others.length === 0 && candidates.full.length + round.full > 0;
+      if (outOfSpace && attempt > 0) throw noSpace(candidates.full.length + round.full);
+      if (deadline.passed) throw this.belowQuorum(copies, round, deadline);
+      if (outOfSpace) continue; // once more with a fresh table: space may have been made
+      this.tellWaiting(copies);
+      const delayMs = backoffDelayMs(WAIT, attempt, random);
+      await pause(clock, Math.min(delayMs, deadline.remainingMs), signal);
+    }
+  }
+
+  /** The servers worth asking, without those that hold a copy already. */
+  private candidates(table: Placement, group: number, copies: ReadonlySet<ServerId>): Candidates {
+    const { servers, settings } = this.options;
+    const { replicas, writeQuorum } = settings();
+    const strict = writeQuorum > DEFAULT_WRITE_QUORUM && writeQuorum >= replicas;
+    const order = strict ? table.targets(group) : table.candidates(group);
+    const good: ServerId[] = [];
+    const suspect: ServerId[] = [];
+    const doubtful: ServerId[] = [];
+    const full: ServerId[] = [];
+    for (const id of order) {
+      const known = table.server(id);
+      if (copies.has(id) || known === undefined) continue;
+      if (known.state !== "up" && known.state !== "suspect") continue;
+      if (known.full || servers.full(id)) full.push(id);
+      else if (!servers.usable(id)) doubtful.push(id);
+      else (known.state === "up" ? good : suspect).push(id);
+    }
+    return { good: [...good, ...suspect], doubtful, full };
+  }
+
+  private async round(
+    toSend: BlockToSend,
+    { good, doubtful }: Candidates,
+    copies: Set<ServerId>,
+    signal: AbortSignal,
+  ): Promise<RoundResult> {
+    const { replicas, writeQuorum } = this.options.settings();
+    const { servers, clock } = this.options;
+    const seams = { servers, clock, signal };
+    const failures = new Map<ServerId, unknown>();
+    const shared = { toSend, copies, failures, floor: writeQuorum };
+    await new CopyRound({ ...shared, candidates: good, wanted: replicas }, seams).run();
+    if (copies.size < writeQuorum) {
+      const lastResort = { ...shared, candidates: doubtful, wanted: writeQuorum };
+      await new CopyRound(lastResort, seams).run();
+    }
+    const others = [...failures].filter(([, error]) => !isNoSpace(error));
+    return { others, full: failures.size - others.length };
+  }
+
+  /** True when there are copies enough to go on; says so when they are fewer than wanted. */
+  private enough(copies: ReadonlySet<ServerId>): boolean {
+    const { settings, warnings } = this.options;
+    const { replicas, writeQuorum } = settings();
+    if (copies.size < writeQuorum) return false;
+    warnings.rearm("belowQuorum");
+    if (copies.size < replicas) {
+      warnings.warn({
+        kind: "missingCopies",
+        message:
+          `some blocks have only ${copies.size} of ${replicas} copies for now, because too few data servers ` +
+          "are usable; the cluster makes the missing ones when it can",
+      });
+    }
+    return true;
+  }
+
+  private tellWaiting(copies: ReadonlySet<ServerId>): void {
+    const { writeQuorum } = this.options.settings();
+    this.options.warnings.warn({
+      kind: "belowQuorum",
+      message:
+        `waiting for data servers: ${copies.size} of the ${writeQuorum} copies that a write needs ` +
+        "could be made",
+    });
+  }
+
+  private belowQuorum(
+    copies: ReadonlySet<ServerId>,
+    { others, full }: RoundResult,
+    deadline: Deadline,
+  ): DfsError {
+    const { writeQuorum } = this.options.settings();
+    const reasons = others.map(([server, error]) => `server ${server}: ${messageOf(error)}`);
+    if (full > 0) reasons.push(`${full} without space`);
+    return new DfsError(
+      "quorum",
+      `could not store a block: ${copies.size} of the ${writeQuorum} copies that a write needs could be made ` +
+        `within ${Math.round(deadline.timeoutMs / 1000)} s` +
+        (reasons.length === 0 ? "" : ` (${reasons.join("; ")})`) +
+        "\nstart the data servers that are down (`dfs status` names them), then try again",
+      { details: { copies: copies.size, writeQuorum } },
+    );
+  }
+}
+
+/** What became of the servers that hold no copy after a round. */
+interface RoundResult {
+  /** Failures for other reasons than space. */
+  readonly others: readonly (readonly [ServerId, unknown])[];
+  /** Servers that answered that they have no space. */
+  readonly full: number;
+}
+
+function prepare(outgoing: OutgoingBlock): BlockToSend {
+  const { block, bytes, inode, fileOffset } = outgoing;
+  const pieces = pieceHashes(bytes);
+  const checksum = checksumOf(bytes.length, pieces);
+  return { bytes, body: { block, length: bytes.length, checksum, inode, fileOffset, pieces } };
+}
+
+function newBlock(
+  toSend: BlockToSend,
+  group: number,
+  table: Placement,
+  copies: ReadonlySet<ServerId>,
+): NewBlock {
+  const { block, length, checksum } = toSend.body;
+  const inOrder = table.candidates(group).filter((server) => copies.has(server));
+  const others = [...copies].filter((server) => !inOrder.includes(server));
+  return { block, length, checksum, group, servers: [...inOrder, ...others] };
+}
+
+function isNoSpace(error: unknown): boolean {
+  return error instanceof DfsError && error.kind === "noSpace";
+}
+
+function noSpace(full: number): DfsError {
+  return new DfsError(
+    "noSpace",
+    `no space left: ${full === 1 ? "the data server that is up is" : `all ${full} usable data servers are`} full\n` +
+      "remove files, or add a data server",
+    { details: { full } },
+  );
+}

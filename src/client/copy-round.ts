@@ -1,0 +1,117 @@
+/**
+ * One attempt to make the copies of a block: as many requests at once as copies are lacking, the next candidate for
+ * each that fails or is late.
+ *
+ * A late server goes on counting as asked: its answer is taken when it comes before the round is over, and the round
+ * is not given up for lack of candidates while below the floor a late answer may still come.
+ */
+import type { Clock, Timer } from "../base/clock.ts";
+import { isDfsError } from "../base/errors.ts";
+import type { ServerId } from "../base/ids.ts";
+import type { RequestOf } from "../protocol/message.ts";
+import { blockPut } from "../protocol/messages/data.ts";
+import type { DataServers } from "./servers.ts";
+
+/** A server that has not stored a block after this long gets a stand-in. A slow disk's sync takes far less. */
+export const LATE_MS = 5_000;
+
+/** After this long the request is given up, and the connection with it. */
+export const HUNG_MS = 20_000;
+
+/** A block and the request that carries it. */
+export interface BlockToSend {
+  readonly bytes: Uint8Array;
+  readonly body: RequestOf<typeof blockPut>;
+}
+
+export interface RoundPlan {
+  readonly toSend: BlockToSend;
+  readonly candidates: readonly ServerId[];
+  /** Copies to make, including those there already are. */
+  readonly wanted: number;
+  /** Copies without which the round goes on waiting for late servers. */
+  readonly floor: number;
+  /** Servers that hold a copy; added to. */
+  readonly copies: Set<ServerId>;
+  /** Why others do not; added to. */
+  readonly failures: Map<ServerId, unknown>;
+}
+
+export interface RoundSeams {
+  readonly servers: DataServers;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+}
+
+export class CopyRound {
+  private readonly plan: RoundPlan;
+  private readonly seams: RoundSeams;
+  private readonly waiting: ServerId[];
+  private readonly over = Promise.withResolvers<void>();
+  private readonly stop = new AbortController();
+  private readonly lateTimers = new Set<Timer>();
+  /** Requests that are neither answered nor late. */
+  private inTime = 0;
+  private late = 0;
+
+  constructor(plan: RoundPlan, seams: RoundSeams) {
+    this.plan = plan;
+    this.seams = seams;
+    this.waiting = [...plan.candidates];
+  }
+
+  /** Returns when the copies are made, or no candidate is left, or the transfer was cancelled. Never throws. */
+  async run(): Promise<void> {
+    const onAbort = (): void => this.over.resolve();
+    this.seams.signal.addEventListener("abort", onAbort, { once: true });
+    if (this.seams.signal.aborted) onAbort();
+    else this.proceed();
+    await this.over.promise;
+    this.seams.signal.removeEventListener("abort", onAbort);
+    for (const timer of this.lateTimers) timer.cancel();
+    this.stop.abort();
+  }
+
+  private proceed(): void {
+    const { copies, wanted, floor } = this.plan;
+    while (copies.size + this.inTime < wanted && this.waiting.length > 0) {
+      this.ask(this.waiting.shift()!);
+    }
+    if (copies.size >= wanted) this.over.resolve();
+    else if (this.inTime === 0 && (this.late === 0 || copies.size >= floor)) this.over.resolve();
+  }
+
+  private ask(server: ServerId): void {
+    const { servers, clock } = this.seams;
+    const { toSend, copies, failures } = this.plan;
+    let isLate = false;
+    this.inTime++;
+    const timer = clock.setTimer(LATE_MS, () => {
+      isLate = true;
+      this.inTime--;
+      this.late++;
+      servers.late(server, LATE_MS);
+      this.proceed();
+    });
+    this.lateTimers.add(timer);
+    const settled = (): void => {
+      timer.cancel();
+      this.lateTimers.delete(timer);
+      if (isLate) this.late--;
+      else this.inTime--;
+      this.proceed();
+    };
+    const options = { bulk: toSend.bytes, timeoutMs: HUNG_MS, signal: this.stop.signal };
+    servers.request(server, blockPut, toSend.body, options).then(
+      () => {
+        copies.add(server);
+        failures.delete(server);
+        settled();
+      },
+      (error: unknown) => {
+        if (!isDfsError(error, "cancelled")) failures.set(server, error);
+        settled();
+      },
+    );
+  }
+}

@@ -1,0 +1,216 @@
+/**
+ * Connections to data servers, made when they are needed, and what is known about which of them are worth asking.
+ *
+ * Invariants
+ * - A connection is used only after the peer has shown in its hello that it is the very server that was meant.
+ * - A server that failed is `unusable` for a while, which grows with each failure and ends with the first answer. That
+ *   is advice: who has nobody else to ask may ask it all the same.
+ * - The user is warned once about each server.
+ */
+import type { Clock } from "../base/clock.ts";
+import { DfsError, isDfsError, messageOf } from "../base/errors.ts";
+import type { ServerId } from "../base/ids.ts";
+import type { Random } from "../base/random.ts";
+import type { RequestDefinition } from "../protocol/message.ts";
+import type { Answer, Peer, RequestOptions } from "../protocol/peer.ts";
+import type { KnownServer, Placement, PlacementCache } from "./placement-cache.ts";
+import { backoffDelayMs, isNoAnswer, type Backoff } from "./retry.ts";
+import type { Warnings } from "./warnings.ts";
+
+const CONNECT_TIMEOUT_MS = 3_000;
+
+/** For how long a server that failed is avoided. */
+const UNUSABLE: Backoff = { firstMs: 500, maxMs: 30_000 };
+
+/** A server that has no space is asked again after this long, unless the service says otherwise before. */
+const FULL_MS = 10_000;
+
+/** Connects to a data server and makes sure that it is the one meant. */
+export type ServerConnector = (server: KnownServer, timeoutMs: number) => Promise<Peer>;
+
+export interface DataServersOptions {
+  readonly connect: ServerConnector;
+  readonly placement: PlacementCache;
+  readonly warnings: Warnings;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+interface Entry {
+  readonly server: ServerId;
+  peer: Peer | undefined;
+  connecting: Promise<Peer> | undefined;
+  address: string;
+  /** When it last answered anything. */
+  answeredMs: number;
+  failures: number;
+  unusableUntilMs: number;
+  fullUntilMs: number;
+}
+
+export class DataServers {
+  private readonly options: DataServersOptions;
+  private readonly entries = new Map<ServerId, Entry>();
+  private closed = false;
+
+  constructor(options: DataServersOptions) {
+    this.options = options;
+  }
+
+  /** True unless the server has failed lately. */
+  usable(server: ServerId): boolean {
+    const entry = this.entries.get(server);
+    return entry === undefined || entry.unusableUntilMs <= this.options.clock.monotonicMs();
+  }
+
+  /** True when the server has lately refused a block for want of space. */
+  full(server: ServerId): boolean {
+    const entry = this.entries.get(server);
+    return entry !== undefined && entry.fullUntilMs > this.options.clock.monotonicMs();
+  }
+
+  /**
+   * Sends a request to a server, connecting first if need be.
+   * @throws DfsError the server's answer; `unreachable`, `timeout`, `wrongPeer`, `wrongCluster` after which it is unusable.
+   */
+  async request<Request, Reply>(
+    server: ServerId,
+    definition: RequestDefinition<Request, Reply>,
+    body: Request,
+    options: RequestOptions,
+  ): Promise<Answer<Reply>> {
+    const entry = this.entry(server);
+    try {
+      const peer = entry.peer?.open === true ? entry.peer : await this.connection(entry);
+      const answer = await peer.request(definition, body, options);
+      entry.answeredMs = this.options.clock.monotonicMs();
+      entry.failures = 0;
+      entry.unusableUntilMs = 0;
+      return answer;
+    } catch (error) {
+      this.note(entry, error);
+      throw error;
+    }
+  }
+
+  /**
+   * A request has been without answer for `waitedMs`, which is too long. When nothing else was answered meanwhile either,
+   * the connection is given up, so that all requests on it fail now and not one by one.
+   */
+  late(server: ServerId, waitedMs: number): void {
+    const entry = this.entry(server);
+    const reason = `no answer within ${waitedMs / 1000} s`;
+    this.avoid(server, reason);
+    const hung = this.options.clock.monotonicMs() - entry.answeredMs >= waitedMs;
+    if (hung) entry.peer?.close(reason);
+  }
+
+  /** Others are to be preferred for now. */
+  avoid(server: ServerId, reason: string): void {
+    const entry = this.entry(server);
+    if (!this.usable(server)) return;
+    const { clock, random, warnings } = this.options;
+    const delayMs = backoffDelayMs(UNUSABLE, entry.failures, random);
+    entry.failures++;
+    entry.unusableUntilMs = clock.monotonicMs() + delayMs;
+    const where = entry.address === "" ? "" : ` (${entry.address})`;
+    warnings.warn({
+      kind: "serverUnreachable",
+      server,
+      message: `data server ${server}${where} does not answer, using others: ${reason}`,
+    });
+  }
+
+  /** The service has a new picture of the servers: one that came back is worth asking again. */
+  learn(before: Placement | undefined, now: Placement): void {
+    for (const { server, state, address, full } of now.servers) {
+      const entry = this.entries.get(server);
+      const old = before?.server(server);
+      if (entry === undefined || old === undefined) continue;
+      const cameBack = state === "up" && (old.state !== "up" || old.address !== address);
+      if (cameBack) entry.unusableUntilMs = 0;
+      if (old.full && !full) entry.fullUntilMs = 0;
+    }
+  }
+
+  /** Ends all connections. */
+  close(): void {
+    this.closed = true;
+    for (const entry of this.entries.values()) entry.peer?.close("the client was closed");
+  }
+
+  private entry(server: ServerId): Entry {
+    let entry = this.entries.get(server);
+    if (entry === undefined) {
+      entry = {
+        server,
+        peer: undefined,
+        connecting: undefined,
+        address: "",
+        answeredMs: -Infinity,
+        failures: 0,
+        unusableUntilMs: 0,
+        fullUntilMs: 0,
+      };
+      this.entries.set(server, entry);
+    }
+    return entry;
+  }
+
+  private note(entry: Entry, error: unknown): void {
+    if (isDfsError(error, "noSpace")) {
+      entry.fullUntilMs = this.options.clock.monotonicMs() + FULL_MS;
+    } else if (isDfsError(error, "timeout") && entry.peer?.open === true) {
+      // Whatever else waits there would wait as long: a new connection shows whether it lives.
+      entry.peer.close("it did not answer in time");
+      this.avoid(entry.server, messageOf(error));
+    } else if (isNoAnswer(error) || isRefusal(error)) {
+      this.avoid(entry.server, messageOf(error));
+    }
+  }
+
+  /** One attempt to connect at a time for each server. */
+  private connection(entry: Entry): Promise<Peer> {
+    entry.connecting ??= this.connect(entry).finally(() => {
+      entry.connecting = undefined;
+    });
+    return entry.connecting;
+  }
+
+  private async connect(entry: Entry): Promise<Peer> {
+    const known = await this.known(entry);
+    entry.address = known.address;
+    const peer = await this.options.connect(known, CONNECT_TIMEOUT_MS);
+    if (this.closed) {
+      peer.close("the client was closed");
+      throw new DfsError("cancelled", "the client has been closed");
+    }
+    entry.peer = peer;
+    return peer;
+  }
+
+  /** Where the server is, as far as is known. */
+  private async known({ server, failures }: Entry): Promise<KnownServer> {
+    const { placement } = this.options;
+    const cached = (await placement.any()).server(server);
+    if (cached === undefined) {
+      const fresh = (await placement.refresh()).server(server);
+      if (fresh !== undefined) return fresh;
+      throw new DfsError("unreachable", `the metadata service knows no data server ${server}`);
+    }
+    // It may have moved; but who reads must not wait for a metadata service that may be away as well.
+    if (failures > 0) placement.refresh().catch(() => undefined);
+    return cached;
+  }
+}
+
+/** True when somebody answered at the address who is not the server that was meant, or does not want us. */
+function isRefusal(error: unknown): boolean {
+  return (
+    isDfsError(error, "wrongPeer") ||
+    isDfsError(error, "wrongCluster") ||
+    isDfsError(error, "unauthorized") ||
+    isDfsError(error, "unsupported") ||
+    isDfsError(error, "protocol")
+  );
+}
