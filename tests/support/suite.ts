@@ -58,10 +58,12 @@ async function main(): Promise<number> {
 /** Runs every check, showing what it prints; answers with the names of those that failed. */
 async function failedChecks(): Promise<string[]> {
   const failed: string[] = [];
+  const env = process.stdout.isTTY ? process.env : { ...process.env, NO_COLOR: "1" };
   for (const { name, command } of CHECKS) {
     console.log(`== ${name}`);
     const check = Bun.spawn([process.execPath, ...command], {
       stdio: ["ignore", "inherit", "inherit"],
+      env,
     });
     if ((await check.exited) !== 0) {
       failed.push(name);
