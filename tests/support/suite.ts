@@ -58,7 +58,9 @@ async function main(): Promise<number> {
 /** Runs every check, showing what it prints; answers with the names of those that failed. */
 async function failedChecks(): Promise<string[]> {
   const failed: string[] = [];
-  const env = process.stdout.isTTY ? process.env : { ...process.env, NO_COLOR: "1" };
+  // Colours are for terminals. oxlint prints them wherever CI is set, NO_COLOR or not.
+  const plain = { ...process.env, NO_COLOR: "1", CI: undefined };
+  const env = process.stdout.isTTY ? process.env : plain;
   for (const { name, command } of CHECKS) {
     console.log(`== ${name}`);
     const check = Bun.spawn([process.execPath, ...command], {
