@@ -20,7 +20,9 @@ describe("error kinds", () => {
   });
 
   test("numbers are frozen: they are on the wire", () => {
-    expect(kinds.map((kind) => ERROR_KINDS[kind])).toEqual(kinds.map((_, index) => index + 1));
+    expect<number[]>(kinds.map((kind) => ERROR_KINDS[kind])).toEqual(
+      kinds.map((_, index) => index + 1),
+    );
     expect(ERROR_KINDS.io).toBe(23);
     expect(ERROR_KINDS.usage).toBe(36);
   });
