@@ -120,7 +120,9 @@ const handlers: SocketHandler<SocketState | undefined> = {
   close: (socket, error) => {
     const state = socket.data;
     socket.data = undefined;
-    state?.events.onClose(state.error ?? error);
+    if (state === undefined) return;
+    // Bun calls this from inside `terminate`; our owner is told afterwards.
+    queueMicrotask(() => state.events.onClose(state.error ?? error));
   },
 };
 

@@ -1,0 +1,127 @@
+import { describe, expect, test } from "bun:test";
+import { isDfsError } from "../../src/base/errors.ts";
+import { FrameParser } from "../../src/protocol/frame.ts";
+import { framed, patterned, randomFor } from "./support.ts";
+
+const LIMIT = 100_000;
+
+/** Three frames of different lengths behind each other. */
+const BODIES = [patterned(1, 1), patterned(300, 2), patterned(7, 3)];
+const STREAM = Buffer.concat(BODIES.map((body) => framed(body)));
+
+function collect(limit = LIMIT): { parser: FrameParser; frames: Buffer[] } {
+  const frames: Buffer[] = [];
+  const parser = new FrameParser(limit, (buffer, start, end) => {
+    frames.push(Buffer.from(buffer.slice(start, end)));
+  });
+  return { parser, frames };
+}
+
+function expectBodies(frames: Buffer[]): void {
+  expect(frames.map((frame) => frame.toString("hex"))).toEqual(
+    BODIES.map((body) => Buffer.from(body).toString("hex")),
+  );
+}
+
+describe("FrameParser", () => {
+  test("finds the frames of a stream that arrives whole", () => {
+    const { parser, frames } = collect();
+    parser.push(STREAM);
+    expectBodies(frames);
+    expect(parser.insideFrame).toBe(false);
+  });
+
+  test("finds the same frames wherever the stream is cut in two", () => {
+    for (let cut = 0; cut <= STREAM.length; cut++) {
+      const { parser, frames } = collect();
+      parser.push(STREAM.subarray(0, cut));
+      parser.push(STREAM.subarray(cut));
+      expectBodies(frames);
+    }
+  });
+
+  test("finds the same frames byte by byte, and says when it is inside one", () => {
+    const { parser, frames } = collect();
+    for (const [index, byte] of STREAM.entries()) {
+      parser.push(Uint8Array.of(byte));
+      const ends = [5, 5 + 304, STREAM.length];
+      expect(parser.insideFrame).toBe(!ends.includes(index + 1));
+    }
+    expectBodies(frames);
+  });
+
+  test("finds the same frames in chunks of random lengths", () => {
+    const random = randomFor("frame parser, random chunks");
+    for (let round = 0; round < 200; round++) {
+      const { parser, frames } = collect();
+      for (let at = 0; at < STREAM.length;) {
+        const length = 1 + random.below(40);
+        parser.push(STREAM.subarray(at, at + length));
+        at += length;
+      }
+      expectBodies(frames);
+    }
+  });
+
+  test("refuses a length over the limit or of 0 as soon as it is complete, before allocating", () => {
+    for (const length of [0, LIMIT + 1, 0x7fffffff, 0xffffffff]) {
+      const prefix = new Uint8Array(4);
+      new DataView(prefix.buffer).setUint32(0, length);
+      for (const cut of [0, 3]) {
+        const { parser, frames } = collect();
+        const before = process.memoryUsage().arrayBuffers;
+        let thrown: unknown;
+        try {
+          parser.push(prefix.subarray(0, cut));
+          parser.push(prefix.subarray(cut));
+        } catch (error) {
+          thrown = error;
+        }
+        expect(isDfsError(thrown, "protocol")).toBe(true);
+        expect(String(thrown)).toContain(String(length));
+        expect(frames).toEqual([]);
+        expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(LIMIT);
+      }
+    }
+  });
+
+  test("takes a frame of exactly the limit, and follows a limit that changes between frames", () => {
+    const frames: number[] = [];
+    const parser = new FrameParser(10, (_buffer, start, end) => {
+      frames.push(end - start);
+      parser.limit = 20;
+    });
+    parser.push(Buffer.concat([framed(patterned(10)), framed(patterned(20))]));
+    expect(frames).toEqual([10, 20]);
+    expect(() => parser.push(framed(patterned(21)))).toThrow("1 to 20 are allowed");
+  });
+
+  test("hands out nothing while paused, and goes on exactly there, even when paused by a frame", () => {
+    const frames: number[] = [];
+    const parser = new FrameParser(LIMIT, (_buffer, start, end) => {
+      frames.push(end - start);
+      parser.pause();
+    });
+    parser.push(STREAM.subarray(0, 100));
+    parser.push(STREAM.subarray(100));
+    expect(frames).toEqual([1]);
+    expect(parser.insideFrame).toBe(true);
+    parser.resume();
+    expect(frames).toEqual([1, 300]);
+    parser.resume();
+    expect(frames).toEqual([1, 300, 7]);
+    parser.resume();
+    expect(parser.insideFrame).toBe(false);
+  });
+
+  test("hands out nothing after stop, even to the rest of the chunk at hand", () => {
+    const frames: number[] = [];
+    const parser = new FrameParser(LIMIT, (_buffer, start, end) => {
+      frames.push(end - start);
+      parser.stop();
+    });
+    parser.push(STREAM);
+    parser.push(STREAM);
+    expect(frames).toEqual([1]);
+  });
+});
