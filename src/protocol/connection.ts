@@ -15,13 +15,13 @@ import {
   MAX_QUEUED_BYTES,
 } from "../base/limits.ts";
 import type { Logger } from "../base/logger.ts";
-import { decodeBody, encodeHead, FRAME_KINDS, parseFrame, type Frame } from "./cbor.ts";
-import { decodeError } from "./error-body.ts";
+import { encodeHead, FRAME_KINDS, parseFrame, type Frame } from "./cbor.ts";
 import { FrameParser } from "./frame.ts";
 import type { HandlerTable } from "./handlers.ts";
 import { IncomingRequests } from "./incoming.ts";
 import type { NoticeDefinition, RequestDefinition } from "./message.ts";
 import { isHandshakeCode } from "./messages/hello.ts";
+import { bulkOf, settle } from "./outgoing.ts";
 import type { Answer, Peer, PeerIdentity, RequestOptions } from "./peer.ts";
 import { PendingRequests } from "./pending.ts";
 import { SendQueue } from "./send-queue.ts";
@@ -36,8 +36,6 @@ const MAX_SURPLUS_NOTICE_BYTES = MAX_HEAD_BYTES;
 
 /** How long a closed connection goes on sending what was queued, and waits for the other side to close as well. */
 const LINGER_MS = 5_000;
-
-const NO_BYTES = new Uint8Array(0);
 
 /** Takes the requests that come before the connection is admitted, and hellos at any time. */
 export interface Gate {
@@ -326,34 +324,4 @@ export class Connection implements Peer {
       this.incoming.handleParked();
     }
   }
-}
-
-function bulkOf<Request, Reply>(
-  definition: RequestDefinition<Request, Reply>,
-  options: RequestOptions,
-): Uint8Array | undefined {
-  if (definition.bulk === "request") return options.bulk ?? NO_BYTES;
-  assert(options.bulk === undefined, `${definition.name} takes no bulk bytes`);
-  return undefined;
-}
-
-function settle<Request, Reply>(
-  definition: RequestDefinition<Request, Reply>,
-  frame: Frame,
-  resolve: (answer: Answer<Reply>) => void,
-  reject: (error: unknown) => void,
-): void {
-  let answer: Answer<Reply>;
-  try {
-    const item = decodeBody(frame);
-    if (frame.kind === FRAME_KINDS.error) throw decodeError(frame.code, item);
-    if ((frame.bulk !== undefined) !== (definition.bulk === "reply")) {
-      throw new DfsError("protocol", `${definition.name}: bulk bytes missing or not wanted`);
-    }
-    answer = { body: definition.reply.decode(item), bulk: frame.bulk ?? NO_BYTES };
-  } catch (error) {
-    reject(error);
-    return;
-  }
-  resolve(answer);
 }

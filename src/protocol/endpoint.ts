@@ -14,13 +14,14 @@ import type { Random } from "../base/random.ts";
 import { isLoopback, parseAddress } from "./address.ts";
 import { checkKey } from "./authentication.ts";
 import { Connection } from "./connection.ts";
-import { callerGate, greet, ListenerGate, type Expectation } from "./handshake.ts";
+import { callerGate, greet, ListenerGate } from "./handshake.ts";
 import { HandlerTable } from "./handlers.ts";
+import type { Expectation } from "./identity-checks.ts";
 import type { Peer, PeerIdentity } from "./peer.ts";
 import type { Address, Transport } from "./transport.ts";
 
 export { HandlerTable } from "./handlers.ts";
-export type { Expectation } from "./handshake.ts";
+export type { Expectation } from "./identity-checks.ts";
 
 /** What both doors need. */
 interface CommonOptions {

@@ -7,14 +7,23 @@
  */
 import type { Clock, Timer } from "../base/clock.ts";
 import { DfsError, isDfsError, messageOf } from "../base/errors.ts";
-import type { ClusterId, IncarnationId, ServerId } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { isProof, makeProof } from "./authentication.ts";
 import { decodeBody, type Frame } from "./cbor.ts";
 import type { Connection, Gate } from "./connection.ts";
+import {
+  checkClusters,
+  checkExpectedServer,
+  checkListener,
+  checkListenerProof,
+  commonVersion,
+  identityOf,
+  wrongKey,
+  type Expectation,
+} from "./identity-checks.ts";
 import type { RequestDefinition } from "./message.ts";
-import { clusterIdBytes, clusterIdOf } from "./messages/common.ts";
+import { clusterIdBytes } from "./messages/common.ts";
 import {
   auth,
   hello,
@@ -25,18 +34,10 @@ import {
   type HelloReply,
   type HelloRequest,
 } from "./messages/hello.ts";
-import type { Peer, PeerIdentity, Role } from "./peer.ts";
+import type { Peer, PeerIdentity } from "./peer.ts";
 
 /** A stranger that has not finished its hello after this long is sent away. */
 export const HELLO_TIMEOUT_MS = 5_000;
-
-/** Whom the caller means to reach. What is not given is not checked. */
-export interface Expectation {
-  readonly role: Role;
-  readonly cluster?: ClusterId;
-  readonly server?: ServerId;
-  readonly incarnation?: IncarnationId;
-}
 
 export interface CallerOptions {
   readonly identity: PeerIdentity;
@@ -82,7 +83,8 @@ export function greet(
   };
   const request = helloRequest(options);
   const onReply = (reply: HelloReply): void => {
-    checkReply(connection.address, options, request, reply);
+    checkListener(connection.address, options.identity, options.expect, reply);
+    checkListenerProof(connection.address, options.key, request, reply);
     if (options.key === undefined) return admit(reply);
     const proof = makeProof(options.key, "caller", request, reply);
     connection.call(auth, { proof }, { timeoutMs }, () => admit(reply), fail);
@@ -150,10 +152,8 @@ export class ListenerGate implements Gate {
     const request = hello.request.decode(decodeBody(frame));
     const own = this.options.identity();
     const version = commonVersion(request);
-    checkClusters(request.cluster, own.cluster);
-    if (request.expectedServer !== null && request.expectedServer !== own.server) {
-      throw wrongServer(request.expectedServer, own.server ?? null);
-    }
+    checkClusters(identityOf(request).cluster, own.cluster);
+    checkExpectedServer(request.expectedServer, own.server);
     const unproved = { version, ...identityBody(own, this.options.random), proof: null };
     const { key } = this.options;
     const proof = key === undefined ? null : makeProof(key, "listener", request, unproved);
@@ -230,116 +230,4 @@ function identityBody(
     label: identity.label.slice(0, MAX_LABEL).toWellFormed(),
     nonce: random.bytes(NONCE_BYTES),
   };
-}
-
-function identityOf(side: HelloRequest | HelloReply): PeerIdentity {
-  return {
-    role: side.role,
-    cluster: side.cluster === null ? undefined : clusterIdOf(side.cluster),
-    server: side.server ?? undefined,
-    incarnation: side.incarnation ?? undefined,
-    instance: side.instance ?? undefined,
-    reign: side.reign ?? undefined,
-    label: side.label,
-  };
-}
-
-/** The newest version that both speak. */
-function commonVersion(request: HelloRequest): number {
-  const version = Math.min(request.version, PROTOCOL_VERSION);
-  if (version < MIN_PROTOCOL_VERSION || version < request.minVersion) {
-    throw wrongVersion(`${request.minVersion} to ${request.version}`);
-  }
-  return version;
-}
-
-function checkClusters(theirs: Uint8Array | null, ours: ClusterId | undefined): void {
-  if (theirs === null || ours === undefined || clusterIdOf(theirs) === ours) return;
-  throw wrongCluster(clusterIdOf(theirs), ours);
-}
-
-function checkReply(
-  address: string,
-  options: CallerOptions,
-  request: HelloRequest,
-  reply: HelloReply,
-): void {
-  const { key, expect, identity } = options;
-  if (reply.version < MIN_PROTOCOL_VERSION || reply.version > PROTOCOL_VERSION) {
-    throw wrongVersion(String(reply.version));
-  }
-  const cluster = expect.cluster ?? identity.cluster;
-  checkClusters(reply.cluster, cluster);
-  const listener = identityOf(reply);
-  checkExpectation(address, expect, listener);
-  if (key === undefined && reply.proof !== null) {
-    throw new DfsError(
-      "unauthorized",
-      `${address} wants the cluster key and none was given; pass the key file of the cluster`,
-    );
-  }
-  if (key !== undefined && reply.proof === null) {
-    throw new DfsError(
-      "unauthorized",
-      `${address} has no cluster key, but one was given; start that server with the key, or leave it out here`,
-    );
-  }
-  if (key !== undefined && !isProof(reply.proof!, key, "listener", request, reply))
-    throw wrongKey();
-}
-
-function checkExpectation(address: string, expect: Expectation, listener: PeerIdentity): void {
-  if (listener.role !== expect.role) {
-    throw new DfsError(
-      "wrongPeer",
-      `${address} is ${roleName(listener.role)}, not ${roleName(expect.role)}; check the address`,
-    );
-  }
-  if (expect.cluster !== undefined && listener.cluster === undefined) {
-    throw new DfsError("wrongPeer", `${address} does not belong to cluster ${expect.cluster} yet`);
-  }
-  if (expect.server !== undefined && listener.server !== expect.server) {
-    throw wrongServer(expect.server, listener.server ?? null);
-  }
-  if (expect.incarnation !== undefined && listener.incarnation !== expect.incarnation) {
-    throw new DfsError(
-      "wrongPeer",
-      `server ${expect.server ?? ""} at ${address} is in another life of its directory ` +
-        `(${listener.incarnation ?? "none"}, expected ${expect.incarnation})`,
-    );
-  }
-}
-
-function roleName(role: Role): string {
-  return { client: "a client", meta: "a metadata service", data: "a data server" }[role];
-}
-
-function wrongVersion(theirs: string): DfsError {
-  const ours = `${MIN_PROTOCOL_VERSION} to ${PROTOCOL_VERSION}`;
-  return new DfsError(
-    "unsupported",
-    `no common protocol version: one side speaks ${theirs}, the other ${ours}; use builds of one release`,
-  );
-}
-
-function wrongCluster(caller: ClusterId, listener: ClusterId): DfsError {
-  return new DfsError(
-    "wrongCluster",
-    `wrong cluster: the caller belongs to ${caller}, the server to ${listener}; check the address`,
-    { details: { caller, listener } },
-  );
-}
-
-function wrongServer(wanted: ServerId, actual: ServerId | null): DfsError {
-  return new DfsError(
-    "wrongPeer",
-    `this is ${actual === null ? "no data server with an id" : `data server ${actual}`}, not ${wanted}; ask for its address again`,
-  );
-}
-
-function wrongKey(): DfsError {
-  return new DfsError(
-    "unauthorized",
-    "the cluster keys differ: both sides must be given the same key file",
-  );
 }

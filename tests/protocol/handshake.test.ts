@@ -145,7 +145,7 @@ describe("hello", () => {
         expect: { role: "data", cluster: CLUSTER_B },
       }),
     );
-    expect(expecting.kind).toBe("wrongCluster");
+    expect(expecting.details).toEqual({ caller: CLUSTER_B, listener: CLUSTER_A });
   });
 
   const strangers: [what: string, expectation: object, why: string][] = [

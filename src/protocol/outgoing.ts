@@ -1,0 +1,42 @@
+/**
+ * What is sent with a request, and what is made of its answer.
+ */
+import { assert, DfsError } from "../base/errors.ts";
+import { decodeBody, FRAME_KINDS, type Frame } from "./cbor.ts";
+import { decodeError } from "./error-body.ts";
+import type { RequestDefinition } from "./message.ts";
+import type { Answer, RequestOptions } from "./peer.ts";
+
+const NO_BYTES = new Uint8Array(0);
+
+/** The bulk bytes that a request carries, or undefined when its definition has none. */
+export function bulkOf<Request, Reply>(
+  definition: RequestDefinition<Request, Reply>,
+  options: RequestOptions,
+): Uint8Array | undefined {
+  if (definition.bulk === "request") return options.bulk ?? NO_BYTES;
+  assert(options.bulk === undefined, `${definition.name} takes no bulk bytes`);
+  return undefined;
+}
+
+/** Ends a request with the frame that answers it: exactly one of `resolve` and `reject` is called. */
+export function settle<Request, Reply>(
+  definition: RequestDefinition<Request, Reply>,
+  frame: Frame,
+  resolve: (answer: Answer<Reply>) => void,
+  reject: (error: unknown) => void,
+): void {
+  let answer: Answer<Reply>;
+  try {
+    const item = decodeBody(frame);
+    if (frame.kind === FRAME_KINDS.error) throw decodeError(frame.code, item);
+    if ((frame.bulk !== undefined) !== (definition.bulk === "reply")) {
+      throw new DfsError("protocol", `${definition.name}: bulk bytes missing or not wanted`);
+    }
+    answer = { body: definition.reply.decode(item), bulk: frame.bulk ?? NO_BYTES };
+  } catch (error) {
+    reject(error);
+    return;
+  }
+  resolve(answer);
+}
