@@ -1,0 +1,456 @@
+// One example of every message, for the golden files. Values are arbitrary but differ from field to field, so that two
+// fields that changed places would show; the large ones are over 32 bits where their type allows it.
+
+import {
+  blockId,
+  incarnationId,
+  inodeId,
+  instanceId,
+  lsn,
+  reignId,
+  serverId,
+  sessionId,
+} from "../../src/base/ids.ts";
+import type { NoticeDefinition, RequestDefinition } from "../../src/protocol/message.ts";
+import * as cluster from "../../src/protocol/messages/cluster.ts";
+import type { Attributes, ClusterSettings } from "../../src/protocol/messages/common.ts";
+import * as content from "../../src/protocol/messages/content.ts";
+import * as data from "../../src/protocol/messages/data.ts";
+import * as hello from "../../src/protocol/messages/hello.ts";
+import * as member from "../../src/protocol/messages/member.ts";
+import * as namespace from "../../src/protocol/messages/namespace.ts";
+import * as session from "../../src/protocol/messages/session.ts";
+
+/** A request with its reply; `bulk` belongs to whichever of the two carries bulk bytes. */
+export interface RequestExample {
+  readonly definition: RequestDefinition<unknown, unknown>;
+  readonly request: unknown;
+  readonly reply: unknown;
+  readonly bulk: Uint8Array | undefined;
+}
+
+export interface NoticeExample {
+  readonly definition: NoticeDefinition<unknown>;
+  readonly body: unknown;
+}
+
+export const requestExamples: RequestExample[] = [];
+export const noticeExamples: NoticeExample[] = [];
+
+function example<Request, Reply>(
+  definition: RequestDefinition<Request, Reply>,
+  request: Request,
+  reply: Reply,
+  bulk?: Uint8Array,
+): void {
+  requestExamples.push({
+    definition: definition as unknown as RequestDefinition<unknown, unknown>,
+    request,
+    reply,
+    bulk,
+  });
+}
+
+function noticeExample<Body>(definition: NoticeDefinition<Body>, body: Body): void {
+  noticeExamples.push({ definition: definition as unknown as NoticeDefinition<unknown>, body });
+}
+
+const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
+const filled = (length: number, value: number): Uint8Array => new Uint8Array(length).fill(value);
+
+const LARGE = 2 ** 40;
+const TIME_NS = 1_770_000_000_123_456_789n;
+
+const attributes: Attributes = {
+  inode: inodeId(0x1234_5678_9abcn),
+  type: "file",
+  mode: 0o4755,
+  uid: 1000,
+  gid: 100,
+  nlink: 2,
+  size: LARGE + 1,
+  allocated: 4096,
+  rdev: 0,
+  atimeNs: TIME_NS,
+  mtimeNs: -1n,
+  ctimeNs: TIME_NS + 2n,
+  version: 7n,
+  base: 513,
+};
+
+const settings: ClusterSettings = {
+  cluster: filled(16, 0xc1),
+  blockSize: 1024 * 1024,
+  replicas: 3,
+  writeQuorum: 2,
+  readQuorum: 1,
+};
+
+const mapped = {
+  offset: LARGE,
+  length: 13,
+  block: blockId(99n),
+  blockOffset: 3,
+  blockLength: 16,
+  checksum: 0xfedc_ba98_7654_3210n,
+  servers: [serverId(1), serverId(2), serverId(300)],
+};
+
+const newBlock = {
+  block: blockId(99n),
+  length: 16,
+  checksum: 0xfedc_ba98_7654_3210n,
+  group: 1023,
+  servers: [serverId(1), serverId(2)],
+};
+
+const newExtent = { offset: LARGE, length: 13, block: blockId(99n), blockOffset: 3 };
+const head = { operation: 5n, acknowledged: 4n };
+const done = { lsn: lsn(70_000_000_001n) };
+const owner = { mode: 0o644, uid: 1000, gid: 100 };
+const place = { parent: inodeId(1n), name: utf8("name") };
+const birth = { ...owner, base: 513 };
+const written = { blocks: [newBlock], extents: [newExtent] };
+const takeover = {
+  ...place,
+  exclusive: false,
+  keepReplaced: true,
+  atimeNs: null,
+  mtimeNs: TIME_NS,
+};
+const condition = { capacityBytes: LARGE, usedBytes: LARGE / 2, full: false, blocks: 12 };
+const command = { reign: reignId(21n), instance: instanceId(22n), number: 23n };
+
+// ---- hello ----
+
+const identity = {
+  cluster: filled(16, 0xc1),
+  server: serverId(3),
+  incarnation: incarnationId(31n),
+  instance: instanceId(32n),
+  reign: reignId(33n),
+};
+
+example(
+  hello.hello,
+  {
+    version: 1,
+    minVersion: 1,
+    role: "client",
+    cluster: null,
+    server: null,
+    incarnation: null,
+    instance: null,
+    reign: null,
+    label: "dfs put",
+    nonce: filled(32, 0x0c),
+    expectedServer: serverId(3),
+  },
+  {
+    version: 1,
+    role: "data",
+    ...identity,
+    label: "dfs data 3",
+    nonce: filled(32, 0x0d),
+    proof: filled(32, 0x0e),
+  },
+);
+example(hello.auth, { proof: filled(32, 0x0f) }, {});
+
+// ---- session ----
+
+example(
+  session.sessionOpen,
+  { label: "dfs mount, pid 4711" },
+  { session: sessionId(41n), token: 42n, leaseTimeoutMs: 60_000, settings },
+);
+example(
+  session.sessionResume,
+  { session: sessionId(41n), token: 42n, open: [inodeId(43n)] },
+  { leaseTimeoutMs: 60_000, settings },
+);
+example(session.sessionHeartbeat, { acknowledged: 44n }, done);
+example(session.sessionClose, {}, {});
+
+// ---- namespace ----
+
+example(
+  namespace.resolve,
+  { start: inodeId(1n), path: utf8("a/b"), followLast: true },
+  { attributes },
+);
+example(namespace.lookup, place, { attributes });
+example(namespace.getattr, { inode: inodeId(2n) }, { attributes });
+example(
+  namespace.readdir,
+  { directory: inodeId(1n), after: utf8("m"), limit: 100, withAttributes: true },
+  {
+    entries: [
+      { name: utf8("name"), inode: attributes.inode, type: "file", attributes },
+      { name: filled(2, 0xff), inode: inodeId(8n), type: "directory", attributes: null },
+    ],
+    more: true,
+  },
+);
+example(namespace.readlink, { inode: inodeId(2n) }, { target: utf8("../target") });
+example(
+  namespace.xattrGet,
+  { inode: inodeId(2n), name: utf8("user.tag") },
+  { value: utf8("blue") },
+);
+example(namespace.xattrList, { inode: inodeId(2n) }, { names: [utf8("user.tag"), utf8("user.x")] });
+example(
+  namespace.statfs,
+  {},
+  { capacityBytes: LARGE, availableBytes: LARGE / 2, inodes: 1_000_000 },
+);
+example(
+  namespace.map,
+  { inode: inodeId(2n), offset: LARGE, length: 4096, limit: 100 },
+  { version: 7n, size: LARGE + 1, extents: [mapped], more: false },
+);
+example(
+  namespace.open,
+  { start: inodeId(1n), path: utf8("a/b"), limit: 100 },
+  { attributes, extents: [mapped], more: true },
+);
+example(namespace.release, { inodes: [inodeId(2n), inodeId(3n)] }, {});
+example(
+  namespace.create,
+  { ...head, ...place, ...birth, exclusive: true, open: false },
+  { ...done, attributes, created: true },
+);
+example(namespace.mkdir, { ...head, ...place, ...owner }, { ...done, attributes });
+example(
+  namespace.symlink,
+  { ...head, ...place, uid: 1000, gid: 100, target: utf8("../target") },
+  { ...done, attributes },
+);
+example(
+  namespace.mknod,
+  { ...head, ...place, ...owner, type: "characterDevice", rdev: 0x0103 },
+  { ...done, attributes },
+);
+example(namespace.link, { ...head, inode: inodeId(2n), ...place }, { ...done, attributes });
+example(namespace.unlink, { ...head, ...place }, done);
+example(namespace.rmdir, { ...head, ...place }, done);
+example(
+  namespace.rename,
+  { ...head, ...place, newParent: inodeId(9n), newName: utf8("new"), how: "exchange" },
+  done,
+);
+example(
+  namespace.setattr,
+  {
+    ...head,
+    inode: inodeId(2n),
+    mode: 0o600,
+    uid: null,
+    gid: 100,
+    size: LARGE,
+    atimeNs: TIME_NS,
+    mtimeNs: null,
+    atimeNow: false,
+    mtimeNow: true,
+  },
+  { ...done, attributes },
+);
+example(
+  namespace.xattrSet,
+  { ...head, inode: inodeId(2n), name: utf8("user.tag"), value: utf8("blue"), how: "create" },
+  done,
+);
+example(namespace.xattrRemove, { ...head, inode: inodeId(2n), name: utf8("user.tag") }, done);
+
+// ---- content ----
+
+example(
+  content.reserve,
+  { ...head, count: 64 },
+  { ...done, first: blockId(0x1_0000_0000n), count: 64, placementVersion: 6n },
+);
+example(
+  content.commit,
+  { ...head, inode: inodeId(2n), ...written, size: null, mtimeNs: TIME_NS },
+  { ...done, attributes },
+);
+example(content.nameless, { ...head, ...birth }, { ...done, attributes });
+example(
+  content.place,
+  { ...head, inode: inodeId(2n), ...takeover },
+  { ...done, attributes, replaced: true },
+);
+example(
+  content.put,
+  { ...head, ...birth, ...written, size: 13, ...takeover },
+  { ...done, attributes, replaced: false },
+);
+
+// ---- cluster ----
+
+example(
+  cluster.servers,
+  {},
+  {
+    servers: [
+      {
+        server: serverId(3),
+        address: "127.0.0.1:7003",
+        state: "suspect",
+        zone: "rack-1",
+        tags: ["ssd", "fast"],
+        incarnation: incarnationId(31n),
+        instance: instanceId(32n),
+        ...condition,
+        replicas: 13,
+        heardNs: TIME_NS,
+      },
+    ],
+  },
+);
+example(
+  cluster.placement,
+  {},
+  {
+    version: 6n,
+    width: 3,
+    table: Uint8Array.of(0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3),
+    servers: [
+      {
+        server: serverId(3),
+        address: "[::1]:7003",
+        incarnation: incarnationId(31n),
+        state: "up",
+        zone: "",
+        full: true,
+      },
+    ],
+  },
+);
+example(
+  cluster.status,
+  {},
+  {
+    reign: reignId(21n),
+    lsn: lsn(70n),
+    startedNs: TIME_NS,
+    inodes: 11,
+    files: 9,
+    directories: 2,
+    liveBytes: LARGE,
+    liveBlocks: 12,
+    blocksByCopies: [0, 1, 2, 9],
+    missingCopies: 5,
+    deadBlocks: 4,
+    sessions: 3,
+    placementVersion: 6n,
+  },
+);
+example(
+  cluster.explain,
+  { inode: inodeId(2n), offset: LARGE, limit: 10 },
+  {
+    rows: [
+      {
+        index: 1_048_576,
+        offset: LARGE,
+        length: 13,
+        block: blockId(99n),
+        blockOffset: 3,
+        checksum: 0xfedc_ba98_7654_3210n,
+        group: 1023,
+        wanted: [serverId(1), serverId(2), serverId(3)],
+        replicas: [{ server: serverId(1), state: "removing", serverState: "draining" }],
+      },
+    ],
+    more: true,
+  },
+);
+example(
+  cluster.reportReplica,
+  { block: blockId(99n), server: serverId(3), problem: "badChecksum", detail: "piece 0" },
+  {},
+);
+noticeExample(cluster.clusterChanged, { placementVersion: 6n });
+
+// ---- member ----
+
+example(
+  member.memberChain,
+  { reign: reignId(20n) },
+  { current: reignId(21n), lsn: lsn(70n), end: lsn(60n) },
+);
+example(
+  member.memberRegister,
+  {
+    server: null,
+    incarnation: incarnationId(31n),
+    instance: instanceId(32n),
+    recovered: true,
+    address: "127.0.0.1:7003",
+    zone: "rack-1",
+    tags: ["ssd"],
+    highestBlock: blockId(98n),
+    ...condition,
+  },
+  { server: serverId(3), settings, reign: reignId(21n), lsn: lsn(70n), heartbeatIntervalMs: 1000 },
+);
+example(
+  member.memberHeartbeat,
+  { sequence: 8n, ...condition },
+  { reign: reignId(21n), lsn: lsn(70n) },
+);
+
+// ---- data ----
+
+const pieces = filled(8, 0xaa);
+
+example(
+  data.blockPut,
+  {
+    block: blockId(99n),
+    length: 5,
+    checksum: 0xfedc_ba98_7654_3210n,
+    inode: inodeId(2n),
+    fileOffset: LARGE,
+    pieces,
+  },
+  { instance: instanceId(32n), sequence: 71n },
+  utf8("bytes"),
+);
+example(
+  data.blockGet,
+  { block: blockId(99n), offset: 1, length: 4 },
+  { blockLength: 5, pieces },
+  utf8("bytes"),
+);
+example(
+  data.blockDelete,
+  { ...command, blocks: [blockId(99n)], ranges: [{ first: blockId(200n), count: 10 }] },
+  { deleted: 11 },
+);
+example(
+  data.blockList,
+  { after: blockId(0n), limit: 100 },
+  { blocks: [{ block: blockId(99n), length: 5, checksum: 0xfedc_ba98_7654_3210n }], more: false },
+);
+example(
+  data.dataStats,
+  {},
+  {
+    server: serverId(3),
+    instance: instanceId(32n),
+    uptimeMs: LARGE,
+    blocks: 1,
+    blockBytes: 2,
+    segments: 3,
+    segmentBytes: 4,
+    capacityBytes: 5,
+    availableBytes: 6,
+    puts: 7,
+    gets: 8,
+    deletes: 9,
+    syncs: 10,
+    badReplicas: 11,
+  },
+);
