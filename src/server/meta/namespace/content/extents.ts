@@ -1,0 +1,81 @@
+/**
+ * The extents of a file and the references that they hold to blocks.
+ *
+ * Invariants: the extents of a file never overlap; a block's `refs` is the number of extents that name it; a block whose
+ * `refs` reach 0 is marked dead in the same transaction, its copies are marked `removing`, and it is never named again.
+ */
+import type { BlockId, InodeId } from "../../../../base/ids.ts";
+import type { Extent } from "../../store/rows.ts";
+import { ask, type Operation } from "../../store/store.ts";
+import type { Moment } from "../context.ts";
+
+/** Extents looked at in one request to the store. */
+const PAGE = 512;
+
+/**
+ * Takes [from, to) out of a file: what lies in it is removed, what reaches into it is cut, and an extent that reaches
+ * over both ends is split into two that name the same block. Returns the number of bytes that were covered.
+ */
+export function* cutRange(
+  moment: Moment,
+  inode: InodeId,
+  from: number,
+  to: number,
+): Operation<number> {
+  let bytes = 0;
+  for (;;) {
+    const page = yield* ask("extent.list", inode, from, to, PAGE);
+    for (const extent of page) bytes += yield* cutExtent(moment, inode, extent, from, to);
+    // What was looked at does not overlap the range any more, so the next page begins with the rest.
+    if (page.length < PAGE) return bytes;
+  }
+}
+
+/** Removes up to `limit` extents of an inode that nobody uses any more. */
+export function* dropExtents(
+  moment: Moment,
+  inode: InodeId,
+  limit: number,
+): Operation<{ readonly extents: number; readonly finished: boolean }> {
+  const page = yield* ask("extent.list", inode, 0, Number.MAX_SAFE_INTEGER, limit + 1);
+  const dropped = page.slice(0, limit);
+  for (const extent of dropped) {
+    yield* ask("extent.delete", inode, extent.offset);
+    yield* releaseBlock(moment, extent.block);
+  }
+  return { extents: dropped.length, finished: page.length <= limit };
+}
+
+/** Cuts [from, to) out of one extent that overlaps it, and returns the bytes that were cut out. */
+function* cutExtent(
+  moment: Moment,
+  inode: InodeId,
+  extent: Extent,
+  from: number,
+  to: number,
+): Operation<number> {
+  const end = extent.offset + extent.length;
+  const keepsHead = extent.offset < from;
+  const keepsTail = end > to;
+  if (keepsHead) yield* ask("extent.setLength", inode, extent.offset, from - extent.offset);
+  else yield* ask("extent.delete", inode, extent.offset);
+  if (keepsTail) {
+    yield* ask("extent.insert", inode, {
+      offset: to,
+      length: end - to,
+      block: extent.block,
+      blockOffset: extent.blockOffset + (to - extent.offset),
+    });
+  }
+  if (keepsHead && keepsTail) yield* ask("block.addRefs", extent.block, 1);
+  if (!keepsHead && !keepsTail) yield* releaseBlock(moment, extent.block);
+  return Math.min(end, to) - Math.max(extent.offset, from);
+}
+
+/** One extent less names the block; the last one makes it garbage. */
+function* releaseBlock(moment: Moment, block: BlockId): Operation<void> {
+  if ((yield* ask("block.addRefs", block, -1)) > 0) return;
+  yield* ask("block.setDead", block, moment.nowNs);
+  yield* ask("replica.setAll", block, "removing");
+  yield* ask("repair.delete", block);
+}

@@ -1,0 +1,76 @@
+/**
+ * How an inode goes: its last name is removed and no session has it open any more.
+ *
+ * Little is removed at once, in the operation that took the last name or the last open; a file with many extents is put
+ * into the reclaim queue and removed in bounded batches. An inode with `nlink` 0 is either open or in that queue.
+ */
+import type { InodeId } from "../../../base/ids.ts";
+import type { Inode } from "../store/rows.ts";
+import { ask, type Operation } from "../store/store.ts";
+import { dropExtents } from "./content/extents.ts";
+import type { Moment } from "./context.ts";
+import { NO_INODE, nextCtime } from "./inodes.ts";
+
+/** Extents that the operation itself removes; files with more go through the queue. */
+const EXTENTS_AT_ONCE = 16;
+
+/** One name of the inode is gone (a directory has one): writes the inode, or removes it when it is unused now. */
+export function* dropLink(moment: Moment, inode: Inode): Operation<void> {
+  const directory = inode.type === "directory";
+  const left: Inode = {
+    ...inode,
+    nlink: directory ? 0 : inode.nlink - 1,
+    parent: directory ? NO_INODE : inode.parent,
+    ctimeNs: nextCtime(moment, inode),
+  };
+  if (left.nlink > 0 || (yield* ask("open.any", inode.id))) yield* ask("inode.update", left);
+  else yield* vanish(moment, left);
+}
+
+/** A session has given up its last open of the inode: removes it when it is unused now. */
+export function* dropOpen(moment: Moment, id: InodeId): Operation<void> {
+  const inode = yield* ask("inode.get", id);
+  if (inode === undefined || inode.nlink > 0) return;
+  if (yield* ask("open.any", id)) return;
+  yield* vanish(moment, inode);
+}
+
+/** What one step of the queue's work did. */
+export interface ReclaimProgress {
+  readonly extents: number;
+  readonly inodes: number;
+  /** True when there is more to do. */
+  readonly more: boolean;
+}
+
+/** Removes up to `limit` extents of inodes in the queue, and the inodes that have none left. */
+export function* reclaimStep(moment: Moment, limit: number): Operation<ReclaimProgress> {
+  let extents = 0;
+  let inodes = 0;
+  const queue = yield* ask("reclaim.list", limit + 1);
+  for (const entry of queue.slice(0, limit)) {
+    if (extents >= limit) return { extents, inodes, more: true };
+    const dropped = yield* dropExtents(moment, entry.inode, limit - extents);
+    extents += dropped.extents;
+    if (!dropped.finished) return { extents, inodes, more: true };
+    yield* ask("reclaim.delete", entry.inode);
+    const inode = yield* ask("inode.get", entry.inode);
+    if (inode !== undefined) yield* deleteInode(inode);
+    inodes++;
+  }
+  return { extents, inodes, more: queue.length > limit };
+}
+
+function* vanish(moment: Moment, inode: Inode): Operation<void> {
+  const empty =
+    inode.allocated === 0 || (yield* dropExtents(moment, inode.id, EXTENTS_AT_ONCE)).finished;
+  if (empty) return yield* deleteInode(inode);
+  yield* ask("inode.update", inode);
+  yield* ask("reclaim.put", { inode: inode.id, sinceNs: moment.nowNs });
+}
+
+function* deleteInode(inode: Inode): Operation<void> {
+  yield* ask("inode.delete", inode.id);
+  yield* ask("xattr.deleteAll", inode.id);
+  if (inode.type === "symlink") yield* ask("symlink.delete", inode.id);
+}
