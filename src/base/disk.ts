@@ -1,0 +1,256 @@
+/**
+ * The disk seam: what the block log and a server's directory need of a file system. `realDisk` is the machine's; tests
+ * wrap it to make syncs and writes fail, and a simulator brings its own.
+ *
+ * Rules that callers rely on and every implementation keeps:
+ * - What was written is durable after a later `syncData` or `sync` of the same file has succeeded, not before.
+ * - After a failed sync nothing is known about what was written since the last good one, and syncing again proves nothing.
+ * - A created, renamed or unlinked name is durable after a later `syncDirectory` has succeeded.
+ * - Failures are errors with the system's `code` (`ENOSPC`, `EIO`, ...).
+ *
+ * Short writes and start-up reads are synchronous because the calls are cheaper than handing them to a thread; reads that
+ * serve requests, syncs, closes and unlinks may take long and never block the event loop.
+ */
+import {
+  close,
+  closeSync,
+  fdatasync,
+  fstatSync,
+  fsync,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  read,
+  readdirSync,
+  readSync,
+  renameSync,
+  statfsSync,
+  unlink,
+  writevSync,
+} from "node:fs";
+import { dirname, join, resolve } from "node:path";
+
+/** How a file is opened: for reading, for reading and writing, or made anew (failing with EEXIST if there is one). */
+export type OpenMode = "read" | "write" | "create";
+
+/** An open file. Positions and lengths are in bytes. */
+export interface DiskFile {
+  readonly path: string;
+  /** Length at this moment. */
+  size(): number;
+  /** Fills `target` from `position`; returns how many bytes there were, fewer than asked for only at the file's end. */
+  readNow(target: Uint8Array, position: number): number;
+  /** `readNow` without blocking. `target` must not be touched until it has finished. */
+  read(target: Uint8Array, position: number): Promise<number>;
+  /** Writes `parts` one behind the other from `position`; returns how many bytes were taken, which may be fewer. */
+  write(parts: readonly Uint8Array[], position: number): number;
+  truncate(length: number): void;
+  /** Makes the content durable, and as much metadata as is needed to read it back: fdatasync(2). */
+  syncData(): Promise<void>;
+  /** Makes content and metadata durable: fsync(2). */
+  sync(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Room on the file system that holds a directory, as an unprivileged process may use it. */
+export interface DiskSpace {
+  readonly capacityBytes: number;
+  readonly availableBytes: number;
+}
+
+export interface Disk {
+  /** Makes a directory and those above it, durably; one that exists is fine. */
+  makeDirectory(path: string): void;
+  /** Names in a directory, sorted; undefined when there is no such directory. */
+  list(path: string): string[] | undefined;
+  open(path: string, mode: OpenMode): DiskFile;
+  /** Gives a file a new name, replacing what had it. */
+  rename(from: string, to: string): void;
+  unlink(path: string): Promise<void>;
+  syncDirectory(path: string): Promise<void>;
+  space(path: string): DiskSpace;
+}
+
+/** The machine's file systems. */
+export const realDisk: Disk = {
+  makeDirectory: (path) => {
+    const whole = resolve(path);
+    const first = mkdirSync(whole, { recursive: true });
+    if (first === undefined) return;
+    for (let made = whole; made.length >= first.length; made = dirname(made)) {
+      syncDirectoryNow(dirname(made));
+    }
+  },
+  list: (path) => {
+    try {
+      return readdirSync(path).sort();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      throw error;
+    }
+  },
+  open: (path, mode) => new RealFile(path, openSync(path, OPEN_FLAGS[mode], 0o644)),
+  rename: (from, to) => renameSync(from, to),
+  unlink: (path) => settled((done) => unlink(path, done)),
+  syncDirectory: async (path) => {
+    const descriptor = openSync(path, "r");
+    try {
+      await settled((done) => fsync(descriptor, done));
+    } finally {
+      closeSync(descriptor);
+    }
+  },
+  space: (path) => {
+    const { bsize, blocks, bavail } = statfsSync(path);
+    return { capacityBytes: bsize * blocks, availableBytes: bsize * bavail };
+  },
+};
+
+/** The whole content of a file. */
+export function readWholeFile(disk: Disk, path: string): Uint8Array {
+  const file = disk.open(path, "read");
+  try {
+    const bytes = new Uint8Array(file.size());
+    return bytes.subarray(0, file.readNow(bytes, 0));
+  } finally {
+    void file.close().catch(() => undefined); // it was only read: nothing can be lost by a failed close
+  }
+}
+
+/**
+ * Puts a file in place so that, whatever crashes, its name leads to the old content or to the new one, whole. Durable
+ * when it resolves. The temporary file beside it is called `NAME.tmp`.
+ */
+export async function replaceFile(
+  disk: Disk,
+  directory: string,
+  name: string,
+  content: Uint8Array,
+): Promise<void> {
+  const path = join(directory, name);
+  const temporary = `${path}.tmp`;
+  if (disk.list(directory)?.includes(`${name}.tmp`)) await disk.unlink(temporary);
+  const file = disk.open(temporary, "create");
+  try {
+    writeFully(file, [content], 0);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  disk.rename(temporary, path);
+  await disk.syncDirectory(directory);
+}
+
+/** Writes all of `parts` from `position`, calling `write` until everything has been taken. Returns the end position. */
+export function writeFully(file: DiskFile, parts: readonly Uint8Array[], position: number): number {
+  let left = parts.filter((part) => part.length > 0);
+  let at = position;
+  while (left.length > 0) {
+    const count = file.write(left, at);
+    if (count <= 0) throw new Error(`${file.path}: the system took none of the bytes written`);
+    at += count;
+    left = dropBytes(left, count);
+  }
+  return at;
+}
+
+/** What is left of `parts` without their first `count` bytes. */
+function dropBytes(parts: readonly Uint8Array[], count: number): Uint8Array[] {
+  let skip = count;
+  let first = 0;
+  while (first < parts.length && skip >= parts[first]!.length) skip -= parts[first++]!.length;
+  const left = parts.slice(first);
+  if (skip > 0) left[0] = left[0]!.subarray(skip);
+  return left;
+}
+
+const OPEN_FLAGS = { read: "r", write: "r+", create: "wx+" } as const;
+
+class RealFile implements DiskFile {
+  readonly path: string;
+  private readonly descriptor: number;
+
+  constructor(path: string, descriptor: number) {
+    this.path = path;
+    this.descriptor = descriptor;
+  }
+
+  size(): number {
+    return fstatSync(this.descriptor).size;
+  }
+
+  readNow(target: Uint8Array, position: number): number {
+    let filled = 0;
+    while (filled < target.length) {
+      const count = readSync(
+        this.descriptor,
+        target,
+        filled,
+        target.length - filled,
+        position + filled,
+      );
+      if (count === 0) break;
+      filled += count;
+    }
+    return filled;
+  }
+
+  async read(target: Uint8Array, position: number): Promise<number> {
+    let filled = 0;
+    while (filled < target.length) {
+      const count = await this.readOnce(target, filled, position + filled);
+      if (count === 0) break;
+      filled += count;
+    }
+    return filled;
+  }
+
+  write(parts: readonly Uint8Array[], position: number): number {
+    return writevSync(this.descriptor, parts, position);
+  }
+
+  truncate(length: number): void {
+    ftruncateSync(this.descriptor, length);
+  }
+
+  syncData(): Promise<void> {
+    return settled((done) => fdatasync(this.descriptor, done));
+  }
+
+  sync(): Promise<void> {
+    return settled((done) => fsync(this.descriptor, done));
+  }
+
+  close(): Promise<void> {
+    return settled((done) => close(this.descriptor, done));
+  }
+
+  private readOnce(target: Uint8Array, from: number, position: number): Promise<number> {
+    return new Promise((fulfil, reject) => {
+      read(this.descriptor, target, from, target.length - from, position, (error, count) => {
+        if (error) reject(error);
+        else fulfil(count);
+      });
+    });
+  }
+}
+
+/** A system call with a callback, as a promise. */
+function settled(start: (done: (error: Error | null | undefined) => void) => void): Promise<void> {
+  return new Promise((fulfil, reject) => {
+    start((error) => {
+      if (error) reject(error);
+      else fulfil();
+    });
+  });
+}
+
+function syncDirectoryNow(path: string): void {
+  const descriptor = openSync(path, "r");
+  try {
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}

@@ -1,0 +1,286 @@
+/**
+ * The block log: an append-only store of blocks in a directory of segment files. docs/log-format.md has the bytes and the
+ * reasons; the parts are
+ *
+ *     format.ts record.ts      bytes of segments and records
+ *     segment.ts supply.ts     segment files: names, making, open handles
+ *     batch.ts writer.ts       appending with group commit
+ *     window.ts reader.ts      walking over a segment
+ *     inspect.ts recovery-rules.ts recovery.ts replay.ts    opening
+ *     index.ts block-reader.ts buffers.ts                   finding and reading blocks
+ *     ledger.ts reclaim.ts     deleting segments that nobody needs
+ *     corruption.ts types.ts   how damage is reported; what a log takes and tells
+ *
+ * Invariants
+ * - A put or delete that has resolved survives any crash. One that has failed or was cut off may or may not have happened.
+ * - The index names durable records only. Reads never wait for appends, nor appends for reads.
+ * - One process uses a directory at a time; the owner of the log sees to that.
+ */
+import { DfsError } from "../base/errors.ts";
+import type { BlockId, Lsn } from "../base/ids.ts";
+import type { Place, PutAppend, TombstoneAppend } from "./batch.ts";
+import { BlockReader, type BlockRange } from "./block-reader.ts";
+import { SEGMENT_HEADER_BYTES } from "./format.ts";
+import type { BlockIndex, IndexEntry } from "./index.ts";
+import type { SegmentLedger } from "./ledger.ts";
+import { Reclaimer } from "./reclaim.ts";
+import { MAX_RECORD_BYTES, MAX_TOMBSTONE_BLOCKS } from "./record.ts";
+import { recoverLog, type RecoveredLog } from "./recovery.ts";
+import { SegmentReaders } from "./segment.ts";
+import { SegmentSupply } from "./supply.ts";
+import type { BlockInfo, BlockToPut, IdRange, LogOptions, LogStats } from "./types.ts";
+import { LogWriter, type WriterEvents } from "./writer.ts";
+
+export type { BlockInfo, BlockToPut, IdRange, LogOptions, LogStats } from "./types.ts";
+
+/** Length at which a segment takes no more records. */
+export const SEGMENT_BYTES = 64 * 1024 * 1024;
+
+/** Segments kept open for reading. */
+const MAX_OPEN_SEGMENTS = 128;
+
+/** Part of the file system that puts leave free: deletes and compaction need room on a full disk. */
+const RESERVE_SHARE = 0.05;
+const RESERVE_SEGMENTS = 4;
+
+/**
+ * Opens the log in `directory`, making it when there is none.
+ * @throws DfsError `unsupported`, `wrongCluster`, `wrongPeer`, `io`.
+ */
+export async function openLog(options: LogOptions): Promise<BlockLog> {
+  return new BlockLog(options, await recoverLog(options));
+}
+
+export class BlockLog {
+  /** Largest block id met since the log was opened or found in it then. Those only in deleted segments are forgotten. */
+  highestBlock: BlockId;
+  private readonly options: LogOptions;
+  private readonly index: BlockIndex;
+  private readonly ledger: SegmentLedger;
+  private readonly segments: SegmentReaders;
+  private readonly reader: BlockReader;
+  private readonly writer: LogWriter;
+  private readonly reclaimer: Reclaimer;
+  private readonly badAtOpening: number;
+  /** Puts that are not durable yet. */
+  private readonly pending = new Map<BlockId, Promise<Place>>();
+
+  /** Use `openLog`. */
+  constructor(options: LogOptions, recovered: RecoveredLog) {
+    const { disk, directory, logger, reporter } = options;
+    this.options = options;
+    this.index = recovered.index;
+    this.ledger = recovered.ledger;
+    this.highestBlock = recovered.highestBlock;
+    this.badAtOpening = recovered.index.rotten;
+    this.segments = new SegmentReaders(disk, directory, MAX_OPEN_SEGMENTS);
+    for (const identity of recovered.segments) this.segments.add(identity);
+    this.reader = new BlockReader(this.segments, this.index, reporter);
+    this.writer = this.makeWriter(recovered);
+    this.reclaimer = new Reclaimer({
+      ledger: this.ledger,
+      segments: this.segments,
+      logger,
+      beforeDelete: options.beforeReclaim ?? (() => Promise.resolve()),
+    });
+    this.reclaimer.kick();
+  }
+
+  /**
+   * Stores a block; resolves when it is durable, with the position in the log that made it so. A block that is held
+   * already succeeds when its checksum is the same. A held copy that turns out to be rotten is replaced.
+   * @throws DfsError `conflict` when other bytes are held under this id; `noSpace`, `io`.
+   */
+  async put(block: BlockToPut): Promise<Lsn> {
+    for (;;) {
+      const pending = this.pending.get(block.block);
+      const held = this.index.get(block.block);
+      if (pending !== undefined) {
+        await pending.catch(() => undefined); // its own caller is told; we look again at what is held now
+      } else if (held === undefined) {
+        return (await this.append(block)).lsn;
+      } else if (await this.reader.isRight(held)) {
+        return lsnOfHeld(held, block);
+      } else if (this.index.get(block.block) === held && !this.pending.has(block.block)) {
+        return (await this.append(block)).lsn;
+      }
+    }
+  }
+
+  /**
+   * Reads the pieces that a range of a block touches, verified. The caller releases the result.
+   * @throws DfsError `noBlock`, `invalid` (the range is not inside the block), `badChecksum`, `io`.
+   */
+  get(block: BlockId, offset: number, length: number): Promise<BlockRange> {
+    const entry = this.index.get(block);
+    if (entry === undefined) {
+      return Promise.reject(new DfsError("noBlock", `this server does not hold block ${block}`));
+    }
+    if (length === 0 || offset + length > entry.length) {
+      const range = `${length} bytes from ${offset}`;
+      return Promise.reject(
+        new DfsError("invalid", `block ${block} has ${entry.length} bytes; cannot read ${range}`),
+      );
+    }
+    return this.reader.read(entry, offset, length);
+  }
+
+  /**
+   * Deletes blocks, and all blocks of ranges of ids; those not held are skipped. Resolves when that is durable, with the
+   * number of blocks that were held.
+   * @throws DfsError `io`, `noSpace`.
+   */
+  async delete(blocks: readonly BlockId[], ranges: readonly IdRange[] = []): Promise<number> {
+    const ids = this.heldAmong(blocks, ranges);
+    const appends: Promise<Place>[] = [];
+    for (let at = 0; at < ids.length; at += MAX_TOMBSTONE_BLOCKS) {
+      const part = ids.slice(at, at + MAX_TOMBSTONE_BLOCKS);
+      appends.push(this.writer.append({ kind: "tombstone", blocks: part }));
+    }
+    await Promise.all(appends);
+    return ids.length;
+  }
+
+  /** Blocks held, by rising id, from the first one behind `after`. Those known to be rotten are left out. */
+  list(after: BlockId, limit: number): { blocks: BlockInfo[]; more: boolean } {
+    const entries = this.index.listAfter(after, limit + 1);
+    return {
+      blocks: entries
+        .slice(0, limit)
+        .map(({ block, length, checksum }) => ({ block, length, checksum })),
+      more: entries.length > limit,
+    };
+  }
+
+  /** Figures of this moment. */
+  stats(): LogStats {
+    const availableBytes = Math.max(0, this.roomForPuts());
+    return {
+      blocks: this.index.size - this.index.rotten,
+      blockBytes: this.index.bytes,
+      segments: this.ledger.count,
+      segmentBytes: this.ledger.bytes,
+      capacityBytes: this.ledger.bytes + availableBytes,
+      availableBytes,
+      full: availableBytes < MAX_RECORD_BYTES,
+      syncs: this.writer.syncs,
+      badReplicas: this.badAtOpening + this.reader.badReads,
+    };
+  }
+
+  /** Finishes what was begun and closes the files. Nothing may be asked of the log after that. */
+  async close(): Promise<void> {
+    await this.writer.close();
+    await this.reclaimer.close();
+    await this.segments.close();
+  }
+
+  private makeWriter(recovered: RecoveredLog): LogWriter {
+    const { disk, directory, cluster, server, random, logger, segmentBytes } = this.options;
+    const supply = new SegmentSupply(
+      {
+        disk,
+        directory,
+        cluster,
+        server,
+        random,
+        logger,
+        onCreated: (identity) => {
+          this.segments.add(identity);
+          this.ledger.add(identity.number, SEGMENT_HEADER_BYTES);
+        },
+      },
+      recovered.spares,
+      recovered.nextSegment,
+    );
+    const options = {
+      logger,
+      segmentBytes: segmentBytes ?? SEGMENT_BYTES,
+      roomForPuts: () => this.roomForPuts(),
+      supply,
+      events: this.writerEvents(),
+    };
+    return new LogWriter(options, recovered.active, recovered.nextLsn);
+  }
+
+  private writerEvents(): WriterEvents {
+    return {
+      onDurable: (append, place) => {
+        if (append.kind === "put") this.putIsDurable(append, place);
+        else this.tombstoneIsDurable(append, place);
+      },
+      onGrown: (segment, end) => this.ledger.setBytes(segment, end),
+      onSealed: (segment) => {
+        this.ledger.state(segment).sealed = true;
+        this.reclaimer.kick();
+      },
+      onSuspectSealed: (suspect, by) => {
+        this.ledger.state(suspect).sealed = true;
+        this.ledger.cover(by, suspect);
+        this.reclaimer.kick();
+      },
+      onUnsure: (writes) => this.options.onUnsure?.(writes),
+    };
+  }
+
+  private putIsDurable({ put, checksum }: PutAppend, { segment, position, lsn }: Place): void {
+    const { block, length } = put;
+    const replaced = this.index.get(block)?.segment;
+    this.index.set({ block, length, checksum, segment, position, lsn, rotten: false });
+    this.ledger.putBecameLive(block, segment, replaced);
+    if (block > this.highestBlock) this.highestBlock = block;
+  }
+
+  private tombstoneIsDurable({ blocks }: TombstoneAppend, { segment }: Place): void {
+    this.ledger.state(segment).tombstones = true;
+    for (const block of blocks) {
+      const held = this.index.get(block);
+      if (held === undefined) continue;
+      this.index.delete(block);
+      this.ledger.putDied(block, held.segment, segment);
+    }
+    this.reclaimer.kick();
+  }
+
+  private append(block: BlockToPut): Promise<Place> {
+    const { block: id, length, inode, fileOffset, checksum, pieces, bytes } = block;
+    const put = { block: id, length, inode, fileOffset };
+    const pending = this.writer
+      .append({ kind: "put", put, checksum, pieces, bytes })
+      .finally(() => this.pending.delete(id));
+    this.pending.set(id, pending);
+    return pending;
+  }
+
+  private heldAmong(blocks: readonly BlockId[], ranges: readonly IdRange[]): BlockId[] {
+    const held = new Set<BlockId>();
+    for (const block of blocks) {
+      if (this.index.get(block) !== undefined || this.pending.has(block)) held.add(block);
+    }
+    for (const { first, count } of ranges) {
+      for (const block of this.index.idsIn(first, count)) held.add(block);
+      const end = first + BigInt(count);
+      for (const block of this.pending.keys()) if (block >= first && block < end) held.add(block);
+    }
+    return [...held];
+  }
+
+  private roomForPuts(): number {
+    const { disk, directory, segmentBytes, reserveBytes } = this.options;
+    const { capacityBytes, availableBytes } = disk.space(directory);
+    const reserve =
+      reserveBytes ??
+      Math.max(capacityBytes * RESERVE_SHARE, (segmentBytes ?? SEGMENT_BYTES) * RESERVE_SEGMENTS);
+    return availableBytes - Math.ceil(reserve);
+  }
+}
+
+/** The place in the log that made a held block durable. @throws DfsError `conflict` when it is not the block given. */
+function lsnOfHeld(held: IndexEntry, given: BlockToPut): Lsn {
+  if (held.checksum === given.checksum && held.length === given.length) return held.lsn;
+  throw new DfsError(
+    "conflict",
+    `cannot store block ${given.block}: this server holds other bytes under that id`,
+    { details: { block: given.block } },
+  );
+}

@@ -1,0 +1,278 @@
+/**
+ * Opens the segments of a directory after whatever ended the last process, and rebuilds index and ledger.
+ *
+ * Segments are taken from the newest to the oldest, because only a later segment can say that an earlier one is suspect.
+ * What a segment, or damage in it, means is decided by recovery-rules.ts; the letters below are the rows of its tables.
+ * What the records mean for the index is in replay.ts.
+ */
+import { join } from "node:path";
+import { replaceFile, type DiskFile } from "../base/disk.ts";
+import { assert, DfsError, messageOf } from "../base/errors.ts";
+import type { BlockId, Lsn } from "../base/ids.ts";
+import type { Logger } from "../base/logger.ts";
+import type { CorruptionKind, CorruptionReporter } from "./corruption.ts";
+import { SEGMENT_HEADER_BYTES, segmentIdentity, type SegmentIdentity } from "./format.ts";
+import { MapIndex, type BlockIndex } from "./index.ts";
+import {
+  inspectSegment,
+  knownSynced,
+  type InspectedSegment,
+  type InspectOptions,
+} from "./inspect.ts";
+import { SegmentLedger } from "./ledger.ts";
+import type { Finding, FoundDamage } from "./reader.ts";
+import { RECORD_HEADER_BYTES } from "./record.ts";
+import { damageRow, segmentRow } from "./recovery-rules.ts";
+import { Replay } from "./replay.ts";
+import { listSegments, removeUnfinishedSegments, type SegmentName } from "./segment.ts";
+
+/** Folder inside a log's directory for what was cut off torn tails. Nothing ever reads it; it may be emptied. */
+export const TORN_DIRECTORY = "torn";
+
+export interface RecoveryOptions extends InspectOptions {
+  readonly reporter: CorruptionReporter;
+  readonly logger: Logger;
+}
+
+/** A segment that takes records at `end`. */
+export interface WritableSegment {
+  readonly identity: SegmentIdentity;
+  readonly file: DiskFile;
+  readonly end: number;
+}
+
+/** What a writer needs to go on. */
+export interface RecoveredLog {
+  readonly index: BlockIndex;
+  readonly ledger: SegmentLedger;
+  readonly segments: readonly SegmentIdentity[];
+  /** The segment that was being written; undefined when it was sealed or there is none. Synced up to its end. */
+  readonly active: WritableSegment | undefined;
+  /** Empty segments, made ahead of need, by rising number. */
+  readonly spares: readonly WritableSegment[];
+  readonly nextLsn: Lsn;
+  readonly nextSegment: number;
+  readonly highestBlock: BlockId;
+}
+
+/**
+ * Brings the directory into a state from which a writer can go on, and says what is in it.
+ * @throws DfsError `unsupported` (rows A), `wrongCluster` or `wrongPeer` (row B), `io`.
+ */
+export async function recoverLog(options: RecoveryOptions): Promise<RecoveredLog> {
+  options.disk.makeDirectory(options.directory);
+  await removeUnfinishedSegments(options.disk, options.directory);
+  const recovery = new Recovery(options);
+  const segments = listSegments(options.disk, options.directory);
+  for (const name of segments.toReversed()) await recovery.take(name);
+  // A segment's name was durable before its first record, but maybe not before that of an empty one.
+  await options.disk.syncDirectory(options.directory);
+  return recovery.result(segments);
+}
+
+class Recovery {
+  private readonly options: RecoveryOptions;
+  private readonly index = new MapIndex();
+  private readonly ledger = new SegmentLedger();
+  private readonly replay = new Replay(this.index, this.ledger);
+  private readonly spares: WritableSegment[] = [];
+  private active: WritableSegment | undefined;
+  /** True until a segment with a record has been met. */
+  private inTail = true;
+  private corruptBytes = 0;
+
+  constructor(options: RecoveryOptions) {
+    this.options = options;
+  }
+
+  async take(name: SegmentName): Promise<void> {
+    const place = this.inTail ? "tail" : "inner";
+    const suspectEnd = this.replay.suspectEnds.get(name.number);
+    const segment = inspectSegment(this.options, name, place, suspectEnd);
+    const row = segmentRow(segment.facts);
+    if (segment.refusal !== undefined) throw segment.refusal; // rows A and B
+    this.ledger.add(name.number, segment.size);
+    this.replay.raiseLsn(segment.lsnFloor);
+    if (segment.facts.header === "damaged")
+      this.report(segment, "segmentHeader", 0, SEGMENT_HEADER_BYTES);
+    switch (row) {
+      case "A":
+      case "B":
+        throw new DfsError("internal", `segment ${name.number} was refused without a reason`);
+      case "C":
+        this.addSpare(segment);
+        return;
+      case "D":
+        return; // empty, and its header is damaged: of no use, of no harm
+      case "E":
+      case "F":
+        return this.takeTail(segment);
+      case "G":
+      case "H":
+      case "I":
+        if (row === "I") this.report(segment, "unsealed", segment.size, segment.size);
+        return this.takeRecords(segment, this.withoutSurplus(segment, segment.findings));
+    }
+  }
+
+  result(segments: readonly SegmentName[]): RecoveredLog {
+    // Records in bytes that we cannot read may have had higher numbers than those that we can.
+    this.replay.raiseLsn(
+      this.replay.nextLsn + BigInt(Math.ceil(this.corruptBytes / RECORD_HEADER_BYTES)),
+    );
+    const { cluster, server } = this.options;
+    return {
+      index: this.index,
+      ledger: this.ledger,
+      segments: segments.map(({ number, salt }) => segmentIdentity(cluster, server, number, salt)),
+      active: this.active,
+      spares: this.spares,
+      nextLsn: this.replay.nextLsn,
+      nextSegment: (segments.at(-1)?.number ?? 0) + 1,
+      highestBlock: this.replay.highestBlock,
+    };
+  }
+
+  /** Rows E and F: what lies beyond the last known sync may be torn; the segment may be gone on with. */
+  private async takeTail(segment: InspectedSegment): Promise<void> {
+    const synced = knownSynced(segment.findings);
+    const cut = this.cutOf(segment, synced);
+    const kept = this.withoutSurplus(segment, upTo(segment.findings, cut));
+    const end = Math.min(cut, segment.size);
+    const file = this.options.disk.open(segment.path, "write");
+    if (end < segment.size) await this.cutOff(segment, file, end);
+    await this.makeDurable(segment, file);
+    this.ledger.setBytes(segment.identity.number, end);
+    if (kept.length > 0) {
+      this.inTail = false;
+      this.takeRecords(segment, kept);
+    }
+    const sealed = this.ledger.state(segment.identity.number).sealed;
+    if (sealed || segment.facts.header === "damaged") {
+      await file.close();
+    } else if (kept.length === 0) {
+      this.spares.unshift({ identity: segment.identity, file, end });
+    } else {
+      this.active = { identity: segment.identity, file, end };
+    }
+  }
+
+  /** Where the first torn byte is: rows R and S of the table of damage; the segment's end when there is none. */
+  private cutOf(segment: InspectedSegment, synced: number): number {
+    for (const finding of segment.findings) {
+      if (finding.type !== "damage") continue;
+      const row = damageRow({ place: "tail", from: finding.from, to: finding.to, synced });
+      if (row === "R") return synced;
+      if (row === "S") return finding.from;
+    }
+    return segment.size;
+  }
+
+  /** Saves what lies behind `end` aside, durably, and removes it from the segment. */
+  private async cutOff(segment: InspectedSegment, file: DiskFile, end: number): Promise<void> {
+    const { disk, directory, logger } = this.options;
+    const torn = new Uint8Array(segment.size - end);
+    const count = file.readNow(torn, end);
+    const folder = join(directory, TORN_DIRECTORY);
+    disk.makeDirectory(folder);
+    const name = `${segment.fileName}.${end}`;
+    await replaceFile(disk, folder, name, torn.subarray(0, count));
+    file.truncate(end);
+    logger.warn(
+      `cut ${segment.size - end} bytes off ${segment.fileName}: they were being written when the ` +
+        `last process ended, and nothing in them had been acknowledged; they are kept in ${join(folder, name)}`,
+    );
+  }
+
+  /** What was read may be in the system's memory only, left by a process that was killed before its sync. */
+  private async makeDurable(segment: InspectedSegment, file: DiskFile): Promise<void> {
+    try {
+      await file.sync();
+    } catch (error) {
+      await file.close();
+      throw new DfsError(
+        "io",
+        `cannot open ${segment.path}: its content cannot be made durable: ${messageOf(error)}\n` +
+          "check the disk; a server whose disk is lost is started again with --recover",
+        { cause: error },
+      );
+    }
+  }
+
+  /** Reports the damage among the findings and hands them to the index. */
+  private takeRecords(segment: InspectedSegment, findings: readonly Finding[]): void {
+    const { number } = segment.identity;
+    const state = this.ledger.state(number);
+    for (const finding of findings) {
+      if (finding.type === "damage") {
+        this.reportDamage(segment, finding);
+        if (finding.header?.kind !== "put") state.damaged = true;
+      } else if (finding.header.kind === "seal" && finding.header.segment === number) {
+        state.sealed = true;
+      }
+    }
+    if (segment.facts.seal === "suspect") state.sealed = true;
+    this.replay.takeSegment(number, findings);
+  }
+
+  /** The findings up to the segment's own seal; what follows it is reported, and nobody uses it. */
+  private withoutSurplus(segment: InspectedSegment, findings: readonly Finding[]): Finding[] {
+    const seal = findings.findIndex(
+      ({ type, header }) =>
+        type === "record" && header.kind === "seal" && header.segment === segment.identity.number,
+    );
+    const kept = seal === -1 ? [...findings] : findings.slice(0, seal + 1);
+    const surplus = findings.slice(kept.length);
+    if (surplus.length > 0) {
+      this.report(segment, "surplus", startOf(surplus[0]!), endOf(surplus.at(-1)!));
+      this.ledger.state(segment.identity.number).damaged = true;
+    }
+    return kept;
+  }
+
+  private addSpare(segment: InspectedSegment): void {
+    const file = this.options.disk.open(segment.path, "write");
+    this.spares.unshift({ identity: segment.identity, file, end: segment.size });
+  }
+
+  private reportDamage(segment: InspectedSegment, { what, from, to, header }: FoundDamage): void {
+    const kinds = { header: "recordHeader", body: "recordBody", truncated: "truncated" } as const;
+    const block = header?.kind === "put" ? header.block : undefined;
+    this.report(segment, kinds[what], from, to, block);
+  }
+
+  private report(
+    { fileName }: InspectedSegment,
+    kind: CorruptionKind,
+    from: number,
+    to: number,
+    block?: BlockId,
+  ): void {
+    assert(to >= from, "damage has no negative length");
+    this.corruptBytes += to - from;
+    this.options.reporter.report({
+      kind,
+      file: fileName,
+      from,
+      to,
+      ...(block === undefined ? {} : { block }),
+    });
+  }
+}
+
+/** The findings before `cut`; damage that goes on beyond it ends there. */
+function upTo(findings: readonly Finding[], cut: number): Finding[] {
+  return findings
+    .filter((finding) => startOf(finding) < cut)
+    .map((finding) =>
+      finding.type === "damage" && finding.to > cut ? { ...finding, to: cut } : finding,
+    );
+}
+
+function startOf(finding: Finding): number {
+  return finding.type === "record" ? finding.header.position : finding.from;
+}
+
+function endOf(finding: Finding): number {
+  return finding.type === "record" ? finding.end : finding.to;
+}

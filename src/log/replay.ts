@@ -1,0 +1,97 @@
+/**
+ * From records to the index: the state of a block is told by the record with the highest log sequence number that names
+ * it. A put means that it is held, a tombstone that it is not.
+ *
+ * Records are taken from the newest to the oldest, segment by segment and from the last to the first in each, so the
+ * first word about a block is mostly the valid one; the numbers decide all the same. What is left over fills the ledger:
+ * which old puts are on disk, and which tombstones keep them dead.
+ */
+import type { BlockId, Lsn } from "../base/ids.ts";
+import type { BlockIndex } from "./index.ts";
+import type { SegmentLedger } from "./ledger.ts";
+import type { Finding, FoundRecord } from "./reader.ts";
+import type { PutHeader } from "./record.ts";
+
+interface Grave {
+  readonly lsn: Lsn;
+  /** The segment that holds the tombstone. */
+  readonly segment: number;
+}
+
+export class Replay {
+  private readonly index: BlockIndex;
+  private readonly ledger: SegmentLedger;
+  /** For each block with a tombstone the newest one met so far. */
+  private readonly graves = new Map<BlockId, Grave>();
+  /** Above every log sequence number met. */
+  nextLsn = 1n as Lsn;
+  /** The largest block id met. */
+  highestBlock = 0n as BlockId;
+  /** Up to where suspect segments count, by number. */
+  readonly suspectEnds = new Map<number, number>();
+
+  constructor(index: BlockIndex, ledger: SegmentLedger) {
+    this.index = index;
+    this.ledger = ledger;
+  }
+
+  /** No record may get a number below `floor` any more. */
+  raiseLsn(floor: bigint): void {
+    if (floor > this.nextLsn) this.nextLsn = floor as Lsn;
+  }
+
+  /** Takes what was found in one segment. */
+  takeSegment(segment: number, findings: readonly Finding[]): void {
+    for (let at = findings.length - 1; at >= 0; at--) {
+      const finding = findings[at]!;
+      if (finding.type === "record") this.takeRecord(segment, finding);
+      else if (finding.header?.kind === "put") this.takePut(segment, finding.header, true);
+    }
+  }
+
+  private takeRecord(segment: number, { header, blocks }: FoundRecord): void {
+    this.raiseLsn(header.lsn + 1n);
+    switch (header.kind) {
+      case "put":
+        return this.takePut(segment, header, false);
+      case "tombstone":
+        this.ledger.state(segment).tombstones = true;
+        for (const block of blocks) this.takeTombstone(block, { lsn: header.lsn, segment });
+        return;
+      case "seal":
+        if (header.segment === segment) return;
+        this.suspectEnds.set(header.segment, header.end);
+        this.ledger.cover(segment, header.segment);
+    }
+  }
+
+  private takeTombstone(block: BlockId, grave: Grave): void {
+    this.noteBlock(block);
+    const known = this.graves.get(block);
+    if (known === undefined || known.lsn < grave.lsn) this.graves.set(block, grave);
+    const held = this.index.get(block);
+    if (held === undefined || held.lsn > grave.lsn) return;
+    this.index.delete(block);
+    this.ledger.putDied(block, held.segment, grave.segment);
+  }
+
+  private takePut(segment: number, header: PutHeader, rotten: boolean): void {
+    const { block, length, bodyChecksum: checksum, position, lsn } = header;
+    this.raiseLsn(lsn + 1n);
+    this.noteBlock(block);
+    const grave = this.graves.get(block);
+    const held = this.index.get(block);
+    if (grave !== undefined && grave.lsn > lsn) {
+      this.ledger.cover(grave.segment, segment);
+    } else if (held !== undefined && held.lsn > lsn) {
+      this.ledger.addOlderCopy(block, segment);
+    } else {
+      this.index.set({ block, length, checksum, segment, position, lsn, rotten });
+      this.ledger.putBecameLive(block, segment, held?.segment);
+    }
+  }
+
+  private noteBlock(block: BlockId): void {
+    if (block > this.highestBlock) this.highestBlock = block;
+  }
+}

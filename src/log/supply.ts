@@ -1,0 +1,71 @@
+/**
+ * Where the writer gets its segments from: those that were made ahead of need, or new ones.
+ *
+ * A segment's header and name are durable before it is handed out. Making one costs two syncs, so the writer asks for the
+ * next one while the present one still has room.
+ */
+import type { Disk } from "../base/disk.ts";
+import { messageOf } from "../base/errors.ts";
+import type { ClusterId, Lsn, ServerId } from "../base/ids.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Random } from "../base/random.ts";
+import { SEGMENT_HEADER_BYTES, segmentIdentity, type SegmentIdentity } from "./format.ts";
+import type { WritableSegment } from "./recovery.ts";
+import { createSegment } from "./segment.ts";
+
+export interface SupplyOptions {
+  readonly disk: Disk;
+  readonly directory: string;
+  readonly cluster: ClusterId;
+  readonly server: ServerId;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** Told of each new segment. */
+  readonly onCreated: (identity: SegmentIdentity) => void;
+}
+
+export class SegmentSupply {
+  private readonly options: SupplyOptions;
+  private readonly spares: WritableSegment[];
+  private nextNumber: number;
+  private preparing: Promise<void> | undefined;
+
+  /** `spares` are empty segments that exist; the next new one gets `nextNumber`. */
+  constructor(options: SupplyOptions, spares: readonly WritableSegment[], nextNumber: number) {
+    this.options = options;
+    this.spares = [...spares];
+    this.nextNumber = nextNumber;
+  }
+
+  /** The next segment. `lsnFloor` is the number that its first record will get at least. Throws what the disk throws. */
+  async take(lsnFloor: Lsn): Promise<WritableSegment> {
+    await this.preparing;
+    return this.spares.shift() ?? (await this.create(lsnFloor));
+  }
+
+  /** Makes a segment ahead of need, unless there is one. A failure is tried again when the segment is needed. */
+  prepare(lsnFloor: Lsn): void {
+    if (this.spares.length > 0 || this.preparing !== undefined) return;
+    this.preparing = this.create(lsnFloor)
+      .then((segment) => void this.spares.push(segment))
+      .catch((error: unknown) =>
+        this.options.logger.warn(`cannot make the next segment yet: ${messageOf(error)}`),
+      )
+      .finally(() => (this.preparing = undefined));
+  }
+
+  /** Closes the files of spare segments. */
+  async close(): Promise<void> {
+    await this.preparing;
+    for (const { file } of this.spares.splice(0)) await file.close();
+  }
+
+  private async create(lsnFloor: Lsn): Promise<WritableSegment> {
+    const { disk, directory, cluster, server, random } = this.options;
+    const number = this.nextNumber++;
+    const identity = segmentIdentity(cluster, server, number, random.id64());
+    const file = await createSegment(disk, directory, { identity, lsnFloor });
+    this.options.onCreated(identity);
+    return { identity, file, end: SEGMENT_HEADER_BYTES };
+  }
+}

@@ -1,0 +1,64 @@
+/**
+ * What a log is opened with, what it is given, and what it tells.
+ */
+import type { Checksum } from "../base/checksum.ts";
+import type { Disk } from "../base/disk.ts";
+import type { BlockId, ClusterId, ServerId } from "../base/ids.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Random } from "../base/random.ts";
+import type { CorruptionReporter } from "./corruption.ts";
+import type { PutFields } from "./record.ts";
+import type { UnsureWrites } from "./writer.ts";
+
+export interface LogOptions {
+  readonly disk: Disk;
+  readonly directory: string;
+  readonly cluster: ClusterId;
+  readonly server: ServerId;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** Told of all damage, at opening and when reads meet it. */
+  readonly reporter: CorruptionReporter;
+  readonly segmentBytes?: number;
+  /** Bytes that puts leave free, instead of the larger of 5 % of the file system and 4 segments. */
+  readonly reserveBytes?: number;
+  /** Told when a sync failed: what was being written may or may not be on the disk. */
+  readonly onUnsure?: (writes: UnsureWrites) => void;
+  /** Called before a segment is deleted; see `BlockLog.highestBlock`. */
+  readonly beforeReclaim?: () => Promise<void>;
+}
+
+/** A block to be stored, verified by the caller: `pieces` and `checksum` are those of `bytes`. */
+export interface BlockToPut extends PutFields {
+  readonly checksum: Checksum;
+  readonly pieces: Uint8Array;
+  /** Must not change until the put has resolved. */
+  readonly bytes: Uint8Array;
+}
+
+export interface BlockInfo {
+  readonly block: BlockId;
+  readonly length: number;
+  readonly checksum: Checksum;
+}
+
+export interface IdRange {
+  readonly first: BlockId;
+  readonly count: number;
+}
+
+export interface LogStats {
+  /** Blocks held and not known to be rotten, and the sum of all blocks' lengths. */
+  readonly blocks: number;
+  readonly blockBytes: number;
+  readonly segments: number;
+  readonly segmentBytes: number;
+  /** What the segments hold together with what puts may still take of the file system. */
+  readonly capacityBytes: number;
+  readonly availableBytes: number;
+  /** True when a largest block would be refused for want of space. */
+  readonly full: boolean;
+  readonly syncs: number;
+  /** Rotten copies met so far, at opening and by reads. */
+  readonly badReplicas: number;
+}

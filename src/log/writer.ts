@@ -1,0 +1,305 @@
+/**
+ * Appends records to the log with group commit.
+ *
+ * What arrives while a batch is being written and synced forms the next batch: one write, one fdatasync, then all of its
+ * acknowledgements. Invariants:
+ *
+ * - One batch at a time. What a segment holds before the batch is durable; that is the `synced` in the batch's headers.
+ * - A record is reported durable, and becomes visible to readers, after the sync that covers it, in the order of the log.
+ * - A segment gets its first record when all segments before it are sealed durably, or are suspect and named so by the
+ *   seals that lead that first batch.
+ * - A sync that failed is never tried again. The segment counts up to the last good sync and takes nothing more.
+ * - When the disk is full, puts fail, and tombstones go on into the reserve.
+ */
+import { writeFully, type DiskFile } from "../base/disk.ts";
+import { DfsError, messageOf } from "../base/errors.ts";
+import type { BlockId, Lsn } from "../base/ids.ts";
+import type { Logger } from "../base/logger.ts";
+import { appendFailed, isDiskFull, noSpaceForPut } from "./append-errors.ts";
+import { appendBytes, Batch, type Place, type PutAppend, type TombstoneAppend } from "./batch.ts";
+import { SEGMENT_HEADER_BYTES, type SegmentIdentity } from "./format.ts";
+import { SEAL_BYTES, type SealReason } from "./record.ts";
+import type { WritableSegment } from "./recovery.ts";
+import type { SegmentSupply } from "./supply.ts";
+
+/** A batch takes no further record once it holds this many bytes. */
+export const BATCH_BYTES = 2 * 1024 * 1024;
+
+/** Bytes handed to the system in one call: more would hold up the event loop. */
+const WRITE_BYTES = 1024 * 1024;
+
+/** What may or may not have reached the disk when a write or sync failed. None of it was acknowledged. */
+export interface UnsureWrites {
+  readonly segment: number;
+  /** The segment is good up to here. */
+  readonly end: number;
+  readonly puts: readonly BlockId[];
+  readonly deletes: readonly BlockId[];
+  readonly error: unknown;
+}
+
+/** What the writer tells its owner. Called from the event loop; must not throw. */
+export interface WriterEvents {
+  /** The record is durable. Called in the order of the log, before `append` resolves. */
+  onDurable(append: PutAppend | TombstoneAppend, place: Place): void;
+  /** A segment now ends at `end`. */
+  onGrown(segment: number, end: number): void;
+  onSealed(segment: number): void;
+  /** A seal in segment `by` says that the earlier segment `suspect` counts only in part. */
+  onSuspectSealed(suspect: number, by: number): void;
+  onUnsure(writes: UnsureWrites): void;
+}
+
+export interface WriterOptions {
+  readonly logger: Logger;
+  readonly segmentBytes: number;
+  /** Bytes that puts may take of the file system at this moment; below 0 when even a part of the reserve is gone. */
+  readonly roomForPuts: () => number;
+  readonly supply: SegmentSupply;
+  readonly events: WriterEvents;
+}
+
+interface Waiting {
+  readonly append: PutAppend | TombstoneAppend;
+  readonly resolve: (place: Place) => void;
+  readonly reject: (error: DfsError) => void;
+}
+
+interface OpenSegment {
+  readonly identity: SegmentIdentity;
+  readonly file: DiskFile;
+  end: number;
+}
+
+interface FilledBatch {
+  readonly batch: Batch;
+  readonly taken: readonly (readonly [Waiting, Place])[];
+  /** The segment is sealed by this batch. */
+  readonly seals: boolean;
+  /** Suspect segments that this batch's seals name. */
+  readonly suspects: number;
+}
+
+export class LogWriter {
+  /** Syncs of segments so far. */
+  syncs = 0;
+  private readonly options: WriterOptions;
+  private nextLsn: Lsn;
+  private current: OpenSegment | undefined;
+  private queue: Waiting[] = [];
+  private running: Promise<void> | undefined;
+  private closing = false;
+  /** Suspect segments that no durable seal names yet, and where they end. */
+  private suspects: { segment: number; end: number }[] = [];
+  private owesSeals = false;
+
+  constructor(options: WriterOptions, active: WritableSegment | undefined, nextLsn: Lsn) {
+    this.options = options;
+    this.current = active && { ...active };
+    this.nextLsn = nextLsn;
+  }
+
+  /**
+   * Appends a record; resolves when it is durable.
+   * @throws DfsError `noSpace`, `io`; `unreachable` when the log has been closed.
+   */
+  append(append: PutAppend | TombstoneAppend): Promise<Place> {
+    return new Promise((resolve, reject) => {
+      if (this.closing) {
+        reject(new DfsError("unreachable", "cannot store anything: the server is shutting down"));
+        return;
+      }
+      this.queue.push({ append, resolve, reject });
+      this.running ??= this.run();
+    });
+  }
+
+  /** Writes what is waiting, seals the segment and closes the files. */
+  async close(): Promise<void> {
+    this.closing = true;
+    await this.running;
+    const written = this.current !== undefined && this.current.end > SEGMENT_HEADER_BYTES;
+    if (written || this.suspects.length > 0) await this.commit("closed");
+    await this.current?.file.close();
+    this.current = undefined;
+    await this.options.supply.close();
+  }
+
+  private async run(): Promise<void> {
+    await Promise.resolve(); // requests that arrive in the same turn join the first batch
+    while (this.queue.length > 0 || this.owesSeals) await this.commit(undefined);
+    this.running = undefined;
+  }
+
+  /** Writes and syncs one batch. Whatever goes wrong is told to those who wait; this never throws. */
+  private async commit(close: SealReason | undefined): Promise<void> {
+    this.owesSeals = false;
+    let filled: FilledBatch | undefined;
+    try {
+      this.current ??= { ...(await this.options.supply.take(this.nextLsn)) };
+      filled = this.fill(this.current, close);
+    } catch (error) {
+      this.failAll(error);
+      return;
+    }
+    if (filled.batch.bytes === 0) return;
+    if (!(await this.write(this.current, filled))) return;
+    try {
+      this.syncs++;
+      await this.current.file.syncData();
+    } catch (error) {
+      this.condemn(this.current, filled, error);
+      return;
+    }
+    this.finish(this.current, filled);
+  }
+
+  /** Takes from the queue what fits into one batch. */
+  private fill(current: OpenSegment, close: SealReason | undefined): FilledBatch {
+    const batch = new Batch(current.identity, current.end);
+    const suspects = this.suspects.length;
+    for (const { segment, end } of this.suspects) this.addSeal(batch, segment, end, "suspect");
+    const taken: [Waiting, Place][] = [];
+    let room: number | undefined;
+    let full = false;
+    while (this.queue.length > 0 && batch.bytes < BATCH_BYTES) {
+      const waiting = this.queue[0]!;
+      const bytes = appendBytes(waiting.append);
+      if (this.isFull(batch, bytes)) {
+        full = true;
+        break;
+      }
+      this.queue.shift();
+      if (waiting.append.kind === "put") {
+        room ??= this.options.roomForPuts();
+        if (bytes > room) {
+          waiting.reject(noSpaceForPut(waiting.append.put.block));
+          continue;
+        }
+        room -= bytes;
+      }
+      taken.push([waiting, batch.add(waiting.append, this.takeLsn())]);
+    }
+    const reason = full ? "full" : close;
+    if (reason !== undefined) this.addSeal(batch, current.identity.number, batch.end, reason);
+    return { batch, taken, seals: reason !== undefined, suspects };
+  }
+
+  /** A segment holds any one record, and others as long as its seal fits behind them. */
+  private isFull(batch: Batch, bytes: number): boolean {
+    return (
+      batch.end > SEGMENT_HEADER_BYTES && batch.end + bytes + SEAL_BYTES > this.options.segmentBytes
+    );
+  }
+
+  private addSeal(batch: Batch, segment: number, end: number, reason: SealReason): void {
+    batch.add({ kind: "seal", seal: { segment, end, reason } }, this.takeLsn());
+  }
+
+  private takeLsn(): Lsn {
+    const lsn = this.nextLsn;
+    this.nextLsn = (lsn + 1n) as Lsn;
+    return lsn;
+  }
+
+  /** Hands the batch to the system. Returns false when that failed, after everybody has been told. */
+  private async write(current: OpenSegment, filled: FilledBatch): Promise<boolean> {
+    let position = filled.batch.start;
+    try {
+      for (const group of filled.batch.groups(WRITE_BYTES)) {
+        if (position > filled.batch.start) await nextTurn();
+        position = writeFully(current.file, group, position);
+      }
+      return true;
+    } catch (error) {
+      if (isDiskFull(error) && this.takeBack(current, filled)) {
+        this.refuseForSpace(filled);
+      } else {
+        this.condemn(current, filled, error);
+      }
+      return false;
+    }
+  }
+
+  /** Removes a batch that was written in part: nothing of it was synced, and everything before it is durable. */
+  private takeBack(current: OpenSegment, { batch }: FilledBatch): boolean {
+    try {
+      current.file.truncate(batch.start);
+      return true;
+    } catch (error) {
+      this.options.logger.error(`cannot shorten ${current.file.path}: ${messageOf(error)}`);
+      return false;
+    }
+  }
+
+  /** The disk is full: puts fail; tombstones are tried again without them, because they need little. */
+  private refuseForSpace({ taken }: FilledBatch): void {
+    const puts = taken.filter(([{ append }]) => append.kind === "put");
+    for (const [{ append, reject }] of puts) {
+      if (append.kind === "put") reject(noSpaceForPut(append.put.block));
+    }
+    const others = taken.filter(([{ append }]) => append.kind !== "put").map(([each]) => each);
+    this.queue.unshift(...others);
+    if (puts.length === 0) {
+      this.failAll(
+        new DfsError("noSpace", "the disk is full: not even a deletion can be recorded"),
+      );
+    }
+  }
+
+  /** Gives a segment up after a failed write or sync: it counts up to the last good sync. */
+  private condemn(current: OpenSegment, { batch, taken }: FilledBatch, error: unknown): void {
+    const { logger, events } = this.options;
+    const { number } = current.identity;
+    const end = batch.start;
+    logger.error(`gave up ${current.file.path} behind byte ${end}: ${messageOf(error)}`);
+    this.current = undefined;
+    this.suspects.push({ segment: number, end });
+    // What could not be written may still be seen by whoever reads the file: nobody shall, whatever comes next.
+    this.takeBack(current, { batch, taken, seals: false, suspects: 0 });
+    void current.file.close().catch(() => undefined); // what was good in it has been synced
+    events.onUnsure({ segment: number, end, ...idsOf(taken), error });
+    for (const [{ append, reject }] of taken) reject(appendFailed(append, error));
+    this.owesSeals = taken.length > 0; // at once, unless it was tried at once and failed
+  }
+
+  private finish(current: OpenSegment, { batch, taken, seals, suspects }: FilledBatch): void {
+    const { events, supply, segmentBytes } = this.options;
+    const { number } = current.identity;
+    current.end = batch.end;
+    events.onGrown(number, batch.end);
+    for (const { segment } of this.suspects.splice(0, suspects)) {
+      events.onSuspectSealed(segment, number);
+    }
+    for (const [{ append, resolve }, place] of taken) {
+      events.onDurable(append, place);
+      resolve(place);
+    }
+    if (seals) {
+      this.current = undefined;
+      void current.file.close().catch(() => undefined); // all of it has been synced
+      events.onSealed(number);
+    } else if (batch.end > segmentBytes / 2 && !this.closing) {
+      supply.prepare(this.nextLsn);
+    }
+  }
+
+  private failAll(error: unknown): void {
+    for (const { append, reject } of this.queue.splice(0)) reject(appendFailed(append, error));
+  }
+}
+
+function idsOf(taken: FilledBatch["taken"]): { puts: BlockId[]; deletes: BlockId[] } {
+  const puts: BlockId[] = [];
+  const deletes: BlockId[] = [];
+  for (const [{ append }] of taken) {
+    if (append.kind === "put") puts.push(append.put.block);
+    else deletes.push(...append.blocks);
+  }
+  return { puts, deletes };
+}
+
+/** Lets the event loop do other things. */
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
