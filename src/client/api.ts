@@ -34,7 +34,7 @@ export interface ClientOptions {
   readonly key?: Uint8Array;
   /** Refuse any cluster but this one. */
   readonly cluster?: ClusterId;
-  /** For the first contact with the metadata service; default 5 s. */
+  /** For the first contact with the metadata service; default 4.5 s, so that a command as a whole fails within 5. */
   readonly firstContactTimeoutMs?: number;
   /** To reconnect, and to reach the write quorum; default 60 s. */
   readonly retryTimeoutMs?: number;
@@ -66,7 +66,12 @@ export interface PutOptions extends FileOwner {
   readonly exclusive?: boolean;
   readonly atimeNs?: bigint;
   readonly mtimeNs?: bigint;
-  /** Bytes accepted so far, for a progress display. */
+  /**
+   * The content can be iterated again from its start, each time anew: it is, when the session expires midway. Otherwise
+   * that fails with `stale`, nothing being visible. Arrays are restartable without saying so.
+   */
+  readonly restartable?: boolean;
+  /** Bytes stored so far, holes included, for a progress display; from 0 again after a restart. */
   readonly onProgress?: (bytes: number) => void;
   readonly signal?: AbortSignal;
 }
@@ -81,7 +86,10 @@ export interface SetAttributes {
   readonly mtimeNs?: bigint | "now";
 }
 
-/** A run of file content to store: bytes, or a hole that costs nothing. */
+/**
+ * A run of file content to store: bytes, or a hole that costs nothing. Bytes given to `put` must not be changed any more:
+ * they are sent from where they are.
+ */
 export type ContentRun = Uint8Array | { readonly holeBytes: number };
 
 /** A file held open: its content at the time of reading, also after its last name is gone. */

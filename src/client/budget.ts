@@ -27,11 +27,14 @@ export interface Holder {
   /** Takes `bytes` if that is possible at once, ahead of nobody who waits. */
   tryAcquire(bytes: number): boolean;
   release(bytes: number): void;
+  /** Makes what is held `bytes`, the memory that really is in use, even beyond the limit. */
+  settle(bytes: number): void;
 }
 
 export class ByteBudget {
   readonly limit: number;
   private readonly waiters: Waiter[] = [];
+  private readonly reclaimers = new Set<() => void>();
   private usedBytes = 0;
   private peakBytes = 0;
 
@@ -52,6 +55,17 @@ export class ByteBudget {
   /** A share for one more transfer. It is given up by releasing what it holds. */
   holder(): Holder {
     return new Share(this);
+  }
+
+  /** `reclaim` is called when memory is short; it releases what can be done without. Returns how to end that. */
+  addReclaimer(reclaim: () => void): () => void {
+    this.reclaimers.add(reclaim);
+    return () => this.reclaimers.delete(reclaim);
+  }
+
+  /** For Share. */
+  reclaim(): void {
+    for (const each of this.reclaimers) each();
   }
 
   /** For Share. */
@@ -108,6 +122,8 @@ class Share implements Holder {
   acquire(bytes: number, signal?: AbortSignal): Promise<void> {
     if (signal?.aborted) return Promise.reject(cancelled());
     if (this.tryAcquire(bytes)) return Promise.resolve();
+    this.budget.reclaim();
+    if (this.tryAcquire(bytes)) return Promise.resolve();
     return new Promise((resolve, reject) => {
       const giveUp = this.budget.wait({
         holder: this,
@@ -130,6 +146,11 @@ class Share implements Holder {
     this.held -= bytes;
     assert(this.held >= 0, "a transfer released more memory than it held");
     this.budget.add(-bytes);
+  }
+
+  settle(bytes: number): void {
+    if (bytes > this.held) this.take(bytes - this.held);
+    else if (bytes < this.held) this.release(this.held - bytes);
   }
 
   private take(bytes: number): void {

@@ -12,11 +12,14 @@ import type { RequestOf } from "../protocol/message.ts";
 import { blockPut } from "../protocol/messages/data.ts";
 import type { DataServers } from "./servers.ts";
 
-/** A server that has not stored a block after this long gets a stand-in. A slow disk's sync takes far less. */
+/** A server that has answered nothing at all for this long gets a stand-in. A slow disk's sync takes far less. */
 export const LATE_MS = 5_000;
 
+/** A server that answers others but not this request gets a stand-in after this long. */
+export const SLOW_WRITE_MS = 15_000;
+
 /** After this long the request is given up, and the connection with it. */
-export const HUNG_MS = 20_000;
+export const HUNG_MS = 30_000;
 
 /** A block and the request that carries it. */
 export interface BlockToSend {
@@ -49,7 +52,7 @@ export class CopyRound {
   private readonly waiting: ServerId[];
   private readonly over = Promise.withResolvers<void>();
   private readonly stop = new AbortController();
-  private readonly lateTimers = new Set<Timer>();
+  private readonly timers = new Set<Timer>();
   /** Requests that are neither answered nor late. */
   private inTime = 0;
   private late = 0;
@@ -68,7 +71,7 @@ export class CopyRound {
     else this.proceed();
     await this.over.promise;
     this.seams.signal.removeEventListener("abort", onAbort);
-    for (const timer of this.lateTimers) timer.cancel();
+    for (const timer of this.timers) timer.cancel();
     this.stop.abort();
   }
 
@@ -85,22 +88,29 @@ export class CopyRound {
     const { servers, clock } = this.seams;
     const { toSend, copies, failures } = this.plan;
     let isLate = false;
-    this.inTime++;
-    const timer = clock.setTimer(LATE_MS, () => {
-      isLate = true;
-      this.inTime--;
-      this.late++;
-      servers.late(server, LATE_MS);
-      this.proceed();
-    });
-    this.lateTimers.add(timer);
+    let timer: Timer | undefined;
+    const watch = (waitedMs: number): void => {
+      if (timer !== undefined) this.timers.delete(timer);
+      timer = clock.setTimer(LATE_MS, () => {
+        const waited = waitedMs + LATE_MS;
+        if (waited < SLOW_WRITE_MS && servers.answeredWithin(server, LATE_MS)) return watch(waited);
+        isLate = true;
+        this.inTime--;
+        this.late++;
+        servers.late(server, LATE_MS);
+        this.proceed();
+      });
+      this.timers.add(timer);
+    };
     const settled = (): void => {
-      timer.cancel();
-      this.lateTimers.delete(timer);
+      timer?.cancel();
+      if (timer !== undefined) this.timers.delete(timer);
       if (isLate) this.late--;
       else this.inTime--;
       this.proceed();
     };
+    this.inTime++;
+    watch(0);
     const options = { bulk: toSend.bytes, timeoutMs: HUNG_MS, signal: this.stop.signal };
     servers.request(server, blockPut, toSend.body, options).then(
       () => {

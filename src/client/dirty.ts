@@ -29,6 +29,8 @@ export class DirtyRanges {
   private readonly blocks = new Map<number, GrowingRange[]>();
   private heldBytes = 0;
   private rangeCount = 0;
+  /** End of the last range; undefined when it has to be looked for. */
+  private knownEnd: number | undefined = 0;
 
   constructor(blockSize: number) {
     this.blockSize = blockSize;
@@ -44,8 +46,17 @@ export class DirtyRanges {
     return this.rangeCount;
   }
 
+  /** End of the last range, or 0. */
+  get end(): number {
+    this.knownEnd ??= [...this.blocks.values()]
+      .flat()
+      .reduce((end, each) => Math.max(end, endOf(each)), 0);
+    return this.knownEnd;
+  }
+
   /** Takes a copy of `bytes`, written at `offset`. */
   write(offset: number, bytes: Uint8Array): void {
+    if (bytes.length > 0) this.knownEnd = Math.max(this.end, offset + bytes.length);
     for (let at = 0; at < bytes.length;) {
       const index = Math.floor((offset + at) / this.blockSize);
       const blockEnd = (index + 1) * this.blockSize;
@@ -68,6 +79,7 @@ export class DirtyRanges {
   take(maxBytes: number, maxRanges: number): DirtyRange[] {
     const taken: DirtyRange[] = [];
     let bytes = 0;
+    this.knownEnd = undefined;
     for (const [index, ranges] of this.blocks) {
       if (bytes >= maxBytes || taken.length >= maxRanges) break;
       for (const range of ranges.splice(0, maxRanges - taken.length)) {
@@ -91,6 +103,7 @@ export class DirtyRanges {
 
   /** Forgets everything at and behind `size`. */
   cut(size: number): void {
+    this.knownEnd = undefined;
     for (const [index, ranges] of this.blocks) {
       if ((index + 1) * this.blockSize <= size) continue;
       const kept = ranges.filter((range) => range.offset < size);

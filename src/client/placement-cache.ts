@@ -7,7 +7,7 @@
 import type { IncarnationId, ServerId } from "../base/ids.ts";
 import { candidateOrder, decodeRows, type RingServer } from "../base/placement.ts";
 import type { ReplyOf } from "../protocol/message.ts";
-import { placement, type ServerState } from "../protocol/messages/cluster.ts";
+import type { placement, ServerState } from "../protocol/messages/cluster.ts";
 
 /** A data server as the service last described it. */
 export interface KnownServer extends RingServer {

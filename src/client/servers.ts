@@ -3,8 +3,9 @@
  *
  * Invariants
  * - A connection is used only after the peer has shown in its hello that it is the very server that was meant.
- * - A server that failed is `unusable` for a while, which grows with each failure and ends with the first answer. That
- *   is advice: who has nobody else to ask may ask it all the same.
+ * - A server that failed or was slow is avoided until it has answered again. After a while, which grows with each failure,
+ *   it is probed in the background, so that no transfer has to wait for it. Avoiding is advice: who has nobody else to
+ *   ask may ask it all the same.
  * - The user is warned once about each server.
  */
 import type { Clock } from "../base/clock.ts";
@@ -12,6 +13,7 @@ import { DfsError, isDfsError, messageOf } from "../base/errors.ts";
 import type { ServerId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import type { RequestDefinition } from "../protocol/message.ts";
+import { dataStats } from "../protocol/messages/data.ts";
 import type { Answer, Peer, RequestOptions } from "../protocol/peer.ts";
 import type { KnownServer, Placement, PlacementCache } from "./placement-cache.ts";
 import { backoffDelayMs, isNoAnswer, type Backoff } from "./retry.ts";
@@ -19,8 +21,11 @@ import type { Warnings } from "./warnings.ts";
 
 const CONNECT_TIMEOUT_MS = 3_000;
 
-/** For how long a server that failed is avoided. */
-const UNUSABLE: Backoff = { firstMs: 500, maxMs: 30_000 };
+/** Longest wait for the answer to a probe. */
+const PROBE_TIMEOUT_MS = 3_000;
+
+/** After this long a server that is avoided is probed. */
+const AVOIDED: Backoff = { firstMs: 500, maxMs: 30_000 };
 
 /** A server that has no space is asked again after this long, unless the service says otherwise before. */
 const FULL_MS = 10_000;
@@ -44,7 +49,9 @@ interface Entry {
   /** When it last answered anything. */
   answeredMs: number;
   failures: number;
-  unusableUntilMs: number;
+  /** Undefined: it is not avoided. */
+  probeAtMs: number | undefined;
+  probing: boolean;
   fullUntilMs: number;
 }
 
@@ -57,10 +64,13 @@ export class DataServers {
     this.options = options;
   }
 
-  /** True unless the server has failed lately. */
+  /** True unless the server is avoided. */
   usable(server: ServerId): boolean {
     const entry = this.entries.get(server);
-    return entry === undefined || entry.unusableUntilMs <= this.options.clock.monotonicMs();
+    if (entry?.probeAtMs === undefined) return true;
+    const due = entry.probeAtMs <= this.options.clock.monotonicMs();
+    if (due && !entry.probing && !this.closed) void this.probe(entry);
+    return false;
   }
 
   /** True when the server has lately refused a block for want of space. */
@@ -71,7 +81,8 @@ export class DataServers {
 
   /**
    * Sends a request to a server, connecting first if need be.
-   * @throws DfsError the server's answer; `unreachable`, `timeout`, `wrongPeer`, `wrongCluster` after which it is unusable.
+   * @throws DfsError the server's answer; `unreachable`, `timeout`, `wrongPeer`, `wrongCluster` after which it is
+   * avoided.
    */
   async request<Request, Reply>(
     server: ServerId,
@@ -83,9 +94,7 @@ export class DataServers {
     try {
       const peer = entry.peer?.open === true ? entry.peer : await this.connection(entry);
       const answer = await peer.request(definition, body, options);
-      entry.answeredMs = this.options.clock.monotonicMs();
-      entry.failures = 0;
-      entry.unusableUntilMs = 0;
+      this.answered(entry);
       return answer;
     } catch (error) {
       this.note(entry, error);
@@ -100,25 +109,19 @@ export class DataServers {
   late(server: ServerId, waitedMs: number): void {
     const entry = this.entry(server);
     const reason = `no answer within ${waitedMs / 1000} s`;
-    this.avoid(server, reason);
-    const hung = this.options.clock.monotonicMs() - entry.answeredMs >= waitedMs;
-    if (hung) entry.peer?.close(reason);
+    this.avoid(entry, reason);
+    if (!this.answeredWithin(server, waitedMs)) entry.peer?.close(reason);
   }
 
-  /** Others are to be preferred for now. */
-  avoid(server: ServerId, reason: string): void {
+  /** True when the server has answered anything in the last `periodMs`. */
+  answeredWithin(server: ServerId, periodMs: number): boolean {
+    return this.options.clock.monotonicMs() - this.entry(server).answeredMs < periodMs;
+  }
+
+  /** A request takes longer than usual: others are preferred until a probe has been answered. Nobody is warned yet. */
+  slow(server: ServerId): void {
     const entry = this.entry(server);
-    if (!this.usable(server)) return;
-    const { clock, random, warnings } = this.options;
-    const delayMs = backoffDelayMs(UNUSABLE, entry.failures, random);
-    entry.failures++;
-    entry.unusableUntilMs = clock.monotonicMs() + delayMs;
-    const where = entry.address === "" ? "" : ` (${entry.address})`;
-    warnings.warn({
-      kind: "serverUnreachable",
-      server,
-      message: `data server ${server}${where} does not answer, using others: ${reason}`,
-    });
+    if (entry.probeAtMs === undefined) this.postpone(entry);
   }
 
   /** The service has a new picture of the servers: one that came back is worth asking again. */
@@ -128,7 +131,7 @@ export class DataServers {
       const old = before?.server(server);
       if (entry === undefined || old === undefined) continue;
       const cameBack = state === "up" && (old.state !== "up" || old.address !== address);
-      if (cameBack) entry.unusableUntilMs = 0;
+      if (cameBack) entry.probeAtMs = undefined;
       if (old.full && !full) entry.fullUntilMs = 0;
     }
   }
@@ -149,12 +152,48 @@ export class DataServers {
         address: "",
         answeredMs: -Infinity,
         failures: 0,
-        unusableUntilMs: 0,
+        probeAtMs: undefined,
+        probing: false,
         fullUntilMs: 0,
       };
       this.entries.set(server, entry);
     }
     return entry;
+  }
+
+  private avoid(entry: Entry, reason: string): void {
+    const where = entry.address === "" ? "" : ` (${entry.address})`;
+    this.options.warnings.warn({
+      kind: "serverUnreachable",
+      server: entry.server,
+      message: `data server ${entry.server}${where} does not answer, using others: ${reason}`,
+    });
+    if (entry.probeAtMs === undefined) this.postpone(entry);
+  }
+
+  /** Plans the next probe. */
+  private postpone(entry: Entry): void {
+    const { clock, random } = this.options;
+    entry.probeAtMs = clock.monotonicMs() + backoffDelayMs(AVOIDED, entry.failures, random);
+    entry.failures++;
+  }
+
+  private async probe(entry: Entry): Promise<void> {
+    entry.probing = true;
+    try {
+      await this.request(entry.server, dataStats, {}, { timeoutMs: PROBE_TIMEOUT_MS });
+    } catch (error) {
+      this.avoid(entry, messageOf(error));
+      this.postpone(entry);
+    } finally {
+      entry.probing = false;
+    }
+  }
+
+  private answered(entry: Entry): void {
+    entry.answeredMs = this.options.clock.monotonicMs();
+    entry.failures = 0;
+    entry.probeAtMs = undefined;
   }
 
   private note(entry: Entry, error: unknown): void {
@@ -163,9 +202,9 @@ export class DataServers {
     } else if (isDfsError(error, "timeout") && entry.peer?.open === true) {
       // Whatever else waits there would wait as long: a new connection shows whether it lives.
       entry.peer.close("it did not answer in time");
-      this.avoid(entry.server, messageOf(error));
+      this.avoid(entry, messageOf(error));
     } else if (isNoAnswer(error) || isRefusal(error)) {
-      this.avoid(entry.server, messageOf(error));
+      this.avoid(entry, messageOf(error));
     }
   }
 

@@ -66,6 +66,8 @@ export interface ChangeOptions extends AskOptions {
 export interface OpenFiles {
   /** Inodes held open. */
   inodes(): InodeId[];
+  /** The new session has opened this one, once. */
+  reopened(inode: InodeId, epoch: number): void;
   /** The new session could not open this one: it is gone. */
   lost(inode: InodeId): void;
 }
@@ -286,6 +288,7 @@ export class Session {
       try {
         const body = { start: inode, path: EMPTY_PATH, limit: 0 };
         await peer.request(openInode, body, { timeoutMs: BIND_TIMEOUT_MS });
+        this.openFiles.reopened(inode, this.known.epoch);
       } catch (error) {
         if (!isDfsError(error) || isNoAnswer(error)) throw error;
         this.openFiles.lost(inode);

@@ -1,0 +1,191 @@
+/**
+ * Reads a range of one block from whichever replica gives verified bytes first.
+ *
+ * Invariants
+ * - Bytes are returned only when they match: the list of piece hashes against the checksum from metadata, then every
+ *   piece that was received against its hash in the list.
+ * - A replica that fails is replaced by the next one at once; one that is slow is raced against the next one.
+ *
+ * Replicas are asked in placement order, which spreads consecutive blocks over the servers and lets each server cache
+ * its own share; those that failed lately come last.
+ */
+import { firstBadPiece, verifyPieceList } from "../base/checksum.ts";
+import type { Clock } from "../base/clock.ts";
+import { DfsError, isDfsError, messageOf, type ErrorKind } from "../base/errors.ts";
+import type { BlockId, ServerId } from "../base/ids.ts";
+import { PIECE_BYTES } from "../base/limits.ts";
+import type { ReplyOf } from "../protocol/message.ts";
+import type { ClusterSettings, MappedExtent } from "../protocol/messages/common.ts";
+import { blockGet } from "../protocol/messages/data.ts";
+import type { Answer } from "../protocol/peer.ts";
+import type { DataServers } from "./servers.ts";
+
+/** A replica that has not answered after this long is raced against the next one. */
+export const SLOW_MS = 1_000;
+
+/** After this long a replica counts as not answering. */
+export const READ_TIMEOUT_MS = 10_000;
+
+/** A range inside an extent's block. */
+export interface BlockRange {
+  readonly extent: MappedExtent;
+  /** Offset in the block. */
+  readonly from: number;
+  /** At least 1. */
+  readonly length: number;
+}
+
+/** Why a replica could not be read. */
+export interface ReplicaFailure {
+  readonly server: ServerId;
+  readonly kind: ErrorKind;
+  readonly reason: string;
+}
+
+/** What reading came to: bytes, unless too few replicas could be read. */
+export interface BlockReadResult {
+  readonly bytes: Uint8Array | undefined;
+  /** Replicas that were read and verified. */
+  readonly verified: number;
+  /** Replicas that failed on the way. */
+  readonly failures: readonly ReplicaFailure[];
+}
+
+export interface BlockReaderOptions {
+  readonly servers: DataServers;
+  readonly settings: () => ClusterSettings;
+  readonly clock: Clock;
+  /** Told of each replica that is there and wrong. */
+  readonly onBadReplica: (block: BlockId, failure: ReplicaFailure) => void;
+}
+
+export class BlockReader {
+  private readonly options: BlockReaderOptions;
+
+  constructor(options: BlockReaderOptions) {
+    this.options = options;
+  }
+
+  /** Reads a range. @throws DfsError `cancelled` only; what failed is in the result. */
+  async read(range: BlockRange, signal?: AbortSignal): Promise<BlockReadResult> {
+    const { servers, settings, clock } = this.options;
+    const race = new ReplicaRace(range, this.preferred(range.extent.servers), {
+      servers,
+      clock,
+      needed: settings().readQuorum,
+      signal,
+    });
+    const bytes = await race.run();
+    for (const failure of race.failures) {
+      if (failure.kind === "badChecksum" || failure.kind === "io") {
+        this.options.onBadReplica(range.extent.block, failure);
+      }
+    }
+    return { bytes, verified: race.verified, failures: race.failures };
+  }
+
+  private preferred(replicas: readonly ServerId[]): ServerId[] {
+    const usable = replicas.filter((server) => this.options.servers.usable(server));
+    return [...usable, ...replicas.filter((server) => !usable.includes(server))];
+  }
+}
+
+interface RaceOptions {
+  readonly servers: DataServers;
+  readonly clock: Clock;
+  /** Verified copies to wait for. */
+  readonly needed: number;
+  readonly signal: AbortSignal | undefined;
+}
+
+class ReplicaRace {
+  readonly failures: ReplicaFailure[] = [];
+  verified = 0;
+  private readonly range: BlockRange;
+  private readonly waiting: ServerId[];
+  private readonly options: RaceOptions;
+  private readonly over = Promise.withResolvers<Uint8Array | undefined>();
+  private readonly stop = new AbortController();
+  private unanswered = 0;
+
+  constructor(range: BlockRange, order: readonly ServerId[], options: RaceOptions) {
+    this.range = range;
+    this.waiting = [...order];
+    this.options = options;
+  }
+
+  async run(): Promise<Uint8Array | undefined> {
+    const { signal, needed } = this.options;
+    const onAbort = (): void =>
+      this.over.reject(new DfsError("cancelled", "the read was cancelled"));
+    if (signal?.aborted) onAbort();
+    else signal?.addEventListener("abort", onAbort, { once: true });
+    try {
+      for (let copy = 0; copy < needed; copy++) this.askNext();
+      if (this.unanswered === 0) this.over.resolve(undefined); // no server is on record
+      return await this.over.promise;
+    } finally {
+      signal?.removeEventListener("abort", onAbort);
+      this.stop.abort();
+    }
+  }
+
+  private askNext(): void {
+    const server = this.waiting.shift();
+    if (server === undefined) return;
+    const { servers, clock, needed } = this.options;
+    const { extent, from, length } = this.range;
+    this.unanswered++;
+    const timer = clock.setTimer(SLOW_MS, () => {
+      servers.slow(server);
+      this.askNext();
+    });
+    this.stop.signal.addEventListener("abort", () => timer.cancel(), { once: true });
+    const body = { block: extent.block, offset: from, length };
+    const options = { timeoutMs: READ_TIMEOUT_MS, signal: this.stop.signal };
+    void servers
+      .request(server, blockGet, body, options)
+      .then((answer) => {
+        const bytes = verifiedBytes(this.range, answer);
+        this.verified++;
+        if (this.verified >= needed) this.over.resolve(bytes);
+      })
+      .catch((error: unknown) => {
+        if (this.stop.signal.aborted) return; // it lost the race
+        const kind = isDfsError(error) ? error.kind : "internal";
+        this.failures.push({ server, kind, reason: messageOf(error) });
+        this.askNext();
+      })
+      .finally(() => {
+        timer.cancel();
+        this.unanswered--;
+        if (this.unanswered === 0) this.over.resolve(undefined);
+      });
+  }
+}
+
+/** The wanted bytes of a reply. @throws DfsError `badChecksum` when anything about it does not match. */
+function verifiedBytes(
+  { extent, from, length }: BlockRange,
+  { body, bulk }: Answer<ReplyOf<typeof blockGet>>,
+): Uint8Array {
+  const { blockLength, checksum } = extent;
+  if (body.blockLength !== blockLength) {
+    throw bad(`the block has ${body.blockLength} bytes there instead of ${blockLength}`);
+  }
+  if (!verifyPieceList(blockLength, body.pieces, checksum)) {
+    throw bad("its list of hashes does not match the block's checksum");
+  }
+  const firstPiece = Math.floor(from / PIECE_BYTES);
+  const start = firstPiece * PIECE_BYTES;
+  const end = Math.min(blockLength, Math.ceil((from + length) / PIECE_BYTES) * PIECE_BYTES);
+  if (bulk.length !== end - start)
+    throw bad(`it sent ${bulk.length} bytes instead of ${end - start}`);
+  const wrong = firstBadPiece(bulk, firstPiece, body.pieces);
+  if (wrong >= 0) throw bad(`the bytes from ${wrong * PIECE_BYTES} on do not match their checksum`);
+  return bulk.subarray(from - start, from - start + length);
+}
+
+function bad(reason: string): DfsError {
+  return new DfsError("badChecksum", reason);
+}

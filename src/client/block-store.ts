@@ -1,0 +1,57 @@
+/**
+ * Turns parts of a file into stored blocks: an id, a placement group, the copies. What it returns is what a commit needs.
+ */
+import type { InodeId } from "../base/ids.ts";
+import { groupOf } from "../base/placement.ts";
+import type { NewBlock, NewExtent } from "../protocol/messages/common.ts";
+import type { BlockIds } from "./block-ids.ts";
+import type { BlockWriter } from "./block-writer.ts";
+import { ByteBudget, type Holder } from "./budget.ts";
+import type { Chunk } from "./chunks.ts";
+
+/** Blocks on their way at the same time, for all transfers together; binding only where blocks are small. */
+const MAX_BLOCKS_IN_FLIGHT = 192;
+
+/** The file that blocks are written for. */
+export interface TargetFile {
+  /** 0 when it has no number yet. */
+  readonly inode: InodeId;
+  readonly base: number;
+}
+
+/** A chunk whose copies are durable and which waits for its commit. */
+export interface StoredChunk {
+  readonly block: NewBlock;
+  readonly extent: NewExtent;
+  /** Epoch of the session that reserved the block. */
+  readonly epoch: number;
+}
+
+export class BlockStore {
+  private readonly ids: BlockIds;
+  private readonly writer: BlockWriter;
+  private readonly blockSize: () => number;
+  private readonly slots: Holder = new ByteBudget(MAX_BLOCKS_IN_FLIGHT).holder();
+
+  constructor(ids: BlockIds, writer: BlockWriter, blockSize: () => number) {
+    this.ids = ids;
+    this.writer = writer;
+    this.blockSize = blockSize;
+  }
+
+  /** Stores a chunk as one block. @throws DfsError as `BlockIds.take` and `BlockWriter.write`. */
+  async store(file: TargetFile, chunk: Chunk, signal: AbortSignal): Promise<StoredChunk> {
+    await this.slots.acquire(1, signal);
+    try {
+      const { block, epoch } = await this.ids.take();
+      const { offset, bytes } = chunk;
+      const group = groupOf(file.base, Math.floor(offset / this.blockSize()));
+      const outgoing = { block, bytes, group, inode: file.inode, fileOffset: offset };
+      const stored = await this.writer.write(outgoing, signal);
+      const extent = { offset, length: bytes.length, block, blockOffset: 0 };
+      return { block: stored, extent, epoch };
+    } finally {
+      this.slots.release(1);
+    }
+  }
+}

@@ -1,0 +1,264 @@
+/**
+ * The client: connects, puts the parts together, and is the API's face of them.
+ *
+ *     const client = await connectClient({ metaAddress: "127.0.0.1:4000", label: "example" });
+ *     await client.put(path, [bytes], { mode: 0o644, uid: 0, gid: 0, keepReplaced: true });
+ *     for await (const chunk of (await client.open(path)).stream()) process.stdout.write(chunk);
+ *     await client.close();
+ *
+ *     session.ts (meta-link, heartbeats, operations)   the metadata service
+ *     servers.ts, placement-cache.ts                    the data servers and where blocks go
+ *     put.ts, write-back.ts -> block-store.ts -> block-ids.ts, block-writer.ts (copy-round)
+ *     open-inode.ts -> file-reader.ts -> file-map.ts, block-reader.ts; read-ahead.ts, prefetch.ts
+ *     names.ts (directories, paths)                     operations on paths
+ */
+import { systemClock } from "../base/clock.ts";
+import { DfsError, isDfsError } from "../base/errors.ts";
+import type { ClusterId, InodeId, SessionId } from "../base/ids.ts";
+import { silentLogger } from "../base/logger.ts";
+import { pathBase } from "../base/placement.ts";
+import { systemRandom } from "../base/random.ts";
+import * as cluster from "../protocol/messages/cluster.ts";
+import { clusterIdOf, type Attributes, type FileType } from "../protocol/messages/common.ts";
+import { lookup, statfs } from "../protocol/messages/namespace.ts";
+import { tcpTransport } from "../protocol/transports/tcp.ts";
+import type {
+  ClientOptions,
+  ClusterStatus,
+  DfsClient,
+  DirectoryEntry,
+  ExplainRow,
+  FileOwner,
+  OpenFile,
+  PutOptions,
+  ServerList,
+  SetAttributes,
+} from "./api.ts";
+import type { Content } from "./chunks.ts";
+import { FileOpener } from "./file-opener.ts";
+import { Machinery, type ClientSeams } from "./machinery.ts";
+import { Names } from "./names.ts";
+import { checkPath, normalisedPath, shownPath, splitPath } from "./paths.ts";
+import { putFile, type PutParts } from "./put.ts";
+
+const EXPLAIN_PAGE = 512;
+
+/**
+ * Opens a session with the metadata service. Seams that are left out are the machine's own, without a log.
+ * @throws DfsError `unreachable` when there is none at the address; `wrongCluster`, `unauthorized`, `unsupported`.
+ */
+export async function connectClient(
+  options: ClientOptions,
+  seams: Partial<ClientSeams> = {},
+): Promise<DfsClient> {
+  const clock = seams.clock ?? systemClock;
+  const machinery = new Machinery(options, {
+    transport: seams.transport ?? tcpTransport(clock),
+    clock,
+    random: seams.random ?? systemRandom,
+    logger: seams.logger ?? silentLogger,
+  });
+  await machinery.start();
+  return new Client(machinery);
+}
+
+class Client implements DfsClient {
+  private readonly machinery: Machinery;
+  private readonly names: Names;
+  private readonly opener: FileOpener;
+  private readonly putParts: PutParts;
+
+  constructor(machinery: Machinery) {
+    this.machinery = machinery;
+    this.names = new Names(machinery.session);
+    this.opener = new FileOpener(machinery, this.names);
+    this.putParts = {
+      session: machinery.session,
+      store: machinery.store,
+      newHolder: () => machinery.budget.holder(),
+      release: (inode, epoch) => machinery.releases.add(inode, 1, epoch),
+      checkTarget: (parent, name, exclusive) => this.checkTarget(parent, name, exclusive),
+    };
+  }
+
+  get session(): SessionId {
+    return this.machinery.session.id;
+  }
+
+  get cluster(): ClusterId {
+    return clusterIdOf(this.machinery.session.settings.cluster);
+  }
+
+  get blockSize(): number {
+    return this.machinery.session.settings.blockSize;
+  }
+
+  get replicas(): number {
+    return this.machinery.session.settings.replicas;
+  }
+
+  get writeQuorum(): number {
+    return this.machinery.session.settings.writeQuorum;
+  }
+
+  // ---- Names -------------------------------------------------------------------------------------------------------
+
+  async stat(path: Uint8Array, options?: { readonly follow?: boolean }): Promise<Attributes> {
+    return this.opener.heard(await this.names.resolve(path, options?.follow ?? true));
+  }
+
+  readlink(path: Uint8Array): Promise<Uint8Array> {
+    return this.names.readlink(path);
+  }
+
+  async *readdir(path: Uint8Array): AsyncGenerator<DirectoryEntry, void> {
+    for await (const entry of this.names.readdir(path)) {
+      yield { ...entry, attributes: this.opener.heard(entry.attributes) };
+    }
+  }
+
+  mkdir(path: Uint8Array, owner: FileOwner): Promise<Attributes> {
+    return this.names.mkdir(path, owner);
+  }
+
+  symlink(
+    target: Uint8Array,
+    path: Uint8Array,
+    owner: { readonly uid: number; readonly gid: number },
+  ): Promise<Attributes> {
+    return this.names.symlink(target, path, owner);
+  }
+
+  mknod(path: Uint8Array, type: FileType, rdev: number, owner: FileOwner): Promise<Attributes> {
+    return this.names.mknod(path, type, rdev, owner);
+  }
+
+  link(existing: Uint8Array, path: Uint8Array): Promise<Attributes> {
+    return this.names.link(existing, path);
+  }
+
+  unlink(path: Uint8Array): Promise<void> {
+    return this.names.unlink(path);
+  }
+
+  rmdir(path: Uint8Array): Promise<void> {
+    return this.names.rmdir(path);
+  }
+
+  rename(
+    from: Uint8Array,
+    to: Uint8Array,
+    how: "replace" | "noReplace" | "exchange" = "replace",
+  ): Promise<void> {
+    return this.names.rename(from, to, how);
+  }
+
+  setattr(
+    path: Uint8Array,
+    change: SetAttributes,
+    options?: { readonly follow?: boolean },
+  ): Promise<Attributes> {
+    return this.names.about(path, async () => {
+      const { inode } = await this.names.resolve(path, options?.follow ?? true);
+      return this.opener.setattr(inode, change);
+    });
+  }
+
+  xattrGet(path: Uint8Array, name: Uint8Array): Promise<Uint8Array> {
+    return this.names.xattrGet(path, name);
+  }
+
+  xattrSet(
+    path: Uint8Array,
+    name: Uint8Array,
+    value: Uint8Array,
+    how: "any" | "create" | "replace" = "any",
+  ): Promise<void> {
+    return this.names.xattrSet(path, name, value, how);
+  }
+
+  xattrList(path: Uint8Array): Promise<Uint8Array[]> {
+    return this.names.xattrList(path);
+  }
+
+  xattrRemove(path: Uint8Array, name: Uint8Array): Promise<void> {
+    return this.names.xattrRemove(path, name);
+  }
+
+  // ---- Content -----------------------------------------------------------------------------------------------------
+
+  open(path: Uint8Array): Promise<OpenFile> {
+    return this.opener.open(path);
+  }
+
+  create(
+    path: Uint8Array,
+    owner: FileOwner,
+    options?: { readonly exclusive?: boolean },
+  ): Promise<OpenFile> {
+    return this.opener.create(path, owner, options?.exclusive ?? false);
+  }
+
+  put(path: Uint8Array, content: Content, options: PutOptions): Promise<Attributes> {
+    return this.names.about(path, () => {
+      const { name, mustBeDirectory } = splitPath(path);
+      if (mustBeDirectory) {
+        throw new DfsError("isDirectory", `${shownPath(path)} can only be a directory, not a file`);
+      }
+      const target = {
+        path: shownPath(path),
+        base: pathBase(normalisedPath(path)),
+        parent: () => this.names.parent(path),
+        name,
+      };
+      return putFile(this.putParts, target, content, options);
+    });
+  }
+
+  // ---- The cluster -------------------------------------------------------------------------------------------------
+
+  statfs(): ReturnType<DfsClient["statfs"]> {
+    return this.machinery.session.ask(statfs, {});
+  }
+
+  async servers(): Promise<ServerList> {
+    return (await this.machinery.session.ask(cluster.servers, {})).servers;
+  }
+
+  status(): Promise<ClusterStatus> {
+    return this.machinery.session.ask(cluster.status, {});
+  }
+
+  async *explain(path: Uint8Array): AsyncGenerator<ExplainRow, void> {
+    checkPath(path);
+    const { inode, type } = await this.names.resolve(path, true);
+    if (type !== "file") {
+      throw new DfsError("invalid", `${shownPath(path)} is a ${type}: only files have blocks`);
+    }
+    for (let offset = 0, more = true; more;) {
+      const request = { inode, offset, limit: EXPLAIN_PAGE };
+      const page = await this.machinery.session.ask(cluster.explain, request);
+      yield* page.rows;
+      const last = page.rows.at(-1);
+      more = page.more && last !== undefined;
+      if (last !== undefined) offset = last.offset + last.length;
+    }
+  }
+
+  close(): Promise<void> {
+    return this.machinery.close();
+  }
+
+  private async checkTarget(parent: InodeId, name: Uint8Array, exclusive: boolean): Promise<void> {
+    const found = await this.machinery.session.ask(lookup, { parent, name }).then(
+      ({ attributes }) => attributes,
+      (error: unknown) => {
+        if (isDfsError(error, "notFound")) return undefined;
+        throw error;
+      },
+    );
+    if (found === undefined) return;
+    if (exclusive) throw new DfsError("exists", "the name exists already");
+    if (found.type === "directory") throw new DfsError("isDirectory", "a directory has that name");
+  }
+}

@@ -1,0 +1,164 @@
+/**
+ * Reads the stored content of one file: its map, the blocks, and what to do when no replica of a block can be read.
+ *
+ * When every replica failed, the map may be out of date: it is fetched again, and the read goes on with what it says
+ * now. Only what metadata still names and nobody can deliver is an error, `io`. Replicas whose servers do not answer
+ * but are believed to be up are tried again for a moment, since a server may be restarting.
+ */
+import type { Clock } from "../base/clock.ts";
+import { DfsError } from "../base/errors.ts";
+import type { BlockId, ServerId } from "../base/ids.ts";
+import type { Random } from "../base/random.ts";
+import type { BlockReader, BlockReadResult, ReplicaFailure } from "./block-reader.ts";
+import type { FileMap, Segment } from "./file-map.ts";
+import { backoffDelayMs, Deadline, pause, type Backoff } from "./retry.ts";
+
+/** For how long replicas whose servers do not answer are tried again. */
+const RETRY_MS = 5_000;
+const RETRY: Backoff = { firstMs: 250, maxMs: 1_000 };
+
+/** How often a read follows a map that changes under it. */
+const MAX_MAP_CHANGES = 10;
+
+export interface FileReaderOptions {
+  readonly blocks: BlockReader;
+  /** False when the service says that the server is down. */
+  readonly mayComeBack: (server: ServerId) => boolean;
+  /** A replica that metadata names is not on its server. */
+  readonly onMissingReplica: (block: BlockId, failure: ReplicaFailure) => void;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/** The file that is read, for its messages. */
+export interface FileName {
+  /** The path as it was opened, printable. */
+  readonly path: string;
+}
+
+export class FileReader {
+  readonly map: FileMap;
+  private readonly options: FileReaderOptions;
+  private readonly name: FileName;
+
+  constructor(options: FileReaderOptions, name: FileName, map: FileMap) {
+    this.options = options;
+    this.name = name;
+    this.map = map;
+  }
+
+  /**
+   * The bytes at `offset` .. `offset + length`, which lie inside the file; holes are zeros.
+   * @throws DfsError `io` naming file, offset, block and servers; `cancelled`; and what fetching the map fails with.
+   */
+  async range(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array> {
+    const parts: Promise<Uint8Array>[] = [];
+    for (let at = offset; at < offset + length;) {
+      const segments = await this.map.segments(at, offset + length - at);
+      for (const segment of segments) {
+        const part = this.segment(segment, signal);
+        part.catch(() => undefined); // awaited below; an earlier part may throw first
+        parts.push(part);
+        at = segment.offset + segment.length;
+      }
+    }
+    return joined(await Promise.all(parts), length);
+  }
+
+  /** The bytes of one segment, from its block, or zeros. @throws as `range`. */
+  async segment(segment: Segment, signal?: AbortSignal): Promise<Uint8Array> {
+    const deadline = new Deadline(this.options.clock, RETRY_MS);
+    for (let attempt = 0, changes = 0; ; attempt++) {
+      const { extent, length } = segment;
+      if (extent === undefined) return new Uint8Array(length);
+      const from = extent.blockOffset + (segment.offset - extent.offset);
+      const result = await this.options.blocks.read({ extent, from, length }, signal);
+      const { bytes, failures } = result;
+      const missing = failures.filter((failure) => failure.kind === "noBlock");
+      if (bytes !== undefined) {
+        if (missing.length > 0) void this.confirmMissing(segment, missing);
+        return bytes;
+      }
+      if (attempt === 0) this.map.forget();
+      const now = await this.map.segments(segment.offset, length);
+      if (!isSame(segment, now) && changes < MAX_MAP_CHANGES) {
+        if (now.length > 1) return this.range(segment.offset, length, signal);
+        changes++;
+        segment = now[0]!;
+        continue;
+      }
+      for (const failure of missing) this.options.onMissingReplica(extent.block, failure);
+      if (!this.worthWaiting(failures) || deadline.passed) throw this.unreadable(segment, result);
+      this.map.forget(); // a repair may have made a copy elsewhere
+      const delayMs = backoffDelayMs(RETRY, attempt, this.options.random);
+      await pause(this.options.clock, Math.min(delayMs, deadline.remainingMs), signal);
+    }
+  }
+
+  private worthWaiting(failures: readonly ReplicaFailure[]): boolean {
+    return failures.some(
+      ({ kind, server }) =>
+        (kind === "unreachable" || kind === "timeout") && this.options.mayComeBack(server),
+    );
+  }
+
+  /** Reports replicas that were not there, if metadata still names them: the block may just have been replaced. */
+  private async confirmMissing(
+    segment: Segment,
+    missing: readonly ReplicaFailure[],
+  ): Promise<void> {
+    try {
+      this.map.forget();
+      const now = await this.map.segments(segment.offset, segment.length);
+      const { extent } = segment;
+      if (extent === undefined || now[0]?.extent?.block !== extent.block) return;
+      const named = now[0].extent.servers;
+      for (const failure of missing) {
+        if (named.includes(failure.server)) this.options.onMissingReplica(extent.block, failure);
+      }
+    } catch {
+      // The bytes are right; whoever reads the map next meets the trouble and says so.
+    }
+  }
+
+  private unreadable(segment: Segment, { failures, verified }: BlockReadResult): DfsError {
+    const { offset, length, extent } = segment;
+    const { path } = this.name;
+    const block = extent?.block ?? 0n;
+    const reasons = failures
+      .map(({ server, reason }) => `\n  server ${server}: ${reason}`)
+      .join("");
+    const servers = failures.map(({ server }) => server).join(",");
+    const what =
+      verified > 0
+        ? `only ${verified} of the replicas that the read quorum asks for`
+        : "no replica";
+    return new DfsError(
+      verified > 0 ? "quorum" : "io",
+      `cannot read ${path} at offset ${offset}: ${what} of block ${block} (${length} bytes) could be read and verified` +
+        (reasons === "" ? ": no other server is on record for it" : reasons),
+      { details: { path, offset, length, block, servers } },
+    );
+  }
+}
+
+function isSame(segment: Segment, now: readonly Segment[]): boolean {
+  const [first] = now;
+  return (
+    now.length === 1 &&
+    first!.extent?.block === segment.extent?.block &&
+    first!.extent?.blockOffset === segment.extent?.blockOffset &&
+    String(first!.extent?.servers) === String(segment.extent?.servers)
+  );
+}
+
+function joined(parts: readonly Uint8Array[], length: number): Uint8Array {
+  if (parts.length === 1) return parts[0]!;
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}

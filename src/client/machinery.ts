@@ -1,0 +1,162 @@
+/**
+ * The parts of a client below the API, and how they are put together.
+ */
+import type { Clock } from "../base/clock.ts";
+import type { Logger } from "../base/logger.ts";
+import type { Random } from "../base/random.ts";
+import { clusterChanged, placement as placementMessage } from "../protocol/messages/cluster.ts";
+import { clusterIdOf } from "../protocol/messages/common.ts";
+import { connectPeer, HandlerTable } from "../protocol/endpoint.ts";
+import type { Peer, PeerIdentity } from "../protocol/peer.ts";
+import type { Transport } from "../protocol/transport.ts";
+import type { ClientOptions } from "./api.ts";
+import { BlockIds } from "./block-ids.ts";
+import { BlockReader } from "./block-reader.ts";
+import { BlockStore } from "./block-store.ts";
+import { BlockWriter } from "./block-writer.ts";
+import { ByteBudget } from "./budget.ts";
+import type { FileReaderOptions } from "./file-reader.ts";
+import { OpenFileTable } from "./open-files.ts";
+import { PlacementCache, type KnownServer } from "./placement-cache.ts";
+import { Releases } from "./releases.ts";
+import { ReplicaReports } from "./replica-reports.ts";
+import { DataServers } from "./servers.ts";
+import { Session } from "./session.ts";
+import { Warnings } from "./warnings.ts";
+
+const FIRST_CONTACT_TIMEOUT_MS = 4_500;
+const RETRY_TIMEOUT_MS = 60_000;
+const BUFFER_BYTES = 64 * 1024 * 1024;
+
+/** What a client takes from outside. */
+export interface ClientSeams {
+  readonly transport: Transport;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+}
+
+export class Machinery {
+  readonly seams: ClientSeams;
+  readonly session: Session;
+  readonly openFiles = new OpenFileTable();
+  readonly releases: Releases;
+  readonly budget: ByteBudget;
+  readonly store: BlockStore;
+  /** For the readers of files. */
+  readonly fileReading: FileReaderOptions;
+  private readonly options: ClientOptions;
+  private readonly identity: PeerIdentity;
+  private readonly servers: DataServers;
+  private readonly placement: PlacementCache;
+
+  constructor(options: ClientOptions, seams: ClientSeams) {
+    const { clock, random, logger } = seams;
+    this.options = options;
+    this.seams = seams;
+    this.identity = {
+      role: "client",
+      cluster: options.cluster,
+      server: undefined,
+      incarnation: undefined,
+      instance: undefined,
+      reign: undefined,
+      label: options.label,
+    };
+    const retryTimeoutMs = options.retryTimeoutMs ?? RETRY_TIMEOUT_MS;
+    const warnings = new Warnings(options.onWarning, logger);
+    this.session = new Session(
+      {
+        address: options.metaAddress,
+        label: options.label,
+        connect: (timeoutMs) => this.connectToMeta(timeoutMs),
+        retryTimeoutMs,
+        warnings,
+        clock,
+        random,
+        logger,
+      },
+      this.openFiles,
+    );
+    const settings = () => this.session.settings;
+    this.placement = new PlacementCache(() => this.session.ask(placementMessage, {}));
+    const connect = (server: KnownServer, timeoutMs: number) =>
+      this.connectToServer(server, timeoutMs);
+    const { placement } = this;
+    this.servers = new DataServers({ connect, placement, warnings, clock, random });
+    placement.onChange = (before, now) => this.servers.learn(before, now);
+    this.budget = new ByteBudget(options.bufferBytes ?? BUFFER_BYTES);
+    this.releases = new Releases(this.session, clock, logger);
+    const { servers } = this;
+    const quorumTimeoutMs = retryTimeoutMs;
+    this.store = new BlockStore(
+      new BlockIds(this.session, placement),
+      new BlockWriter({ servers, placement, settings, warnings, clock, random, quorumTimeoutMs }),
+      () => settings().blockSize,
+    );
+    const reports = new ReplicaReports(this.session, warnings, logger);
+    const blocks = new BlockReader({
+      servers,
+      settings,
+      clock,
+      onBadReplica: (block, failure) =>
+        reports.report(block, failure, failure.kind === "io" ? "unreadable" : "badChecksum"),
+    });
+    this.fileReading = {
+      blocks,
+      mayComeBack: (server) => {
+        const state = placement.last?.server(server)?.state;
+        return state === undefined || state === "up" || state === "suspect";
+      },
+      onMissingReplica: (block, failure) => reports.report(block, failure, "missing"),
+      clock,
+      random,
+    };
+  }
+
+  /** Makes the first contact. @throws DfsError as `connectClient`. */
+  async start(): Promise<void> {
+    await this.session.start(this.options.firstContactTimeoutMs ?? FIRST_CONTACT_TIMEOUT_MS);
+  }
+
+  async close(): Promise<void> {
+    await this.session.close(); // which also gives up everything that is still open
+    this.servers.close();
+  }
+
+  private connectToMeta(timeoutMs: number): Promise<Peer> {
+    const { clock, random, logger, transport } = this.seams;
+    const { metaAddress, key, cluster } = this.options;
+    const handlers = new HandlerTable();
+    handlers.onNotice(clusterChanged, () => this.placement.invalidate());
+    return connectPeer({
+      transport,
+      address: metaAddress,
+      key,
+      clock,
+      random,
+      logger,
+      identity: this.identity,
+      expect: { role: "meta", ...(cluster === undefined ? {} : { cluster }) },
+      handlers,
+      timeoutMs,
+    });
+  }
+
+  private connectToServer(known: KnownServer, timeoutMs: number): Promise<Peer> {
+    const { clock, random, logger, transport } = this.seams;
+    const { server, incarnation, address } = known;
+    const cluster = clusterIdOf(this.session.settings.cluster);
+    return connectPeer({
+      transport,
+      address,
+      key: this.options.key,
+      clock,
+      random,
+      logger,
+      identity: { ...this.identity, cluster },
+      expect: { role: "data", cluster, server, incarnation },
+      timeoutMs,
+    });
+  }
+}

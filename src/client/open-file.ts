@@ -1,0 +1,84 @@
+/**
+ * A handle on an open file: the API's face of an OpenInode, with read-ahead for reads that follow one another.
+ */
+import { DfsError } from "../base/errors.ts";
+import type { InodeId } from "../base/ids.ts";
+import type { Attributes } from "../protocol/messages/common.ts";
+import type { ContentRun, OpenFile } from "./api.ts";
+import type { ByteBudget } from "./budget.ts";
+import type { OpenInode } from "./open-inode.ts";
+import { PrefetchingReader } from "./prefetch.ts";
+
+export class FileHandle implements OpenFile {
+  private readonly open: OpenInode;
+  private readonly path: string;
+  private readonly leave: () => void;
+  private readonly source: PrefetchingReader;
+  private closed = false;
+
+  /** `leave` is called once, when the handle is given up. */
+  constructor(open: OpenInode, path: string, budget: ByteBudget, leave: () => void) {
+    this.open = open;
+    this.path = path;
+    this.leave = leave;
+    this.source = new PrefetchingReader(open.reader, budget);
+  }
+
+  get inode(): InodeId {
+    return this.open.inode;
+  }
+
+  get attributes(): Attributes {
+    return this.open.attributes;
+  }
+
+  async read(offset: number, length: number): Promise<Uint8Array> {
+    this.check(offset, "offset");
+    this.check(length, "length");
+    return this.open.read(offset, length, this.source);
+  }
+
+  stream(
+    options: { readonly offset?: number; readonly signal?: AbortSignal } = {},
+  ): AsyncIterable<Uint8Array> {
+    this.check(options.offset ?? 0, "offset");
+    return this.open.stream(options);
+  }
+
+  runs(options: { readonly signal?: AbortSignal } = {}): AsyncIterable<ContentRun> {
+    this.check(0, "offset");
+    return this.open.runs(options);
+  }
+
+  async write(offset: number, bytes: Uint8Array): Promise<void> {
+    this.check(offset, "offset");
+    await this.open.write(offset, bytes);
+  }
+
+  async truncate(size: number): Promise<void> {
+    this.check(size, "size");
+    await this.open.truncate(size);
+  }
+
+  async flush(): Promise<void> {
+    this.check(0, "offset");
+    await this.open.flush();
+  }
+
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    try {
+      await this.open.flush();
+    } finally {
+      this.source.close();
+      this.leave();
+    }
+  }
+
+  private check(value: number, what: string): void {
+    if (this.closed) throw new DfsError("invalid", `${this.path} has been closed`);
+    if (Number.isSafeInteger(value) && value >= 0) return;
+    throw new DfsError("invalid", `${this.path}: ${what} ${value} is not possible`);
+  }
+}
