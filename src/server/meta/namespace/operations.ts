@@ -16,7 +16,7 @@ export { forgetReservation, orphans, reserve, type Orphans } from "./content/res
 export type { Body, Done, IdSource, Moment, OperationContext } from "./context.ts";
 export { create, mknod } from "./create.ts";
 export { lookup, mkdir, readdir, rmdir } from "./directories.ts";
-export { checkSettings, format, loadSettings, storeSettings, type RootOwner } from "./format.ts";
+export { formatNamespace, type RootOwner } from "./format.ts";
 export { link, unlink } from "./links.ts";
 export { executeOnce, forgetReplies, liveSession } from "./once.ts";
 export { open, release, reopen } from "./opens.ts";
