@@ -44,7 +44,7 @@ function example<Request, Reply>(
   bulk?: Uint8Array,
 ): void {
   requestExamples.push({
-    definition: definition as unknown as RequestDefinition<unknown, unknown>,
+    definition,
     request,
     reply,
     bulk,
@@ -52,7 +52,7 @@ function example<Request, Reply>(
 }
 
 function noticeExample<Body>(definition: NoticeDefinition<Body>, body: Body): void {
-  noticeExamples.push({ definition: definition as unknown as NoticeDefinition<unknown>, body });
+  noticeExamples.push({ definition, body });
 }
 
 const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
