@@ -178,6 +178,7 @@ export class Connection implements Peer {
       reject(this.lost(name, this.reason));
       return;
     }
+    assert(options.timeoutMs > 0, `${name} was given a timeout of ${options.timeoutMs} ms`);
     const bulk = bulkOf(definition, options);
     const id = this.pending.takeId();
     // Encoded now, so that the caller may change its body as soon as this returns.

@@ -7,11 +7,13 @@
  */
 import type { Clock, Timer } from "../base/clock.ts";
 import { DfsError, isDfsError, messageOf } from "../base/errors.ts";
+import { MAX_HELLO_FRAME_BYTES } from "../base/limits.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { isProof, makeProof } from "./authentication.ts";
-import { decodeBody, type Frame } from "./cbor.ts";
+import { decodeBody, encodeHead, FRAME_KINDS, type Frame } from "./cbor.ts";
 import type { Connection, Gate } from "./connection.ts";
+import { encodeError } from "./error-body.ts";
 import {
   checkClusters,
   checkExpectedServer,
@@ -54,6 +56,12 @@ export interface ListenerOptions {
   readonly random: Random;
   readonly logger: Logger;
 }
+
+/** Longest text of a refusal that would not fit otherwise: four bytes a character fit a hello's frame. */
+const MAX_REFUSAL_CHARACTERS = 1000;
+
+/** How much longer a frame gets by a large request number. */
+const MAX_ID_BYTES = 4;
 
 /** The gate of a connection that this end opened: the listener has nothing to ask before it has answered. */
 export const callerGate: Gate = {
@@ -149,9 +157,10 @@ export class ListenerGate implements Gate {
   }
 
   private onHello(frame: Frame): void {
-    const request = hello.request.decode(decodeBody(frame));
+    const item = decodeBody(frame);
+    const version = commonVersion(item); // before the rest, which another version may have changed
+    const request = hello.request.decode(item);
     const own = this.options.identity();
-    const version = commonVersion(request);
     checkClusters(identityOf(request).cluster, own.cluster);
     checkExpectedServer(request.expectedServer, own.server);
     const unproved = { version, ...identityBody(own, this.options.random), proof: null };
@@ -202,9 +211,17 @@ export class ListenerGate implements Gate {
     this.options.logger.warn(`refused the connection from ${connection.address}: ${told}`, {
       peer: this.request?.label,
     });
-    connection.incoming.answerError(frame, error);
+    connection.incoming.answerError(frame, fittingHello(error));
     connection.close(told);
   }
+}
+
+/** The error as it may be told to an end that takes no long frames yet. */
+function fittingHello(error: unknown): unknown {
+  const { code, body } = encodeError(error);
+  const head = encodeHead(FRAME_KINDS.error, 0, code, body);
+  if (!isDfsError(error) || head.length + MAX_ID_BYTES <= MAX_HELLO_FRAME_BYTES) return error;
+  return new DfsError(error.kind, error.message.slice(0, MAX_REFUSAL_CHARACTERS));
 }
 
 function helloRequest(options: CallerOptions): HelloRequest {

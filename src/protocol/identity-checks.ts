@@ -34,11 +34,15 @@ export function identityOf(side: HelloRequest | HelloReply): PeerIdentity {
   };
 }
 
-/** The newest version that both speak. */
-export function commonVersion(request: HelloRequest): number {
-  const version = Math.min(request.version, PROTOCOL_VERSION);
-  if (version < MIN_PROTOCOL_VERSION || version < request.minVersion) {
-    throw wrongVersion(`${request.minVersion} to ${request.version}`);
+/** The newest version that both this build and the sender of the hello `item` speak. Looks at two fields only. */
+export function commonVersion(item: unknown): number {
+  const [newest, oldest] = Array.isArray(item) ? (item as unknown[]) : [];
+  if (typeof newest !== "number" || typeof oldest !== "number") {
+    throw new DfsError("protocol", "the peer sent a hello without versions");
+  }
+  const version = Math.min(newest, PROTOCOL_VERSION);
+  if (version < MIN_PROTOCOL_VERSION || version < oldest) {
+    throw wrongVersion(`${oldest} to ${newest}`);
   }
   return version;
 }

@@ -52,7 +52,7 @@ export class IncomingRequests {
   onRequest(frame: Frame): void {
     this.register(frame);
     if (this.mayHandle(frame)) this.handle(frame);
-    else this.parked.push(frame);
+    else this.parked.push(detached(frame));
     this.updateReading();
   }
 
@@ -77,10 +77,14 @@ export class IncomingRequests {
       return;
     }
     const body = entry.definition.body.decode(decodeBody(frame));
+    const { name } = entry.definition;
     try {
-      entry.handler(body, peer);
+      const result: unknown = entry.handler(body, peer);
+      if (result instanceof Promise) {
+        result.catch((error: unknown) => this.logFailure(name, error));
+      }
     } catch (error) {
-      this.logFailure(entry.definition.name, error);
+      this.logFailure(name, error);
     }
   }
 
@@ -217,6 +221,14 @@ export class IncomingRequests {
     this.reading = on;
     this.options.setReading(on);
   }
+}
+
+/** The frame in a buffer of its own, since the one it came in may be much larger. */
+function detached(frame: Frame): Frame {
+  const { buffer, bodyStart, bodyEnd, bulk } = frame;
+  if (buffer.length <= frame.length) return frame;
+  const body = buffer.slice(bodyStart, bodyEnd);
+  return { ...frame, buffer: body, bodyStart: 0, bodyEnd: body.length, bulk: bulk?.slice() };
 }
 
 function unknownRequest(code: number): DfsError {

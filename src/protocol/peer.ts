@@ -37,7 +37,10 @@ export interface RequestOptions {
 
 export interface Answer<Reply> {
   readonly body: Reply;
-  /** The bulk bytes of the reply; empty when the definition has none. The receiver owns them. */
+  /**
+   * The bulk bytes of the reply; empty when the definition has none. The receiver owns them. They may lie in a larger
+   * buffer, which they keep in memory: copy what is kept for long.
+   */
   readonly bulk: Uint8Array;
 }
 
@@ -68,7 +71,7 @@ export interface Peer {
 /** A request as its handler sees it. */
 export interface Incoming<Request> {
   readonly body: Request;
-  /** The bulk bytes; empty when the definition has none. The handler owns them. */
+  /** The bulk bytes; empty when the definition has none. The handler owns them; they may lie in a larger buffer. */
   readonly bulk: Uint8Array;
   readonly peer: Peer;
 }

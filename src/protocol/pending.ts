@@ -12,6 +12,9 @@ import { MAX_REQUESTS_IN_FLIGHT } from "../base/limits.ts";
 import type { Frame } from "./cbor.ts";
 import type { QueuedBulk } from "./send-queue.ts";
 
+/** Longest delay that timers take; a later deadline is looked at again then. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 /** How a request ends: exactly one of the two is called, once. */
 export interface Outcome {
   /** The peer has answered, with a reply or an error. */
@@ -163,7 +166,8 @@ export class PendingRequests {
     if (deadlineMs >= this.timerDueMs) return;
     this.timer?.cancel();
     this.timerDueMs = deadlineMs;
-    const delayMs = Math.max(0, Math.ceil(deadlineMs - this.clock.monotonicMs()));
+    const leftMs = Math.ceil(deadlineMs - this.clock.monotonicMs());
+    const delayMs = Math.min(Math.max(0, leftMs), MAX_TIMER_MS);
     this.timer = this.clock.setTimer(delayMs, () => this.expire());
   }
 

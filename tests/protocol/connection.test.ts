@@ -14,6 +14,7 @@ import type { Transport } from "../../src/protocol/transport.ts";
 import {
   connectedPair,
   connectTo,
+  DEFAULT_HANDLERS,
   download,
   echo,
   eventually,
@@ -336,6 +337,16 @@ describe("a request", () => {
     expect((await caller.request(echo, { value: 1 }, options)).body.value).toBe(1);
   });
 
+  test("is not made without a timeout", async () => {
+    const { caller } = await connectedPair(transport(), DEFAULT_HANDLERS);
+    for (const timeoutMs of [0, -1, Number.NaN]) {
+      const error = await failureOf(caller.request(echo, { value: 1 }, { timeoutMs }));
+      expect(error.kind).toBe("internal");
+    }
+    const patient = { timeoutMs: Infinity };
+    expect((await caller.request(echo, { value: 1 }, patient)).body.value).toBe(1);
+  });
+
   test("releases the bulk buffer of a reply once it is sent, copied or dropped", async () => {
     const released: number[] = [];
     const handlers = new HandlerTable();
@@ -427,6 +438,28 @@ describe("a connection to a peer that breaks the rules", () => {
     const error = await hanging;
     expect(error.kind).toBe("unreachable");
     expect(error.message).toContain(peer.address);
+  });
+
+  test("goes on when a handler of notices fails, at once or later, and logs it", async () => {
+    const handlers = new HandlerTable();
+    handlers.onRequest(echo, ({ body }) => ({ body }));
+    handlers.onNotice(poke, ({ value }) => {
+      if (value === 1) throw new Error("failed at once");
+      const later = async (): Promise<void> => {
+        throw new Error("failed later");
+      };
+      return later() as unknown as undefined; // a handler that is an async function, which its type allows
+    });
+    const { logger, lines } = recordingLogger();
+    const { caller } = await connectedPair(tcpTransport(systemClock), handlers, undefined, {
+      logger,
+    });
+    caller.notify(poke, { value: 1 });
+    caller.notify(poke, { value: 2 });
+    expect((await caller.request(echo, { value: 2 }, options)).body.value).toBe(2);
+    await eventually(() => lines.length === 2, "both are logged");
+    expect(lines[0]).toContain("test.poke failed: failed at once");
+    expect(lines[1]).toContain("test.poke failed: failed later");
   });
 
   test("ignores a notice that it does not know, which a newer peer may send", async () => {

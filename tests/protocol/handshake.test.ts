@@ -200,6 +200,24 @@ describe("hello", () => {
     });
   }
 
+  test("of a version whose other fields are unknown is refused for its version", async () => {
+    const listener = await listenFor({});
+    const raw = await RawPeer.open(tcp, listener.address);
+    raw.sendFrame(FRAME_KINDS.request, 1, hello.code, [7, 2, "from the future", 99]);
+    await eventually(() => raw.ended, "the connection ends");
+    expect(errorIn(raw.frames[0]!).kind).toBe("unsupported");
+  });
+
+  test("refused with a long message is told a part of it that fits", async () => {
+    const listener = await listenFor({
+      accept: () => {
+        throw new DfsError("busy", "€".repeat(4000), { details: { long: "x".repeat(4000) } });
+      },
+    });
+    const error = await failureOf(connectTo(listener.address));
+    expect([error.kind, error.message]).toEqual(["busy", "€".repeat(1000)]);
+  });
+
   test("of a newer caller that still speaks our version is answered with ours", async () => {
     const listener = await listenFor({});
     const raw = await RawPeer.open(tcp, listener.address);

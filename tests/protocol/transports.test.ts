@@ -149,6 +149,18 @@ for (const [name, transport] of TRANSPORTS) {
       expect(here.calledBackInside || there.calledBackInside).toBe(false);
     });
 
+    test("delivers everything before it ends to a reader that had paused, too", async () => {
+      const { here, there } = await streamPair(transport());
+      there.stream.pause();
+      const bytes = patterned(100_000);
+      await here.writeAll(bytes);
+      here.stream.end();
+      await Bun.sleep(5);
+      there.stream.resume();
+      await eventually(() => there.closes.length > 0 && here.closes.length > 0, "both ends close");
+      expect(Buffer.compare(there.received, bytes)).toBe(0);
+    });
+
     test("that is terminated ends at both ends at once", async () => {
       const { here, there } = await streamPair(transport());
       there.stream.pause();

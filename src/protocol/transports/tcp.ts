@@ -56,12 +56,14 @@ function connect(
       timer.cancel();
       resolve(adopt(socket, address, () => events));
     };
-    Bun.connect<SocketState | undefined>({
-      hostname: host,
-      port,
-      data: undefined,
-      socket: { ...handlers, open, connectError: (_, error) => refuse(error) },
-    }).catch(refuse);
+    const connecting = async (): Promise<unknown> =>
+      Bun.connect<SocketState | undefined>({
+        hostname: host,
+        port,
+        data: undefined,
+        socket: { ...handlers, open, connectError: (_, error) => refuse(error) },
+      });
+    connecting().catch(refuse);
   });
 }
 
