@@ -98,6 +98,12 @@ export interface Replica {
   readonly state: ReplicaState;
 }
 
+/** A replica with what is known of its block; the block may have been forgotten. */
+export interface ReplicaWithBlock extends Replica {
+  readonly length: number | undefined;
+  readonly checksum: Checksum | undefined;
+}
+
 /** Ids `first` to `first + count - 1`, promised to one session. */
 export interface Reservation {
   readonly first: BlockId;

@@ -8,6 +8,7 @@ import type {
   Repair,
   Replica,
   ReplicaState,
+  ReplicaWithBlock,
   Reservation,
 } from "../rows.ts";
 
@@ -47,6 +48,8 @@ export interface ContentPrimitives {
   "replica.present"(block: BlockId): ServerId[];
   /** Replicas on one server with block ids above `after`, in order of id. */
   "replica.listByServer"(server: ServerId, after: BlockId, limit: number): Replica[];
+  /** The same with the length and checksum of the blocks, for comparing them with what the server holds. */
+  "replica.listWithBlocks"(server: ServerId, after: BlockId, limit: number): ReplicaWithBlock[];
   /** The same, only those that are adding, removing or bad. */
   "replica.listUnsettled"(
     server: ServerId,

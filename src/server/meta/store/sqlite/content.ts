@@ -45,6 +45,11 @@ interface ReplicaColumns {
   readonly state: bigint;
 }
 
+interface ReplicaBlockColumns extends ReplicaColumns {
+  readonly length: bigint | null;
+  readonly checksum: bigint | null;
+}
+
 type Area<Prefix extends string> = Pick<
   ContentPrimitives,
   Extract<keyof ContentPrimitives, `${Prefix}.${string}`>
@@ -152,6 +157,11 @@ function replicaArea(database: Database): Area<"replica"> {
   const byServer = database.prepare<ReplicaColumns, [number, bigint, number]>(
     "SELECT block, server, state FROM replicas WHERE server = ? AND block > ? ORDER BY block LIMIT ?",
   );
+  const withBlocks = database.prepare<ReplicaBlockColumns, [number, bigint, number]>(
+    `SELECT r.block, r.server, r.state, b.length, b.checksum
+     FROM replicas r LEFT JOIN blocks b ON b.id = r.block
+     WHERE r.server = ? AND r.block > ? ORDER BY r.block LIMIT ?`,
+  );
   const unsettled = database.prepare<ReplicaColumns, [number, number, bigint, number]>(
     `SELECT block, server, state FROM replicas
      WHERE server = ? AND state = ? AND state <> 1 AND block > ? ORDER BY block LIMIT ?`,
@@ -172,6 +182,12 @@ function replicaArea(database: Database): Area<"replica"> {
     "replica.present": (block) => present.all(block).map((row) => serverOf(row.server)),
     "replica.listByServer": (server, after, limit) =>
       byServer.all(server, after, limit).map(replicaOf),
+    "replica.listWithBlocks": (server, after, limit) =>
+      withBlocks.all(server, after, limit).map((row) => ({
+        ...replicaOf(row),
+        length: row.length === null ? undefined : Number(row.length),
+        checksum: row.checksum === null ? undefined : toUnsigned(row.checksum),
+      })),
     "replica.listUnsettled": (server, state, after, limit) =>
       unsettled.all(server, REPLICA_STATES.number(state), after, limit).map(replicaOf),
     "replica.countByServer": (server) => Number(count.get(server)?.total ?? 0n),
