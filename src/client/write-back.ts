@@ -189,7 +189,7 @@ export class WriteBack {
         throw new DfsError("stale", "the session expired again and again");
       const now = epoch();
       chunks = await Promise.all(
-        chunks.map((chunk, index) =>
+        chunks.map(async (chunk, index) =>
           chunk.epoch === now ? chunk : store.store(file, ranges[index]!, signal),
         ),
       );

@@ -1,0 +1,126 @@
+import { describe, expect, test } from "bun:test";
+import { seededRandom } from "../../src/base/random.ts";
+import { DirtyRanges, rangesIn } from "../../src/client/dirty.ts";
+
+const text = (value: string): Uint8Array => new TextEncoder().encode(value);
+
+function taken(dirty: DirtyRanges, maxBytes = Infinity, maxRanges = 1000): [number, string][] {
+  return dirty
+    .take(maxBytes, maxRanges)
+    .map(({ offset, bytes }) => [offset, new TextDecoder().decode(bytes)]);
+}
+
+describe("DirtyRanges", () => {
+  test("a write is cut at multiples of the block size", () => {
+    const dirty = new DirtyRanges(4);
+    dirty.write(2, text("abcdefg"));
+    expect(dirty.end).toBe(9);
+    expect(taken(dirty)).toEqual([
+      [2, "ab"],
+      [4, "cdef"],
+      [8, "g"],
+    ]);
+    expect([dirty.count, dirty.bytes, dirty.end]).toEqual([0, 0, 0]);
+  });
+
+  test("writes that follow one another grow one range; overlapping ones are merged", () => {
+    const dirty = new DirtyRanges(100);
+    dirty.write(10, text("aaa"));
+    dirty.write(13, text("bbb"));
+    dirty.write(20, text("cc"));
+    dirty.write(12, text("-"));
+    expect(dirty.count).toBe(2);
+    dirty.write(15, text("xxxxx"));
+    expect(taken(dirty)).toEqual([[10, "aa-bbxxxxxcc"]]);
+  });
+
+  test("keeps copies: the writer may use its buffer again", () => {
+    const dirty = new DirtyRanges(100);
+    const buffer = text("abc");
+    dirty.write(0, buffer);
+    buffer.fill(0);
+    expect(taken(dirty)).toEqual([[0, "abc"]]);
+  });
+
+  test("take stops at a number of bytes and of ranges, also inside a block", () => {
+    const dirty = new DirtyRanges(100);
+    for (const offset of [0, 10, 20, 200, 300]) dirty.write(offset, text("abc"));
+    expect(taken(dirty, Infinity, 2)).toEqual([
+      [0, "abc"],
+      [10, "abc"],
+    ]);
+    expect(taken(dirty, 6)).toEqual([
+      [20, "abc"],
+      [200, "abc"],
+    ]);
+    expect(dirty.end).toBe(303);
+    expect(dirty.count).toBe(1);
+  });
+
+  test("what is put back lies under what was written meanwhile", () => {
+    const dirty = new DirtyRanges(100);
+    dirty.write(0, text("old old old"));
+    const failed = dirty.take(Infinity, 10);
+    dirty.write(4, text("NEW"));
+    dirty.putBack(failed);
+    expect(taken(dirty)).toEqual([[0, "old NEW old"]]);
+  });
+
+  test("cut forgets what lies behind a size", () => {
+    const dirty = new DirtyRanges(4);
+    dirty.write(0, text("abcdefghij"));
+    dirty.cut(6);
+    expect(dirty.end).toBe(6);
+    expect(taken(dirty)).toEqual([
+      [0, "abcd"],
+      [4, "ef"],
+    ]);
+  });
+
+  test("random writes, takes and cuts agree with a plain image", () => {
+    const seed = 31;
+    const random = seededRandom(seed);
+    for (let round = 0; round < 100; round++) {
+      const dirty = new DirtyRanges(1 + random.below(64));
+      const image = new Map<number, number>();
+      for (let step = 0; step < 60; step++) {
+        const choice = random.below(10);
+        if (choice === 0) {
+          for (const { offset, bytes } of dirty.take(random.below(200), 1 + random.below(5))) {
+            bytes.forEach((byte, at) => {
+              expect(image.get(offset + at), `seed ${seed}`).toBe(byte);
+              image.delete(offset + at);
+            });
+          }
+        } else if (choice === 1) {
+          const size = random.below(500);
+          dirty.cut(size);
+          for (const at of image.keys()) if (at >= size) image.delete(at);
+        } else {
+          const offset = random.below(400);
+          const bytes = random.bytes(1 + random.below(100));
+          dirty.write(offset, bytes);
+          bytes.forEach((byte, at) => image.set(offset + at, byte));
+        }
+        const seen = new Map<number, number>();
+        for (const { offset, bytes } of dirty.copiesIn(0, 1000)) {
+          bytes.forEach((byte, at) => seen.set(offset + at, byte));
+        }
+        expect(seen, `seed ${seed}, round ${round}, step ${step}`).toEqual(image);
+        expect(dirty.end).toBe(Math.max(0, ...[...image.keys()].map((at) => at + 1)));
+      }
+    }
+  });
+});
+
+describe("rangesIn", () => {
+  test("cuts ranges to what was asked for", () => {
+    const ranges = [
+      { offset: 0, bytes: text("abcd") },
+      { offset: 10, bytes: text("efgh") },
+    ];
+    expect(rangesIn(ranges, 2, 10).map((each) => each.offset)).toEqual([2, 10]);
+    expect(rangesIn(ranges, 2, 10).map((each) => each.bytes.length)).toEqual([2, 2]);
+    expect(rangesIn(ranges, 4, 6)).toEqual([]);
+  });
+});
