@@ -91,13 +91,13 @@ export class DataServers {
     options: RequestOptions,
   ): Promise<Answer<Reply>> {
     const entry = this.entry(server);
+    const peer = entry.peer?.open === true ? entry.peer : await this.connection(entry);
     try {
-      const peer = entry.peer?.open === true ? entry.peer : await this.connection(entry);
       const answer = await peer.request(definition, body, options);
       this.answered(entry);
       return answer;
     } catch (error) {
-      this.note(entry, error);
+      this.note(entry, peer, error);
       throw error;
     }
   }
@@ -182,9 +182,9 @@ export class DataServers {
     entry.probing = true;
     try {
       await this.request(entry.server, dataStats, {}, { timeoutMs: PROBE_TIMEOUT_MS });
-    } catch (error) {
-      this.avoid(entry, messageOf(error));
-      this.postpone(entry);
+    } catch {
+      // `request` has noted what it means; while it is still avoided, the next probe comes later.
+      if (entry.probeAtMs !== undefined) this.postpone(entry);
     } finally {
       entry.probing = false;
     }
@@ -196,16 +196,19 @@ export class DataServers {
     entry.probeAtMs = undefined;
   }
 
-  private note(entry: Entry, error: unknown): void {
-    if (isDfsError(error, "noSpace")) {
-      entry.fullUntilMs = this.options.clock.monotonicMs() + FULL_MS;
-    } else if (isDfsError(error, "timeout") && entry.peer?.open === true) {
-      // Whatever else waits there would wait as long: a new connection shows whether it lives.
-      entry.peer.close("it did not answer in time");
-      this.avoid(entry, messageOf(error));
-    } else if (isNoAnswer(error) || isRefusal(error)) {
-      this.avoid(entry, messageOf(error));
+  /** What a request that failed tells about its server. */
+  private note(entry: Entry, peer: Peer, error: unknown): void {
+    if (isDfsError(error, "cancelled")) return;
+    if (!isNoAnswer(error)) {
+      this.answered(entry); // with an error, but it lives
+      if (isDfsError(error, "noSpace")) {
+        entry.fullUntilMs = this.options.clock.monotonicMs() + FULL_MS;
+      }
+      return;
     }
+    this.avoid(entry, messageOf(error));
+    // Whatever else waits there would wait as long: a new connection shows whether it lives.
+    if (isDfsError(error, "timeout")) peer.close("it did not answer in time");
   }
 
   /** One attempt to connect at a time for each server. */
@@ -219,7 +222,14 @@ export class DataServers {
   private async connect(entry: Entry): Promise<Peer> {
     const known = await this.known(entry);
     entry.address = known.address;
-    const peer = await this.options.connect(known, CONNECT_TIMEOUT_MS);
+    let peer: Peer;
+    try {
+      peer = await this.options.connect(known, CONNECT_TIMEOUT_MS);
+    } catch (error) {
+      // Nobody is there, or somebody who is not the server that was meant, or who does not want us.
+      this.avoid(entry, messageOf(error));
+      throw error;
+    }
     if (this.closed) {
       peer.close("the client was closed");
       throw new DfsError("cancelled", "the client has been closed");
@@ -241,15 +251,4 @@ export class DataServers {
     if (failures > 0) placement.refresh().catch(() => undefined);
     return cached;
   }
-}
-
-/** True when somebody answered at the address who is not the server that was meant, or does not want us. */
-function isRefusal(error: unknown): boolean {
-  return (
-    isDfsError(error, "wrongPeer") ||
-    isDfsError(error, "wrongCluster") ||
-    isDfsError(error, "unauthorized") ||
-    isDfsError(error, "unsupported") ||
-    isDfsError(error, "protocol")
-  );
 }

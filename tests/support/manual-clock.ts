@@ -1,47 +1,55 @@
-// A clock that stands still until a test moves it.
+// A clock that stands still until it is told to go on. Timers fire in order of their time, each at its own time.
 
 import type { Clock, Timer } from "../../src/base/clock.ts";
 
-interface Planned {
-  readonly dueMs: number;
+interface Entry {
+  readonly atMs: number;
   readonly callback: () => void;
 }
 
-/** Time begins at 0; `advance` moves it and fires, in order, the timers that fall due. */
 export class ManualClock implements Clock {
-  private now = 0;
-  private readonly planned = new Set<Planned>();
+  private nowMs = 1_000_000;
+  private timers: Entry[] = [];
 
   nowNs(): bigint {
-    return BigInt(Math.round(this.now * 1e6));
+    return BigInt(Math.round(this.nowMs * 1e6));
   }
 
   monotonicMs(): number {
-    return this.now;
+    return this.nowMs;
   }
 
   setTimer(delayMs: number, callback: () => void): Timer {
-    const timer = { dueMs: this.now + delayMs, callback };
-    this.planned.add(timer);
-    return { cancel: () => void this.planned.delete(timer) };
+    const entry = { atMs: this.nowMs + Math.max(0, delayMs), callback };
+    this.timers.push(entry);
+    return {
+      cancel: () => {
+        this.timers = this.timers.filter((each) => each !== entry);
+      },
+    };
   }
 
-  /** Timers that have not fired and were not cancelled. */
-  get timers(): number {
-    return this.planned.size;
-  }
-
-  advance(byMs: number): void {
-    const endMs = this.now + byMs;
+  /** Lets `periodMs` pass; between timers, everything that they set going gets its turns. */
+  async advance(periodMs: number): Promise<void> {
+    const endMs = this.nowMs + periodMs;
     for (;;) {
-      const due = [...this.planned]
-        .filter((timer) => timer.dueMs <= endMs)
-        .sort((a, b) => a.dueMs - b.dueMs)[0];
+      await turns();
+      const due = this.timers
+        .filter((each) => each.atMs <= endMs)
+        .sort((a, b) => a.atMs - b.atMs)[0];
       if (due === undefined) break;
-      this.planned.delete(due);
-      this.now = Math.max(this.now, due.dueMs);
+      this.timers = this.timers.filter((each) => each !== due);
+      this.nowMs = Math.max(this.nowMs, due.atMs);
       due.callback();
     }
-    this.now = endMs;
+    this.nowMs = endMs;
+    await turns();
+  }
+}
+
+/** Lets the event loop turn a good number of times: enough for messages in memory to go to and fro. */
+export async function turns(count = 40): Promise<void> {
+  for (let turn = 0; turn < count; turn++) {
+    await new Promise<void>((resolve) => setImmediate(resolve));
   }
 }

@@ -1,0 +1,133 @@
+import { afterEach, describe, expect, test } from "bun:test";
+import { blockChecksum } from "../../src/base/checksum.ts";
+import { blockId, serverId } from "../../src/base/ids.ts";
+import { PIECE_BYTES } from "../../src/base/limits.ts";
+import { seededRandom } from "../../src/base/random.ts";
+import type { MappedExtent } from "../../src/protocol/messages/common.ts";
+import { turns } from "../support/manual-clock.ts";
+import { plant, scriptedCluster, type ScriptedCluster } from "./support/scripted-servers.ts";
+
+let cluster: ScriptedCluster;
+afterEach(() => cluster.stop());
+
+const CONTENT = seededRandom(2).bytes(3 * PIECE_BYTES + 100);
+
+async function clusterWithBlock(count = 3, readQuorum = 1): Promise<MappedExtent> {
+  cluster = await scriptedCluster(count, { replicas: 3, writeQuorum: 2, readQuorum });
+  plant(cluster, 7n, CONTENT, [1, 2, 3]);
+  return {
+    offset: 0,
+    length: CONTENT.length,
+    block: blockId(7n),
+    blockOffset: 0,
+    blockLength: CONTENT.length,
+    checksum: blockChecksum(CONTENT),
+    servers: [1, 2, 3].map(serverId),
+  };
+}
+
+const read = (extent: MappedExtent, from = 0, length = CONTENT.length) =>
+  cluster.reader.read({ extent, from, length });
+
+describe("reading a block", () => {
+  test("any range, also over the border of pieces", async () => {
+    const extent = await clusterWithBlock();
+    for (const [from, length] of [
+      [0, CONTENT.length],
+      [0, 1],
+      [CONTENT.length - 1, 1],
+      [PIECE_BYTES - 1, 2],
+      [PIECE_BYTES, PIECE_BYTES],
+      [3 * PIECE_BYTES, 100],
+    ] as const) {
+      const { bytes, failures } = await read(extent, from, length);
+      expect(bytes).toEqual(CONTENT.subarray(from, from + length));
+      expect(failures).toEqual([]);
+    }
+    expect(cluster.server(2).gets + cluster.server(3).gets).toBe(0);
+  });
+
+  for (const behaviour of ["rot", "rotList", "short"] as const) {
+    test(`a replica with the fault "${behaviour}" is found out, and the next one is read`, async () => {
+      const extent = await clusterWithBlock();
+      cluster.server(1).behaviour = behaviour;
+      const { bytes, failures } = await read(extent, 3 * PIECE_BYTES + 10, 20);
+      expect(bytes).toEqual(CONTENT.subarray(3 * PIECE_BYTES + 10, 3 * PIECE_BYTES + 30));
+      expect(failures).toMatchObject([{ server: 1, kind: "badChecksum" }]);
+      expect(cluster.badReplicas).toHaveLength(1);
+    });
+  }
+
+  test("bytes of another block under the right id are found out", async () => {
+    const extent = await clusterWithBlock();
+    plant(cluster, 7n, seededRandom(3).bytes(CONTENT.length), [1]);
+    plant(cluster, 7n, CONTENT.subarray(0, PIECE_BYTES), [2]);
+    const { bytes, failures } = await read(extent, 10, 20);
+    expect(bytes).toEqual(CONTENT.subarray(10, 30));
+    expect(failures.map(({ kind }) => kind)).toEqual(["badChecksum", "badChecksum"]);
+  });
+
+  test("when no replica can be verified there are no bytes, and a reason for each", async () => {
+    const extent = await clusterWithBlock();
+    cluster.server(1).behaviour = "rot";
+    cluster.server(2).blocks.clear();
+    await cluster.server(3).stop();
+    const { bytes, failures } = await read(extent);
+    expect(bytes).toBeUndefined();
+    expect(failures.map(({ server, kind }) => `${server} ${kind}`)).toEqual([
+      "1 badChecksum",
+      "2 noBlock",
+      "3 unreachable",
+    ]);
+    expect(cluster.badReplicas.map(({ server }) => Number(server))).toEqual([1]);
+  });
+
+  test("a server that hangs is raced against the next one after 1 s, then avoided", async () => {
+    const extent = await clusterWithBlock();
+    cluster.server(1).behaviour = "hang";
+    const first = read(extent);
+    await cluster.clock.advance(999);
+    expect(cluster.server(2).gets).toBe(0);
+    await cluster.clock.advance(1);
+    expect((await first).bytes).toEqual(CONTENT);
+    expect((await read(extent)).bytes).toEqual(CONTENT);
+    expect(cluster.server(1).gets).toBe(1);
+    expect(cluster.server(2).gets).toBe(2);
+  });
+
+  test("a server that is avoided is probed, and used again once it has answered", async () => {
+    const extent = await clusterWithBlock();
+    await cluster.server(1).stop();
+    await read(extent);
+    await cluster.start(cluster.server(1));
+    await read(extent);
+    expect(cluster.server(1).gets).toBe(0);
+    await cluster.clock.advance(600);
+    await read(extent); // sets the probe going
+    await turns();
+    await read(extent);
+    expect(cluster.server(1).gets).toBe(1);
+    expect(cluster.warnings.map(({ kind }) => kind)).toEqual(["serverUnreachable"]);
+  });
+
+  test("a read quorum reads several replicas", async () => {
+    const extent = await clusterWithBlock(3, 2);
+    expect((await read(extent)).bytes).toEqual(CONTENT);
+    expect(cluster.server(1).gets + cluster.server(2).gets).toBe(2);
+    cluster.server(1).behaviour = "rot";
+    expect((await read(extent)).bytes).toEqual(CONTENT);
+    cluster.server(2).behaviour = "rot";
+    const { bytes, verified } = await read(extent);
+    expect([bytes, verified]).toEqual([undefined, 1]);
+  });
+
+  test("a cancelled read ends at once", async () => {
+    const extent = await clusterWithBlock();
+    cluster.server(1).behaviour = "hang";
+    const stop = new AbortController();
+    const reading = cluster.reader.read({ extent, from: 0, length: 10 }, stop.signal);
+    await turns();
+    stop.abort();
+    await expect(reading).rejects.toMatchObject({ kind: "cancelled" });
+  });
+});
