@@ -126,7 +126,11 @@ export class Machinery {
 
   private connectToMeta(timeoutMs: number): Promise<Peer> {
     const { clock, random, logger, transport } = this.seams;
-    const { metaAddress, key, cluster } = this.options;
+    const { metaAddress, key } = this.options;
+    // Once a cluster has been met, another one that appears at its address is not taken for it.
+    const cluster = this.session.known
+      ? clusterIdOf(this.session.settings.cluster)
+      : this.options.cluster;
     const handlers = new HandlerTable();
     handlers.onNotice(clusterChanged, () => this.placement.invalidate());
     return connectPeer({
@@ -136,7 +140,7 @@ export class Machinery {
       clock,
       random,
       logger,
-      identity: this.identity,
+      identity: { ...this.identity, cluster },
       expect: { role: "meta", ...(cluster === undefined ? {} : { cluster }) },
       handlers,
       timeoutMs,

@@ -105,12 +105,17 @@ export class Session {
   }
 
   get id(): SessionId {
-    return this.known.session;
+    return this.present.session;
   }
 
   /** Number of the session among those that this client has had, from 1. */
   get epoch(): number {
-    return this.known.epoch;
+    return this.present.epoch;
+  }
+
+  /** True once a session has been opened. */
+  get known(): boolean {
+    return this.clusterSettings !== undefined;
   }
 
   get settings(): ClusterSettings {
@@ -163,7 +168,7 @@ export class Session {
     let uncertain = false;
     try {
       return await this.attempts(options, async (bound, timeoutMs) => {
-        const identity = this.known;
+        const identity = this.present;
         if (options.epoch !== undefined && options.epoch !== identity.epoch) throw expired();
         if (sent?.identity !== identity) {
           if (uncertain) throw unknownOutcome(definition.name);
@@ -243,7 +248,7 @@ export class Session {
   }
 
   private async heartbeat(peer: Peer, timeoutMs: number): Promise<void> {
-    const { acknowledged } = this.known.operations;
+    const { acknowledged } = this.present.operations;
     try {
       await peer.request(sessionHeartbeat, { acknowledged }, { timeoutMs });
     } catch (error) {
@@ -252,7 +257,7 @@ export class Session {
     }
   }
 
-  private get known(): Identity {
+  private get present(): Identity {
     assert(this.identity !== undefined, "the session was used before it was open");
     return this.identity;
   }
@@ -261,7 +266,7 @@ export class Session {
     if (this.identity === undefined || !(await this.resumed(peer, this.identity))) {
       await this.openNew(peer);
     }
-    return this.known.epoch;
+    return this.present.epoch;
   }
 
   private async openNew(peer: Peer): Promise<void> {
@@ -288,7 +293,7 @@ export class Session {
       try {
         const body = { start: inode, path: EMPTY_PATH, limit: 0 };
         await peer.request(openInode, body, { timeoutMs: BIND_TIMEOUT_MS });
-        this.openFiles.reopened(inode, this.known.epoch);
+        this.openFiles.reopened(inode, this.present.epoch);
       } catch (error) {
         if (!isDfsError(error) || isNoAnswer(error)) throw error;
         this.openFiles.lost(inode);
