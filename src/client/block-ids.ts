@@ -5,9 +5,10 @@
  * - An id is given to one block only. Ids of a session that has expired are never given out.
  * - The next batch is asked for before the present one is used up, and grows while ids are used quickly.
  */
-import type { BlockId } from "../base/ids.ts";
-import { blockId } from "../base/ids.ts";
+import { isDfsError } from "../base/errors.ts";
+import { blockId, type BlockId } from "../base/ids.ts";
 import { MAX_RESERVED_BLOCKS } from "../base/limits.ts";
+import type { ReplyOf } from "../protocol/message.ts";
 import { reserve } from "../protocol/messages/content.ts";
 import type { PlacementCache } from "./placement-cache.ts";
 import type { Session } from "./session.ts";
@@ -81,8 +82,14 @@ export class BlockIds {
   private async reserve(): Promise<void> {
     const count = this.batchSize;
     const { epoch } = this.session;
-    // If the session changes meanwhile, the ids belong to the new one or to none: not to be told apart, so not used.
-    const reply = await this.session.change(reserve, { count }, { epoch });
+    let reply: ReplyOf<typeof reserve>;
+    try {
+      reply = await this.session.change(reserve, { count }, { epoch });
+    } catch (error) {
+      // Ids of a session that expired meanwhile are nobody's; whoever waits reserves in the new one.
+      if (isDfsError(error) && this.session.epoch !== epoch) return;
+      throw error;
+    }
     this.placement.noteVersion(reply.placementVersion);
     this.batches.push({ next: reply.first, left: reply.count, epoch });
     this.batchSize = Math.min(MAX_RESERVED_BLOCKS, this.batchSize * GROWTH);

@@ -64,8 +64,7 @@ export class MetaLink {
         this.current = await this.establish(deadline.remainingMs);
         break;
       } catch (error) {
-        const pointless = isDfsError(error) && !isNoAnswer(error) && error.kind !== "protocol";
-        if (pointless) throw error;
+        if (isFinal(error) && !isDfsError(error, "protocol")) throw error;
         const left = Math.min(deadline.remainingMs, refusals.remainingMs);
         if (left === 0) throw this.firstContactFailed(error);
         const delayMs = backoffDelayMs(RECONNECT, attempt, this.options.random);
@@ -92,7 +91,7 @@ export class MetaLink {
       const seen = this.attempts;
       await this.nextAttempt(deadline.remainingMs, signal);
       if (this.bound !== undefined || this.attempts === seen) continue;
-      if (isDfsError(this.lastError) && !isNoAnswer(this.lastError)) throw this.lastError;
+      if (isFinal(this.lastError)) throw this.lastError;
     }
   }
 
@@ -199,6 +198,11 @@ export class MetaLink {
       { details: { address }, cause: error },
     );
   }
+}
+
+/** True when somebody answered, and trying again will not change the answer. */
+function isFinal(error: unknown): boolean {
+  return isDfsError(error) && !isNoAnswer(error) && error.kind !== "busy";
 }
 
 function closed(): DfsError {
