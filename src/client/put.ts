@@ -17,6 +17,7 @@ import type { PutOptions } from "./api.ts";
 import type { BlockStore, StoredChunk } from "./block-store.ts";
 import type { Holder } from "./budget.ts";
 import { ChunkReader, type Chunk, type Content } from "./chunks.ts";
+import { unlessAborted } from "./retry.ts";
 import type { Session } from "./session.ts";
 
 /** Bytes of content in one commit. */
@@ -140,7 +141,7 @@ class PutTransfer {
   private async sendAll(): Promise<void> {
     for (;;) {
       await this.holder.acquire(this.blockSize, this.stop.signal);
-      const chunk = await this.chunks.next();
+      const chunk = await unlessAborted(this.chunks.next(), this.stop.signal);
       this.throwFailure();
       this.holder.release(this.blockSize - (chunk?.bytes.length ?? 0));
       if (chunk === undefined) return;
@@ -279,7 +280,8 @@ class PutTransfer {
   /** Waits for what is under way, so that nothing runs on behind the caller's back. */
   private async cleanUp(): Promise<void> {
     await Promise.allSettled([...this.sending, this.commits]);
-    if (this.failure !== undefined) await this.chunks.close();
+    // A source that is waiting for its next bytes cannot be ended before they come: that is not waited for.
+    if (this.failure !== undefined) this.chunks.close().catch(() => undefined);
     this.holder.release(this.holder.held);
     if (this.file !== undefined) this.parts.release(this.file, this.epoch);
   }

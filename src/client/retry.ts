@@ -59,6 +59,23 @@ export function pause(clock: Clock, delayMs: number, signal?: AbortSignal): Prom
   });
 }
 
+/**
+ * What `work` comes to, unless `signal` is aborted first; then the work goes on unheeded.
+ * @throws DfsError `cancelled`.
+ */
+export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const onAbort = (): void => reject(new DfsError("cancelled", "the work was cancelled"));
+  if (signal.aborted) onAbort();
+  else signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+    work.catch(() => undefined); // nobody is left to hear of it
+  }
+}
+
 /** True when the peer did not answer: the connection ended, could not be made, or the time ran out. */
 export function isNoAnswer(error: unknown): boolean {
   return isDfsError(error, "unreachable") || isDfsError(error, "timeout");
