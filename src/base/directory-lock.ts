@@ -5,10 +5,11 @@
 import { dlopen } from "bun:ffi";
 import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { DfsError } from "./errors.ts";
+import { DfsError, systemCodeOf } from "./errors.ts";
 
 const LOCK_FILE = "lock";
-const LOCK_EX = 2; // sys/file.h
+const LOCK_SH = 1; // sys/file.h
+const LOCK_EX = 2;
 const LOCK_NB = 4;
 
 /** A held lock. */
@@ -50,6 +51,26 @@ export function lockOwner(dir: string): number | undefined {
     return Number.isSafeInteger(pid) && pid > 0 ? pid : undefined;
   } catch {
     return undefined; // no lock file: nobody has ever owned the directory
+  }
+}
+
+/**
+ * The pid of the live process that owns `dir` now; undefined when nobody does. It looks by taking a shared lock for an
+ * instant, so an owner that begins in that very instant would be refused: ask only about servers that are not being
+ * started.
+ */
+export function liveOwner(dir: string): number | undefined {
+  let descriptor: number;
+  try {
+    descriptor = openSync(join(dir, LOCK_FILE), "r");
+  } catch (error) {
+    if (systemCodeOf(error) === "ENOENT" || systemCodeOf(error) === "ENOTDIR") return undefined;
+    throw error;
+  }
+  try {
+    return flock(descriptor, LOCK_SH | LOCK_NB) === 0 ? undefined : lockOwner(dir);
+  } finally {
+    closeSync(descriptor);
   }
 }
 

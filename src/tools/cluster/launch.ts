@@ -1,0 +1,138 @@
+/**
+ * Starting a server as a process of its own, and learning that it is ready.
+ *
+ * The child is `dfs meta` or `dfs data` with --json. It writes one line to its standard output when it serves
+ * ({@link ReadyLine}), and everything else to its log file. It leads a process group of its own, so that Ctrl-C on the
+ * terminal of `dfs up` does not reach it, and it outlives `dfs up --detach`.
+ */
+import { spawn, type ChildProcess } from "node:child_process";
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { join } from "node:path";
+import { DfsError, messageOf } from "../../base/errors.ts";
+import type { ClusterSettings } from "../shared/cluster-file.ts";
+
+const PROJECT = join(import.meta.dir, "../../..");
+const READY_TIMEOUT_MS = 60_000;
+const SHOWN_LOG_LINES = 8;
+const LOG_TAIL_BYTES = 4096;
+const THREAD_POOL_SIZE = "16"; // as bin/dfs sets it, see there
+
+/** What a server prints when it is ready, as one line of JSON. */
+export interface ReadyLine {
+  readonly ready: "meta" | "data";
+  readonly address: string;
+  readonly pid: number;
+  readonly dir: string;
+  /** Of a data server: its id. */
+  readonly server?: number;
+  /** Of a metadata server: the settings of its cluster. */
+  readonly settings?: Required<ClusterSettings>;
+}
+
+export interface Launch {
+  /** For messages: `metadata server`, `data-1`. */
+  readonly name: string;
+  readonly args: readonly string[];
+  readonly logPath: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly signal: AbortSignal;
+}
+
+/** A server that has been started and said that it is ready. */
+export interface Launched {
+  readonly name: string;
+  readonly child: ChildProcess;
+  readonly ready: ReadyLine;
+}
+
+/** A server that did not start: how it ended, and the end of its log. */
+export class NotStarted extends DfsError {
+  readonly exitCode: number | null;
+  readonly logLines: readonly string[];
+
+  constructor(message: string, exitCode: number | null, logLines: readonly string[]) {
+    super("io", message);
+    this.exitCode = exitCode;
+    this.logLines = logLines;
+  }
+}
+
+/**
+ * Starts a server and waits until it is ready.
+ * @throws NotStarted when it ends before, or is not ready within a minute; it does not run any more then.
+ */
+export async function launch(request: Launch): Promise<Launched> {
+  const log = openSync(request.logPath, "a");
+  const logStart = fstatSync(log).size;
+  const child = spawn(
+    process.execPath,
+    [`--config=${PROJECT}/bunfig.toml`, `${PROJECT}/src/cli.ts`, ...request.args],
+    {
+      cwd: "/", // a server must not keep the user's directory busy
+      detached: true,
+      env: { UV_THREADPOOL_SIZE: THREAD_POOL_SIZE, ...request.env },
+      stdio: ["ignore", "pipe", log],
+    },
+  );
+  closeSync(log);
+  try {
+    const ready = await readyLine(child, request.signal);
+    child.stdout?.destroy();
+    child.unref();
+    return { name: request.name, child, ready };
+  } catch (error) {
+    child.kill("SIGKILL");
+    if (request.signal.aborted) throw request.signal.reason;
+    throw new NotStarted(
+      `the ${request.name} did not start: ${messageOf(error)}`,
+      child.exitCode,
+      tailOf(request.logPath, logStart),
+    );
+  }
+}
+
+/** Resolves with the child's first line; rejects when it ends or takes too long. */
+function readyLine(child: ChildProcess, signal: AbortSignal): Promise<ReadyLine> {
+  const { promise, resolve, reject } = Promise.withResolvers<ReadyLine>();
+  let text = "";
+  const timer = setTimeout(
+    () => reject(new Error(`it was not ready within ${READY_TIMEOUT_MS / 1000} s`)),
+    READY_TIMEOUT_MS,
+  );
+  const onAbort = (): void => reject(signal.reason);
+  signal.addEventListener("abort", onAbort, { once: true });
+  child.stdout?.setEncoding("utf8").on("data", (chunk: string) => {
+    text += chunk;
+    if (!text.includes("\n")) return;
+    try {
+      resolve(JSON.parse(text.slice(0, text.indexOf("\n"))) as ReadyLine);
+    } catch {
+      reject(new Error(`it said something unexpected: ${text.slice(0, 200)}`));
+    }
+  });
+  child.once("error", reject);
+  child.once("close", (code, byName) =>
+    reject(
+      new Error(byName === null ? `it ended with exit code ${code}` : `it ended by ${byName}`),
+    ),
+  );
+  return promise.finally(() => {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", onAbort);
+  });
+}
+
+/** The last lines that were written to the log behind `start`. */
+function tailOf(path: string, start: number): string[] {
+  const log = openSync(path, "r");
+  try {
+    const { size } = fstatSync(log);
+    const from = Math.max(start, size - LOG_TAIL_BYTES);
+    const buffer = Buffer.alloc(Math.max(0, size - from));
+    const length = readSync(log, buffer, 0, buffer.length, from);
+    const lines = buffer.toString("utf8", 0, length).split("\n");
+    return lines.filter((line) => line.trim() !== "").slice(-SHOWN_LOG_LINES);
+  } finally {
+    closeSync(log);
+  }
+}

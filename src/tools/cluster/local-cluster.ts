@@ -1,0 +1,310 @@
+/**
+ * The local cluster: starts what is missing of it, and stops it.
+ *
+ * The cluster file is brought up to date after each step, so that whatever ends `dfs up` halfway, the next `up` or
+ * `down` knows what there is. Both work under the directory's lock, so two at once take turns.
+ */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { DfsError } from "../../base/errors.ts";
+import {
+  readClusterFile,
+  writeClusterFile,
+  type ClusterFile,
+  type ClusterServer,
+  type ClusterSettings,
+} from "../shared/cluster-file.ts";
+import { flagName } from "../shared/command.ts";
+import { launch, type Launched } from "./launch.ts";
+import { dataDirectory, isUnused, logPath, metaDirectory, serverDirectories } from "./layout.ts";
+import { listenAddress } from "./ports.ts";
+import { serverIn, stopServer, type Stopped } from "./processes.ts";
+
+const DEFAULT_DATA_SERVERS = 4;
+
+/** What `dfs up` was asked for; what is left out is as it was, or the default. */
+export interface Wish {
+  readonly settings: ClusterSettings;
+  readonly dataServers?: number;
+  /** Port of the metadata server; the data servers take the next ones. */
+  readonly port?: number;
+  readonly keyFile?: string;
+  readonly debug: boolean;
+}
+
+/** One server of the cluster, as it is after `start`. */
+export interface Service {
+  readonly name: string;
+  readonly id?: number;
+  readonly address: string;
+  readonly pid: number;
+  readonly dir: string;
+  /** True when it ran already. */
+  readonly ranBefore: boolean;
+}
+
+/** A server that `stop` has dealt with. */
+export interface StoppedService {
+  readonly name: string;
+  readonly dir: string;
+  readonly pid: number | undefined;
+  readonly how: Stopped;
+}
+
+export interface ClusterEvents {
+  readonly onService: (service: Service) => void;
+  readonly onWarning: (text: string) => void;
+}
+
+export class LocalCluster {
+  readonly dir: string;
+  /** The servers that this process has started. */
+  readonly launched: Launched[] = [];
+  /** Servers that could not be started although the rest was. */
+  failures = 0;
+  readonly #events: ClusterEvents;
+  readonly #signal: AbortSignal;
+  readonly #env: Readonly<Record<string, string | undefined>>;
+  #file: ClusterFile;
+
+  constructor(
+    dir: string,
+    events: ClusterEvents,
+    around: {
+      readonly signal: AbortSignal;
+      readonly env: Readonly<Record<string, string | undefined>>;
+    },
+  ) {
+    this.dir = dir;
+    this.#events = events;
+    this.#signal = around.signal;
+    this.#env = around.env;
+    this.#file = readClusterFile(dir) ?? { metaPid: null, servers: [], settings: {} };
+  }
+
+  /**
+   * Starts what is missing. The directory must be locked by the caller.
+   * @throws DfsError `usage` when the cluster has other settings; NotStarted. What was started is stopped again then.
+   */
+  async start(wish: Wish): Promise<void> {
+    checkSettings(wish.settings, this.#file.settings, this.dir);
+    const servers = this.#serversWanted(wish.dataServers);
+    this.#save({ servers });
+    mkdirSync(join(this.dir, "logs"), { recursive: true });
+    try {
+      const meta = await this.#startMeta(wish);
+      for (let index = 0; index < servers.length; index++) {
+        await this.#startData(index, meta, wish);
+      }
+    } catch (error) {
+      await this.#stopLaunched();
+      throw error;
+    }
+  }
+
+  /** Stops all servers whose directories are in this one, also those that were started by hand: data servers first. */
+  async stop(): Promise<StoppedService[]> {
+    const meta = metaDirectory(this.dir);
+    const known = this.#file.servers.map((server) => server.dir);
+    const data = new Set([...known, ...serverDirectories(this.dir)]);
+    data.delete(meta);
+    const stopped = await Promise.all([...data].map((dir) => this.#stopOne(dir)));
+    stopped.push(await this.#stopOne(meta));
+    this.#recordPids();
+    return stopped;
+  }
+
+  #serversWanted(wished: number | undefined): ClusterServer[] {
+    const present = this.#file.servers;
+    const count = wished ?? (present.length || DEFAULT_DATA_SERVERS);
+    if (count < present.length) {
+      throw new DfsError(
+        "usage",
+        `cannot start with --data-servers ${count}: the cluster in ${this.dir} has ${present.length}\n` +
+          "leave the flag out; to take a server away, drain and remove it first",
+      );
+    }
+    const added = Array.from({ length: count - present.length }, (_, index) => ({
+      pid: null,
+      dir: dataDirectory(this.dir, present.length + index + 1),
+    }));
+    return [...present, ...added];
+  }
+
+  /** Makes sure that the metadata server runs; returns its address. */
+  async #startMeta(wish: Wish): Promise<string> {
+    const dir = metaDirectory(this.dir);
+    const pid = serverIn(dir);
+    const before = this.#file.meta;
+    if (pid !== undefined && before !== undefined) {
+      this.#save({ metaPid: pid });
+      this.#tell({ name: "meta", address: before, pid, dir, ranBefore: true });
+      return before;
+    }
+    // Data servers that run look for it where it was; otherwise it may move when its port is taken.
+    const mustStay = this.#file.servers.some((server) => serverIn(server.dir) !== undefined);
+    const listen = this.#listen("meta", before, wish.port, mustStay);
+    const settings = Object.entries(wish.settings).flatMap(([key, value]) => [
+      flagName(key),
+      String(value),
+    ]);
+    const { ready } = await this.#launch("meta", [
+      "meta",
+      "--json",
+      "--dir",
+      dir,
+      "--listen",
+      listen,
+      ...settings,
+      ...commonFlags(wish),
+    ]);
+    this.#save({
+      meta: ready.address,
+      metaPid: ready.pid,
+      settings: ready.settings ?? this.#file.settings,
+    });
+    this.#tell({ name: "meta", address: ready.address, pid: ready.pid, dir, ranBefore: false });
+    return ready.address;
+  }
+
+  async #startData(index: number, meta: string, wish: Wish): Promise<void> {
+    const server = this.#file.servers[index];
+    if (server === undefined) return;
+    const { dir } = server;
+    const name = `data-${index + 1}`;
+    const pid = serverIn(dir);
+    if (pid !== undefined && server.address !== undefined) {
+      this.#saveServer(index, { ...server, pid });
+      const { address } = server;
+      this.#tell({ name, ...idOf(server), address, pid, dir, ranBefore: true });
+      return;
+    }
+    if (isUnused(dir) && server.id !== undefined) {
+      this.failures++;
+      this.#events.onWarning(
+        `${name} is not started: ${dir} is empty, but this was data server ${server.id}\n` +
+          "bring its disk back, or, if that is lost for good, start it with:\n" +
+          `dfs data --recover ${server.id} --dir ${dir} --meta ${meta}`,
+      );
+      return;
+    }
+    const port = wish.port === undefined ? undefined : wish.port + index + 1;
+    const { ready } = await this.#launch(name, [
+      "data",
+      "--json",
+      "--dir",
+      dir,
+      "--meta",
+      meta,
+      "--listen",
+      this.#listen(name, server.address, port, false),
+      "--allow-faults",
+      ...(isUnused(dir) ? ["--new"] : []),
+      ...commonFlags(wish),
+    ]);
+    const started: ClusterServer = {
+      ...(ready.server === undefined ? idOf(server) : { id: ready.server }),
+      address: ready.address,
+      pid: ready.pid,
+      dir,
+    };
+    this.#saveServer(index, started);
+    this.#tell({
+      name,
+      ...idOf(started),
+      address: ready.address,
+      pid: ready.pid,
+      dir,
+      ranBefore: false,
+    });
+  }
+
+  #listen(
+    name: string,
+    before: string | undefined,
+    port: number | undefined,
+    mustStay: boolean,
+  ): string {
+    const found = listenAddress(before, port, mustStay);
+    if (found.takenPort !== undefined) {
+      this.#events.onWarning(
+        `port ${found.takenPort}, where ${name} was, is taken: it gets another`,
+      );
+    }
+    return found.address;
+  }
+
+  async #launch(name: string, args: readonly string[]): Promise<Launched> {
+    const launched = await launch({
+      name: name === "meta" ? "metadata server" : name,
+      args,
+      logPath: logPath(this.dir, name),
+      env: this.#env,
+      signal: this.#signal,
+    });
+    this.launched.push(launched);
+    return launched;
+  }
+
+  async #stopLaunched(): Promise<void> {
+    for (const { ready } of this.launched.toReversed()) await this.#stopOne(ready.dir);
+    this.#recordPids();
+  }
+
+  async #stopOne(dir: string): Promise<StoppedService> {
+    const { how, pid } = await stopServer(dir);
+    const index = this.#file.servers.findIndex((server) => server.dir === dir);
+    const name = index < 0 ? (dir.split("/").at(-1) ?? dir) : `data-${index + 1}`;
+    if (how === "killed") {
+      this.#events.onWarning(`${name} (process ${pid}) did not end when asked and was killed`);
+    }
+    return { name, dir, pid, how };
+  }
+
+  /** Writes down which servers run now. */
+  #recordPids(): void {
+    this.#save({
+      metaPid: serverIn(metaDirectory(this.dir)) ?? null,
+      servers: this.#file.servers.map((server) => ({
+        ...server,
+        pid: serverIn(server.dir) ?? null,
+      })),
+    });
+  }
+
+  #saveServer(index: number, server: ClusterServer): void {
+    this.#save({ servers: this.#file.servers.with(index, server) });
+  }
+
+  #save(change: Partial<ClusterFile>): void {
+    this.#file = { ...this.#file, ...change };
+    writeClusterFile(this.dir, this.#file);
+  }
+
+  #tell(service: Service): void {
+    this.#events.onService(service);
+  }
+}
+
+function checkSettings(wish: ClusterSettings, present: ClusterSettings, dir: string): void {
+  for (const [key, wished] of Object.entries(wish)) {
+    const has = present[key as keyof ClusterSettings];
+    if (has === undefined || has === wished) continue;
+    throw new DfsError(
+      "usage",
+      `cannot start with ${flagName(key)} ${wished}: the cluster in ${dir} has ${has}\n` +
+        "leave the flag out, or start another cluster in a directory of its own with --dir",
+    );
+  }
+}
+
+function commonFlags(wish: Wish): string[] {
+  return [
+    ...(wish.keyFile === undefined ? [] : ["--key-file", wish.keyFile]),
+    ...(wish.debug ? ["--debug"] : []),
+  ];
+}
+
+function idOf(server: ClusterServer): { id?: number } {
+  return server.id === undefined ? {} : { id: server.id };
+}

@@ -1,0 +1,68 @@
+/**
+ * `dfs down`: stop the local cluster.
+ */
+import { resolve } from "node:path";
+import { DfsError } from "../base/errors.ts";
+import { lockCluster } from "./cluster/layout.ts";
+import { LocalCluster, type StoppedService } from "./cluster/local-cluster.ts";
+import { defaultDirectory, readClusterFile } from "./shared/cluster-file.ts";
+import { defineCommand, value } from "./shared/command.ts";
+import { generalOptions, jsonOption } from "./shared/connect.ts";
+import { EXIT } from "./shared/exit-codes.ts";
+import { directory } from "./shared/values.ts";
+
+const CLEAN_UP_MS = 40_000;
+
+export const down = defineCommand({
+  usage: "down [--dir DIR]",
+  description: `
+Stops all servers whose directories are in the cluster's, also those that were started by hand with dfs data. They are
+asked to end; one that has not after ten seconds is killed, which loses nothing that was acknowledged. The data stays.`,
+  options: {
+    dir: value(
+      "<dir>",
+      directory,
+      "directory of the cluster (default: ~/.local/share/dfs, or dfs in XDG_DATA_HOME)",
+    ),
+    ...jsonOption,
+    ...generalOptions,
+  },
+  operands: { least: 0, most: 0 },
+  examples: ["dfs down", "dfs down --dir /tmp/course"],
+  json: ["service (meta, data-1, ...), dir, pid or null, how (stopped, killed, was not running)"],
+  exits: [
+    [0, "nothing runs any more"],
+    [1, "a server could not be stopped"],
+    [4, "no cluster in that directory"],
+  ],
+  cleanUpMs: CLEAN_UP_MS,
+  async run(context) {
+    const { options: chosen, messages, out, signal, env } = context;
+    const dir = resolve(chosen.dir ?? defaultDirectory(env));
+    if (readClusterFile(dir) === undefined) {
+      throw new DfsError(
+        "notFound",
+        `cannot stop the cluster in ${dir}: there is none\nname its directory with --dir`,
+      );
+    }
+    const lock = await lockCluster(dir, signal);
+    let stopped: StoppedService[];
+    try {
+      const events = {
+        onService: () => undefined,
+        onWarning: (text: string) => messages.warning(text),
+      };
+      stopped = await new LocalCluster(dir, events, { signal, env }).stop();
+    } finally {
+      lock.release();
+    }
+    for (const { name, dir: at, pid, how } of stopped) {
+      if (chosen.json) await out.row({ service: name, dir: at, pid: pid ?? null, how });
+      else if (pid !== undefined) await out.line(`${name} ${how} (process ${pid})`);
+    }
+    if (!chosen.json && stopped.every(({ pid }) => pid === undefined)) {
+      await out.line("nothing was running");
+    }
+    return stopped.some(({ how }) => how === "still running") ? EXIT.failed : EXIT.done;
+  },
+});

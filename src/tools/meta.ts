@@ -1,0 +1,100 @@
+/**
+ * `dfs meta`: run a metadata server in this process.
+ */
+import { DfsError } from "../base/errors.ts";
+import { defineCommand, flag, value, type Command, type OptionSet } from "./shared/command.ts";
+import type { ClusterSettings } from "./shared/cluster-file.ts";
+import { generalOptions, jsonOption, keyOption, readKey } from "./shared/connect.ts";
+import { EXIT } from "./shared/exit-codes.ts";
+import { settingsOf, settingsOptions } from "./shared/settings-options.ts";
+import { jsonRow } from "./shared/text.ts";
+import { address, directory } from "./shared/values.ts";
+
+/** What the server is started with. */
+export interface MetaStart {
+  readonly dir: string;
+  readonly listen: string | undefined;
+  readonly settings: ClusterSettings;
+  readonly key: Uint8Array | undefined;
+  readonly acceptOlder: boolean;
+  readonly debug: boolean;
+  /** Asks it to end in good order. */
+  readonly signal: AbortSignal;
+  readonly onReady: (ready: {
+    readonly address: string;
+    readonly settings: Required<ClusterSettings>;
+  }) => void;
+}
+
+/** Runs a metadata server until it is asked to end. @throws DfsError when it cannot start or go on. */
+export type MetaRunner = (start: MetaStart) => Promise<void>;
+
+/** What a server has for putting things in order when it is asked to end. */
+export const SERVER_CLEAN_UP_MS = 20_000;
+
+const options = {
+  dir: value("<dir>", directory, "the server's directory; a new one is made a cluster's", {
+    env: "DFS_META_DIR",
+  }),
+  listen: value(
+    "<address>",
+    address,
+    "HOST:PORT to listen on (default: that of before, else a free port of 127.0.0.1)",
+  ),
+  ...settingsOptions,
+  acceptOlder: flag("go on with a database that is older than what data servers have seen"),
+  ...keyOption,
+  ...jsonOption,
+  ...generalOptions,
+};
+
+export function metaCommand(run: MetaRunner): Command<OptionSet> {
+  return defineCommand({
+    usage: "meta --dir DIR [--listen HOST:PORT] [--block-size N] [--replicas N] ...",
+    description: `
+Runs a metadata server until it is asked to end (Ctrl-C, SIGTERM). An empty or missing directory becomes that of a new
+cluster with the settings given; later they may be left out, and others than the cluster has are refused.
+It prints one line when it is ready; its log goes to standard error. Addresses that other machines can reach need a
+cluster key.`,
+    options,
+    operands: { least: 0, most: 0 },
+    examples: ["dfs meta --dir /srv/dfs/meta --listen 127.0.0.1:7000"],
+    json: ["one row when ready: ready (meta), address, pid, dir, settings"],
+    exits: [
+      [0, "ended in good order"],
+      [1, "could not start (port or directory in use, database damaged), or could not go on"],
+      [2, "usage, also settings that the cluster does not have"],
+      [130, "ended by Ctrl-C"],
+    ],
+    cleanUpMs: SERVER_CLEAN_UP_MS,
+    async run(context) {
+      const { options: chosen, out } = context;
+      const { dir } = chosen;
+      if (dir === undefined) {
+        throw new DfsError(
+          "usage",
+          "cannot start a metadata server: its directory is missing\n" +
+            "give one, such as: dfs meta --dir /srv/dfs/meta",
+        );
+      }
+      await run({
+        dir,
+        listen: chosen.listen,
+        settings: settingsOf(chosen),
+        key: readKey(chosen.keyFile),
+        acceptOlder: chosen.acceptOlder,
+        debug: chosen.debug,
+        signal: context.signal,
+        onReady: ({ address: at, settings }) => {
+          const { pid } = process;
+          void out.announce(
+            chosen.json
+              ? jsonRow({ ready: "meta", address: at, pid, dir, settings })
+              : `metadata server ready at ${at} (process ${pid}, ${dir})`,
+          );
+        },
+      });
+      return EXIT.done;
+    },
+  });
+}

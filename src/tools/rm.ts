@@ -1,0 +1,168 @@
+/**
+ * `dfs rm`: remove files and, with -r, trees.
+ */
+import { DfsError, isDfsError } from "../base/errors.ts";
+import { ROOT_INODE } from "../base/ids.ts";
+import type { DfsClient } from "../client/api.ts";
+import type { Attributes } from "../protocol/messages/common.ts";
+import { Reason } from "./shared/errors.ts";
+import { defineCommand, flag } from "./shared/command.ts";
+import { clientOptions, withClient } from "./shared/connect.ts";
+import { Outcome } from "./shared/outcome.ts";
+import {
+  endsInSlash,
+  isNameless,
+  joined,
+  remotePath,
+  withoutTrailingSlashes,
+} from "./shared/paths.ts";
+import { quoted } from "./shared/text.ts";
+import { walkTree, type Step } from "./shared/tree.ts";
+
+/** A directory on its way out. */
+interface Leaving {
+  readonly path: Uint8Array;
+  readonly parent: Leaving | undefined;
+  /** True once something in it could not be removed: then it stays too, and that has been told already. */
+  mustStay: boolean;
+}
+
+/** Removals in flight; the service commits together what arrives together. */
+const WIDTH = 64;
+
+export const rm = defineCommand({
+  usage: "rm [-r] [-f] PATH...",
+  description: `
+Removes files and symbolic links (never what a link leads to), and with -r directories with all that is in them. There
+is no way back. The root directory is refused.`,
+  options: {
+    recursive: flag("directories and everything in them", { short: "r" }),
+    force: flag("a path that does not exist is no error", { short: "f" }),
+    ...clientOptions,
+  },
+  operands: { least: 0, most: Number.MAX_SAFE_INTEGER },
+  examples: ["dfs rm /old.txt", "dfs rm -r /scratch"],
+  exits: [
+    [0, "all are gone"],
+    [1, "nothing could be removed"],
+    [3, "some could not be removed"],
+    [4, "no such file or directory"],
+    [5, "cluster unreachable"],
+  ],
+  run(context) {
+    const { force, recursive } = context.options;
+    if (context.args.length === 0 && !force) {
+      throw new DfsError("usage", "nothing to remove is named: dfs rm [-r] [-f] PATH...");
+    }
+    const paths = context.args.map(remotePath);
+    return withClient(context, async (client) => {
+      const remover = new Remover(client, new Outcome(context.messages), { force, recursive });
+      await walkTree(remover.roots(paths), WIDTH);
+      return remover.outcome.exitCode;
+    });
+  },
+});
+
+class Remover {
+  readonly outcome: Outcome;
+  readonly #client: DfsClient;
+  readonly #force: boolean;
+  readonly #recursive: boolean;
+
+  constructor(
+    client: DfsClient,
+    outcome: Outcome,
+    options: { readonly force: boolean; readonly recursive: boolean },
+  ) {
+    this.#client = client;
+    this.outcome = outcome;
+    this.#force = options.force;
+    this.#recursive = options.recursive;
+  }
+
+  async *roots(paths: readonly Uint8Array[]): AsyncIterable<Step> {
+    for (const path of paths) {
+      yield () => this.#attempt(path, undefined, () => this.#root(path));
+    }
+  }
+
+  /** A path that was typed. */
+  async #root(path: Uint8Array): ReturnType<Step> {
+    const bare = withoutTrailingSlashes(path);
+    const attributes = await this.#client.stat(bare, { follow: false });
+    this.#refuseDangerous(path, attributes);
+    if (attributes.type !== "directory") {
+      if (endsInSlash(path)) throw new Reason("notDirectory", "not a directory");
+      return this.#file(bare);
+    }
+    if (!this.#recursive) {
+      throw new Reason("invalid", "is a directory\n-r removes it with everything in it");
+    }
+    return this.#directory(bare, undefined);
+  }
+
+  #refuseDangerous(path: Uint8Array, attributes: Attributes): void {
+    if (attributes.inode === ROOT_INODE) {
+      throw new Reason("notPermitted", "this is the root directory, which always exists");
+    }
+    if (isNameless(path)) {
+      throw new Reason("invalid", "a path that ends in . or .. is not removed; name the directory");
+    }
+  }
+
+  #directory(path: Uint8Array, parent: Leaving | undefined): Awaited<ReturnType<Step>> {
+    const directory: Leaving = { path, parent, mustStay: false };
+    return { steps: this.#inside(directory), leave: () => this.#leave(directory) };
+  }
+
+  async #leave(directory: Leaving): Promise<void> {
+    const { path, parent } = directory;
+    if (directory.mustStay) {
+      if (parent !== undefined) parent.mustStay = true;
+      return;
+    }
+    await this.#attempt(path, parent, async () => {
+      await this.#client.rmdir(path);
+      this.outcome.succeed();
+      return undefined;
+    });
+  }
+
+  /** One step for each entry; the listing goes on from name to name while what it named is removed. */
+  async *#inside(directory: Leaving): AsyncIterable<Step> {
+    try {
+      for await (const entry of this.#client.readdir(directory.path)) {
+        const child = joined(directory.path, entry.name);
+        yield entry.type === "directory"
+          ? () => Promise.resolve(this.#directory(child, directory))
+          : () => this.#attempt(child, directory, () => this.#file(child));
+      }
+    } catch (error) {
+      if (isDfsError(error, "notFound")) return; // somebody else removed it meanwhile: rmdir will say so
+      directory.mustStay = true;
+      this.outcome.fail(`cannot list ${quoted(directory.path)}`, error);
+    }
+  }
+
+  async #file(path: Uint8Array): Promise<undefined> {
+    await this.#client.unlink(path);
+    this.outcome.succeed();
+    return undefined;
+  }
+
+  /** Tells a failure and goes on with the rest. */
+  async #attempt(
+    path: Uint8Array,
+    parent: Leaving | undefined,
+    work: () => ReturnType<Step>,
+  ): ReturnType<Step> {
+    try {
+      return await work();
+    } catch (error) {
+      if (this.#force && isDfsError(error, "notFound")) return undefined;
+      if (parent !== undefined) parent.mustStay = true;
+      this.outcome.fail(`cannot remove ${quoted(path)}`, error);
+      return undefined;
+    }
+  }
+}

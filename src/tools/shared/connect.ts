@@ -1,0 +1,178 @@
+/**
+ * From the options of a command to a client of the cluster.
+ *
+ * The metadata server's address comes from `--meta`; else from the cluster file of `--dir`; else from DFS_META; else from
+ * the cluster file of DFS_DIR or of the default directory, which is where `dfs up` left it. What was typed comes before
+ * what is in the environment.
+ */
+import { readFileSync } from "node:fs";
+import { DfsError, isDfsError, messageOf } from "../../base/errors.ts";
+import type { ClientOptions, ClientWarning, DfsClient } from "../../client/api.ts";
+import { clusterFilePath, defaultDirectory, readClusterFile } from "./cluster-file.ts";
+import { flag, value, type Context, type OptionSet } from "./command.ts";
+import { localError } from "./errors.ts";
+import { unlessAborted } from "./interruption.ts";
+import { address, directory, seconds, text } from "./values.ts";
+
+/** The whole command must have given up on a wrong address within this time, counted from its start. */
+const FIRST_CONTACT_MS = 5000;
+/** Of which this is kept for starting and for saying so. */
+const FIRST_CONTACT_RESERVE_MS = 250;
+const CLOSE_TIMEOUT_MS = 1000;
+
+/** Options of every command. */
+export const generalOptions = {
+  quiet: flag("no progress and no summary; warnings and errors are told all the same", {
+    short: "q",
+  }),
+  debug: flag("on an error, show where in dfs it came from"),
+};
+
+/** The option of every command that prints. */
+export const jsonOption = {
+  json: flag("print JSON Lines: one object a line, for programs"),
+};
+
+/** The cluster key. */
+export const keyOption = {
+  keyFile: value("<file>", text, "file with the cluster key (at least 16 bytes)"),
+};
+
+/** Options of every command that talks to a cluster. */
+export const connectionOptions = {
+  meta: value("<address>", address, "metadata server, HOST:PORT"),
+  dir: value(
+    "<dir>",
+    directory,
+    "directory of the local cluster (default: ~/.local/share/dfs, or dfs in XDG_DATA_HOME)",
+  ),
+  ...keyOption,
+  timeout: value(
+    "<seconds>",
+    seconds,
+    "give up when the cluster cannot be reached for so long (default: 5 at first, 60 later)",
+  ),
+};
+
+/** What most commands have. */
+export const clientOptions = { ...connectionOptions, ...generalOptions };
+
+type ConnectionContext = Context<typeof clientOptions & OptionSet>;
+
+/** Where the metadata server is, and how we know. */
+export interface MetaAddress {
+  readonly address: string;
+  readonly source: string;
+  /** The local cluster's directory, when the address comes from there. */
+  readonly dir?: string;
+  /** False when the cluster file says that the cluster was stopped. */
+  readonly running: boolean;
+}
+
+/**
+ * Where the metadata server is.
+ * @throws DfsError `unreachable` when nothing says so.
+ */
+export function findMeta(
+  context: Pick<ConnectionContext, "options" | "typed" | "env">,
+): MetaAddress {
+  const { options, typed, env } = context;
+  if (options.meta !== undefined && (typed.has("meta") || !typed.has("dir"))) {
+    const source = typed.has("meta") ? "--meta" : "DFS_META";
+    return { address: options.meta, source, running: true };
+  }
+  const dir = options.dir ?? defaultDirectory(env);
+  const file = readClusterFile(dir);
+  if (file?.meta === undefined) {
+    const extra = options.dir === undefined ? "" : ` --dir ${shellWord(dir)}`;
+    throw new DfsError(
+      "unreachable",
+      `cannot tell where the cluster is: there is none in ${dir}\n` +
+        `start one here with: dfs up${extra}\n` +
+        "or name another's metadata server with --meta HOST:PORT",
+    );
+  }
+  return { address: file.meta, source: dir, dir, running: file.metaPid !== null };
+}
+
+/** Runs `work` with a client that is closed afterwards, whatever happens. */
+export async function withClient<T>(
+  context: ConnectionContext,
+  work: (client: DfsClient) => Promise<T>,
+): Promise<T> {
+  const meta = findMeta(context);
+  const client = await unlessAborted(context.signal, connect(context, meta));
+  try {
+    return await unlessAborted(context.signal, work(client));
+  } finally {
+    await closed(client);
+  }
+}
+
+/** The key in the file of --key-file. */
+export function readKey(path: string | undefined): Uint8Array | undefined {
+  if (path === undefined) return undefined;
+  try {
+    const bytes = readFileSync(path);
+    // A key written with an editor or echo ends in a newline that is not meant.
+    const end = bytes.at(-1) === 0x0a ? bytes.length - 1 : bytes.length;
+    return Uint8Array.from(bytes.subarray(0, end));
+  } catch (error) {
+    throw localError(`cannot read the cluster key ${path}`, error);
+  }
+}
+
+/** A word as a shell takes it. */
+export function shellWord(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
+async function connect(context: ConnectionContext, meta: MetaAddress): Promise<DfsClient> {
+  const { options, messages } = context;
+  const key = readKey(options.keyFile);
+  const first = FIRST_CONTACT_MS - FIRST_CONTACT_RESERVE_MS - performance.now();
+  const clientSettings: ClientOptions = {
+    metaAddress: meta.address,
+    label: `dfs ${context.name}, pid ${process.pid}`,
+    firstContactTimeoutMs: options.timeout ?? Math.max(first, 1000),
+    onWarning: (warning: ClientWarning) => messages.warning(warning.message),
+    ...(options.timeout === undefined ? {} : { retryTimeoutMs: options.timeout }),
+    ...(key === undefined ? {} : { key }),
+  };
+  const { connectClient } = await import("../../client/client.ts");
+  try {
+    return await connectClient(clientSettings);
+  } catch (error) {
+    throw isDfsError(error, "unreachable") || isDfsError(error, "timeout")
+      ? notReached(meta, error)
+      : error;
+  }
+}
+
+function notReached(meta: MetaAddress, error: unknown): DfsError {
+  const inDir = meta.dir === undefined ? "" : ` --dir ${shellWord(meta.dir)}`;
+  if (!meta.running) {
+    return new DfsError(
+      "unreachable",
+      `cannot reach the cluster in ${meta.dir}: it was stopped\nstart it again with: dfs up${inDir}`,
+      { cause: error },
+    );
+  }
+  const next =
+    meta.dir === undefined
+      ? `check the address, which is from ${meta.source}; dfs meta or dfs up starts a server`
+      : `the address is from ${clusterFilePath(meta.dir)}; start what is missing with: dfs up${inDir}`;
+  return new DfsError("unreachable", `${firstLine(error)}\n${next}`, { cause: error });
+}
+
+function firstLine(error: unknown): string {
+  return messageOf(error).split("\n", 1)[0] ?? "";
+}
+
+/** Closing is a courtesy to the service, which forgets silent sessions anyway: it never holds up the command. */
+async function closed(client: DfsClient): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, CLOSE_TIMEOUT_MS);
+  await Promise.race([client.close().catch(() => undefined), promise]);
+  clearTimeout(timer);
+}

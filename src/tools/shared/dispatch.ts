@@ -1,0 +1,98 @@
+/**
+ * Which command a command line names, and which arguments are its own.
+ */
+import { DfsError } from "../../base/errors.ts";
+import { argument, type Argument } from "./arguments.ts";
+import { flagName, type Command, type OptionSet } from "./command.ts";
+import { clientOptions } from "./connect.ts";
+import { nearest } from "./suggest.ts";
+import { printable } from "./text.ts";
+
+/** One line of the command list. */
+export interface CommandEntry {
+  /** One word or two: `ls`, `server list`. */
+  readonly name: string;
+  readonly summary: string;
+  readonly load: () => Promise<Command<OptionSet>>;
+}
+
+/** What a command line asks for. */
+export type Request =
+  | { readonly kind: "list" }
+  | { readonly kind: "version" }
+  | { readonly kind: "command"; readonly entry: CommandEntry; readonly args: readonly Argument[] };
+
+const HELP = new Set(["-h", "--help", "help"]);
+const VERSION = new Set(["-V", "--version", "version"]);
+
+/**
+ * Finds the command. Options that many commands share may stand before it (`dfs --meta HOST:PORT ls`).
+ * @throws DfsError `usage` for an unknown command, saying which one may have been meant.
+ */
+export function findRequest(args: readonly Argument[], commands: readonly CommandEntry[]): Request {
+  const start = firstWord(args);
+  const before = args.slice(0, start);
+  const [first, second] = args.slice(start, start + 2).map((arg) => arg.text);
+  if (before.some((arg) => arg.text === "--version" || arg.text === "-V"))
+    return { kind: "version" };
+  const wantsHelp = before.some((arg) => arg.text === "-h" || arg.text === "--help");
+  if (first === undefined) return onlyOptions(before, wantsHelp);
+  if (VERSION.has(first)) return { kind: "version" };
+  if (HELP.has(first)) return helpOn(args.slice(start + 1), commands);
+  const entry =
+    commands.find((each) => each.name === `${first} ${second ?? ""}`) ??
+    commands.find((each) => each.name === first);
+  if (entry === undefined) throw unknownCommand(first, second, commands);
+  const words = entry.name.split(" ").length;
+  return { kind: "command", entry, args: [...before, ...args.slice(start + words)] };
+}
+
+/** Index of the first argument that is neither an option nor an option's value. */
+function firstWord(args: readonly Argument[]): number {
+  const withValue = new Set<string>();
+  for (const [key, option] of Object.entries(clientOptions)) {
+    if (option.kind === "value") withValue.add(flagName(key));
+  }
+  let at = 0;
+  while (at < args.length && args[at]?.text.startsWith("-")) {
+    at += withValue.has(args[at]?.text ?? "") ? 2 : 1;
+  }
+  return Math.min(at, args.length);
+}
+
+function onlyOptions(options: readonly Argument[], wantsHelp: boolean): Request {
+  if (wantsHelp || options.length === 0) return { kind: "list" };
+  throw new DfsError(
+    "usage",
+    `no command given, only ${printable(options.map((option) => option.text).join(" "))}\n` +
+      "dfs alone lists the commands",
+  );
+}
+
+function helpOn(words: readonly Argument[], commands: readonly CommandEntry[]): Request {
+  if (words.length === 0) return { kind: "list" };
+  const request = findRequest(words, commands);
+  return request.kind === "command" ? { ...request, args: [argument("--help")] } : request;
+}
+
+function unknownCommand(
+  first: string,
+  second: string | undefined,
+  commands: readonly CommandEntry[],
+): DfsError {
+  const names = commands.map((each) => each.name);
+  const family = names.filter((name) => name.startsWith(`${first} `));
+  if (family.length > 0) {
+    const got = second === undefined || second.startsWith("-") ? "" : ` ${second}`;
+    return new DfsError(
+      "usage",
+      `unknown command ${printable(first + got)}\nthere is: ${family.map((name) => `dfs ${name}`).join(", ")}`,
+    );
+  }
+  const near = nearest(first, names);
+  return new DfsError(
+    "usage",
+    `unknown command ${printable(first)}\n` +
+      (near === undefined ? "dfs alone lists the commands" : `did you mean dfs ${near}?`),
+  );
+}

@@ -1,0 +1,125 @@
+/**
+ * Figures for people and for JSON: sizes, durations, rates, times, modes.
+ */
+import type { Attributes, FileType } from "../../protocol/messages/common.ts";
+
+const NS_PER_S = 1_000_000_000n;
+const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+
+/** `0 B`, `1.5 KiB`, `214 MiB`: three figures, units of 1,024. */
+export function sizeText(bytes: number): string {
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1023.5 && unit < UNITS.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  const digits = unit === 0 || value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2;
+  return `${unit === 0 ? value : trimmed(value.toFixed(digits))} ${UNITS[unit]}`;
+}
+
+/** `1,234,567`. */
+export function countText(count: number): string {
+  return count.toString().replace(/\B(?=(\d{3})+$)/g, ",");
+}
+
+/** `1 file`, `2 files`. */
+export function counted(count: number, noun: string, plural = `${noun}s`): string {
+  return `${countText(count)} ${count === 1 ? noun : plural}`;
+}
+
+/** `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`. */
+export function durationText(milliseconds: number): string {
+  const seconds = milliseconds / 1000;
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+}
+
+/** Nanoseconds since the epoch as ISO 8601 in UTC with nine decimals. */
+export function isoTime(ns: bigint): string {
+  const { seconds, rest } = splitTime(ns);
+  const whole = new Date(Number(seconds) * 1000);
+  if (Number.isNaN(whole.getTime())) return `${seconds}.${rest} s since 1970`;
+  return whole.toISOString().replace(/\.\d+Z$/, `.${rest}Z`);
+}
+
+/** Local time to the minute, `2026-01-31 12:00`, as `ls --time-style=long-iso` has it. */
+export function localTime(ns: bigint): string {
+  const { seconds } = splitTime(ns);
+  const date = new Date(Number(seconds) * 1000);
+  if (Number.isNaN(date.getTime())) return String(seconds);
+  const two = (value: number): string => value.toString().padStart(2, "0");
+  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}`;
+}
+
+/** Whole seconds (rounded down, also before 1970) and the nine decimals. */
+function splitTime(ns: bigint): { seconds: bigint; rest: string } {
+  const rest = ((ns % NS_PER_S) + NS_PER_S) % NS_PER_S;
+  return { seconds: (ns - rest) / NS_PER_S, rest: rest.toString().padStart(9, "0") };
+}
+
+const TYPE_LETTER: Readonly<Record<FileType, string>> = {
+  fifo: "p",
+  characterDevice: "c",
+  directory: "d",
+  blockDevice: "b",
+  file: "-",
+  symlink: "l",
+  socket: "s",
+};
+
+/** `-rw-r--r--`, with set-id and sticky bits as ls shows them. */
+export function modeText(type: FileType, mode: number): string {
+  const triple = (shift: number, special: boolean, letter: string): string => {
+    const bits = (mode >> shift) & 7;
+    const execute = special ? (bits & 1 ? letter : letter.toUpperCase()) : bits & 1 ? "x" : "-";
+    return `${bits & 4 ? "r" : "-"}${bits & 2 ? "w" : "-"}${execute}`;
+  };
+  return (
+    TYPE_LETTER[type] +
+    triple(6, (mode & 0o4000) !== 0, "s") +
+    triple(3, (mode & 0o2000) !== 0, "s") +
+    triple(0, (mode & 0o1000) !== 0, "t")
+  );
+}
+
+/** Permission bits in octal, four digits. */
+export function octalMode(mode: number): string {
+  return mode.toString(8).padStart(4, "0");
+}
+
+/** Major and minor number of a device, as makedev(3) packs them into 32 bits. */
+export function deviceNumbers(rdev: number): { major: number; minor: number } {
+  return { major: (rdev >>> 8) & 0xfff, minor: (rdev & 0xff) | ((rdev >>> 12) & 0xfff00) };
+}
+
+/** Attributes as the fields of a JSON row; 64-bit numbers as text, because JSON readers round them. */
+export function jsonAttributes(attributes: Attributes): Record<string, unknown> {
+  return {
+    type: attributes.type,
+    mode: octalMode(attributes.mode),
+    nlink: attributes.nlink,
+    uid: attributes.uid,
+    gid: attributes.gid,
+    size: attributes.size,
+    allocated: attributes.allocated,
+    rdev: attributes.rdev,
+    inode: attributes.inode.toString(),
+    atime: isoTime(attributes.atimeNs),
+    mtime: isoTime(attributes.mtimeNs),
+    ctime: isoTime(attributes.ctimeNs),
+    atimeNs: attributes.atimeNs.toString(),
+    mtimeNs: attributes.mtimeNs.toString(),
+    ctimeNs: attributes.ctimeNs.toString(),
+    version: attributes.version.toString(),
+    base: attributes.base,
+  };
+}
+
+function trimmed(number: string): string {
+  return number.includes(".") ? number.replace(/\.?0+$/, "") : number;
+}

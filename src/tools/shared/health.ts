@@ -1,0 +1,127 @@
+/**
+ * From figures to a judgement: is the cluster healthy, degraded or at risk, why, and what would one more failure cost?
+ *
+ * - at risk: some block has no copy on a server that is up (it cannot be read now, and is lost unless a server returns),
+ *   or just one although more are wanted.
+ * - degraded: everything has two copies or more, but not all the copies or servers that should be there.
+ */
+import type { ClusterStatus, ServerList } from "../../client/api.ts";
+import type { ServerState } from "../../protocol/messages/cluster.ts";
+import { counted } from "./format.ts";
+
+export interface ServerCounts {
+  readonly total: number;
+  readonly up: number;
+  readonly suspect: number;
+  readonly down: number;
+  readonly out: number;
+  readonly draining: number;
+  readonly full: number;
+}
+
+export interface Health {
+  readonly level: "healthy" | "degraded" | "atRisk";
+  /** Sentences without a full stop; none when healthy. */
+  readonly reasons: readonly string[];
+  readonly nextFailure: string;
+  readonly servers: ServerCounts;
+}
+
+interface Wanted {
+  readonly replicas: number;
+  readonly writeQuorum: number;
+}
+
+/** Judges the figures of a cluster with these settings. */
+export function assess(
+  state: Pick<ClusterStatus, "blocksByCopies" | "missingCopies" | "liveBlocks">,
+  servers: ServerList,
+  wanted: Wanted,
+): Health {
+  const counts = countServers(servers);
+  const dangers = dangersOf(state, wanted);
+  const reasons = [...dangers, ...shortcomings(state, counts, wanted)];
+  return {
+    level: dangers.length > 0 ? "atRisk" : reasons.length > 0 ? "degraded" : "healthy",
+    reasons,
+    nextFailure: nextFailure(state, counts, wanted),
+    servers: counts,
+  };
+}
+
+function countServers(servers: ServerList): ServerCounts {
+  const of = (state: ServerState): number =>
+    servers.filter((server) => server.state === state).length;
+  return {
+    total: servers.length,
+    up: of("up"),
+    suspect: of("suspect"),
+    down: of("down"),
+    out: of("out"),
+    draining: of("draining"),
+    full: servers.filter((server) => server.full).length,
+  };
+}
+
+function withCopies(state: Pick<ClusterStatus, "blocksByCopies">, copies: number): number {
+  return state.blocksByCopies[copies] ?? 0;
+}
+
+function dangersOf(state: Pick<ClusterStatus, "blocksByCopies">, wanted: Wanted): string[] {
+  const dangers: string[] = [];
+  const none = withCopies(state, 0);
+  const one = withCopies(state, 1);
+  if (none > 0) {
+    dangers.push(`${counted(none, "block")} cannot be read now: no copy is on a server that is up`);
+  }
+  if (one > 0 && wanted.replicas > 1) {
+    dangers.push(
+      `${counted(one, "block")} ${one === 1 ? "has" : "have"} just one copy within reach`,
+    );
+  }
+  return dangers;
+}
+
+function shortcomings(
+  state: Pick<ClusterStatus, "blocksByCopies" | "missingCopies">,
+  counts: ServerCounts,
+  wanted: Wanted,
+): string[] {
+  const found: string[] = [];
+  let fewer = 0;
+  for (let copies = 2; copies < wanted.replicas; copies++) fewer += withCopies(state, copies);
+  if (fewer > 0) {
+    found.push(`${counted(fewer, "block")} with fewer than ${wanted.replicas} copies within reach`);
+  }
+  if (state.missingCopies > 0) {
+    found.push(`${counted(state.missingCopies, "copy", "copies")} still to be made`);
+  }
+  const absent = counts.suspect + counts.down + counts.out;
+  if (absent > 0) found.push(`${counted(absent, "data server")} not up`);
+  if (counts.full > 0) found.push(`${counted(counts.full, "data server")} full`);
+  if (counts.up < wanted.writeQuorum) {
+    found.push(
+      `nothing can be written: ${wanted.writeQuorum} data servers must be up, ${counts.up} are`,
+    );
+  } else if (counts.up < wanted.replicas) {
+    found.push(`new blocks get ${counts.up} copies instead of ${wanted.replicas}`);
+  }
+  return found;
+}
+
+/** In plain words, for the worst server that could be next. */
+function nextFailure(
+  state: Pick<ClusterStatus, "blocksByCopies" | "liveBlocks">,
+  counts: ServerCounts,
+  wanted: Wanted,
+): string {
+  if (counts.up === 0) return "nothing changes, no data server is up";
+  const parts: string[] = [];
+  const one = withCopies(state, 1);
+  const two = withCopies(state, 2);
+  if (one > 0) parts.push(`up to ${counted(one, "block")} could not be read`);
+  else if (state.liveBlocks > 0) parts.push("everything could still be read");
+  if (two > 0) parts.push(`up to ${counted(two, "block")} would be down to one copy`);
+  parts.push(counts.up - 1 < wanted.writeQuorum ? "writing would stop" : "writing would go on");
+  return parts.join(", ");
+}

@@ -1,0 +1,93 @@
+/**
+ * `--help` texts. cac lays out usage, options and examples; what it has no place for (operands and behaviour, keys of
+ * --json, exit statuses, environment variables) is put into its sections here.
+ */
+import { cac, type Command as CacCommand } from "cac";
+import { environmentName, flagName, type Command, type OptionSet } from "./command.ts";
+
+const OPTIONS_TITLE = "Options (in brackets: environment variables that do the same; options win)";
+
+/** A command as the list shows it. */
+export interface CommandSummary {
+  readonly name: string;
+  readonly summary: string;
+}
+
+interface Section {
+  title?: string;
+  body: string;
+}
+
+/** The help of one command. */
+export function commandHelp(name: string, summary: string, command: Command<OptionSet>): string {
+  const cli = cac("dfs");
+  const registered = cli.command(name, summary).usage(command.usage);
+  for (const [key, option] of Object.entries(command.options)) {
+    const short = option.short === undefined ? "" : `-${option.short}, `;
+    const placeholder = option.kind === "value" ? ` ${option.placeholder}` : "";
+    registered.option(
+      `${short}${flagName(key)}${placeholder}`,
+      `${option.summary} [${environmentName(key, option)}]`,
+    );
+  }
+  for (const example of command.examples) registered.example(`  ${example}`);
+  cli.help((sections) => arranged(sections, name, summary, command));
+  return printed(registered);
+}
+
+/** What `dfs` alone shows. */
+export function commandList(commands: readonly CommandSummary[]): string {
+  const cli = cac("dfs");
+  for (const { name, summary } of commands) cli.command(name, summary);
+  cli.usage("COMMAND [OPTIONS]");
+  cli.help((sections) => [
+    { body: "dfs: a fault-tolerant distributed file system" },
+    ...sections.filter((section) => section.title === "Usage" || section.title === "Commands"),
+    {
+      title: "A first minute",
+      body: ["dfs up --detach", "dfs put FILE /", "dfs ls -l /", "dfs down"]
+        .map((line) => `  $ ${line}`)
+        .join("\n"),
+    },
+    { body: "dfs COMMAND --help tells more; dfs --version prints the version." },
+  ]);
+  return printed(cli.globalCommand);
+}
+
+function arranged(
+  sections: Section[],
+  name: string,
+  summary: string,
+  command: Command<OptionSet>,
+): Section[] {
+  const find = (title: string): Section[] => sections.filter((section) => section.title === title);
+  const exits = command.exits.map(([code, meaning]) => `  ${String(code).padStart(3)}  ${meaning}`);
+  return [
+    { body: `dfs ${name}: ${summary}` },
+    ...find("Usage"),
+    { body: command.description.trim() },
+    ...find("Options").map(({ body }) => ({ title: OPTIONS_TITLE, body })),
+    ...(command.json === undefined
+      ? []
+      : [{ title: "Keys of --json", body: command.json.map((line) => `  ${line}`).join("\n") }]),
+    ...find("Examples"),
+    { title: "Exit status", body: exits.join("\n") },
+  ];
+}
+
+/** cac prints help with console.info; this is what it would print. */
+function printed(command: CacCommand): string {
+  const lines: string[] = [];
+  const info = console.info;
+  console.info = (text: string) => void lines.push(text);
+  try {
+    command.outputHelp();
+  } finally {
+    console.info = info;
+  }
+  return lines
+    .join("\n")
+    .split("\n")
+    .map((line) => line.trimEnd())
+    .join("\n");
+}

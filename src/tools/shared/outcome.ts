@@ -1,0 +1,102 @@
+/**
+ * Several things to do in one command: what fails is told and counted, the rest goes on, and the exit code says which
+ * of the two there was.
+ */
+import { isDfsError, messageOf, systemCodeOf, type ErrorKind } from "../../base/errors.ts";
+import { isNotFound, Reason, reasonOf } from "./errors.ts";
+import { EXIT, type ExitCode } from "./exit-codes.ts";
+import type { Messages } from "./messages.ts";
+
+/** Errors after which every further step would fail as well: the command ends. */
+const FATAL: ReadonlySet<ErrorKind> = new Set([
+  "internal",
+  "protocol",
+  "unauthorized",
+  "wrongCluster",
+  "wrongPeer",
+  "unreachable",
+  "cancelled",
+  "noSpace",
+  "stale",
+  "readOnly",
+  "usage",
+]);
+
+/** Errors whose kind says it all; the words of strerror(3). Others speak for themselves. */
+const KIND_TEXT: Partial<Readonly<Record<ErrorKind, string>>> = {
+  notFound: "no such file or directory",
+  exists: "exists already",
+  notDirectory: "not a directory",
+  isDirectory: "is a directory",
+  notEmpty: "directory not empty",
+  loop: "too many symbolic links",
+  tooManyLinks: "too many links",
+  accessDenied: "permission denied",
+  noSpace: "no space left on any data server",
+};
+
+export class Outcome {
+  readonly #messages: Messages;
+  #done = 0;
+  #failed = 0;
+  #notFound = 0;
+
+  constructor(messages: Messages) {
+    this.#messages = messages;
+  }
+
+  get done(): number {
+    return this.#done;
+  }
+
+  get failed(): number {
+    return this.#failed;
+  }
+
+  /** One more thing was done. */
+  succeed(): void {
+    this.#done++;
+  }
+
+  /**
+   * One thing was not done: "cannot list /x: no such file or directory". The rest may go on.
+   * @throws the error itself when there is no point in going on.
+   */
+  fail(what: string, error: unknown): void {
+    if (isFatal(error)) throw error;
+    this.#failed++;
+    if (isNotFound(error)) this.#notFound++;
+    this.#messages.error(sentence(what, error));
+  }
+
+  /** Does one thing, counting it either way. */
+  async attempt(what: string, work: () => Promise<unknown>): Promise<void> {
+    try {
+      await work();
+      this.succeed();
+    } catch (error) {
+      this.fail(what, error);
+    }
+  }
+
+  /** done, partly done, not found (when that is all that happened), or failed. */
+  get exitCode(): ExitCode {
+    if (this.#failed === 0) return EXIT.done;
+    if (this.#done > 0) return EXIT.partly;
+    return this.#notFound === this.#failed ? EXIT.notFound : EXIT.failed;
+  }
+}
+
+/** True for what ends the whole command: the cluster is gone, the user has had enough, or dfs has a mistake. */
+export function isFatal(error: unknown): boolean {
+  if (isDfsError(error)) return FATAL.has(error.kind);
+  const code = systemCodeOf(error);
+  return code === undefined || code === "ENOSPC" || code === "EMFILE" || code === "EPIPE";
+}
+
+/** "cannot list /x: no such file or directory", with the further lines of the error's own message. */
+export function sentence(what: string, error: unknown): string {
+  if (error instanceof Reason) return `${what}: ${error.message}`;
+  const known = isDfsError(error) ? KIND_TEXT[error.kind] : reasonOf(error);
+  return `${what}: ${known ?? messageOf(error)}`;
+}

@@ -1,0 +1,80 @@
+/**
+ * Standard output: rows for people or, with --json, JSON Lines. Text is collected and written in large pieces; a reader
+ * that goes away early (`dfs ls | head`) ends the command quietly.
+ */
+import { systemCodeOf } from "../../base/errors.ts";
+import { jsonRow } from "./text.ts";
+
+/** Collected text is written out from this length on. */
+const FLUSH_CHARACTERS = 64 * 1024;
+
+/** Thrown when nobody reads standard output any more. The command ends with exit code 0 and says nothing. */
+export class OutputClosed extends Error {
+  override readonly name = "OutputClosed";
+}
+
+/** Where bytes go: Bun's standard output, or a buffer in tests. */
+export interface Sink {
+  write(bytes: Uint8Array | string): unknown;
+  flush(): unknown;
+}
+
+export class Output {
+  readonly #sink: Sink;
+  #lines: string[] = [];
+  #length = 0;
+
+  constructor(sink: Sink) {
+    this.#sink = sink;
+  }
+
+  /** One line of text. What comes from names must have been escaped. */
+  async line(text: string): Promise<void> {
+    this.#lines.push(text, "\n");
+    this.#length += text.length + 1;
+    if (this.#length >= FLUSH_CHARACTERS) await this.flush();
+  }
+
+  /** One row of --json. */
+  row(row: object): Promise<void> {
+    return this.line(jsonRow(row));
+  }
+
+  /** Raw bytes, as `dfs cat` writes them. Resolves when they have been handed to the system. */
+  async bytes(bytes: Uint8Array): Promise<void> {
+    await this.flush();
+    await this.#write(bytes);
+  }
+
+  /** Writes out what has been collected. @throws OutputClosed when nobody reads it. */
+  async flush(): Promise<void> {
+    if (this.#lines.length === 0) return;
+    const text = this.#lines.join("");
+    this.#lines = [];
+    this.#length = 0;
+    await this.#write(text);
+  }
+
+  /**
+   * Says at once, to whoever may listen, what need not be heard: nobody there is no error. For the one line of a server
+   * that is ready.
+   */
+  async announce(text: string): Promise<void> {
+    try {
+      await this.line(text);
+      await this.flush();
+    } catch {
+      return; // it serves all the same
+    }
+  }
+
+  async #write(data: Uint8Array | string): Promise<void> {
+    try {
+      this.#sink.write(data);
+      await this.#sink.flush();
+    } catch (error) {
+      if (systemCodeOf(error) === "EPIPE") throw new OutputClosed();
+      throw error;
+    }
+  }
+}

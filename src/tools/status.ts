@@ -1,0 +1,134 @@
+/**
+ * `dfs status`: the health of the cluster in plain words, and in the exit code.
+ */
+import type { ClusterStatus, ServerList } from "../client/api.ts";
+import { green, red, yellow } from "./shared/colours.ts";
+import { defineCommand } from "./shared/command.ts";
+import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
+import { EXIT, type ExitCode } from "./shared/exit-codes.ts";
+import { assess, type Health } from "./shared/health.ts";
+import { counted, durationText, isoTime, sizeText } from "./shared/format.ts";
+
+export const status = defineCommand({
+  usage: "status",
+  description: `
+Tells how the cluster is: its servers, what it holds, how many blocks have how many copies on servers that are up, and
+what one more failure would cost.`,
+  options: { ...clientOptions, ...jsonOption },
+  operands: { least: 0, most: 0 },
+  examples: ["dfs status", "dfs status --json || echo look at it"],
+  json: [
+    "health            healthy, degraded or atRisk",
+    "reasons           why, a list of texts",
+    "cluster           its id",
+    "meta              reign, lsn (64-bit numbers as text), started (UTC)",
+    "blockSize replicas writeQuorum",
+    "servers           total, and how many are up, suspect, down, out, draining, full",
+    "inodes files directories liveBytes liveBlocks deadBlocks missingCopies sessions",
+    "blocksByCopies    list: blocks with no copy on a server that is up, with 1, with 2, ...",
+    "placementVersion  64-bit number as text",
+  ],
+  exits: [
+    [0, "healthy"],
+    [6, "degraded: all data is there, but copies or servers are missing"],
+    [7, "at risk or lost: one more failure would lose data, or some cannot be read now"],
+    [5, "cluster unreachable"],
+  ],
+  run(context) {
+    return withClient(context, async (client) => {
+      const [state, servers] = await Promise.all([client.status(), client.servers()]);
+      const { replicas, writeQuorum, blockSize } = client;
+      const health = assess(state, servers, { replicas, writeQuorum });
+      if (context.options.json) {
+        const { cluster } = client;
+        await context.out.row(
+          jsonStatus(state, health, { cluster, blockSize, replicas, writeQuorum }),
+        );
+      } else {
+        for (const line of lines(state, servers, health, replicas)) await context.out.line(line);
+      }
+      return exitCode(health);
+    });
+  },
+});
+
+function exitCode(health: Health): ExitCode {
+  return { healthy: EXIT.done, degraded: EXIT.degraded, atRisk: EXIT.atRisk }[health.level];
+}
+
+function lines(
+  state: ClusterStatus,
+  servers: ServerList,
+  health: Health,
+  replicas: number,
+): string[] {
+  const paint = { healthy: green, degraded: yellow, atRisk: red }[health.level];
+  const word = { healthy: "healthy", degraded: "degraded", atRisk: "AT RISK" }[health.level];
+  const upForMs = Date.now() - Number(state.startedNs / 1_000_000n);
+  return [
+    `The cluster is ${paint(word)}.`,
+    ...health.reasons.map((reason) => `  - ${reason}`),
+    "",
+    `Servers:  metadata up for ${durationText(Math.max(0, upForMs))}; data: ${serverWords(health, servers)}`,
+    `Content:  ${counted(state.files, "file")} in ${counted(state.directories, "directory", "directories")}, ` +
+      `${sizeText(state.liveBytes)} in ${counted(state.liveBlocks, "block")}`,
+    `Copies:   ${copyWords(state, replicas)}`,
+    `Missing:  ${state.missingCopies === 0 ? "no copy is missing" : `${counted(state.missingCopies, "missing copy", "missing copies")} on record`}`,
+    `If one more server fails: ${health.nextFailure}`,
+  ];
+}
+
+function serverWords(health: Health, servers: ServerList): string {
+  const { total, up } = health.servers;
+  if (total === 0) return "none has registered";
+  if (total === up) return `all ${total} up`;
+  const others = servers
+    .filter((server) => server.state !== "up")
+    .map((server) => `${server.server} ${server.state}`);
+  return `${up} of ${total} up (${others.join(", ")})`;
+}
+
+function copyWords(state: ClusterStatus, replicas: number): string {
+  if (state.liveBlocks === 0) return "no blocks yet";
+  const parts: string[] = [];
+  for (let copies = state.blocksByCopies.length - 1; copies >= 0; copies--) {
+    const blocks = state.blocksByCopies[copies] ?? 0;
+    if (blocks === 0 && (copies > replicas || copies < 1)) continue;
+    if (blocks === 0 && copies !== replicas) continue;
+    const word = copies === 0 ? "none within reach" : counted(copies, "copy", "copies");
+    parts.push(`${counted(blocks, "block")} with ${word}`);
+  }
+  return parts.join(", ");
+}
+
+interface Settings {
+  readonly cluster: string;
+  readonly blockSize: number;
+  readonly replicas: number;
+  readonly writeQuorum: number;
+}
+
+function jsonStatus(state: ClusterStatus, health: Health, settings: Settings): object {
+  return {
+    health: health.level,
+    reasons: health.reasons,
+    nextFailure: health.nextFailure,
+    ...settings,
+    meta: {
+      reign: state.reign.toString(),
+      lsn: state.lsn.toString(),
+      started: isoTime(state.startedNs),
+    },
+    servers: health.servers,
+    inodes: state.inodes,
+    files: state.files,
+    directories: state.directories,
+    liveBytes: state.liveBytes,
+    liveBlocks: state.liveBlocks,
+    blocksByCopies: state.blocksByCopies,
+    missingCopies: state.missingCopies,
+    deadBlocks: state.deadBlocks,
+    sessions: state.sessions,
+    placementVersion: state.placementVersion.toString(),
+  };
+}

@@ -1,0 +1,122 @@
+/**
+ * The last argument of `dfs get`, by the rules of cp: a directory to put things into, a new name, a file to replace, or
+ * something that takes a stream of bytes (a pipe, a device).
+ */
+import { constants, type Stats } from "node:fs";
+import { lstat, open, realpath, stat } from "node:fs/promises";
+import { systemCodeOf } from "../../base/errors.ts";
+import type { DfsClient } from "../../client/api.ts";
+import type { FileType } from "../../protocol/messages/common.ts";
+import { Reason } from "../shared/errors.ts";
+import { baseName, endsInSlash, isNameless, joined, parentPath } from "../shared/paths.ts";
+import { quoted } from "../shared/text.ts";
+import type { LocalPlace } from "./download.ts";
+import type { Surroundings } from "./jobs.ts";
+import type { LocalDirectories, LocalDirectory } from "./local-directories.ts";
+import { writeAt } from "./write-content.ts";
+
+export class LocalTarget {
+  /** As typed. */
+  readonly path: Uint8Array;
+  readonly #stats: Stats | undefined;
+  readonly #directories: LocalDirectories;
+  #opened: Promise<LocalDirectory> | undefined;
+
+  private constructor(path: Uint8Array, stats: Stats | undefined, directories: LocalDirectories) {
+    this.path = path;
+    this.#stats = stats;
+    this.#directories = directories;
+  }
+
+  /** Looks at what is there now. */
+  static async find(path: Uint8Array, directories: LocalDirectories): Promise<LocalTarget> {
+    return new LocalTarget(path, await statIfThere(path), directories);
+  }
+
+  get isDirectory(): boolean {
+    return this.#stats?.isDirectory() === true;
+  }
+
+  /** True for what bytes are written into as it is, like /dev/null or a fifo. */
+  get isStream(): boolean {
+    return this.#stats !== undefined && !this.#stats.isFile() && !this.#stats.isDirectory();
+  }
+
+  /** Where the copy of `source` goes. @throws Reason, system errors */
+  async placeFor(source: Uint8Array, type: FileType): Promise<LocalPlace | LocalDirectory> {
+    if (this.isDirectory) {
+      const directory = await this.#open(this.path);
+      if (isNameless(source)) return directory;
+      const name = baseName(source);
+      return { directory, name, path: joined(this.path, name) };
+    }
+    if (type === "directory" && this.#stats !== undefined) {
+      throw new Reason("notDirectory", `${quoted(this.path)} is there and is no directory`);
+    }
+    if (type !== "directory" && endsInSlash(this.path)) {
+      throw new Reason("notDirectory", `there is no local directory ${quoted(this.path)}`);
+    }
+    const path = await this.#behindLink();
+    const parent = parentPath(path);
+    try {
+      return { directory: await this.#open(parent), name: baseName(path), path: this.path };
+    } catch (error) {
+      if (systemCodeOf(error) !== "ENOENT") throw error;
+      throw new Reason("notFound", `there is no local directory ${quoted(parent)}`);
+    }
+  }
+
+  /** Writes a file's content into the pipe or device that the target is. */
+  async write(client: DfsClient, from: Uint8Array, around: Surroundings): Promise<void> {
+    const handle = await open(Buffer.from(this.path), constants.O_WRONLY);
+    const file = await client.open(from);
+    try {
+      for await (const chunk of file.stream({ signal: around.signal })) {
+        await writeAt(handle, chunk, null);
+        around.progress.bytes += chunk.length;
+      }
+    } finally {
+      await file.close();
+      await handle.close();
+    }
+  }
+
+  #open(path: Uint8Array): Promise<LocalDirectory> {
+    this.#opened ??= this.#directories.root(path);
+    return this.#opened;
+  }
+
+  /** Where the target is a link to a file, that file: cp replaces its content, not the link. */
+  async #behindLink(): Promise<Uint8Array> {
+    const path = Buffer.from(this.path);
+    if (this.#stats !== undefined) {
+      const isLink = (await lstat(path)).isSymbolicLink();
+      return isLink ? realpath(path, { encoding: "buffer" }) : path;
+    }
+    if (await isThere(path)) {
+      throw new Reason("notFound", `${quoted(this.path)} is a symbolic link that leads nowhere`);
+    }
+    return path;
+  }
+}
+
+async function statIfThere(path: Uint8Array): Promise<Stats | undefined> {
+  try {
+    return await stat(Buffer.from(path));
+  } catch (error) {
+    const code = systemCodeOf(error);
+    if (code === "ENOENT" || code === "ENOTDIR") return undefined;
+    throw error;
+  }
+}
+
+async function isThere(path: Buffer): Promise<boolean> {
+  try {
+    await lstat(path);
+    return true;
+  } catch (error) {
+    const code = systemCodeOf(error);
+    if (code === "ENOENT" || code === "ENOTDIR") return false;
+    throw error;
+  }
+}

@@ -1,0 +1,237 @@
+/**
+ * `dfs up`: a local cluster in one command.
+ */
+import { join, resolve } from "node:path";
+import { MAX_SERVERS } from "../base/limits.ts";
+import { claimDirectory, lockCluster } from "./cluster/layout.ts";
+import { NotStarted, type Launched } from "./cluster/launch.ts";
+import { LocalCluster, type Service, type Wish } from "./cluster/local-cluster.ts";
+import { dfsCommand, PROJECT } from "./cluster/this-program.ts";
+import { defaultDirectory } from "./shared/cluster-file.ts";
+import { bold } from "./shared/colours.ts";
+import { defineCommand, environmentName, value, flag, type Context } from "./shared/command.ts";
+import { generalOptions, jsonOption, keyOption, shellWord } from "./shared/connect.ts";
+import { EXIT, type ExitCode } from "./shared/exit-codes.ts";
+import { settingsOf, settingsOptions } from "./shared/settings-options.ts";
+import { aligned } from "./shared/table.ts";
+import { count, directory } from "./shared/values.ts";
+
+/** Ending all servers takes this long at worst. */
+const CLEAN_UP_MS = 40_000;
+const MAX_PORT = 65_535;
+
+const options = {
+  dir: value(
+    "<dir>",
+    directory,
+    "directory of the cluster (default: ~/.local/share/dfs, or dfs in XDG_DATA_HOME)",
+  ),
+  dataServers: value("<n>", count(1, MAX_SERVERS), "data servers (default: as before, at first 4)"),
+  detach: flag("give the terminal back as soon as the cluster is ready", { short: "d" }),
+  port: value(
+    "<port>",
+    count(1, MAX_PORT),
+    "of the metadata server; data servers take the next ones (default: those of before, else free ones)",
+  ),
+  ...settingsOptions,
+  ...keyOption,
+  ...jsonOption,
+  ...generalOptions,
+};
+
+/** Variables for flags that only servers have; a test compares this list with theirs. */
+export const SERVER_VARIABLES = [
+  "DFS_META",
+  "DFS_META_DIR",
+  "DFS_DATA_DIR",
+  "DFS_LISTEN",
+  "DFS_ACCEPT_OLDER",
+  "DFS_NEW",
+  "DFS_RECOVER",
+  "DFS_ZONE",
+  "DFS_TAGS",
+  "DFS_ALLOW_FAULTS",
+];
+
+type UpContext = Context<typeof options>;
+
+export const up = defineCommand({
+  usage: "up [--dir DIR] [--data-servers N] [--detach] [--block-size N] ...",
+  description: `
+Starts a metadata server and data servers on this machine, waits until they are ready, and says how to go on. On its own
+running cluster it starts only what is missing. Settings are decided at the first start; a directory with other settings,
+or with something else in it, is refused. Servers may be damaged on purpose (dfs corrupt).
+Ctrl-C stops all servers; the data stays, and the next dfs up finds it, on the same ports. A server that dies is told but
+not started again by itself: dfs up in another terminal does that.
+The directory gets cluster.json (addresses and process ids, for scripts), meta, data-1 and so on, and logs.`,
+  options,
+  operands: { least: 0, most: 0 },
+  examples: [
+    "dfs up",
+    "dfs up --detach --data-servers 6",
+    "dfs up --dir /tmp/course --block-size 8",
+  ],
+  json: [
+    "one row for each server when all are ready: service (meta, data-1, ...), id (of a data server),",
+    "address pid dir state (started, running: it ran already)",
+  ],
+  exits: [
+    [0, "the cluster is ready (--detach), was running already, or was stopped from elsewhere"],
+    [1, "a server did not start"],
+    [2, "usage, also a directory that is not empty, or has other settings"],
+    [3, "ready, but for a data server whose directory is lost"],
+    [130, "stopped by Ctrl-C"],
+  ],
+  cleanUpMs: CLEAN_UP_MS,
+  async run(context) {
+    const dir = claimDirectory(context.options.dir ?? defaultDirectory(context.env));
+    const services: Service[] = [];
+    const lock = await lockCluster(dir, context.signal);
+    let cluster: LocalCluster;
+    try {
+      claimDirectory(dir);
+      cluster = newCluster(context, dir, (service) => services.push(service));
+      await cluster.start(wishOf(context));
+    } catch (error) {
+      if (error instanceof NotStarted) return notStarted(context, error);
+      throw error;
+    } finally {
+      lock.release();
+    }
+    await tellServices(context, services);
+    const staysUp = !context.options.detach && cluster.launched.length > 0;
+    await tellNext(context, dir, staysUp);
+    if (staysUp) await supervise(context, dir, cluster.launched);
+    return cluster.failures > 0 ? EXIT.partly : EXIT.done;
+  },
+});
+
+function newCluster(
+  context: UpContext,
+  dir: string,
+  onService: (service: Service) => void,
+): LocalCluster {
+  const { messages, signal } = context;
+  return new LocalCluster(
+    dir,
+    { onService, onWarning: (text) => messages.warning(text) },
+    { signal, env: withoutFlags(context.env) },
+  );
+}
+
+function wishOf({ options: chosen }: UpContext): Wish {
+  return {
+    settings: settingsOf(chosen),
+    debug: chosen.debug,
+    ...(chosen.dataServers === undefined ? {} : { dataServers: chosen.dataServers }),
+    ...(chosen.port === undefined ? {} : { port: chosen.port }),
+    ...(chosen.keyFile === undefined ? {} : { keyFile: resolve(chosen.keyFile) }),
+  };
+}
+
+/** The environment for servers: what is meant as a flag of `up` must not become one of theirs. */
+function withoutFlags(env: UpContext["env"]): UpContext["env"] {
+  const names = new Set([
+    ...Object.entries(options).map(([key, option]) => environmentName(key, option)),
+    ...SERVER_VARIABLES,
+  ]);
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !names.has(name)));
+}
+
+function notStarted({ messages }: UpContext, error: NotStarted): ExitCode {
+  messages.error(error.message);
+  if (error.logLines.length > 0) {
+    messages.raw(error.logLines.map((line) => `  | ${line}`).join("\n"));
+  }
+  return error.exitCode === EXIT.usage ? EXIT.usage : EXIT.failed;
+}
+
+async function tellServices({ options: chosen, out }: UpContext, services: readonly Service[]) {
+  if (chosen.json) {
+    for (const { name, id, address, pid, dir, ranBefore } of services) {
+      const state = ranBefore ? "running" : "started";
+      await out.row({
+        service: name,
+        ...(id === undefined ? {} : { id }),
+        address,
+        pid,
+        dir,
+        state,
+      });
+    }
+    return;
+  }
+  const rows = services.map((service) => [
+    service.id === undefined ? "metadata server" : `data server ${service.id}`,
+    service.address,
+    `process ${service.pid}`,
+    service.ranBefore ? "was running" : "started",
+    service.dir,
+  ]);
+  const widths = [0, 1, 2, 3, 4].map((column) =>
+    Math.max(...rows.map((row) => row[column]?.length ?? 0)),
+  );
+  for (const row of rows) await out.line(aligned([], widths, row));
+}
+
+/** Three commands to try, with the paths that they need here. */
+async function tellNext(context: UpContext, dir: string, staysUp: boolean): Promise<void> {
+  const { options: chosen, out, env } = context;
+  if (!chosen.json) {
+    const isDefault = dir === resolve(defaultDirectory(env));
+    const where = isDefault ? "" : ` --dir ${shellWord(dir)}`;
+    const dfs = dfsCommand(env);
+    const file = shellWord(join(PROJECT, "README.md"));
+    await out.line("");
+    await out.line(`The cluster is ready. Try${staysUp ? " in another terminal" : ""}:`);
+    await out.line(bold(`  ${dfs} put${where} ${file} /`));
+    await out.line(bold(`  ${dfs} ls -l${where} /`));
+    await out.line(bold(`  ${dfs} explain${where} /README.md`));
+    const end = staysUp ? "Ctrl-C stops it" : `${dfs} down${where} stops it`;
+    await out.line(`${end}; the data stays.`);
+  }
+  await out.flush();
+}
+
+/** Tells when a server dies, until all have ended; Ctrl-C ends them. */
+async function supervise(
+  context: UpContext,
+  dir: string,
+  launched: readonly Launched[],
+): Promise<void> {
+  const { messages, signal } = context;
+  const ended = launched.map((each) =>
+    whenEnded(each, (how) => {
+      if (!signal.aborted)
+        messages.note(`${each.name} (process ${each.ready.pid}) has ended${how}`);
+    }),
+  );
+  const { promise: aborted, resolve: onAbort } = Promise.withResolvers<void>();
+  signal.addEventListener("abort", () => onAbort(), { once: true });
+  if (signal.aborted) onAbort();
+  await Promise.race([Promise.all(ended), aborted]);
+  if (!signal.aborted) {
+    messages.note("all servers that were started here have ended");
+    return;
+  }
+  messages.note("stopping the cluster; its data stays");
+  const lock = await lockCluster(dir, new AbortController().signal);
+  try {
+    await newCluster(context, dir, () => undefined).stop();
+  } finally {
+    lock.release();
+  }
+}
+
+function whenEnded({ child }: Launched, tell: (how: string) => void): Promise<void> {
+  const { promise, resolve: done } = Promise.withResolvers<void>();
+  const onEnd = (code: number | null, byName: NodeJS.Signals | null): void => {
+    const isOrderly = code === 0 || code === 143;
+    tell(byName !== null ? ` by ${byName}` : isOrderly ? "" : ` with exit code ${code}`);
+    done();
+  };
+  child.ref();
+  if (child.exitCode !== null || child.signalCode !== null) onEnd(child.exitCode, child.signalCode);
+  else child.once("exit", onEnd);
+  return promise;
+}
