@@ -15,7 +15,7 @@ import { hello } from "../../src/protocol/messages/hello.ts";
 import type { Peer } from "../../src/protocol/peer.ts";
 import { SEND_STALL_TIMEOUT_MS } from "../../src/protocol/stall-watch.ts";
 import { memoryNetwork } from "../../src/protocol/transports/memory.ts";
-import { ManualClock } from "../support/manual-clock.ts";
+import { StillClock } from "./still-clock.ts";
 import {
   connectedPair,
   download,
@@ -116,6 +116,35 @@ for (const [name, transport] of TRANSPORTS) {
     });
   });
 
+  describe(`over ${name}, a peer that answers nothing`, () => {
+    test("is sent no more requests than may be unanswered, timed out ones counted", async () => {
+      const made = transport();
+      const listener = await listenFor({ transport: made, handlers: new HandlerTable() });
+      const raw = await RawPeer.open(made, listener.address);
+      await raw.ask(1, hello, helloBody);
+      const asked = (): number[] => raw.frames.slice(1).map((frame) => frame.id);
+      const peer = [...listener.peers][0]!;
+      const first = Array.from({ length: MAX_REQUESTS_IN_FLIGHT }, (_, value) =>
+        failureOf(peer.request(echo, { value }, { timeoutMs: 50 })),
+      );
+      for (const error of await Promise.all(first)) expect(error.kind).toBe("timeout");
+      await eventually(() => asked().length === MAX_REQUESTS_IN_FLIGHT, "the first requests come");
+      const more = [1, 2, 3].map((value) => peer.request(echo, { value }, options));
+      expect(await settled(() => asked().length)).toBe(MAX_REQUESTS_IN_FLIGHT);
+      // Late answers make room, one by one.
+      const answer = (id: number): void => raw.sendFrame(FRAME_KINDS.reply, id, 0, [id]);
+      const [one, ...others] = asked();
+      answer(one!);
+      await eventually(() => asked().length === MAX_REQUESTS_IN_FLIGHT + 1, "one more comes");
+      expect(await settled(() => asked().length)).toBe(MAX_REQUESTS_IN_FLIGHT + 1);
+      for (const id of others) answer(id);
+      await eventually(() => asked().length === MAX_REQUESTS_IN_FLIGHT + 3, "the others come");
+      const ids = asked().slice(MAX_REQUESTS_IN_FLIGHT);
+      for (const id of ids) if (!others.includes(id)) answer(id);
+      expect((await Promise.all(more)).map((reply) => reply.body.value)).toEqual(ids);
+    });
+  });
+
   describe(`over ${name}, a peer that asks more than it may`, () => {
     test("is not read while too many of its requests are unanswered", async () => {
       let handled = 0;
@@ -184,7 +213,7 @@ for (const [name, transport] of TRANSPORTS) {
 
 describe("a peer that takes no more bytes", () => {
   test("is given up after a while, and not before", async () => {
-    const clock = new ManualClock();
+    const clock = new StillClock();
     const network = memoryNetwork({ clock });
     const { logger, lines } = recordingLogger();
     const made = network.transport();
@@ -220,7 +249,7 @@ describe("a peer that takes no more bytes", () => {
   });
 
   test("is left alone when nothing waits for it", async () => {
-    const clock = new ManualClock();
+    const clock = new StillClock();
     const made = memoryNetwork({ clock }).transport();
     const { caller } = await connectedPair(made, withEcho(), undefined, { clock });
     await caller.request(echo, { value: 1 }, options);

@@ -334,6 +334,8 @@ describe("a request", () => {
     handlers.onRequest(echo, ({ body }) => ({ body }));
     const { caller } = await connectedPair(transport(), handlers);
     expect((await failureOf(caller.request(other, { value: 1 }, options))).kind).toBe("protocol");
+    const loaded = request(echo.code, "test.loaded", echo.request, echo.reply, "reply");
+    expect((await failureOf(caller.request(loaded, { value: 1 }, options))).kind).toBe("protocol");
     expect((await caller.request(echo, { value: 1 }, options)).body.value).toBe(1);
   });
 

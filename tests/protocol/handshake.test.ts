@@ -20,7 +20,7 @@ import type { Peer } from "../../src/protocol/peer.ts";
 import { memoryNetwork } from "../../src/protocol/transports/memory.ts";
 import { tcpTransport } from "../../src/protocol/transports/tcp.ts";
 import type { ByteStream, StreamEvents, Transport } from "../../src/protocol/transport.ts";
-import { ManualClock } from "../support/manual-clock.ts";
+import { StillClock } from "./still-clock.ts";
 import {
   CLUSTER_A,
   CLUSTER_B,
@@ -414,7 +414,7 @@ describe("a stranger", () => {
 
   for (const key of [undefined, KEY]) {
     test(`that does not finish its hello in time is sent away, ${key ? "with" : "without"} a key`, async () => {
-      const clock = new ManualClock();
+      const clock = new StillClock();
       const { logger, lines } = recordingLogger();
       const listener = await listenFor({ clock, logger, key });
       const raw = await RawPeer.open(tcp, listener.address);
@@ -430,7 +430,7 @@ describe("a stranger", () => {
   }
 
   test("that said hello in time is not sent away later", async () => {
-    const clock = new ManualClock();
+    const clock = new StillClock();
     const listener = await listenFor({ clock });
     const peer = await connectTo(listener.address);
     clock.advance(HELLO_TIMEOUT_MS * 10);
@@ -440,7 +440,7 @@ describe("a stranger", () => {
 
 describe("connectPeer", () => {
   test("fails with timeout when the listener accepts but never answers, and leaves nothing behind", async () => {
-    const clock = new ManualClock();
+    const clock = new StillClock();
     const network = memoryNetwork({ clock: systemClock });
     let ended = false;
     await network.transport().listen("127.0.0.1:7", () => ({

@@ -6,7 +6,7 @@ import { formatAddress, isLoopback, parseAddress } from "../../src/protocol/addr
 import { memoryNetwork } from "../../src/protocol/transports/memory.ts";
 import { tcpTransport } from "../../src/protocol/transports/tcp.ts";
 import type { ByteStream, StreamEvents, Transport } from "../../src/protocol/transport.ts";
-import { ManualClock } from "../support/manual-clock.ts";
+import { StillClock } from "./still-clock.ts";
 import {
   connectedPair,
   connectTo,
@@ -211,7 +211,7 @@ for (const [name, transport] of TRANSPORTS) {
 
 describe("a tcp transport", () => {
   test("gives up connecting when its clock says so, and drops the socket if it comes later", async () => {
-    const clock = new ManualClock();
+    const clock = new StillClock();
     const accepted = new Recorder();
     const listener = await tcpTransport(systemClock).listen("127.0.0.1:0", () => accepted);
     later(() => listener.close());
@@ -310,7 +310,7 @@ describe("a memory network", () => {
   });
 
   test("delivers after the latency of its clock, and not before", async () => {
-    const clock = new ManualClock();
+    const clock = new StillClock();
     const { here, there } = await (async () => {
       const transport = memoryNetwork({ clock, latencyMs: 10 }).transport();
       const opening = streamPair(transport);
