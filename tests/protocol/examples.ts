@@ -122,7 +122,6 @@ const condition = { capacityBytes: LARGE, usedBytes: LARGE / 2, full: false, blo
 const command = { reign: reignId(21n), instance: instanceId(22n), number: 23n };
 
 // ---- hello ----
-
 const identity = {
   cluster: filled(16, 0xc1),
   server: serverId(3),
@@ -158,7 +157,6 @@ example(
 example(hello.auth, { proof: filled(32, 0x0f) }, {});
 
 // ---- session ----
-
 example(
   session.sessionOpen,
   { label: "dfs mount, pid 4711" },
@@ -173,7 +171,6 @@ example(session.sessionHeartbeat, { acknowledged: 44n }, done);
 example(session.sessionClose, {}, {});
 
 // ---- namespace ----
-
 example(
   namespace.resolve,
   { start: inodeId(1n), path: utf8("a/b"), followLast: true },
@@ -263,7 +260,6 @@ example(
 example(namespace.xattrRemove, { ...head, inode: inodeId(2n), name: utf8("user.tag") }, done);
 
 // ---- content ----
-
 example(
   content.reserve,
   { ...head, count: 64 },
@@ -287,7 +283,6 @@ example(
 );
 
 // ---- cluster ----
-
 example(
   cluster.servers,
   {},
@@ -374,7 +369,6 @@ example(
 noticeExample(cluster.clusterChanged, { placementVersion: 6n });
 
 // ---- member ----
-
 example(
   member.memberChain,
   { reign: reignId(20n) },
@@ -402,7 +396,6 @@ example(
 );
 
 // ---- data ----
-
 const pieces = filled(8, 0xaa);
 
 example(
