@@ -12,6 +12,11 @@ export interface StoreFigures {
   readonly deadBlocks: number;
 }
 
+export interface ReplicaCount {
+  readonly server: ServerId;
+  readonly replicas: number;
+}
+
 export interface ClusterPrimitives {
   "server.get"(server: ServerId): Server | undefined;
   /** Puts the row, over the former one. */
@@ -41,6 +46,10 @@ export interface ClusterPrimitives {
   "figures.store"(): StoreFigures;
   /** Live blocks by number of present replicas on the given servers: index 0 none, 1 one, ..., `most` that or more. */
   "figures.blocksByCopies"(servers: readonly ServerId[], most: number): number[];
+  /** Number of inodes; costs a scan. */
+  "figures.inodes"(): number;
+  /** Replicas on record on each server that has any; costs a scan. */
+  "figures.replicasByServer"(): ReplicaCount[];
   /** Largest block id that metadata knows. */
   "figures.highestBlock"(): BlockId;
 }

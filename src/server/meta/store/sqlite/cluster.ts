@@ -159,6 +159,10 @@ function figuresArea(database: Database): Area<"figures"> {
                AND r.server IN (SELECT value FROM json_each(?))) AS copies
        FROM blocks b WHERE b.state = 0) GROUP BY copies`,
   );
+  const inodes = database.prepare<{ total: bigint }, []>("SELECT count(*) AS total FROM inodes");
+  const replicas = database.prepare<{ server: bigint; replicas: bigint }, []>(
+    "SELECT server, count(*) AS replicas FROM replicas GROUP BY server",
+  );
   const highest = database.prepare<{ highest: bigint }, []>(
     `SELECT max(ifnull((SELECT max(id) FROM blocks), 0),
        ifnull((SELECT first + count - 1 FROM reservations ORDER BY first DESC LIMIT 1), 0)) AS highest`,
@@ -173,6 +177,12 @@ function figuresArea(database: Database): Area<"figures"> {
       }
       return counts;
     },
+    "figures.inodes": () => Number(inodes.get()?.total ?? 0n),
+    "figures.replicasByServer": () =>
+      replicas.all().map((row) => ({
+        server: serverId(Number(row.server)),
+        replicas: Number(row.replicas),
+      })),
     "figures.highestBlock": () => blockId(highest.get()?.highest ?? 0n),
   };
 }
