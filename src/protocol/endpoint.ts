@@ -101,7 +101,8 @@ export async function listenPeers(options: ListenOptions): Promise<PeerListener>
     connections.add(connection);
     void connection.gone.then(() => connections.delete(connection));
     connection.attach(stream);
-    if (closing) connection.close("the server is shutting down");
+    // Not from inside this call: the stream does not know its owner yet.
+    if (closing) queueMicrotask(() => connection.close("the server is shutting down"));
     return connection.events;
   });
   return {

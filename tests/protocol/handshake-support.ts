@@ -2,7 +2,7 @@
 
 import { expect } from "bun:test";
 import { systemClock } from "../../src/base/clock.ts";
-import { DfsError } from "../../src/base/errors.ts";
+import type { DfsError } from "../../src/base/errors.ts";
 import { incarnationId, instanceId, reignId, serverId } from "../../src/base/ids.ts";
 import { decodeBody, FRAME_KINDS, type Frame } from "../../src/protocol/cbor.ts";
 import { decodeError } from "../../src/protocol/error-body.ts";
