@@ -40,30 +40,3 @@ export function* forgetBlock(block: BlockId): Operation<boolean> {
   yield* ask("block.delete", block);
   return true;
 }
-
-/**
- * What metadata says about a block that a server holds.
- * - expected: a copy is on record there, and stays.
- * - removing: the copy is on record to be deleted; or the block is dead, and it is not known that this server has it.
- * - surplus: the block is live, but no copy is on record on this server.
- * - reserved: a live session may still commit it.
- * - orphan: its session ended without committing it; to be deleted after the grace period.
- * - forgotten: it was given out once and is garbage: committed and given up, or never committed.
- * - unknown: it was never given out by this database. Nothing may be deleted on that ground.
- */
-export type Verdict =
-  "expected" | "removing" | "surplus" | "reserved" | "orphan" | "forgotten" | "unknown";
-
-/** Judges one block that `server` reports; ids from `mark` on were never given out. */
-export function* judgeBlock(server: ServerId, block: BlockId, mark: bigint): Operation<Verdict> {
-  const found = yield* ask("block.get", block);
-  if (found?.state === "dead") return "removing";
-  if (found !== undefined) {
-    const state = yield* ask("replica.get", block, server);
-    if (state === undefined) return "surplus";
-    return state === "removing" ? "removing" : "expected";
-  }
-  const reservation = yield* ask("reservation.find", block);
-  if (reservation !== undefined) return reservation.endedNs === undefined ? "reserved" : "orphan";
-  return block < mark ? "forgotten" : "unknown";
-}
