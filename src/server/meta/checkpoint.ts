@@ -7,8 +7,9 @@
  * cut to nothing. Questions go on and the event loop is free all the while.
  */
 import type { Clock, Timer } from "../../base/clock.ts";
-import { DfsError } from "../../base/errors.ts";
+import type { DfsError } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
+import { DatabaseThread } from "./database-thread.ts";
 import { classifyEngineError } from "./engine-errors.ts";
 
 const MiB = 1024 * 1024;
@@ -126,38 +127,25 @@ export class Checkpointer {
   }
 }
 
-/** Checkpoints of the database at `path` in a thread of their own, which starts with the first one. */
+/** Checkpoints of the database at `path`, in a thread of their own. */
 export class CheckpointThread implements CheckpointRunner {
   private readonly path: string;
-  private worker: Worker | undefined;
+  private readonly thread = new DatabaseThread<CheckpointOrder, CheckpointAnswer>(
+    new URL("./checkpoint-worker.ts", import.meta.url),
+  );
 
   constructor(path: string) {
     this.path = path;
   }
 
   async run(mode: CheckpointMode): Promise<boolean> {
-    const answer = await this.ask({ kind: "checkpoint", path: this.path, mode });
+    const answer = await this.thread.ask({ kind: "checkpoint", path: this.path, mode });
     if (answer.kind === "done") return answer.complete;
     if (answer.kind === "closed") return false;
     throw Object.assign(new Error(answer.message), { code: answer.code });
   }
 
-  async close(): Promise<void> {
-    if (this.worker === undefined) return;
-    await this.ask({ kind: "close" });
-    this.worker.terminate();
-    this.worker = undefined;
-  }
-
-  private ask(order: CheckpointOrder): Promise<CheckpointAnswer> {
-    this.worker ??= new Worker(new URL("./checkpoint-worker.ts", import.meta.url).href);
-    const worker = this.worker;
-    return new Promise((resolve, reject) => {
-      worker.onmessage = ({ data }: MessageEvent<CheckpointAnswer>) => resolve(data);
-      worker.onerror = ({ message }) => {
-        reject(new DfsError("internal", `the checkpoint thread failed: ${message}`));
-      };
-      worker.postMessage(order);
-    });
+  close(): Promise<void> {
+    return this.thread.close({ kind: "close" });
   }
 }

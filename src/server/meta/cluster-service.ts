@@ -1,0 +1,204 @@
+/** The service of the cluster as clients see it: servers, placement, figures, where blocks are, reports of bad copies. */
+import type { Clock } from "../../base/clock.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { HandlerTable } from "../../protocol/endpoint.ts";
+import type { ReplyOf, RequestOf } from "../../protocol/message.ts";
+import * as cluster from "../../protocol/messages/cluster.ts";
+import { statfs } from "../../protocol/messages/namespace.ts";
+import type { Engine } from "./engine.ts";
+import { ringOf } from "./member-operations.ts";
+import type { Condition, Members } from "./members.ts";
+import { operationContext } from "./namespace-service.ts";
+import { explain } from "./namespace/operations.ts";
+import { suspectReplica } from "./replica-operations.ts";
+import type { Sessions } from "./sessions.ts";
+import type { Server } from "./store/rows.ts";
+import { ask } from "./store/store.ts";
+
+/** The number of inodes that statfs tells may be this old. */
+const INODES_AGE_MS = 10_000;
+
+/** What is known of a server that has not been heard of in this reign. */
+const UNHEARD: Condition = { capacityBytes: 0, usedBytes: 0, full: false, blocks: 0 };
+
+export interface ClusterServiceOptions {
+  readonly engine: Engine;
+  readonly sessions: Sessions;
+  readonly members: Members;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** Registers the handlers of the cluster messages and of `statfs`. */
+export function serveCluster(table: HandlerTable, options: ClusterServiceOptions): void {
+  const service = new ClusterService(options);
+  const { sessions, engine } = options;
+  table.onRequest(cluster.servers, async ({ peer }) => {
+    sessions.of(peer);
+    return { body: await service.servers() };
+  });
+  table.onRequest(cluster.placement, async ({ peer }) => {
+    sessions.of(peer);
+    return { body: await service.placement() };
+  });
+  table.onRequest(cluster.status, async ({ peer }) => {
+    sessions.of(peer);
+    return { body: await service.status() };
+  });
+  table.onRequest(cluster.explain, async ({ peer, body }) => {
+    const session = sessions.of(peer);
+    const rows = await engine.question(() => explain(operationContext(engine, session), body));
+    return { body: rows };
+  });
+  table.onRequest(cluster.reportReplica, async ({ peer, body }) => {
+    sessions.of(peer);
+    await service.reportReplica(peer.identity.label, body);
+    return { body: {} };
+  });
+  table.onRequest(statfs, async ({ peer }) => {
+    sessions.of(peer);
+    return { body: await service.statfs() };
+  });
+}
+
+class ClusterService {
+  private readonly options: ClusterServiceOptions;
+  private inodes: { readonly count: Promise<number>; readonly countedMs: number } | undefined;
+
+  constructor(options: ClusterServiceOptions) {
+    this.options = options;
+  }
+
+  async servers(): Promise<ReplyOf<typeof cluster.servers>> {
+    const { engine, members } = this.options;
+    const rows = await engine.question(() => ask("server.list"));
+    const counts = await engine.figures.replicas();
+    const replicas = new Map(counts.map((each) => [each.server, each.replicas]));
+    return {
+      servers: rows.map((row) => {
+        const member = members.get(row.id);
+        return {
+          server: row.id,
+          address: row.address,
+          state: row.state,
+          zone: row.zone,
+          tags: [...row.tags],
+          incarnation: row.incarnation,
+          instance: row.instance,
+          ...this.conditionOf(row),
+          replicas: replicas.get(row.id) ?? 0,
+          heardNs: member?.heardNs ?? null,
+        };
+      }),
+    };
+  }
+
+  async placement(): Promise<ReplyOf<typeof cluster.placement>> {
+    const { engine } = this.options;
+    const { table, servers } = await engine.question(placementView);
+    return {
+      version: table?.version ?? 0n,
+      width: table?.width ?? engine.settings.replicas,
+      table: table?.rows ?? new Uint8Array(0),
+      servers: ringOf(servers).map((row) => ({
+        server: row.id,
+        address: row.address,
+        incarnation: row.incarnation,
+        state: row.state,
+        zone: row.zone,
+        full: this.conditionOf(row).full,
+      })),
+    };
+  }
+
+  async status(): Promise<ReplyOf<typeof cluster.status>> {
+    const { engine } = this.options;
+    const view = await engine.question(statusView);
+    const up = view.servers.filter((each) => each.state === "up").map((each) => each.id);
+    const counted = await engine.figures.blocks(up, engine.settings.replicas);
+    return {
+      reign: engine.reign.reign,
+      lsn: engine.durableLsn,
+      startedNs: engine.startedNs,
+      inodes: counted.inodes,
+      files: counted.files,
+      directories: counted.directories,
+      liveBytes: counted.liveBytes,
+      liveBlocks: counted.liveBlocks,
+      blocksByCopies: [...counted.blocksByCopies],
+      missingCopies: view.missingCopies,
+      deadBlocks: counted.deadBlocks,
+      sessions: view.sessions,
+      placementVersion: view.placementVersion,
+    };
+  }
+
+  async statfs(): Promise<ReplyOf<typeof statfs>> {
+    const { engine } = this.options;
+    const servers = await engine.question(() => ask("server.list"));
+    const usable = servers.filter((each) => each.state === "up" || each.state === "suspect");
+    let capacity = 0;
+    let available = 0;
+    for (const server of usable) {
+      const { capacityBytes, usedBytes, full } = this.conditionOf(server);
+      capacity += capacityBytes;
+      available += full ? 0 : Math.max(0, capacityBytes - usedBytes);
+    }
+    const { replicas } = engine.settings;
+    return {
+      capacityBytes: Math.floor(capacity / replicas),
+      availableBytes: Math.floor(available / replicas),
+      inodes: await this.countInodes(),
+    };
+  }
+
+  async reportReplica(
+    reporter: string,
+    { block, server, problem, detail }: RequestOf<typeof cluster.reportReplica>,
+  ): Promise<void> {
+    const { engine, logger } = this.options;
+    const recorded = await engine.change(() =>
+      suspectReplica(block, server, engine.settings.replicas, engine.nowNs),
+    );
+    logger.warn(
+      recorded
+        ? `a client met a bad copy; it is on record for repair`
+        : `a client met a bad copy of a block that is not on record there any more`,
+      { block, server, problem, detail, reporter },
+    );
+  }
+
+  private conditionOf(server: Server): Condition {
+    const condition = this.options.members.get(server.id)?.condition ?? UNHEARD;
+    const { capacityBytes, usedBytes, full, blocks } = condition;
+    return { capacityBytes, usedBytes, full, blocks };
+  }
+
+  private countInodes(): Promise<number> {
+    const { engine, clock } = this.options;
+    const nowMs = clock.monotonicMs();
+    if (this.inodes === undefined || nowMs - this.inodes.countedMs > INODES_AGE_MS) {
+      this.inodes = { count: engine.figures.inodes(), countedMs: nowMs };
+      this.inodes.count.catch(() => {
+        this.inodes = undefined; // whoever waits is told; the next one counts again
+      });
+    }
+    return this.inodes.count;
+  }
+}
+
+function* placementView() {
+  return {
+    table: yield* ask("placement.current"),
+    servers: yield* ask("server.list"),
+  };
+}
+
+function* statusView() {
+  return {
+    servers: yield* ask("server.list"),
+    missingCopies: yield* ask("repair.total"),
+    sessions: yield* ask("session.count", "live"),
+    placementVersion: yield* ask("placement.version"),
+  };
+}

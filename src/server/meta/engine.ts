@@ -1,0 +1,195 @@
+/**
+ * The engine of a running metadata service: the open database, group commit over it, id ranges, checkpoints, the reign.
+ * Everything above it hands in operations and awaits results.
+ *
+ * Invariants: one engine owns a directory (lock); the reign that it begins is durable before anything is served; after
+ * `onFatal` nothing is answered any more.
+ */
+import { mkdirSync } from "node:fs";
+import type { Clock } from "../../base/clock.ts";
+import { lockDirectory, type DirectoryLock } from "../../base/directory-lock.ts";
+import { DfsError, messageOf } from "../../base/errors.ts";
+import { blockId, inodeId, type Lsn } from "../../base/ids.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { Random } from "../../base/random.ts";
+import type { ClusterSettings } from "../../protocol/messages/common.ts";
+import { Checkpointer, CheckpointThread } from "./checkpoint.ts";
+import { openDatabase, type OpenDatabase } from "./database.ts";
+import { FiguresThread, type FiguresCounter } from "./figures.ts";
+import { GroupCommit } from "./group-commit.ts";
+import { IdRanges } from "./id-ranges.ts";
+import type { IdSource, RootOwner } from "./namespace/operations.ts";
+import { markForRebuild, rebuildIfNeeded } from "./rebuild.ts";
+import { beginReign } from "./reign.ts";
+import type { SettingsWish } from "./settings.ts";
+import type { Reign } from "./store/rows.ts";
+import { runSync, type Operation } from "./store/store.ts";
+import { diskSync, WalSync, type SyncFile } from "./wal-sync.ts";
+
+export interface EngineOptions {
+  readonly dir: string;
+  readonly wish: SettingsWish;
+  /** Of the root directory, when the cluster is formatted. */
+  readonly owner: RootOwner;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  /** Told once when the service cannot go on; it must end the process. */
+  readonly onFatal: (error: DfsError) => void;
+  /** The disk seam of the log's sync. */
+  readonly syncFile?: SyncFile;
+  /** Calls back in a later turn of the event loop. */
+  readonly defer?: (callback: () => void) => void;
+}
+
+export class Engine {
+  readonly settings: ClusterSettings;
+  readonly reign: Reign;
+  readonly ids: IdRanges;
+  readonly idSource: IdSource;
+  readonly figures: FiguresCounter;
+  readonly startedNs: bigint;
+  private readonly options: EngineOptions;
+  private readonly lock: DirectoryLock;
+  private readonly database: OpenDatabase;
+  private readonly mark: WalSync;
+  private readonly group: GroupCommit;
+  private readonly checkpointer: Checkpointer;
+
+  private constructor(options: EngineOptions, lock: DirectoryLock, database: OpenDatabase) {
+    const { store } = database;
+    this.options = options;
+    this.lock = lock;
+    this.database = database;
+    this.settings = database.settings;
+    this.startedNs = options.clock.nowNs();
+    this.reign = store.transaction(() => runSync(store.primitives, beginReign(options.random)));
+    this.mark = new WalSync(`${store.path}-wal`, options.syncFile ?? diskSync);
+    this.ids = new IdRanges(store.primitives);
+    this.idSource = idSourceOf(this.ids);
+    this.figures = new FiguresThread(store.path);
+    this.checkpointer = new Checkpointer({
+      runner: new CheckpointThread(store.path),
+      pause: () => this.group.pause(),
+      resume: () => this.group.resume(),
+      clock: options.clock,
+      logger: options.logger,
+      onFatal: (error) => this.group.fail(error),
+    });
+    this.group = new GroupCommit({
+      store,
+      mark: this.mark,
+      defer: options.defer ?? setImmediate,
+      onUndone: () => this.ids.undone(),
+      onDurable: (bytes) => this.checkpointer.logChanged(bytes),
+      onFatal: (error) => this.endForGood(error),
+    });
+  }
+
+  /**
+   * Takes the directory, mends and opens its database (formatting it when the directory is new) and begins a reign.
+   * @throws DfsError `locked` when another process serves from the directory, and what `openDatabase` throws.
+   */
+  static async open(options: EngineOptions): Promise<Engine> {
+    const { dir, wish, owner, random, logger } = options;
+    makeDirectory(dir);
+    const lock = lockDirectory(dir);
+    try {
+      rebuildIfNeeded(dir, logger);
+      const nowNs = options.clock.nowNs();
+      const database = openDatabase({ dir, wish, owner, nowNs, random, logger });
+      const engine = new Engine(options, lock, database);
+      await engine.syncReign();
+      return engine;
+    } catch (error) {
+      lock.release();
+      throw error;
+    }
+  }
+
+  /** LSN up to which everything is durable. */
+  get durableLsn(): Lsn {
+    return this.group.durable;
+  }
+
+  /** The operation's moment, for operations that need no session. */
+  get nowNs(): bigint {
+    return this.options.clock.nowNs();
+  }
+
+  /** Runs a change; resolves when it is durable. It may be run again from its start when it was undone. */
+  change<T>(operation: (lsn: Lsn) => Operation<T>): Promise<T> {
+    const { primitives } = this.database.store;
+    return this.group.change((lsn) => runSync(primitives, operation(lsn)));
+  }
+
+  /** Runs a change that need not survive a power cut. */
+  lazy<T>(operation: (lsn: Lsn) => Operation<T>): Promise<T> {
+    const { primitives } = this.database.store;
+    return this.group.lazy((lsn) => runSync(primitives, operation(lsn)));
+  }
+
+  /** Runs an operation that only reads; resolves when what it may have seen is durable. */
+  question<T>(operation: (lsn: Lsn) => Operation<T>): Promise<T> {
+    const { primitives } = this.database.store;
+    return this.group.question((lsn) => runSync(primitives, operation(lsn)));
+  }
+
+  /** Refuses new work; resolves when what has been handed in is durable and answered. */
+  finish(): Promise<void> {
+    return this.group.close();
+  }
+
+  /** Closes the database and gives the directory up. To be called after `finish`. */
+  async close(): Promise<void> {
+    await this.checkpointer.close();
+    await this.figures.close();
+    this.mark.close();
+    this.database.store.close();
+    this.lock.release();
+  }
+
+  private syncReign(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.mark.run((error) => {
+        if (error === undefined) return resolve();
+        const failure = new DfsError(
+          "io",
+          `the metadata database cannot be made durable: ${error.message}`,
+        );
+        this.endForGood(failure);
+        reject(failure);
+      });
+    });
+  }
+
+  private endForGood(error: DfsError): void {
+    const { dir, logger, onFatal } = this.options;
+    try {
+      markForRebuild(dir, error.message);
+      logger.error(`${error.message}; ending now, the next start rebuilds the database`);
+    } catch (failure) {
+      logger.error(`${error.message}; ending now. The database must be rebuilt`, {
+        why: `no marker could be left: ${messageOf(failure)}`,
+      });
+    }
+    onFatal(error);
+  }
+}
+
+function idSourceOf(ids: IdRanges): IdSource {
+  return {
+    nextInode: () => inodeId(ids.take("inode")),
+    nextBlocks: (count) => blockId(ids.take("block", count)),
+  };
+}
+
+function makeDirectory(dir: string): void {
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new DfsError("invalid", `cannot use ${dir} as a directory: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,56 @@
+/**
+ * The thread that counts what is in the database, with a connection of its own: over millions of rows that takes seconds,
+ * which no client should wait for. `figures.ts` is the other side.
+ */
+import { Database } from "bun:sqlite";
+import { messageOf } from "../../base/errors.ts";
+import type { FigureKinds, FiguresAnswer, FiguresOrder } from "./figures.ts";
+import type { ClusterPrimitives } from "./store/primitives/cluster.ts";
+import { clusterPrimitives } from "./store/sqlite/cluster.ts";
+
+/** How long to wait for a checkpoint that holds the log for itself. */
+const BUSY_TIMEOUT_MS = 10_000;
+
+declare const self: Worker;
+
+let opened: { readonly database: Database; readonly primitives: ClusterPrimitives } | undefined;
+
+self.addEventListener("message", ({ data }: MessageEvent<FiguresOrder>) => {
+  if (data.kind === "close") {
+    opened?.database.close();
+    self.postMessage({ kind: "closed" } satisfies FiguresAnswer);
+    return;
+  }
+  self.postMessage(count(data));
+});
+
+function count(order: Extract<FiguresOrder, { kind: "count" }>): FiguresAnswer {
+  try {
+    opened ??= open(order.path);
+    const { database, primitives } = opened;
+    // One transaction, so that all figures are of one moment.
+    const figures = database.transaction(() => countIn(primitives, order))();
+    return { kind: "counted", figures };
+  } catch (error) {
+    return { kind: "failed", message: messageOf(error) };
+  }
+}
+
+function countIn(
+  primitives: ClusterPrimitives,
+  { what, servers, most }: Extract<FiguresOrder, { kind: "count" }>,
+): FigureKinds[keyof FigureKinds] {
+  if (what === "inodes") return primitives["figures.inodes"]();
+  if (what === "replicas") return primitives["figures.replicasByServer"]();
+  return {
+    ...primitives["figures.store"](),
+    blocksByCopies: primitives["figures.blocksByCopies"](servers, most),
+  };
+}
+
+function open(path: string): NonNullable<typeof opened> {
+  const database = new Database(path, { create: false, readwrite: true, safeIntegers: true });
+  database.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
+  database.run("PRAGMA query_only = ON");
+  return { database, primitives: clusterPrimitives(database) };
+}

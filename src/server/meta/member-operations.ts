@@ -1,0 +1,170 @@
+/**
+ * Operations on the record of data servers: registration and states.
+ *
+ * Invariants: ids are given in order from 1 and never again; an id belongs to one incarnation of one directory; the
+ * placement table names every server that has ever registered (until it is drained or removed).
+ */
+import { DfsError } from "../../base/errors.ts";
+import { blockId, serverId, type InstanceId, type ServerId } from "../../base/ids.ts";
+import { decodeRows, encodeRows, type RingServer } from "../../base/placement.ts";
+import type { RequestOf } from "../../protocol/message.ts";
+import type { ServerState } from "../../protocol/messages/cluster.ts";
+import type { memberRegister } from "../../protocol/messages/member.ts";
+import { freshRows, ringOrder, rowsWithJoined } from "./placement.ts";
+import type { PlacementVersion, Server } from "./store/rows.ts";
+import { ask, type Operation } from "./store/store.ts";
+
+/** Counter with the largest server id that was ever given. */
+const SERVER_COUNTER = "server";
+
+/** Below every block id. */
+const NO_BLOCK = blockId(0n);
+
+export type Registration = RequestOf<typeof memberRegister>;
+
+/** What registration needs to know besides its body. */
+export interface RegistrationContext {
+  readonly nowNs: bigint;
+  /** Copies of a block: the width of the placement table. */
+  readonly replicas: number;
+  /** The instance of a server that is connected and heard of right now. */
+  readonly aliveInstance: (server: ServerId) => InstanceId | undefined;
+}
+
+export interface Registered {
+  readonly server: Server;
+  /** True when this is its first registration ever. */
+  readonly joined: boolean;
+}
+
+/**
+ * Registers a run of a data server; a new one gets an id and its place in the table.
+ * @throws DfsError `wrongPeer` when another live process has the id or the address, when the id was never given, or when
+ * it belongs to another incarnation and this one does not say that it was recovered.
+ */
+export function* registerServer(
+  context: RegistrationContext,
+  body: Registration,
+): Operation<Registered> {
+  const servers = yield* ask("server.list");
+  const former = formerRow(servers, body);
+  if (former !== undefined) refuseImpostor(context, former, body);
+  refuseTakenAddress(context, servers, former?.id, body.address);
+  const id = former?.id ?? (yield* newServerId());
+  const server: Server = {
+    id,
+    incarnation: body.incarnation,
+    instance: body.instance,
+    address: body.address,
+    zone: body.zone,
+    tags: body.tags,
+    state: former?.state === "draining" ? "draining" : "up",
+    filling: isRefilled(former, body),
+    registeredNs: context.nowNs,
+  };
+  yield* ask("server.put", server);
+  if (former === undefined) yield* addToPlacement(context.replicas, servers, server);
+  return { server, joined: former === undefined };
+}
+
+/**
+ * Writes whether a server was heard of; false when that changes nothing. One that is being drained stays that, heard of
+ * or not.
+ */
+export function* setServerState(
+  id: ServerId,
+  state: Extract<ServerState, "up" | "suspect" | "down">,
+): Operation<boolean> {
+  const server = yield* ask("server.get", id);
+  if (server === undefined || server.state === state || server.state === "draining") return false;
+  yield* ask("server.put", { ...server, state });
+  return true;
+}
+
+/** All servers in ring order, as stand-ins are looked for. */
+export function ringOf(servers: readonly Server[]): Server[] {
+  const byId = new Map(servers.map((server) => [server.id, server]));
+  return ringOrder(servers.map(ringServer)).map(({ server }) => byId.get(server)!);
+}
+
+/** The row of the server that this registration is of. A new server whose reply got lost is known by its incarnation. */
+function formerRow(servers: readonly Server[], body: Registration): Server | undefined {
+  if (body.server === null) {
+    return servers.find((each) => each.incarnation === body.incarnation);
+  }
+  const former = servers.find((each) => each.id === body.server);
+  if (former !== undefined) return former;
+  throw wrongPeer(
+    `this cluster has no data server ${body.server}: start the server with an empty directory and --new to add it`,
+  );
+}
+
+function refuseImpostor(context: RegistrationContext, former: Server, body: Registration): void {
+  const alive = context.aliveInstance(former.id);
+  if (alive !== undefined && alive !== body.instance) {
+    throw wrongPeer(
+      `data server ${former.id} is running already, at ${former.address}: two processes cannot be the same server`,
+    );
+  }
+  if (former.incarnation !== body.incarnation && !body.recovered) {
+    throw wrongPeer(
+      `data server ${former.id} is known with another directory: if that one is lost, start this one with --recover ${former.id}`,
+    );
+  }
+}
+
+/** An address is taken by a server that is alive there; that of a dead one may have been given to somebody else. */
+function refuseTakenAddress(
+  context: RegistrationContext,
+  servers: readonly Server[],
+  own: ServerId | undefined,
+  address: string,
+): void {
+  const other = servers.find((each) => each.address === address && each.id !== own);
+  if (other === undefined || context.aliveInstance(other.id) === undefined) return;
+  throw wrongPeer(`the address ${address} is that of data server ${other.id}, which is running`);
+}
+
+/** A recovered directory is being refilled until that is known to be done. */
+function isRefilled(former: Server | undefined, body: Registration): boolean {
+  if (former === undefined) return false;
+  return former.incarnation === body.incarnation ? former.filling : body.recovered;
+}
+
+function* newServerId(): Operation<ServerId> {
+  const id = (yield* ask("counter.get", SERVER_COUNTER)) + 1n;
+  yield* ask("counter.put", SERVER_COUNTER, id);
+  return serverId(Number(id));
+}
+
+/** While nothing is stored the table is made afresh; later a new server only takes over its share. */
+function* addToPlacement(
+  width: number,
+  others: readonly Server[],
+  joined: Server,
+): Operation<void> {
+  const ring = ringOrder([...others, joined].map(ringServer));
+  const current = yield* ask("placement.current");
+  const rows =
+    current === undefined || (yield* holdsNothing(others))
+      ? freshRows(ring, width)
+      : rowsWithJoined(decodeRows(current.rows, current.width), ring, joined.id, width);
+  const version = (current?.version ?? 0n) + 1n;
+  const table: PlacementVersion = { version, width, rows: encodeRows({ version, width, rows }) };
+  yield* ask("placement.put", table);
+}
+
+function* holdsNothing(servers: readonly Server[]): Operation<boolean> {
+  for (const { id } of servers) {
+    if ((yield* ask("replica.listByServer", id, NO_BLOCK, 1)).length > 0) return false;
+  }
+  return true;
+}
+
+function ringServer(server: Server): RingServer {
+  return { server: server.id, zone: server.zone };
+}
+
+function wrongPeer(message: string): DfsError {
+  return new DfsError("wrongPeer", `registration refused: ${message}`);
+}

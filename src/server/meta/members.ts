@@ -1,0 +1,223 @@
+/**
+ * The data servers of the cluster as this process sees them: their connections, what they said last, their states.
+ *
+ * What has to survive is in the store (ids, incarnations, addresses, states, the placement table); what is here comes
+ * back by itself when servers reconnect. Registrations are handled one after the other, so two processes that claim one
+ * id meet each other.
+ */
+import type { Clock } from "../../base/clock.ts";
+import { DfsError, messageOf } from "../../base/errors.ts";
+import type { InstanceId, ServerId } from "../../base/ids.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { ReplyOf, RequestOf } from "../../protocol/message.ts";
+import type {
+  memberChain,
+  memberHeartbeat,
+  memberRegister,
+} from "../../protocol/messages/member.ts";
+import type { Peer } from "../../protocol/peer.ts";
+import type { Engine } from "./engine.ts";
+import { LivenessTracker, type Liveness } from "./liveness.ts";
+import {
+  registerServer,
+  setServerState,
+  type Registered,
+  type Registration,
+} from "./member-operations.ts";
+import { endOfReign } from "./reign.ts";
+import { ask, type Operation } from "./store/store.ts";
+
+/** After this long a state that could not be written is tried again. */
+const RETRY_DELAY_MS = 1_000;
+
+/** What a server says about itself with each sign of life. */
+export type Condition = Pick<Registration, "capacityBytes" | "usedBytes" | "full" | "blocks">;
+
+/** A data server that is connected. */
+export interface Member {
+  readonly server: ServerId;
+  readonly instance: InstanceId;
+  readonly peer: Peer;
+  condition: Condition;
+  heardNs: bigint;
+}
+
+export interface MembersOptions {
+  readonly engine: Engine;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly heartbeatIntervalMs: number;
+  readonly downDelayMs: number;
+  /** Servers or the placement table have changed, durably. */
+  readonly onChanged: () => void;
+  /** A server has registered and takes commands. */
+  readonly onRegistered: (member: Member) => void;
+}
+
+export class Members {
+  private readonly options: MembersOptions;
+  private readonly liveness: LivenessTracker;
+  private readonly connected = new Map<ServerId, Member>();
+  private readonly byPeer = new Map<Peer, Member>();
+  private registrations: Promise<unknown> = Promise.resolve();
+  private stopped = false;
+
+  constructor(options: MembersOptions) {
+    this.options = options;
+    this.liveness = new LivenessTracker({
+      clock: options.clock,
+      heartbeatIntervalMs: options.heartbeatIntervalMs,
+      downDelayMs: options.downDelayMs,
+      onChange: (server, state) => this.recordState(server, state),
+    });
+  }
+
+  /** Begins to wait for the servers that the database knows. */
+  async start(): Promise<void> {
+    const servers = await this.options.engine.question(() => ask("server.list"));
+    for (const { id, state } of servers) {
+      this.liveness.begin(id, state === "down" || state === "out" ? "down" : "up");
+    }
+  }
+
+  stop(): void {
+    this.stopped = true;
+    this.liveness.stop();
+  }
+
+  /** The servers that are connected, in order of id. */
+  all(): Member[] {
+    return [...this.connected.values()].toSorted((one, other) => one.server - other.server);
+  }
+
+  get(server: ServerId): Member | undefined {
+    return this.connected.get(server);
+  }
+
+  async chain(body: RequestOf<typeof memberChain>): Promise<ReplyOf<typeof memberChain>> {
+    const { engine } = this.options;
+    const lsn = engine.durableLsn;
+    const end = await engine.question(() => endOfReign(body.reign, lsn));
+    return { current: engine.reign.reign, lsn, end: end ?? null };
+  }
+
+  /** Registers the data server behind `peer`. @throws DfsError as `registerServer`. */
+  register(peer: Peer, body: Registration): Promise<ReplyOf<typeof memberRegister>> {
+    const turn = this.registrations.then(() => this.registerOne(peer, body));
+    this.registrations = turn.catch(() => undefined); // the next one does not depend on this one
+    return turn;
+  }
+
+  heartbeat(peer: Peer, body: RequestOf<typeof memberHeartbeat>): ReplyOf<typeof memberHeartbeat> {
+    const member = this.byPeer.get(peer);
+    if (member === undefined) {
+      throw new DfsError(
+        "stale",
+        "this connection belongs to no registered data server: register first",
+      );
+    }
+    const wasFull = member.condition.full;
+    const { capacityBytes, usedBytes, full, blocks } = body;
+    member.condition = { capacityBytes, usedBytes, full, blocks };
+    this.sawAlive(member);
+    if (wasFull !== full) this.options.onChanged();
+    const { engine } = this.options;
+    return { reign: engine.reign.reign, lsn: engine.durableLsn };
+  }
+
+  private async registerOne(
+    peer: Peer,
+    body: Registration,
+  ): Promise<ReplyOf<typeof memberRegister>> {
+    const { engine, heartbeatIntervalMs, logger, clock } = this.options;
+    const { server, joined } = await engine.change(() => this.registration(body));
+    logger.info(joined ? "a new data server has joined" : "a data server has registered", {
+      server: server.id,
+      address: server.address,
+      zone: server.zone === "" ? undefined : server.zone,
+      blocks: body.blocks,
+      recovered: body.recovered || undefined,
+    });
+    if (peer.open) {
+      const { id, instance } = server;
+      this.admit({ server: id, instance, peer, condition: body, heardNs: clock.nowNs() });
+    }
+    return {
+      server: server.id,
+      settings: engine.settings,
+      reign: engine.reign.reign,
+      lsn: engine.durableLsn,
+      heartbeatIntervalMs,
+    };
+  }
+
+  private *registration(body: Registration): Operation<Registered> {
+    const { engine } = this.options;
+    engine.ids.skipTo("block", body.highestBlock);
+    return yield* registerServer(
+      {
+        nowNs: engine.nowNs,
+        replicas: engine.settings.replicas,
+        aliveInstance: (server) => this.aliveInstance(server),
+      },
+      body,
+    );
+  }
+
+  private aliveInstance(server: ServerId): InstanceId | undefined {
+    const member = this.connected.get(server);
+    if (member === undefined || !member.peer.open) return undefined;
+    return this.liveness.stateOf(server) === "up" ? member.instance : undefined;
+  }
+
+  private admit(member: Member): void {
+    const former = this.connected.get(member.server);
+    this.connected.set(member.server, member);
+    this.byPeer.set(member.peer, member);
+    if (former !== undefined && former.peer !== member.peer) {
+      this.byPeer.delete(former.peer);
+      former.peer.close("this data server has registered again on another connection");
+    }
+    void member.peer.closed.then((reason) => this.onClosed(member, reason));
+    this.liveness.heard(member.server);
+    this.options.onChanged();
+    this.options.onRegistered(member);
+  }
+
+  private onClosed(member: Member, reason: DfsError): void {
+    if (this.byPeer.get(member.peer) !== member) return;
+    this.byPeer.delete(member.peer);
+    this.connected.delete(member.server);
+    if (this.stopped) return;
+    this.options.logger.warn("lost the connection to a data server", {
+      server: member.server,
+      reason: reason.message,
+    });
+    this.liveness.lost(member.server);
+  }
+
+  private sawAlive(member: Member): void {
+    member.heardNs = this.options.clock.nowNs();
+    this.liveness.heard(member.server);
+  }
+
+  private recordState(server: ServerId, state: Liveness): void {
+    const { engine, logger, onChanged, clock } = this.options;
+    engine
+      .change(() => setServerState(server, state))
+      .then((changed) => {
+        if (!changed) return;
+        logger.info(`data server ${server} is ${state}`);
+        onChanged();
+      })
+      .catch((error: unknown) => {
+        if (this.stopped) return;
+        logger.warn(`cannot record that data server ${server} is ${state}: ${messageOf(error)}`);
+        const again = (): void => {
+          if (!this.stopped && this.liveness.stateOf(server) === state)
+            this.recordState(server, state);
+        };
+        clock.setTimer(RETRY_DELAY_MS, again, { background: true });
+      });
+  }
+}

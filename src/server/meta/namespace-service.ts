@@ -1,0 +1,116 @@
+/**
+ * The service of names and content: each message of a client's session is bound to its operation and to the way in which
+ * that is run.
+ *
+ * - A question sees everything committed, and is answered when what it saw is durable.
+ * - A change is executed once, under its session and operation number, and answered when it is durable.
+ * - `open` and `release` are written but not waited for: they matter only while the session lives, and a client that
+ *   resumes its session says again what it has open.
+ */
+import type { Lsn } from "../../base/ids.ts";
+import type { HandlerTable } from "../../protocol/endpoint.ts";
+import type { MutationHead, RequestDefinition } from "../../protocol/message.ts";
+import * as content from "../../protocol/messages/content.ts";
+import * as names from "../../protocol/messages/namespace.ts";
+import type { Engine } from "./engine.ts";
+import * as operations from "./namespace/operations.ts";
+import { executeOnce, liveSession, type OperationContext } from "./namespace/operations.ts";
+import type { SessionId } from "../../base/ids.ts";
+import type { Sessions } from "./sessions.ts";
+import type { Operation } from "./store/store.ts";
+
+type Ask<Request, Reply> = (context: OperationContext, body: Request) => Operation<Reply>;
+
+/** Registers the handlers of all namespace and content messages but `statfs`. */
+export function serveNamespace(table: HandlerTable, engine: Engine, sessions: Sessions): void {
+  const serve = new Server(table, engine, sessions);
+  serve.question(names.resolve, operations.resolve);
+  serve.question(names.lookup, operations.lookup);
+  serve.question(names.getattr, operations.getattr);
+  serve.question(names.readdir, operations.readdir);
+  serve.question(names.readlink, operations.readlink);
+  serve.question(names.xattrGet, operations.xattrGet);
+  serve.question(names.xattrList, operations.xattrList);
+  serve.question(names.map, operations.map);
+  serve.lazy(names.open, operations.open);
+  serve.lazy(names.release, operations.release);
+  serve.change(names.create, operations.create);
+  serve.change(names.mkdir, operations.mkdir);
+  serve.change(names.symlink, operations.symlink);
+  serve.change(names.mknod, operations.mknod);
+  serve.change(names.link, operations.link);
+  serve.change(names.unlink, operations.unlink);
+  serve.change(names.rmdir, operations.rmdir);
+  serve.change(names.rename, operations.rename);
+  serve.change(names.setattr, operations.setattr);
+  serve.change(names.xattrSet, operations.xattrSet);
+  serve.change(names.xattrRemove, operations.xattrRemove);
+  serve.change(content.reserve, operations.reserve);
+  serve.change(content.commit, operations.commit);
+  serve.change(content.nameless, operations.nameless);
+  serve.change(content.place, operations.place);
+  serve.change(content.put, operations.put);
+}
+
+/** The context of an operation that is executed now on behalf of a session. */
+export function operationContext(engine: Engine, session: SessionId): OperationContext {
+  return { nowNs: engine.nowNs, session, settings: engine.settings, ids: engine.idSource };
+}
+
+class Server {
+  private readonly table: HandlerTable;
+  private readonly engine: Engine;
+  private readonly sessions: Sessions;
+
+  constructor(table: HandlerTable, engine: Engine, sessions: Sessions) {
+    this.table = table;
+    this.engine = engine;
+    this.sessions = sessions;
+  }
+
+  question<Request, Reply>(
+    definition: RequestDefinition<Request, Reply>,
+    operation: Ask<Request, Reply>,
+  ): void {
+    const { engine, sessions } = this;
+    this.table.onRequest(definition, async ({ peer, body }) => {
+      const session = sessions.of(peer);
+      return {
+        body: await engine.question(() => operation(operationContext(engine, session), body)),
+      };
+    });
+  }
+
+  lazy<Request, Reply>(
+    definition: RequestDefinition<Request, Reply>,
+    operation: Ask<Request, Reply>,
+  ): void {
+    const { engine, sessions } = this;
+    this.table.onRequest(definition, async ({ peer, body }) => {
+      const session = sessions.of(peer);
+      const reply = await engine.lazy(function* () {
+        sessions.checkBound(peer, session);
+        yield* liveSession({ session });
+        return yield* operation(operationContext(engine, session), body);
+      });
+      return { body: reply };
+    });
+  }
+
+  change<Request extends MutationHead, Reply extends { lsn: Lsn }>(
+    definition: RequestDefinition<Request, Reply>,
+    operation: Ask<Request, Omit<Reply, "lsn">>,
+  ): void {
+    const { engine, sessions } = this;
+    this.table.onRequest(definition, async ({ peer, body }) => {
+      const session = sessions.of(peer);
+      const reply = await engine.change(function* (lsn) {
+        sessions.checkBound(peer, session);
+        const context = operationContext(engine, session);
+        const done = yield* executeOnce(context, body, definition, () => operation(context, body));
+        return { ...done, lsn } as Reply;
+      });
+      return { body: reply };
+    });
+  }
+}

@@ -1,0 +1,181 @@
+/**
+ * The reaper: what metadata has durably given up is deleted on the data servers, and then forgotten.
+ *
+ *     inode without name or opens  ─ its extents go in bounded steps ─►  dead blocks, copies `removing`
+ *     copy `removing`              ─ command to its server, acknowledged ─►  copy forgotten, with the last one the block
+ *     reserved, never committed    ─ grace period after the session's end ─►  deleted on every server, then forgotten
+ *     ended session                ─ grace period ─►  forgotten
+ *
+ * Everything it works through is in the store, so it goes on where it was after a crash of any side. A server that is
+ * not connected is dealt with when it is. Steps are small and each is a transaction of its own, so requests of clients
+ * come in between.
+ */
+import type { Clock, Timer } from "../../base/clock.ts";
+import { messageOf } from "../../base/errors.ts";
+import { blockId, type BlockId, type ServerId } from "../../base/ids.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { Commands } from "./commands.ts";
+import type { Engine } from "./engine.ts";
+import type { Member } from "./members.ts";
+import {
+  forgetReplica,
+  forgetReservation,
+  orphans,
+  reclaimStep,
+  type Orphans,
+} from "./namespace/operations.ts";
+import { forgetSessions, longEnded } from "./session-operations.ts";
+import { ask, type Operation } from "./store/store.ts";
+
+/** Copies deleted with one command and forgotten in one transaction. */
+const COPIES_AT_ONCE = 1024;
+
+/** Extents removed in one step of reclaiming. */
+const EXTENTS_AT_ONCE = 256;
+
+/** Ended reservations dealt with at a time; each may be of thousands of blocks. */
+const RESERVATIONS_AT_ONCE = 4;
+
+const SESSIONS_AT_ONCE = 256;
+
+/** Below every block id. */
+const NO_BLOCK = blockId(0n);
+
+const NS_PER_MS = 1_000_000n;
+
+export interface ReaperOptions {
+  readonly engine: Engine;
+  readonly commands: Commands;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Between two looks for work. */
+  readonly intervalMs: number;
+  /** How long blocks that an ended session may still be writing are left alone. */
+  readonly graceMs: number;
+  readonly members: () => readonly Member[];
+  /** False while files without a name must stay. */
+  readonly mayReclaim: () => boolean;
+}
+
+export class Reaper {
+  private readonly options: ReaperOptions;
+  private readonly running = new Map<string, Promise<void>>();
+  private timer: Timer | undefined;
+  private stopped = false;
+
+  constructor(options: ReaperOptions) {
+    this.options = options;
+  }
+
+  start(): void {
+    this.timer = this.options.clock.setTimer(this.options.intervalMs, () => this.tick(), {
+      background: true,
+    });
+  }
+
+  /** Begins nothing any more, and waits for what is under way. */
+  async stop(): Promise<void> {
+    this.stopped = true;
+    this.timer?.cancel();
+    await Promise.all(this.running.values());
+  }
+
+  private tick(): void {
+    if (this.options.mayReclaim()) this.run("reclaiming files", () => this.reclaim());
+    for (const member of this.options.members()) {
+      this.run(`deleting on data server ${member.server}`, () => this.deleteOn(member));
+    }
+    this.run("collecting what ended sessions left", () => this.collectOrphans());
+    this.run("forgetting ended sessions", () => this.forgetSessions());
+    this.start();
+  }
+
+  /** Runs one kind of work unless it is still at it. What fails is tried again at the next tick. */
+  private run(what: string, work: () => Promise<void>): void {
+    if (this.running.has(what)) return;
+    const done = work()
+      .catch((error: unknown) => {
+        if (!this.stopped) this.options.logger.warn(`${what} failed for now: ${messageOf(error)}`);
+      })
+      .finally(() => this.running.delete(what));
+    this.running.set(what, done);
+  }
+
+  private async reclaim(): Promise<void> {
+    const { engine } = this.options;
+    let more = (await engine.question(() => ask("reclaim.list", 1))).length > 0;
+    while (more && !this.stopped) {
+      const step = await engine.change(() => reclaimStep({ nowNs: engine.nowNs }, EXTENTS_AT_ONCE));
+      more = step.more;
+    }
+  }
+
+  private async deleteOn(member: Member): Promise<void> {
+    const { engine, commands } = this.options;
+    const { server, peer } = member;
+    while (peer.open && !this.stopped) {
+      const copies = await engine.question(() =>
+        ask("replica.listUnsettled", server, "removing", NO_BLOCK, COPIES_AT_ONCE),
+      );
+      if (copies.length === 0) return;
+      const blocks = copies.map((copy) => copy.block);
+      await commands.deleteBlocks(member, blocks);
+      await engine.change(() => forgetCopies(blocks, server));
+    }
+  }
+
+  private async collectOrphans(): Promise<void> {
+    const { engine, graceMs } = this.options;
+    while (!this.stopped) {
+      const beforeNs = engine.nowNs - BigInt(graceMs) * NS_PER_MS;
+      const page = await engine.question(() => orphans(beforeNs, RESERVATIONS_AT_ONCE));
+      if (page.length === 0) return;
+      const blocks = page.flatMap((each) => each.blocks);
+      const done = await this.deleteEverywhere(blocks);
+      await engine.change(() => forgetOrphans(page, done));
+    }
+  }
+
+  /** Returns the servers that have deleted the blocks. */
+  private async deleteEverywhere(blocks: readonly BlockId[]): Promise<ReadonlySet<ServerId>> {
+    const { commands, members, logger } = this.options;
+    const done = new Set<ServerId>();
+    const deleteOn = async (member: Member): Promise<void> => {
+      try {
+        await commands.deleteBlocks(member, blocks);
+        done.add(member.server);
+      } catch (error) {
+        logger.info(
+          `data server ${member.server} deletes unused blocks later: ${messageOf(error)}`,
+        );
+      }
+    };
+    await Promise.all(members().map(deleteOn));
+    return done;
+  }
+
+  private async forgetSessions(): Promise<void> {
+    const { engine, graceMs } = this.options;
+    const beforeNs = engine.nowNs - BigInt(graceMs) * NS_PER_MS;
+    for (const state of ["closed", "expired"] as const) {
+      const due = await engine.question(() => longEnded(state, beforeNs, SESSIONS_AT_ONCE));
+      if (due.length > 0) await engine.change(() => forgetSessions(due));
+    }
+  }
+}
+
+function* forgetCopies(blocks: readonly BlockId[], server: ServerId): Operation<void> {
+  for (const block of blocks) yield* forgetReplica(block, server);
+}
+
+/** Servers that have not deleted the blocks get them on record as copies to be removed, and delete them later. */
+function* forgetOrphans(page: readonly Orphans[], done: ReadonlySet<ServerId>): Operation<void> {
+  const servers = yield* ask("server.list");
+  const absent = servers.map((each) => each.id).filter((server) => !done.has(server));
+  for (const { first, blocks } of page) {
+    for (const server of absent) {
+      for (const block of blocks) yield* ask("replica.put", { block, server, state: "removing" });
+    }
+    yield* forgetReservation(first);
+  }
+}

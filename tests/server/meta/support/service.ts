@@ -1,0 +1,347 @@
+/** A metadata server in this process over real sockets, clients that speak to it, and a data server that keeps blocks in memory. */
+import { systemClock } from "../../../../src/base/clock.ts";
+import { blockChecksum } from "../../../../src/base/checksum.ts";
+import {
+  incarnationId,
+  instanceId,
+  ROOT_INODE,
+  serverId,
+  type BlockId,
+  type IncarnationId,
+  type InodeId,
+  type InstanceId,
+  type ServerId,
+  type SessionId,
+} from "../../../../src/base/ids.ts";
+import { silentLogger } from "../../../../src/base/logger.ts";
+import { groupOf } from "../../../../src/base/placement.ts";
+import { systemRandom } from "../../../../src/base/random.ts";
+import { connectPeer, HandlerTable } from "../../../../src/protocol/endpoint.ts";
+import type {
+  MutationHead,
+  ReplyOf,
+  RequestDefinition,
+  RequestOf,
+} from "../../../../src/protocol/message.ts";
+import * as content from "../../../../src/protocol/messages/content.ts";
+import { blockDelete, blockList } from "../../../../src/protocol/messages/data.ts";
+import * as member from "../../../../src/protocol/messages/member.ts";
+import * as names from "../../../../src/protocol/messages/namespace.ts";
+import { sessionOpen, sessionResume } from "../../../../src/protocol/messages/session.ts";
+import type { Peer, PeerIdentity } from "../../../../src/protocol/peer.ts";
+import { tcpTransport } from "../../../../src/protocol/transports/tcp.ts";
+import { startMetaServer, type MetaServer } from "../../../../src/server/meta/server.ts";
+import type { MetaServerOptions } from "../../../../src/server/meta/server.ts";
+
+const TIMEOUT_MS = 20_000;
+
+const transport = tcpTransport(systemClock);
+
+/** Quick enough for tests, slow enough for a busy machine. */
+export const FAST = {
+  heartbeatIntervalMs: 100,
+  downDelayMs: 300,
+  reaperIntervalMs: 20,
+  graceMs: 50,
+} as const;
+
+export function startMeta(
+  dir: string,
+  options: Partial<MetaServerOptions> = {},
+): Promise<MetaServer> {
+  return startMetaServer({ dir, logger: silentLogger, ...FAST, ...options });
+}
+
+const ANONYMOUS: PeerIdentity = {
+  role: "client",
+  cluster: undefined,
+  server: undefined,
+  incarnation: undefined,
+  instance: undefined,
+  reign: undefined,
+  label: "test client",
+};
+
+export function connect(
+  address: string,
+  identity: Partial<PeerIdentity> = {},
+  handlers?: HandlerTable,
+): Promise<Peer> {
+  return connectPeer({
+    transport,
+    address,
+    identity: { ...ANONYMOUS, ...identity },
+    expect: { role: "meta" },
+    clock: systemClock,
+    random: systemRandom,
+    logger: silentLogger,
+    timeoutMs: TIMEOUT_MS,
+    ...(handlers === undefined ? {} : { handlers }),
+  });
+}
+
+type Change<D> = Omit<RequestOf<D>, keyof MutationHead>;
+
+/** A client with a session, that numbers its operations. */
+export class TestClient {
+  readonly peer: Peer;
+  readonly session: SessionId;
+  readonly token: bigint;
+  operation = 0n;
+  acknowledged = 0n;
+
+  private constructor(peer: Peer, session: SessionId, token: bigint) {
+    this.peer = peer;
+    this.session = session;
+    this.token = token;
+  }
+
+  static async open(address: string, handlers?: HandlerTable): Promise<TestClient> {
+    const peer = await connect(address, {}, handlers);
+    const { body } = await peer.request(sessionOpen, { label: "test" }, { timeoutMs: TIMEOUT_MS });
+    return new TestClient(peer, body.session, body.token);
+  }
+
+  /** The same session on a new connection. */
+  async resume(address: string, open: InodeId[] = []): Promise<TestClient> {
+    const peer = await connect(address);
+    const { session, token } = this;
+    await peer.request(sessionResume, { session, token, open }, { timeoutMs: TIMEOUT_MS });
+    const resumed = new TestClient(peer, session, token);
+    resumed.operation = this.operation;
+    resumed.acknowledged = this.acknowledged;
+    return resumed;
+  }
+
+  async ask<Request, Reply>(
+    definition: RequestDefinition<Request, Reply>,
+    body: Request,
+  ): Promise<Reply> {
+    return (await this.peer.request(definition, body, { timeoutMs: TIMEOUT_MS })).body;
+  }
+
+  /** Sends a change under the next operation number, or under `operation` again. */
+  change<Request extends MutationHead, Reply>(
+    definition: RequestDefinition<Request, Reply>,
+    body: Omit<Request, keyof MutationHead>,
+    operation = ++this.operation,
+  ): Promise<Reply> {
+    const head = { operation, acknowledged: this.acknowledged };
+    return this.ask(definition, { ...head, ...body } as Request);
+  }
+
+  create(
+    name: string,
+    fields: Partial<Change<typeof names.create>> = {},
+  ): Promise<ReplyOf<typeof names.create>> {
+    return this.change(names.create, { ...CREATE, name: text(name), ...fields });
+  }
+
+  /** Stores a file of `blocks` blocks of one byte each, with copies on `servers`; returns its inode and blocks. */
+  async put(
+    name: string,
+    servers: readonly TestDataServer[],
+    blocks = 1,
+    blockSize = 8,
+  ): Promise<{ readonly inode: InodeId; readonly blocks: BlockId[] }> {
+    const reserved = await this.change(content.reserve, { count: blocks });
+    const ids = Array.from(
+      { length: blocks },
+      (_, index) => (reserved.first + BigInt(index)) as BlockId,
+    );
+    for (const id of ids) for (const server of servers) server.store(id, blockBytes(id));
+    const put = await this.change(content.put, {
+      ...PUT,
+      name: text(name),
+      blocks: ids.map((block, index) => ({
+        block,
+        length: 1,
+        checksum: blockChecksum(blockBytes(block)),
+        group: groupOf(0, index),
+        servers: servers.map((server) => server.id),
+      })),
+      extents: ids.map((block, index) => ({
+        offset: index * blockSize,
+        length: 1,
+        block,
+        blockOffset: 0,
+      })),
+      size: (blocks - 1) * blockSize + 1,
+    });
+    return { inode: put.attributes.inode, blocks: ids };
+  }
+}
+
+const CREATE: Change<typeof names.create> = {
+  parent: ROOT_INODE,
+  name: new Uint8Array(0),
+  mode: 0o644,
+  uid: 0,
+  gid: 0,
+  base: 0,
+  exclusive: true,
+  open: false,
+};
+
+const PUT: Change<typeof content.put> = {
+  parent: ROOT_INODE,
+  name: new Uint8Array(0),
+  mode: 0o644,
+  uid: 0,
+  gid: 0,
+  base: 0,
+  blocks: [],
+  extents: [],
+  size: 0,
+  exclusive: false,
+  keepReplaced: false,
+  atimeNs: null,
+  mtimeNs: null,
+};
+
+export const text = (value: string): Uint8Array => new TextEncoder().encode(value);
+
+/** The one byte of a test's block. */
+export const blockBytes = (id: BlockId): Uint8Array => new Uint8Array([Number(id & 0xffn)]);
+
+interface HeldBlock {
+  readonly length: number;
+  readonly checksum: bigint;
+}
+
+/** A data server as the metadata service sees it: the real protocol over a real socket, blocks in memory. */
+export class TestDataServer {
+  /** Given at the first registration, kept like a directory's. */
+  server: ServerId | null = null;
+  incarnation: IncarnationId = incarnationId(systemRandom.id64());
+  instance: InstanceId = instanceId(systemRandom.id64());
+  recovered = false;
+  address: string;
+  zone = "";
+  readonly held = new Map<BlockId, HeldBlock>();
+  readonly deleted: BlockId[] = [];
+  /** Numbers of the commands executed, in order. */
+  readonly commands: bigint[] = [];
+  full = false;
+  peer: Peer | undefined;
+  private beating = false;
+
+  constructor(address = `127.0.0.1:${1 + systemRandom.below(65_000)}`) {
+    this.address = address;
+  }
+
+  get id(): ServerId {
+    if (this.server === null) throw new Error("the server has not registered");
+    return this.server;
+  }
+
+  /** A server that has registered and sends heartbeats. */
+  static async join(meta: string, zone = ""): Promise<TestDataServer> {
+    const server = new TestDataServer();
+    server.zone = zone;
+    await server.register(meta);
+    server.beat();
+    return server;
+  }
+
+  store(id: BlockId, bytes: Uint8Array): void {
+    this.held.set(id, { length: bytes.length, checksum: blockChecksum(bytes) });
+  }
+
+  async register(meta: string): Promise<ReplyOf<typeof member.memberRegister>> {
+    const { server, incarnation, instance } = this;
+    const identity = { role: "data", label: "test data server" } as const;
+    this.peer = await connect(
+      meta,
+      { ...identity, server: server ?? undefined, incarnation, instance },
+      this.handlers(),
+    );
+    const highest = [...this.held.keys()].reduce(
+      (most, id) => (id > most ? id : most),
+      0n as BlockId,
+    );
+    const { body } = await this.peer.request(
+      member.memberRegister,
+      {
+        server,
+        incarnation,
+        instance,
+        recovered: this.recovered,
+        address: this.address,
+        zone: this.zone,
+        tags: [],
+        highestBlock: highest,
+        ...this.condition(),
+      },
+      { timeoutMs: TIMEOUT_MS },
+    );
+    this.server = serverId(body.server);
+    return body;
+  }
+
+  /** Sends heartbeats until the connection ends. */
+  beat(): void {
+    if (this.beating) return;
+    this.beating = true;
+    const loop = async (): Promise<void> => {
+      let sequence = 0n;
+      while (this.peer?.open === true && this.beating) {
+        const body = { sequence: ++sequence, ...this.condition() };
+        await this.peer
+          .request(member.memberHeartbeat, body, { timeoutMs: TIMEOUT_MS })
+          .catch(() => undefined);
+        await Bun.sleep(FAST.heartbeatIntervalMs / 2);
+      }
+      this.beating = false;
+    };
+    void loop();
+  }
+
+  /** Sends no heartbeats any more, though the connection stays. */
+  stopBeating(): void {
+    this.beating = false;
+  }
+
+  /** Dies: the connection is gone. */
+  async kill(): Promise<void> {
+    this.peer?.close("killed");
+    await this.peer?.closed;
+    this.peer = undefined;
+  }
+
+  /** Comes back as a new process with the same directory. */
+  async restart(meta: string): Promise<void> {
+    this.instance = instanceId(systemRandom.id64());
+    await this.register(meta);
+    this.beat();
+  }
+
+  private condition() {
+    return {
+      capacityBytes: 1_000_000,
+      usedBytes: this.held.size,
+      full: this.full,
+      blocks: this.held.size,
+    };
+  }
+
+  private handlers(): HandlerTable {
+    const table = new HandlerTable();
+    table.onRequest(blockList, ({ body }) => {
+      const ids = [...this.held.keys()]
+        .filter((id) => id > body.after)
+        .sort((a, b) => (a < b ? -1 : 1));
+      const page = ids.slice(0, body.limit);
+      const blocks = page.map((block) => ({ block, ...this.held.get(block)! }));
+      return { body: { blocks, more: ids.length > page.length } };
+    });
+    table.onRequest(blockDelete, ({ body }) => {
+      if (body.instance !== this.instance) throw new Error("a command for another instance");
+      this.commands.push(body.number);
+      const held = body.blocks.filter((block) => this.held.delete(block));
+      this.deleted.push(...held);
+      return { body: { deleted: held.length } };
+    });
+    return table;
+  }
+}
