@@ -47,7 +47,9 @@ export function serveCluster(table: HandlerTable, options: ClusterServiceOptions
   });
   table.onRequest(cluster.explain, async ({ peer, body }) => {
     const session = sessions.of(peer);
-    const rows = await engine.question(() => explain(operationContext(engine, session), body));
+    const rows = await engine.question(() =>
+      explain(operationContext(engine, sessions, session), body),
+    );
     return { body: rows };
   });
   table.onRequest(cluster.reportReplica, async ({ peer, body }) => {

@@ -7,7 +7,7 @@
  * - `open` and `release` are written but not waited for: they matter only while the session lives, and a client that
  *   resumes its session says again what it has open.
  */
-import type { Lsn } from "../../base/ids.ts";
+import type { Lsn, SessionId } from "../../base/ids.ts";
 import type { HandlerTable } from "../../protocol/endpoint.ts";
 import type { MutationHead, RequestDefinition } from "../../protocol/message.ts";
 import * as content from "../../protocol/messages/content.ts";
@@ -15,7 +15,6 @@ import * as names from "../../protocol/messages/namespace.ts";
 import type { Engine } from "./engine.ts";
 import * as operations from "./namespace/operations.ts";
 import { executeOnce, liveSession, type OperationContext } from "./namespace/operations.ts";
-import type { SessionId } from "../../base/ids.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Operation } from "./store/store.ts";
 
@@ -53,8 +52,13 @@ export function serveNamespace(table: HandlerTable, engine: Engine, sessions: Se
 }
 
 /** The context of an operation that is executed now on behalf of a session. */
-export function operationContext(engine: Engine, session: SessionId): OperationContext {
-  return { nowNs: engine.nowNs, session, settings: engine.settings, ids: engine.idSource };
+export function operationContext(
+  engine: Engine,
+  sessions: Sessions,
+  session: SessionId,
+): OperationContext {
+  const { settings, idSource: ids } = engine;
+  return { ...sessions.moment, session, settings, ids };
 }
 
 class Server {
@@ -76,7 +80,9 @@ class Server {
     this.table.onRequest(definition, async ({ peer, body }) => {
       const session = sessions.of(peer);
       return {
-        body: await engine.question(() => operation(operationContext(engine, session), body)),
+        body: await engine.question(() =>
+          operation(operationContext(engine, sessions, session), body),
+        ),
       };
     });
   }
@@ -91,7 +97,7 @@ class Server {
       const reply = await engine.lazy(function* () {
         sessions.checkBound(peer, session);
         yield* liveSession({ session });
-        return yield* operation(operationContext(engine, session), body);
+        return yield* operation(operationContext(engine, sessions, session), body);
       });
       return { body: reply };
     });
@@ -106,7 +112,7 @@ class Server {
       const session = sessions.of(peer);
       const reply = await engine.change(function* (lsn) {
         sessions.checkBound(peer, session);
-        const context = operationContext(engine, session);
+        const context = operationContext(engine, sessions, session);
         const done = yield* executeOnce(context, body, definition, () => operation(context, body));
         return { ...done, lsn } as Reply;
       });

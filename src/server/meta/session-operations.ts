@@ -28,19 +28,20 @@ export function* openSession(
 
 /**
  * Lets a client go on with its session, and makes sure that what it has open is on record. Returns the inodes that are
- * gone nevertheless.
+ * gone nevertheless. `heldSinceNs` is when this process began to hold removals.
  * @throws DfsError `stale` when the session has ended, `wrongPeer` when the token is not its own.
  */
 export function* resumeSession(
   session: SessionId,
   token: bigint,
   open: readonly InodeId[],
+  heldSinceNs: bigint,
 ): Operation<readonly InodeId[]> {
   const found = yield* liveSession({ session });
   if (found.token !== token) {
     throw new DfsError("wrongPeer", `session ${session} belongs to another client`);
   }
-  return yield* reopen(session, open);
+  return yield* reopen(session, open, heldSinceNs);
 }
 
 /** Forgets replies that the client has seen, all of them. */

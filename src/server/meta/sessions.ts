@@ -23,10 +23,10 @@ import type {
 import type { Peer } from "../../protocol/peer.ts";
 import type { Engine } from "./engine.ts";
 import { requireRole } from "./roles.ts";
-import { endSession } from "./namespace/operations.ts";
+import { endSession, type Moment } from "./namespace/operations.ts";
 import { acknowledge, openSession, resumeSession } from "./session-operations.ts";
 import { Silence } from "./silence.ts";
-import { ask } from "./store/store.ts";
+import { ask, type Operation } from "./store/store.ts";
 
 /** A lease is divided into this many ticks. */
 const TICKS_PER_LEASE = 12;
@@ -90,6 +90,11 @@ export class Sessions {
     return this.awaited.size > 0;
   }
 
+  /** The moment of an operation that is executed now. */
+  get moment(): Moment {
+    return { nowNs: this.options.engine.nowNs, holdRemovals: this.recovering };
+  }
+
   /** Connections with a session. */
   get clients(): Iterable<Peer> {
     return this.sessionOf.keys();
@@ -149,7 +154,7 @@ export class Sessions {
     }
     const bind = (): void => this.bind(session, peer);
     const gone = await engine.change(function* () {
-      const missing = yield* resumeSession(session, token, open);
+      const missing = yield* resumeSession(session, token, open, engine.startedNs);
       bind(); // from here on nothing is executed for the connection that had the session before
       return missing;
     });
@@ -175,7 +180,7 @@ export class Sessions {
   async close(peer: Peer): Promise<void> {
     const { engine } = this.options;
     const session = this.of(peer);
-    await engine.change(() => endSession({ nowNs: engine.nowNs }, session, "closed"));
+    await engine.change(() => endSession(this.moment, session, "closed"));
     this.forget(session);
   }
 
@@ -200,10 +205,11 @@ export class Sessions {
     const { engine, logger, leaseTimeoutMs } = this.options;
     this.ending.add(session);
     const stillSilent = (): boolean => (this.silence.ticksOf(session) ?? 0) > TICKS_PER_LEASE;
+    const end = (): Operation<void> => endSession(this.moment, session, "expired");
     engine
       .change(function* () {
         if (!stillSilent()) return false; // it was heard of before it came to that
-        yield* endSession({ nowNs: engine.nowNs }, session, "expired");
+        yield* end();
         return true;
       })
       .then((ended) => {

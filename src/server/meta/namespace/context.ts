@@ -15,6 +15,11 @@ export interface IdSource {
 /** The time of an operation, in nanoseconds since the epoch. */
 export interface Moment {
   readonly nowNs: bigint;
+  /**
+   * True while sessions of before a restart may yet say what they have open: nothing is removed at once then, because a
+   * power cut may have taken the record of an open.
+   */
+  readonly holdRemovals?: boolean;
 }
 
 export interface OperationContext extends Moment {

@@ -58,6 +58,13 @@ export function* liveInode(id: InodeId): Operation<Inode> {
   return inode;
 }
 
+/** True when an inode with this number has a name or is open. */
+export function* isLive(id: InodeId): Operation<boolean> {
+  const inode = yield* ask("inode.get", id);
+  if (inode === undefined) return false;
+  return inode.nlink > 0 || (yield* ask("open.any", id));
+}
+
 /**
  * A live inode that is a directory.
  * @throws DfsError `stale`, `notDirectory`.
@@ -79,7 +86,7 @@ export function* namedDirectory(id: InodeId): Operation<Inode> {
   return requireDirectory(inode);
 }
 
-/** @throws DfsError `stale` when the live inode is not a regular file: `isDirectory` or `invalid`. */
+/** @throws DfsError `isDirectory` or `invalid` when the inode is not a regular file. */
 export function requireFile(inode: Inode): Inode {
   if (inode.type === "directory") {
     throw new DfsError("isDirectory", `inode ${inode.id} is a directory and has no content`);

@@ -10,7 +10,7 @@ import type * as messages from "../../../protocol/messages/namespace.ts";
 import { ask, type Operation } from "../store/store.ts";
 import { mappedPage } from "./content/map.ts";
 import type { Body, Done, OperationContext } from "./context.ts";
-import { attributesOf } from "./inodes.ts";
+import { attributesOf, isLive } from "./inodes.ts";
 import { dropOpen } from "./removal.ts";
 import { walk } from "./resolve.ts";
 
@@ -51,8 +51,9 @@ export function* release(
 }
 
 /**
- * Makes sure that the session has these inodes open, as a client says that resumes it; returns those that are gone.
- * Opens are durable, so that normally nothing is missing.
+ * Makes sure that the session has these inodes open, as a client says that resumes it; returns those that are gone. An
+ * open may have been lost with the end of the log in a power cut, but only together with every later change, so that
+ * what it protects is still there.
  */
 export function* reopen(
   session: SessionId,
@@ -61,9 +62,8 @@ export function* reopen(
   const gone: InodeId[] = [];
   for (const id of inodes) {
     if ((yield* ask("open.get", session, id)) > 0) continue;
-    const inode = yield* ask("inode.get", id);
-    if (inode === undefined || inode.nlink === 0) gone.push(id);
-    else yield* ask("open.put", session, id, 1);
+    if (yield* isLive(id)) yield* ask("open.put", session, id, 1);
+    else gone.push(id);
   }
   return gone;
 }

@@ -62,9 +62,11 @@ export function* reclaimStep(moment: Moment, limit: number): Operation<ReclaimPr
 }
 
 function* vanish(moment: Moment, inode: Inode): Operation<void> {
-  const empty =
-    inode.allocated === 0 || (yield* dropExtents(moment, inode.id, EXTENTS_AT_ONCE)).finished;
-  if (empty) return yield* deleteInode(inode);
+  if (moment.holdRemovals !== true) {
+    const empty =
+      inode.allocated === 0 || (yield* dropExtents(moment, inode.id, EXTENTS_AT_ONCE)).finished;
+    if (empty) return yield* deleteInode(inode);
+  }
   yield* ask("inode.update", inode);
   yield* ask("reclaim.put", { inode: inode.id, sinceNs: moment.nowNs });
 }

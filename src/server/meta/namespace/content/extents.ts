@@ -72,10 +72,11 @@ function* cutExtent(
   return Math.min(end, to) - Math.max(extent.offset, from);
 }
 
-/** One extent less names the block; the last one makes it garbage. */
+/** One extent less names the block. The last one makes it garbage, or just forgotten when there is no copy to delete. */
 function* releaseBlock(moment: Moment, block: BlockId): Operation<void> {
   if ((yield* ask("block.addRefs", block, -1)) > 0) return;
+  yield* ask("repair.delete", block);
+  if ((yield* ask("replica.list", block)).length === 0) return yield* ask("block.delete", block);
   yield* ask("block.setDead", block, moment.nowNs);
   yield* ask("replica.setAll", block, "removing");
-  yield* ask("repair.delete", block);
 }

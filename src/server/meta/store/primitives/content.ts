@@ -70,6 +70,7 @@ export interface ContentPrimitives {
   "reservation.listEnded"(before: bigint, limit: number): Reservation[];
 
   "reclaim.put"(entry: ReclaimEntry): void;
+  "reclaim.get"(inode: InodeId): ReclaimEntry | undefined;
   "reclaim.list"(limit: number): ReclaimEntry[];
   "reclaim.delete"(inode: InodeId): void;
 

@@ -69,12 +69,19 @@ function reservationArea(database: Database): Area<"reservation"> {
 
 function reclaimArea(database: Database): Area<"reclaim"> {
   const put = database.prepare("INSERT OR REPLACE INTO reclaim (inode, since) VALUES (?, ?)");
+  const get = database.prepare<{ since: bigint }, [bigint]>(
+    "SELECT since FROM reclaim WHERE inode = ?",
+  );
   const list = database.prepare<{ inode: bigint; since: bigint }, [number]>(
     "SELECT inode, since FROM reclaim ORDER BY inode LIMIT ?",
   );
   const remove = database.prepare("DELETE FROM reclaim WHERE inode = ?");
   return {
     "reclaim.put": (entry) => void put.run(entry.inode, entry.sinceNs),
+    "reclaim.get": (inode) => {
+      const row = get.get(inode);
+      return row === null ? undefined : { inode, sinceNs: row.since };
+    },
     "reclaim.list": (limit) =>
       list.all(limit).map((row) => ({ inode: inodeId(row.inode), sinceNs: row.since })),
     "reclaim.delete": (inode) => void remove.run(inode),
