@@ -34,10 +34,10 @@ ends there and the error names file, offset and the servers that were tried.`,
     [5, "cluster unreachable"],
   ],
   run(context) {
+    const paths = context.args.map(remotePath);
     return withClient(context, async (client) => {
       const outcome = new Outcome(context.messages);
-      for (const arg of context.args) {
-        const path = remotePath(arg);
+      for (const path of paths) {
         await outcome.attempt(`cannot read ${quoted(path)}`, () => write(context, client, path));
       }
       return outcome.exitCode;

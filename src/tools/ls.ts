@@ -26,11 +26,15 @@ const options = {
 
 type LsContext = Context<typeof options>;
 
-/** Something to list: a path with what it is. */
-interface Item {
+/** Something to list. */
+interface Named {
   readonly path: Uint8Array;
   /** What is shown for it: its name, or the path as typed. */
   readonly name: Uint8Array;
+}
+
+/** Something to list, with what it is. */
+interface Item extends Named {
   readonly attributes: Attributes;
 }
 
@@ -63,7 +67,9 @@ Sizes are in bytes, times are local (--json has both exactly).`,
     [5, "cluster unreachable"],
   ],
   run(context) {
-    return withClient(context, (client) => new Lister(context, client).run());
+    const typed = context.args.length === 0 ? [argument("/")] : context.args;
+    const named = typed.map((arg) => ({ path: remotePath(arg), name: arg.bytes }));
+    return withClient(context, (client) => new Lister(context, client).run(named));
   },
 });
 
@@ -84,19 +90,18 @@ class Lister {
     });
   }
 
-  async run(): Promise<ExitCode> {
-    const typed = this.#context.args.length === 0 ? [argument("/")] : this.#context.args;
+  async run(named: readonly Named[]): Promise<ExitCode> {
     const single: Item[] = [];
     const directories: Item[] = [];
-    for (const arg of typed) {
-      const item = await this.#find(remotePath(arg), arg.bytes);
+    for (const { path, name } of named) {
+      const item = await this.#find(path, name);
       if (item === undefined) continue;
       const listsInside = item.attributes.type === "directory" && !this.#context.options.directory;
       (listsInside ? directories : single).push(item);
     }
     await this.#print(single);
     if (single.length > 0) this.#outcome.succeed();
-    const isOnlyOne = typed.length === 1 && !this.#context.options.recursive;
+    const isOnlyOne = named.length === 1 && !this.#context.options.recursive;
     for (const item of directories) await this.#tree(item, !isOnlyOne);
     return this.#outcome.exitCode;
   }

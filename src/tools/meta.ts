@@ -8,7 +8,7 @@ import { generalOptions, jsonOption, keyOption, readKey } from "./shared/connect
 import { EXIT } from "./shared/exit-codes.ts";
 import { settingsOf, settingsOptions } from "./shared/settings-options.ts";
 import { jsonRow } from "./shared/text.ts";
-import { address, directory } from "./shared/values.ts";
+import { address, directory, seconds } from "./shared/values.ts";
 
 /** What the server is started with. */
 export interface MetaStart {
@@ -17,6 +17,10 @@ export interface MetaStart {
   readonly settings: ClusterSettings;
   readonly key: Uint8Array | undefined;
   readonly acceptOlder: boolean;
+  /** A session that is silent for so long ends; undefined: the server's own choice, as with the other delay. */
+  readonly leaseTimeoutMs: number | undefined;
+  /** From losing a data server to calling it down. */
+  readonly downDelayMs: number | undefined;
   readonly debug: boolean;
   /** Asks it to end in good order. */
   readonly signal: AbortSignal;
@@ -42,6 +46,8 @@ const options = {
     "HOST:PORT to listen on (default: that of before, else a free port of 127.0.0.1)",
   ),
   ...settingsOptions,
+  leaseTimeout: value("<seconds>", seconds, "a client silent for so long has gone (default: 60)"),
+  downDelay: value("<seconds>", seconds, "a data server silent for so long is down (default: 5)"),
   acceptOlder: flag("go on with a database that is older than what data servers have seen"),
   ...keyOption,
   ...jsonOption,
@@ -83,6 +89,8 @@ cluster key.`,
         settings: settingsOf(chosen),
         key: readKey(chosen.keyFile),
         acceptOlder: chosen.acceptOlder,
+        leaseTimeoutMs: chosen.leaseTimeout,
+        downDelayMs: chosen.downDelay,
         debug: chosen.debug,
         signal: context.signal,
         onReady: ({ address: at, settings }) => {

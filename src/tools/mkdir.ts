@@ -35,10 +35,10 @@ Makes directories. Their owner is you; their mode is 777 less your umask, unless
   ],
   run(context) {
     const { parents, mode: wanted } = context.options;
+    const paths = context.args.map(remotePath);
     return withClient(context, async (client) => {
       const outcome = new Outcome(context.messages);
-      for (const arg of context.args) {
-        const path = remotePath(arg);
+      for (const path of paths) {
         const owner = ownOwner(0o777);
         const last = wanted === undefined ? owner : { ...owner, mode: wanted };
         await outcome.attempt(`cannot make directory ${quoted(path)}`, () =>

@@ -63,6 +63,9 @@ standard error while the rest goes on.`,
         "standard input (-) cannot be stored together with other sources",
       );
     }
+    if (sources.some((source) => source.bytes.length === 0)) {
+      throw new DfsError("usage", "the name of a local file is empty");
+    }
     return withClient(context, (client) => run(context, client, sources, target));
   },
 });
@@ -120,7 +123,6 @@ async function isDirectory(client: DfsClient, path: Uint8Array): Promise<boolean
 }
 
 function uploadOf(source: Argument, target: Uint8Array, isInto: boolean): Upload {
-  if (source.bytes.length === 0) throw new DfsError("usage", "the name of a local file is empty");
   return { from: source.bytes, to: isInto ? placeInside(target, source.bytes) : target };
 }
 

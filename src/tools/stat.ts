@@ -48,10 +48,10 @@ Shows everything that is known of a file, directory or symbolic link. Times are 
     [5, "cluster unreachable"],
   ],
   run(context) {
+    const paths = context.args.map(remotePath);
     return withClient(context, async (client) => {
       const outcome = new Outcome(context.messages);
-      for (const arg of context.args) {
-        const path = remotePath(arg);
+      for (const path of paths) {
         await outcome.attempt(`cannot show ${quoted(path)}`, () => show(context, client, path));
       }
       return outcome.exitCode;
@@ -90,7 +90,7 @@ function blockOf(path: Uint8Array, attributes: Attributes, target?: Uint8Array):
     ["owner", `${uid} (${names.user(uid)}), group ${gid} (${names.group(gid)})`],
     ["links", String(attributes.nlink)],
     ["inode", `${attributes.inode}, version ${attributes.version}`],
-    ["placement", `base ${attributes.base}`],
+    ...(type === "file" ? [["placement", `base ${attributes.base}`] as [string, string]] : []),
     ["accessed", isoTime(attributes.atimeNs)],
     ["modified", isoTime(attributes.mtimeNs)],
     ["changed", isoTime(attributes.ctimeNs)],

@@ -9,7 +9,7 @@ import { readFileSync } from "node:fs";
 import { DfsError, isDfsError, messageOf } from "../../base/errors.ts";
 import type { ClientOptions, ClientWarning, DfsClient } from "../../client/api.ts";
 import { clusterFilePath, defaultDirectory, readClusterFile } from "./cluster-file.ts";
-import { flag, value, type Context, type OptionSet } from "./command.ts";
+import { flag, value, type Context, type OptionSet, type OptionValues } from "./command.ts";
 import { localError } from "./errors.ts";
 import { unlessAborted } from "./interruption.ts";
 import { address, directory, seconds, text } from "./values.ts";
@@ -59,6 +59,11 @@ export const clientOptions = { ...connectionOptions, ...generalOptions };
 
 type ConnectionContext = Context<typeof clientOptions & OptionSet>;
 
+/** What tells where the metadata server is. */
+type MetaSource = Pick<ConnectionContext, "typed" | "env"> & {
+  readonly options: Pick<OptionValues<typeof connectionOptions>, "meta" | "dir">;
+};
+
 /** Where the metadata server is, and how we know. */
 export interface MetaAddress {
   readonly address: string;
@@ -73,9 +78,7 @@ export interface MetaAddress {
  * Where the metadata server is.
  * @throws DfsError `unreachable` when nothing says so.
  */
-export function findMeta(
-  context: Pick<ConnectionContext, "options" | "typed" | "env">,
-): MetaAddress {
+export function findMeta(context: MetaSource): MetaAddress {
   const { options, typed, env } = context;
   if (options.meta !== undefined && (typed.has("meta") || !typed.has("dir"))) {
     const source = typed.has("meta") ? "--meta" : "DFS_META";

@@ -8,7 +8,7 @@ export function nearest(typed: string, candidates: readonly string[]): string | 
   let best: { candidate: string; distance: number } | undefined;
   for (const candidate of candidates) {
     const isBeginning = typed.length >= 2 && candidate.startsWith(typed);
-    const distance = isBeginning ? 1 : editDistance(typed, candidate);
+    const distance = isBeginning ? 0.5 : editDistance(typed, candidate);
     if (distance <= limit && distance < (best?.distance ?? Infinity))
       best = { candidate, distance };
   }
