@@ -52,18 +52,29 @@ export function* release(
 
 /**
  * Makes sure that the session has these inodes open, as a client says that resumes it; returns those that are gone. An
- * open may have been lost with the end of the log in a power cut, but only together with every later change, so that
- * what it protects is still there.
+ * open may have been lost with the end of the log in a power cut, though only together with every later change. What
+ * lost its last name since then, at `heldSinceNs` or later, waits whole in the queue of removal (`holdRemovals`), and is
+ * taken back.
  */
 export function* reopen(
   session: SessionId,
   inodes: readonly InodeId[],
+  heldSinceNs?: bigint,
 ): Operation<readonly InodeId[]> {
   const gone: InodeId[] = [];
   for (const id of inodes) {
     if ((yield* ask("open.get", session, id)) > 0) continue;
-    if (yield* isLive(id)) yield* ask("open.put", session, id, 1);
+    const there = (yield* isLive(id)) || (yield* takeBack(id, heldSinceNs));
+    if (there) yield* ask("open.put", session, id, 1);
     else gone.push(id);
   }
   return gone;
+}
+
+/** Takes an inode out of the queue of removal, unless its removal may have begun. */
+function* takeBack(inode: InodeId, heldSinceNs: bigint | undefined): Operation<boolean> {
+  const entry = yield* ask("reclaim.get", inode);
+  if (entry === undefined || heldSinceNs === undefined || entry.sinceNs < heldSinceNs) return false;
+  yield* ask("reclaim.delete", inode);
+  return true;
 }

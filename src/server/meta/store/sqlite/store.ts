@@ -6,7 +6,7 @@
  * answers clients syncs the WAL file first); automatic checkpoints off, because checkpoints are scheduled elsewhere;
  * no other code of this process may open and close the database's files, which would drop SQLite's locks.
  */
-import { Database } from "bun:sqlite";
+import { Database, type Statement } from "bun:sqlite";
 import { DfsError, messageOf } from "../../../../base/errors.ts";
 import type { Primitives, SyncStore } from "../store.ts";
 import { clusterPrimitives } from "./cluster.ts";
@@ -78,6 +78,7 @@ function openDatabase(path: string, create: boolean): Database {
       { cause: error },
     );
   }
+  finalizeOnClose(database);
   try {
     database.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
     database.run("PRAGMA journal_mode = WAL");
@@ -146,6 +147,25 @@ function storeOf(path: string, database: Database): SqliteStore {
     close: () => database.close(),
   };
   return store;
+}
+
+/**
+ * Makes `close` finalize every statement that is prepared from here on. SQLite keeps the files of a closed database open,
+ * and its log beside it, as long as there is a statement left.
+ */
+function finalizeOnClose(database: Database): void {
+  const statements: Statement[] = [];
+  const prepare = database.prepare.bind(database) as (sql: string) => Statement;
+  const close = database.close.bind(database);
+  database.prepare = ((sql: string) => {
+    const statement = prepare(sql);
+    statements.push(statement);
+    return statement;
+  }) as Database["prepare"];
+  database.close = () => {
+    for (const statement of statements.splice(0)) statement.finalize();
+    close();
+  };
 }
 
 function savepointOf(database: Database): SyncStore["savepoint"] {
