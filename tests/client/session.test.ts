@@ -1,0 +1,207 @@
+// The session with the metadata service: first contact, lost answers, restarts, expiry.
+
+import { afterEach, describe, expect, test } from "bun:test";
+import { systemClock } from "../../src/base/clock.ts";
+import { clusterId } from "../../src/base/ids.ts";
+import { silentLogger } from "../../src/base/logger.ts";
+import { systemRandom } from "../../src/base/random.ts";
+import type { ClusterStatus } from "../../src/client/api.ts";
+import { connectClient } from "../../src/client/client.ts";
+import { tcpTransport } from "../../src/protocol/transports/tcp.ts";
+import { bytesOf, startCluster, until, type Cluster, type TestClient } from "../support/cluster.ts";
+import { DeafTransport } from "./support/deaf-transport.ts";
+
+let cluster: Cluster | undefined;
+afterEach(async () => {
+  await cluster?.stop();
+  cluster = undefined;
+});
+
+const OWNER = { mode: 0o755, uid: 0, gid: 0 };
+
+async function exists(client: TestClient, path: string): Promise<boolean> {
+  return client.stat(bytesOf(path)).then(
+    () => true,
+    () => false,
+  );
+}
+
+describe("first contact", () => {
+  test("an address where nobody listens is an error soon, naming it and what to do", async () => {
+    const silent = await tcpTransport(systemClock).listen("127.0.0.1:0", () => {
+      throw new Error("nobody connects");
+    });
+    silent.close();
+    const started = performance.now();
+    const failed = connectClient({ metaAddress: silent.address, label: "test" });
+    await expect(failed).rejects.toMatchObject({ kind: "unreachable" });
+    await expect(failed).rejects.toThrow(silent.address);
+    await expect(failed).rejects.toThrow("--meta");
+    expect(performance.now() - started).toBeLessThan(4_500);
+  });
+
+  test("an address where somebody listens and says nothing is an error in time", async () => {
+    const ignore = (): void => undefined;
+    const mute = await tcpTransport(systemClock).listen("127.0.0.1:0", () => ({
+      onData: ignore,
+      onWritable: ignore,
+      onClose: ignore,
+    }));
+    const options = { metaAddress: mute.address, label: "test", firstContactTimeoutMs: 300 };
+    await expect(connectClient(options)).rejects.toMatchObject({ kind: "unreachable" });
+    mute.close();
+  });
+
+  test("another cluster than the one wanted is refused", async () => {
+    cluster = await startCluster({ servers: 0 });
+    const wanted = clusterId("ffffffffffffffffffffffffffffffff");
+    await expect(cluster.client({ cluster: wanted })).rejects.toMatchObject({
+      kind: "wrongCluster",
+    });
+  });
+});
+
+describe("a change whose answer is lost", () => {
+  test("is sent again and executed once", async () => {
+    cluster = await startCluster({ servers: 0 });
+    const transport = new DeafTransport(cluster.transport("client"));
+    const client = await cluster.client({}, transport);
+    const witness = await cluster.client();
+    await client.mkdir(bytesOf("/before"), OWNER);
+    transport.deaf = true;
+    const made = client.mkdir(bytesOf("/once"), OWNER);
+    const removed = client.rmdir(bytesOf("/before"));
+    await until("the directory is there", () => exists(witness, "/once"));
+    await until("the other is gone", async () => !(await exists(witness, "/before")));
+    transport.reconnect();
+    expect((await made).type).toBe("directory");
+    await removed;
+    expect(transport.connects).toBe(2);
+  });
+
+  test("is executed once also when the service was restarted meanwhile", async () => {
+    cluster = await startCluster({ servers: 0 });
+    const transport = new DeafTransport(cluster.transport("client"));
+    const client = await cluster.client({}, transport);
+    const witness = await cluster.client();
+    await client.stat(bytesOf("/"));
+    transport.deaf = true;
+    const made = client.mkdir(bytesOf("/once"), OWNER);
+    await until("the directory is there", () => exists(witness, "/once"));
+    await cluster.stopMeta();
+    transport.reconnect();
+    await cluster.startMeta();
+    expect((await made).type).toBe("directory");
+    const { session } = client;
+    await client.mkdir(bytesOf("/later"), OWNER);
+    expect(client.session).toBe(session);
+  });
+
+  test("has an unknown outcome when the session expired before it could be asked again", async () => {
+    cluster = await startCluster({ servers: 0, meta: { leaseTimeoutMs: 400 } });
+    const transport = new DeafTransport(cluster.transport("client"));
+    const client = await cluster.client({}, transport);
+    const { session } = client;
+    await client.stat(bytesOf("/"));
+    transport.deaf = true;
+    const made = client.mkdir(bytesOf("/perhaps"), OWNER);
+    made.catch(() => undefined);
+    await until("it was executed", async () => (await statusOf(cluster!)).directories === 2);
+    transport.cut();
+    await until("the session has expired", async () => (await statusOf(cluster!)).sessions === 1);
+    transport.reconnect();
+    await expect(made).rejects.toMatchObject({ kind: "outcomeUnknown" });
+    expect(client.session).not.toBe(session);
+    await client.mkdir(bytesOf("/later"), OWNER);
+  });
+});
+
+/** The service's figures, asked by a client that is there only for this; it counts among the sessions. */
+async function statusOf(of: Cluster): Promise<ClusterStatus> {
+  const seams = {
+    transport: of.transport("watcher"),
+    clock: systemClock,
+    random: systemRandom,
+    logger: silentLogger,
+  };
+  const watcher = await connectClient({ metaAddress: of.metaAddress, label: "watcher" }, seams);
+  try {
+    return await watcher.status();
+  } finally {
+    await watcher.close();
+  }
+}
+
+describe("when the service is away", () => {
+  test("requests wait for it, and its user is told once that it went and once that it came", async () => {
+    cluster = await startCluster({ servers: 0 });
+    const client = await cluster.client();
+    await cluster.stopMeta();
+    const asked = client.stat(bytesOf("/"));
+    const made = client.mkdir(bytesOf("/a"), OWNER);
+    await until("it was told", () => client.warnings.length > 0);
+    await cluster.startMeta();
+    expect((await asked).type).toBe("directory");
+    await made;
+    await until("its return was told", () => client.warnings.length > 1);
+    expect(client.warnings.map(({ kind }) => kind)).toEqual(["metaUnreachable", "metaReachable"]);
+  });
+
+  test("for too long, requests fail and say so; later ones work again", async () => {
+    cluster = await startCluster({ servers: 0 });
+    const client = await cluster.client({ retryTimeoutMs: 200 });
+    await cluster.stopMeta();
+    await expect(client.stat(bytesOf("/"))).rejects.toMatchObject({ kind: "unreachable" });
+    await expect(client.mkdir(bytesOf("/a"), OWNER)).rejects.toMatchObject({ kind: "unreachable" });
+    await cluster.startMeta();
+    await until("it works again", () => exists(client, "/"));
+  });
+
+  test("another cluster at its address is not taken for it", async () => {
+    cluster = await startCluster({ servers: 0 });
+    const other = await startCluster({ servers: 0 });
+    const client = await cluster.client({ retryTimeoutMs: 2_000 });
+    await cluster.stopMeta();
+    await other.stopMeta();
+    other.metaAddress = cluster.metaAddress;
+    // One network for both, so that the address means the other cluster now.
+    Object.assign(other, { network: cluster.network });
+    await other.startMeta();
+    await expect(client.mkdir(bytesOf("/a"), OWNER)).rejects.toMatchObject({
+      kind: "wrongCluster",
+    });
+    await other.stop();
+  });
+});
+
+describe("a session", () => {
+  test("lives on through heartbeats while nothing is asked", async () => {
+    cluster = await startCluster({ servers: 0, meta: { leaseTimeoutMs: 600 } });
+    const client = await cluster.client();
+    const { session } = client;
+    await Bun.sleep(1_500); // the lease, more than twice
+    await client.mkdir(bytesOf("/a"), OWNER);
+    expect(client.session).toBe(session);
+  });
+
+  test("that expired is replaced, and the client goes on", async () => {
+    cluster = await startCluster({ servers: 0, meta: { leaseTimeoutMs: 400 } });
+    const transport = new DeafTransport(cluster.transport("client"));
+    const client = await cluster.client({}, transport);
+    const { session } = client;
+    transport.cut();
+    await until("the session has expired", async () => (await statusOf(cluster!)).sessions === 1);
+    transport.reconnect();
+    await client.mkdir(bytesOf("/a"), OWNER);
+    expect(client.session).not.toBe(session);
+  });
+
+  test("ends with its client", async () => {
+    cluster = await startCluster({ servers: 0 });
+    const client = await cluster.client();
+    expect((await statusOf(cluster)).sessions).toBe(2);
+    await client.close();
+    expect((await statusOf(cluster)).sessions).toBe(1);
+    await expect(client.stat(bytesOf("/"))).rejects.toMatchObject({ kind: "cancelled" });
+  });
+});
