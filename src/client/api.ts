@@ -132,6 +132,8 @@ export interface DfsClient {
   readonly blockSize: number;
   readonly replicas: number;
   readonly writeQuorum: number;
+  /** File bytes held in memory by this client's transfers: now, and the most there ever were. */
+  readonly memory: { readonly heldBytes: number; readonly peakBytes: number };
 
   // Names. `path` is absolute; the last component's symbolic link is followed where `follow` is true.
   stat(path: Uint8Array, options?: { readonly follow?: boolean }): Promise<Attributes>;

@@ -101,6 +101,11 @@ class Client implements DfsClient {
     return this.machinery.session.settings.writeQuorum;
   }
 
+  get memory(): DfsClient["memory"] {
+    const { used, peak } = this.machinery.budget;
+    return { heldBytes: used, peakBytes: peak };
+  }
+
   // ---- Names -------------------------------------------------------------------------------------------------------
 
   async stat(path: Uint8Array, options?: { readonly follow?: boolean }): Promise<Attributes> {
