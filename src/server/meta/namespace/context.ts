@@ -34,3 +34,6 @@ export type Body<Definition> = Omit<RequestOf<Definition>, keyof MutationHead>;
 
 /** Reply without the log position, which is known only when the transaction is. */
 export type Done<Definition> = Omit<ReplyOf<Definition>, "lsn">;
+
+/** The reply of a change that has nothing to tell but that it was done. */
+export type Nothing = Readonly<Record<string, never>>;

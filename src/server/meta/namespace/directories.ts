@@ -4,7 +4,7 @@ import type * as messages from "../../../protocol/messages/namespace.ts";
 import type { Inode } from "../store/rows.ts";
 import { ask, type Operation } from "../store/store.ts";
 import { addChild, childOf, namedInode } from "./children.ts";
-import type { Body, Done, OperationContext } from "./context.ts";
+import type { Body, Done, Nothing, OperationContext } from "./context.ts";
 import {
   attributesOf,
   changeEntries,
@@ -80,7 +80,7 @@ export function* mkdir(
 export function* rmdir(
   context: OperationContext,
   body: Body<typeof messages.rmdir>,
-): Operation<Done<typeof messages.rmdir>> {
+): Operation<Nothing> {
   checkName(body.name);
   if (isDot(body.name))
     throw new DfsError("invalid", 'cannot remove ".": name the directory itself');

@@ -9,7 +9,7 @@ import { MAX_FILE_BYTES } from "../../../base/limits.ts";
 import type * as messages from "../../../protocol/messages/namespace.ts";
 import { ask, type Operation } from "../store/store.ts";
 import { mappedPage } from "./content/map.ts";
-import type { Body, Done, OperationContext } from "./context.ts";
+import type { Body, Done, Nothing, OperationContext } from "./context.ts";
 import { attributesOf, isLive } from "./inodes.ts";
 import { dropOpen } from "./removal.ts";
 import { walk } from "./resolve.ts";
@@ -39,7 +39,7 @@ export function* addOpen(session: SessionId, inode: InodeId): Operation<void> {
 export function* release(
   context: OperationContext,
   body: Body<typeof messages.release>,
-): Operation<Done<typeof messages.release>> {
+): Operation<Nothing> {
   for (const inode of body.inodes) {
     const count = yield* ask("open.get", context.session, inode);
     if (count > 1) yield* ask("open.put", context.session, inode, count - 1);

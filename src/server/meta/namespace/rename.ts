@@ -9,7 +9,7 @@ import type * as messages from "../../../protocol/messages/namespace.ts";
 import type { DentryTarget, Inode } from "../store/rows.ts";
 import { ask, type Operation } from "../store/store.ts";
 import { namedInode } from "./children.ts";
-import type { Body, Done, OperationContext } from "./context.ts";
+import type { Body, Nothing, OperationContext } from "./context.ts";
 import { requireEmpty } from "./directories.ts";
 import { changeEntries, namedDirectory, nextCtime } from "./inodes.ts";
 import { checkName, isDot, isDotDot, nameMissing, nameTaken, shownName } from "./names.ts";
@@ -30,10 +30,7 @@ interface Ends {
  * @throws DfsError `notFound`, `exists` (noReplace), `invalid` (into its own descendant; `.` and `..`), `isDirectory`,
  * `notDirectory`, `notEmpty`, `tooManyLinks`, `nameTooLong`.
  */
-export function* rename(
-  context: OperationContext,
-  body: RenameBody,
-): Operation<Done<typeof messages.rename>> {
+export function* rename(context: OperationContext, body: RenameBody): Operation<Nothing> {
   checkNames(body);
   const from = yield* namedDirectory(body.parent);
   const to = body.newParent === body.parent ? from : yield* namedDirectory(body.newParent);

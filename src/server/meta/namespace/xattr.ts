@@ -9,7 +9,7 @@ import {
 import type * as messages from "../../../protocol/messages/namespace.ts";
 import type { Inode } from "../store/rows.ts";
 import { ask, type Operation } from "../store/store.ts";
-import type { Body, Done, OperationContext } from "./context.ts";
+import type { Body, Done, Nothing, OperationContext } from "./context.ts";
 import { liveInode, nextCtime } from "./inodes.ts";
 import { shownName } from "./names.ts";
 
@@ -41,7 +41,7 @@ export function* xattrList(
 export function* xattrSet(
   context: OperationContext,
   body: Body<typeof messages.xattrSet>,
-): Operation<Done<typeof messages.xattrSet>> {
+): Operation<Nothing> {
   checkXattrName(body.name);
   if (body.value.length > MAX_XATTR_VALUE_BYTES) {
     throw new DfsError(
@@ -65,7 +65,7 @@ export function* xattrSet(
 export function* xattrRemove(
   context: OperationContext,
   body: Body<typeof messages.xattrRemove>,
-): Operation<Done<typeof messages.xattrRemove>> {
+): Operation<Nothing> {
   checkXattrName(body.name);
   const inode = yield* liveInode(body.inode);
   if ((yield* ask("xattr.get", inode.id, body.name)) === undefined) throw noAttribute(body.name);
