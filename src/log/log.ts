@@ -9,6 +9,7 @@
  *     inspect.ts recovery-rules.ts recovery.ts replay.ts    opening
  *     index.ts block-reader.ts buffers.ts                   finding and reading blocks
  *     ledger.ts reclaim.ts     deleting segments that nobody needs
+ *     space.ts                 what puts leave free
  *     corruption.ts types.ts   how damage is reported; what a log takes and tells
  *
  * Invariants
@@ -27,21 +28,15 @@ import { Reclaimer } from "./reclaim.ts";
 import { MAX_RECORD_BYTES, MAX_TOMBSTONE_BLOCKS } from "./record.ts";
 import { recoverLog, type RecoveredLog } from "./recovery.ts";
 import { SegmentReaders } from "./segment.ts";
+import { roomForPuts, SEGMENT_BYTES } from "./space.ts";
 import { SegmentSupply } from "./supply.ts";
 import type { BlockInfo, BlockToPut, IdRange, LogOptions, LogStats } from "./types.ts";
 import { LogWriter, type WriterEvents } from "./writer.ts";
 
 export type { BlockInfo, BlockToPut, IdRange, LogOptions, LogStats } from "./types.ts";
 
-/** Length at which a segment takes no more records. */
-export const SEGMENT_BYTES = 64 * 1024 * 1024;
-
 /** Segments kept open for reading. */
 const MAX_OPEN_SEGMENTS = 128;
-
-/** Part of the file system that puts leave free: deletes and compaction need room on a full disk. */
-const RESERVE_SHARE = 0.05;
-const RESERVE_SEGMENTS = 4;
 
 /**
  * Opens the log in `directory`, making it when there is none.
@@ -62,6 +57,7 @@ export class BlockLog {
   private readonly writer: LogWriter;
   private readonly reclaimer: Reclaimer;
   private readonly badAtOpening: number;
+  private closed = false;
   /** Puts that are not durable yet. */
   private readonly pending = new Map<BlockId, Promise<Place>>();
 
@@ -109,9 +105,13 @@ export class BlockLog {
 
   /**
    * Reads the pieces that a range of a block touches, verified. The caller releases the result.
-   * @throws DfsError `noBlock`, `invalid` (the range is not inside the block), `badChecksum`, `io`.
+   * @throws DfsError `noBlock`, `invalid` (the range is not inside the block), `badChecksum`, `io`; `unreachable` when the
+   * log has been closed.
    */
   get(block: BlockId, offset: number, length: number): Promise<BlockRange> {
+    if (this.closed) {
+      return Promise.reject(new DfsError("unreachable", "the server is shutting down"));
+    }
     const entry = this.index.get(block);
     if (entry === undefined) {
       return Promise.reject(new DfsError("noBlock", `this server does not hold block ${block}`));
@@ -170,6 +170,7 @@ export class BlockLog {
 
   /** Finishes what was begun and closes the files. Nothing may be asked of the log after that. */
   async close(): Promise<void> {
+    this.closed = true;
     await this.writer.close();
     await this.reclaimer.close();
     await this.segments.close();
@@ -266,12 +267,7 @@ export class BlockLog {
   }
 
   private roomForPuts(): number {
-    const { disk, directory, segmentBytes, reserveBytes } = this.options;
-    const { capacityBytes, availableBytes } = disk.space(directory);
-    const reserve =
-      reserveBytes ??
-      Math.max(capacityBytes * RESERVE_SHARE, (segmentBytes ?? SEGMENT_BYTES) * RESERVE_SEGMENTS);
-    return availableBytes - Math.ceil(reserve);
+    return roomForPuts(this.options, this.options.directory);
   }
 }
 

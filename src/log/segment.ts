@@ -82,6 +82,8 @@ export class SegmentReaders {
   private readonly segments = new Map<number, SegmentIdentity>();
   /** Least recently used first. */
   private readonly handles = new Map<number, Handle>();
+  private users = 0;
+  private onIdle: (() => void) | undefined;
 
   constructor(disk: Disk, directory: string, maxOpen: number) {
     this.disk = disk;
@@ -109,11 +111,14 @@ export class SegmentReaders {
       throw new DfsError("noBlock", `all blocks of segment ${number} have been deleted`);
     }
     const handle = this.take(identity);
+    this.users++;
     try {
       return await work(handle.file, identity);
     } finally {
       handle.users--;
+      this.users--;
       this.closeIfUnused(number, handle);
+      if (this.users === 0) this.onIdle?.();
     }
   }
 
@@ -129,11 +134,12 @@ export class SegmentReaders {
     if (handle !== undefined) this.closeIfUnused(number, handle);
   }
 
-  /** Closes everything. Nobody may be reading. */
+  /** Closes everything, when those who are reading have finished. */
   async close(): Promise<void> {
+    this.segments.clear();
+    if (this.users > 0) await new Promise<void>((resolve) => (this.onIdle = resolve));
     const files = [...this.handles.values()].map((handle) => handle.file);
     this.handles.clear();
-    this.segments.clear();
     for (const file of files) await file.close();
   }
 

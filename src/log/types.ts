@@ -19,9 +19,9 @@ export interface LogOptions {
   readonly logger: Logger;
   /** Told of all damage, at opening and when reads meet it. */
   readonly reporter: CorruptionReporter;
-  readonly segmentBytes?: number;
+  readonly segmentBytes?: number | undefined;
   /** Bytes that puts leave free, instead of the larger of 5 % of the file system and 4 segments. */
-  readonly reserveBytes?: number;
+  readonly reserveBytes?: number | undefined;
   /** Told when a sync failed: what was being written may or may not be on the disk. */
   readonly onUnsure?: (writes: UnsureWrites) => void;
   /** Called before a segment is deleted; see `BlockLog.highestBlock`. */

@@ -211,6 +211,6 @@ describe("decodeRecordHeader", () => {
 test("a tombstone's body is its ids, 8 bytes each", () => {
   const blocks = [1n, 2n ** 62n, 77n].map(blockId);
   const body = encodeTombstoneBody(blocks);
-  expect(body.toHex()).toBe("000000000000000140000000000000000000000000" + "00004d");
+  expect(body.toHex()).toBe("00000000000000014000000000000000000000000000004d");
   expect(decodeTombstoneBody(body)).toEqual(blocks);
 });

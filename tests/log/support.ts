@@ -6,7 +6,7 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { realDisk } from "../../src/base/disk.ts";
-import { DfsError, isDfsError, type ErrorKind } from "../../src/base/errors.ts";
+import { isDfsError, type DfsError, type ErrorKind } from "../../src/base/errors.ts";
 import { blockId, type BlockId } from "../../src/base/ids.ts";
 import { silentLogger } from "../../src/base/logger.ts";
 import { systemRandom } from "../../src/base/random.ts";

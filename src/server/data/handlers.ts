@@ -1,0 +1,155 @@
+/**
+ * What a data server answers: two tables of handlers, one for each kind of connection.
+ *
+ *     its own listener                  data.put, data.get, data.stats       clients and other data servers
+ *     its connection to the service     data.delete, data.list               the metadata service
+ *
+ * Bytes are verified before they are appended and after they were read. Nothing is answered before the server has been
+ * accepted by a metadata service whose database is not older than what it has seen.
+ */
+import { firstBadPiece, verifyPieceList } from "../../base/checksum.ts";
+import type { Clock } from "../../base/clock.ts";
+import { DfsError } from "../../base/errors.ts";
+import type { InstanceId, ServerId } from "../../base/ids.ts";
+import type { BlockLog } from "../../log/log.ts";
+import { HandlerTable } from "../../protocol/endpoint.ts";
+import type { ReplyOf, RequestOf } from "../../protocol/message.ts";
+import {
+  blockDelete,
+  blockGet,
+  blockList,
+  blockPut,
+  dataStats,
+} from "../../protocol/messages/data.ts";
+import type { CommandOrder } from "./command-order.ts";
+
+/** What handlers need of the server. */
+export interface ServedLog {
+  /** The log, or the reason why nothing is served at the moment. @throws DfsError. */
+  log(): BlockLog;
+  /** Resolves with the log once the registration under way is through. */
+  registered(): Promise<BlockLog>;
+  server(): ServerId;
+}
+
+export interface HandlerOptions {
+  readonly served: ServedLog;
+  readonly instance: InstanceId;
+  readonly order: CommandOrder;
+  readonly clock: Clock;
+}
+
+/** Requests since the start of this process. */
+interface Counters {
+  puts: number;
+  gets: number;
+  deletes: number;
+}
+
+export interface DataHandlers {
+  /** For the server's own listener. */
+  readonly forClients: HandlerTable;
+  /** For the connection to the metadata service. */
+  readonly forService: HandlerTable;
+}
+
+/** The handlers of a server. */
+export function makeHandlers(options: HandlerOptions): DataHandlers {
+  const { served, instance, order, clock } = options;
+  const counters: Counters = { puts: 0, gets: 0, deletes: 0 };
+  const startMs = clock.monotonicMs();
+
+  const forClients = new HandlerTable();
+  forClients.onRequest(blockPut, async ({ body, bulk }) => {
+    const log = served.log();
+    checkBlock(body, bulk);
+    const { block, length, checksum, inode, fileOffset, pieces } = body;
+    const sequence = await log.put({
+      block,
+      length,
+      checksum,
+      inode,
+      fileOffset,
+      pieces,
+      bytes: bulk,
+    });
+    counters.puts++;
+    return { body: { instance, sequence } };
+  });
+  forClients.onRequest(blockGet, async ({ body: { block, offset, length } }) => {
+    const range = await served.log().get(block, offset, length);
+    counters.gets++;
+    return {
+      body: { blockLength: range.blockLength, pieces: range.pieces },
+      bulk: range.bytes,
+      sent: () => range.release(),
+    };
+  });
+  forClients.onRequest(dataStats, () => {
+    const uptimeMs = Math.floor(clock.monotonicMs() - startMs);
+    return {
+      body: { ...statsOf(served.log()), ...counters, server: served.server(), instance, uptimeMs },
+    };
+  });
+
+  const forService = new HandlerTable();
+  forService.onRequest(blockDelete, async ({ body }) => {
+    const log = await served.registered();
+    order.accept(body);
+    const deleted = await log.delete(body.blocks, body.ranges);
+    counters.deletes += deleted;
+    return { body: { deleted } };
+  });
+  forService.onRequest(blockList, async ({ body: { after, limit } }) => {
+    const log = await served.registered();
+    return { body: log.list(after, limit) };
+  });
+  return { forClients, forService };
+}
+
+/** @throws DfsError `invalid` or `badChecksum` when what came is not the block that the request describes. */
+function checkBlock(body: RequestOf<typeof blockPut>, bulk: Uint8Array): void {
+  const { block, length, checksum, pieces } = body;
+  if (block === 0n || length === 0) {
+    throw new DfsError("invalid", `cannot store block ${block} of ${length} bytes: there is none`);
+  }
+  if (bulk.length !== length) {
+    throw new DfsError(
+      "badChecksum",
+      `cannot store block ${block}: ${bulk.length} bytes came instead of ${length}`,
+    );
+  }
+  if (!verifyPieceList(length, pieces, checksum)) {
+    throw new DfsError(
+      "badChecksum",
+      `cannot store block ${block}: its piece hashes do not match its checksum`,
+    );
+  }
+  const bad = firstBadPiece(bulk, 0, pieces);
+  if (bad !== -1) {
+    throw new DfsError(
+      "badChecksum",
+      `cannot store block ${block}: piece ${bad} does not match its hash; it was damaged on the way`,
+    );
+  }
+}
+
+type LogFigures = Omit<
+  ReplyOf<typeof dataStats>,
+  keyof Counters | "server" | "instance" | "uptimeMs"
+>;
+
+function statsOf(log: BlockLog): LogFigures {
+  const { blocks, blockBytes, segments, segmentBytes, ...rest } = log.stats();
+  const { capacityBytes, availableBytes, syncs, badReplicas } = rest;
+  return {
+    blocks,
+    blockBytes,
+    segments,
+    segmentBytes,
+    capacityBytes,
+    availableBytes,
+    syncs,
+    badReplicas,
+  };
+}

@@ -1,0 +1,113 @@
+/**
+ * The data server: one process that owns a directory and keeps blocks in it.
+ *
+ * The parts, from the outside in:
+ *
+ *     listen.ts           the address that clients and other data servers connect to
+ *     handlers.ts         what is answered there, and to the metadata service
+ *     command-order.ts    which commands of the service are still valid
+ *     membership.ts       the connection to the metadata service: kept for ever, with heartbeats
+ *     join.ts             the questions and answers at its beginning
+ *     directory.ts        who may begin or use a directory
+ *     running.ts          all of this put together, started and ended
+ *     identity.ts         who the server is, and what it has seen, in its directory
+ *     ../../log           the blocks
+ *
+ * Start: take the directory, open the log, listen, join the metadata service, serve. When the service goes away, blocks
+ * are served on; when it comes back with a database that is older than what was served, nothing is.
+ */
+import { realDisk } from "../../base/disk.ts";
+import { systemClock, type Clock } from "../../base/clock.ts";
+import { DfsError, isDfsError } from "../../base/errors.ts";
+import { lineLogger, type Logger } from "../../base/logger.ts";
+import { systemRandom } from "../../base/random.ts";
+import { openDirectory } from "./directory.ts";
+import type { DataServer, DataServerOptions } from "./options.ts";
+import { Running } from "./running.ts";
+
+export type { IdentityWish } from "./directory.ts";
+export type { DataServer, DataServerOptions } from "./options.ts";
+
+/** For the first contact with the metadata service. */
+const FIRST_CONTACT_TIMEOUT_MS = 5_000;
+
+/**
+ * Starts a data server; resolves when it serves.
+ * @throws DfsError `usage` when the directory needs `--new` or `--recover`, or cannot be begun; `locked` when directory
+ * or port is in use; `unreachable` or `timeout` when no metadata service answers; `wrongCluster`, `wrongPeer`,
+ * `unauthorized` and others when it refuses this server; `io`, `unsupported` when the blocks cannot be opened;
+ * `cancelled` when `signal` came first.
+ */
+export async function startDataServer(options: DataServerOptions): Promise<DataServer> {
+  const clock = options.clock ?? systemClock;
+  const random = options.random ?? systemRandom;
+  const disk = options.disk ?? realDisk;
+  const logger = options.logger ?? stderrLogger(clock, false);
+  const { dir, identity = "present", lock } = options;
+  const directory = await openDirectory({ disk, dir, identity, random, lock });
+  const running = new Running(
+    {
+      ...options,
+      meta: typeof options.meta === "string" ? options.meta.split(",") : options.meta,
+      firstContactTimeoutMs: options.firstContactTimeoutMs ?? FIRST_CONTACT_TIMEOUT_MS,
+    },
+    directory,
+    { clock, random, disk, logger },
+  );
+  try {
+    return await running.start(options.signal);
+  } catch (error) {
+    await running.stop();
+    throw error;
+  }
+}
+
+/** What `dfs data` starts the server with. */
+export interface DataRunOptions extends Omit<DataServerOptions, "signal"> {
+  /** Log everything. */
+  readonly debug?: boolean;
+  /** Asks the server to end in good order; left out: SIGTERM and SIGINT do. */
+  readonly signal?: AbortSignal;
+  readonly onReady?: (ready: { readonly address: string; readonly server: number }) => void;
+}
+
+/**
+ * Runs a data server until it is asked to end.
+ * @throws DfsError as `startDataServer`.
+ */
+export async function runDataServer(options: DataRunOptions): Promise<void> {
+  const signal = options.signal ?? signals();
+  const logger = options.logger ?? stderrLogger(options.clock ?? systemClock, options.debug);
+  let server: DataServer;
+  try {
+    server = await startDataServer({ ...options, logger, signal });
+  } catch (error) {
+    if (signal.aborted && isDfsError(error, "cancelled")) return;
+    throw error;
+  }
+  options.onReady?.({ address: server.address, server: server.server });
+  await aborted(signal);
+  logger.info("stopping");
+  await server.stop();
+  logger.info("stopped");
+}
+
+function stderrLogger(clock: Clock, debug: boolean | undefined): Logger {
+  const write = (line: string): void => void process.stderr.write(line);
+  return lineLogger(clock, "data", write, debug === true ? "debug" : "info");
+}
+
+function signals(): AbortSignal {
+  const controller = new AbortController();
+  const end = (): void => controller.abort(new DfsError("cancelled", "asked to end by a signal"));
+  process.once("SIGTERM", end);
+  process.once("SIGINT", end);
+  return controller.signal;
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve();
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
