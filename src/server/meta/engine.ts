@@ -66,6 +66,8 @@ export class Engine {
     this.reign = store.transaction(() => runSync(store.primitives, beginReign(options.random)));
     this.mark = new WalSync(`${store.path}-wal`, options.syncFile ?? diskSync);
     this.ids = new IdRanges(store.primitives);
+    // The mark lies above every block on record; were it ever lost, no id of theirs would be given out again.
+    store.transaction(() => this.ids.skipTo("block", store.primitives["figures.highestBlock"]()));
     this.idSource = idSourceOf(this.ids);
     this.figures = new FiguresThread(store.path);
     this.checkpointer = new Checkpointer({

@@ -1,0 +1,248 @@
+// What metadata gives up is deleted on data servers and forgotten; what they hold is compared with the record.
+
+import { describe, expect, test } from "bun:test";
+import { blockId, ROOT_INODE, type BlockId } from "../../../src/base/ids.ts";
+import { explain, reportReplica, status } from "../../../src/protocol/messages/cluster.ts";
+import { reserve } from "../../../src/protocol/messages/content.ts";
+import { open, unlink } from "../../../src/protocol/messages/namespace.ts";
+import { sessionClose } from "../../../src/protocol/messages/session.ts";
+import { temporaryDirectory, turns, until } from "./support/durable.ts";
+import { blockBytes, startMeta, TestClient, TestDataServer, text } from "./support/service.ts";
+
+const GRACE_MS = 1_000;
+
+const SETTINGS = { settings: { blockSize: 8 } };
+
+async function joinAll(address: string, count: number): Promise<TestDataServer[]> {
+  const joined: TestDataServer[] = [];
+  for (let index = 0; index < count; index++) joined.push(await TestDataServer.join(address));
+  return joined;
+}
+
+const figures = (client: TestClient) => client.ask(status, {});
+
+/** Servers and states of the copies of a file's blocks, as in "1:present 2:bad". */
+async function copies(client: TestClient, inode: TestFile["inode"]): Promise<string[]> {
+  const { rows } = await client.ask(explain, { inode, offset: 0, limit: 100 });
+  return rows.map((row) =>
+    row.replicas
+      .map((each) => `${each.server}:${each.state}`)
+      .sort()
+      .join(" "),
+  );
+}
+
+type TestFile = Awaited<ReturnType<TestClient["put"]>>;
+
+describe("the reaper", () => {
+  test("deletes the blocks of a removed file on every server that has them, then forgets them", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path, SETTINGS);
+    const data = await joinAll(meta.address, 4);
+    const client = await TestClient.open(meta.address);
+    const kept = await client.put("kept", data.slice(0, 3), 3);
+    const { blocks } = await client.put("gone", data.slice(1), 700);
+    await client.change(unlink, { parent: ROOT_INODE, name: text("gone") });
+    await until(() => data.slice(1).every((server) => server.deleted.length === 700));
+    await until(async () => (await figures(client)).deadBlocks === 0);
+    expect(new Set(data[1]!.deleted)).toEqual(new Set(blocks));
+    expect(data[0]!.held.size).toBe(3);
+    expect(kept.blocks.every((block) => data[1]!.held.has(block))).toBe(true);
+    for (const { commands } of data) {
+      expect(commands).toEqual(commands.toSorted((a, b) => (a < b ? -1 : 1)));
+    }
+    await meta.stop();
+  });
+
+  test("a server that was down deletes what died meanwhile when it is back, also after a restart of the service", async () => {
+    using dir = temporaryDirectory();
+    const first = await startMeta(dir.path, SETTINGS);
+    const data = await joinAll(first.address, 3);
+    const client = await TestClient.open(first.address);
+    await client.put("gone", data, 5);
+    await data[2]!.kill();
+    await client.change(unlink, { parent: ROOT_INODE, name: text("gone") });
+    await until(() => data.slice(0, 2).every((server) => server.deleted.length === 5));
+    expect((await figures(client)).deadBlocks).toBe(5);
+    await first.stop();
+
+    const second = await startMeta(dir.path);
+    const resumed = await client.resume(second.address);
+    await data[2]!.restart(second.address);
+    await until(() => data[2]!.deleted.length === 5);
+    await until(async () => (await figures(resumed)).deadBlocks === 0);
+    await second.stop();
+  });
+
+  test("keeps what an open file without a name consists of", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path, SETTINGS);
+    const data = await joinAll(meta.address, 3);
+    const client = await TestClient.open(meta.address);
+    const { inode, blocks } = await client.put("f", data, 2);
+    await client.ask(open, { start: inode, path: text(""), limit: 10 });
+    await client.change(unlink, { parent: ROOT_INODE, name: text("f") });
+    // Another file is removed later and collected, so the reaper has been by.
+    const other = await client.put("other", data, 1);
+    await client.change(unlink, { parent: ROOT_INODE, name: text("other") });
+    await until(() => data[0]!.deleted.includes(other.blocks[0]!));
+    expect(blocks.every((block) => data[0]!.held.has(block))).toBe(true);
+    await client.ask(sessionClose, {});
+    await until(() => data.every((server) => server.held.size === 0));
+    await meta.stop();
+  });
+
+  test("collects what an ended session reserved and stored but did not commit, after the grace period", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path, { ...SETTINGS, graceMs: GRACE_MS });
+    const data = await joinAll(meta.address, 3);
+    await data[2]!.kill();
+    const client = await TestClient.open(meta.address);
+    const kept = await client.put("kept", data.slice(0, 2), 2);
+    const { first } = await client.change(reserve, { count: 4 });
+    const stored = [0n, 1n, 2n].map((step) => blockId(first + step));
+    for (const id of stored) for (const server of data) server.store(id, blockBytes(id));
+    const endedMs = performance.now();
+    await client.ask(sessionClose, {});
+    await turns(200);
+    if (performance.now() - endedMs < GRACE_MS) expect(data[0]!.deleted).toEqual([]);
+    await until(() => data.slice(0, 2).every((server) => server.deleted.length === 3));
+    expect(data[0]!.held.size).toBe(kept.blocks.length);
+    expect(data[2]!.held.size).toBe(3);
+    await data[2]!.restart(meta.address); // it was away while they were collected
+    await until(() => data[2]!.held.size === 0);
+    await meta.stop();
+  });
+
+  test("what a living session has reserved is left alone", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path, SETTINGS);
+    const data = await joinAll(meta.address, 3);
+    const client = await TestClient.open(meta.address);
+    const { first } = await client.change(reserve, { count: 4 });
+    data[0]!.store(first, blockBytes(first));
+    await data[0]!.kill();
+    await data[0]!.restart(meta.address);
+    const { blocks } = await client.put("f", data, 1);
+    await client.change(unlink, { parent: ROOT_INODE, name: text("f") });
+    await until(() => data[0]!.deleted.includes(blocks[0]!));
+    expect(data[0]!.held.has(first)).toBe(true);
+    await meta.stop();
+  });
+});
+
+describe("comparing a data server with the record", () => {
+  test("copies that it has lost go on record as bad and as missing", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path, SETTINGS);
+    const data = await joinAll(meta.address, 3);
+    const client = await TestClient.open(meta.address);
+    const file = await client.put("f", data, 3);
+    await data[0]!.kill();
+    data[0]!.held.delete(file.blocks[1]!);
+    await data[0]!.restart(meta.address);
+    await until(async () => (await figures(client)).missingCopies === 1);
+    expect(await copies(client, file.inode)).toEqual([
+      "1:present 2:present 3:present",
+      "1:bad 2:present 3:present",
+      "1:present 2:present 3:present",
+    ]);
+    expect((await figures(client)).blocksByCopies).toEqual([0, 0, 1, 2]);
+    await meta.stop();
+  });
+
+  test("a copy with other bytes than those committed is bad", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path, SETTINGS);
+    const data = await joinAll(meta.address, 3);
+    const client = await TestClient.open(meta.address);
+    const file = await client.put("f", data, 1);
+    await data[1]!.kill();
+    data[1]!.store(file.blocks[0]!, new Uint8Array([255]));
+    await data[1]!.restart(meta.address);
+    await until(async () => (await figures(client)).missingCopies === 1);
+    expect(await copies(client, file.inode)).toEqual(["1:present 2:bad 3:present"]);
+    expect(data[1]!.held.size).toBe(1);
+    await meta.stop();
+  });
+
+  test("a late copy of a live block is recorded, and makes up for one that was missing", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path, SETTINGS);
+    const data = await joinAll(meta.address, 3);
+    const client = await TestClient.open(meta.address);
+    const file = await client.put("f", data.slice(0, 2), 1);
+    expect((await figures(client)).missingCopies).toBe(1);
+    await data[2]!.kill();
+    data[2]!.store(file.blocks[0]!, blockBytes(file.blocks[0]!));
+    await data[2]!.restart(meta.address);
+    await until(async () => (await figures(client)).missingCopies === 0);
+    expect(await copies(client, file.inode)).toEqual(["1:present 2:present 3:present"]);
+    await meta.stop();
+  });
+
+  test("a copy of a block that is dead elsewhere is deleted; one that nobody knows is left", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path, SETTINGS);
+    const data = await joinAll(meta.address, 3);
+    const client = await TestClient.open(meta.address);
+    const file = await client.put("f", data.slice(0, 2), 1);
+    await data[1]!.kill(); // so that the block stays dead for now
+    await client.change(unlink, { parent: ROOT_INODE, name: text("f") });
+    await until(() => data[0]!.deleted.length === 1);
+    await data[2]!.kill();
+    const unknown = 999_999n as BlockId;
+    for (const id of [file.blocks[0]!, unknown]) data[2]!.store(id, blockBytes(id));
+    await data[2]!.restart(meta.address);
+    await until(() => data[2]!.deleted.length === 1);
+    expect(data[2]!.deleted).toEqual([file.blocks[0]!]);
+    await turns(200);
+    expect([...data[2]!.held.keys()]).toEqual([unknown]);
+    await meta.stop();
+  });
+
+  test("goes through more than one page on both sides", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path, SETTINGS);
+    const data = await joinAll(meta.address, 3);
+    const client = await TestClient.open(meta.address);
+    for (let file = 0; file < 3; file++) await client.put(`f-${file}`, data, 2_000);
+    await data[0]!.kill();
+    const lost = [...data[0]!.held.keys()].filter((id) => id % 3n === 0n);
+    for (const id of lost) data[0]!.held.delete(id);
+    await data[0]!.restart(meta.address);
+    await until(async () => (await figures(client)).missingCopies === lost.length);
+    expect((await figures(client)).blocksByCopies).toEqual([
+      0,
+      0,
+      lost.length,
+      6_000 - lost.length,
+    ]);
+    await meta.stop();
+  }, 20_000);
+});
+
+describe("a report of a bad copy", () => {
+  test("goes on record for repair once, and the copy stays", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path, SETTINGS);
+    const data = await joinAll(meta.address, 3);
+    const client = await TestClient.open(meta.address);
+    const file = await client.put("f", data, 1);
+    const block = file.blocks[0]!;
+    for (const problem of ["badChecksum", "unreadable"] as const) {
+      await client.ask(reportReplica, { block, server: data[0]!.id, problem, detail: "piece 0" });
+    }
+    expect((await figures(client)).missingCopies).toBe(1);
+    expect(await copies(client, file.inode)).toEqual(["1:present 2:present 3:present"]);
+    await client.ask(reportReplica, {
+      block: blockId(77_777n),
+      server: data[0]!.id,
+      problem: "missing",
+      detail: "",
+    });
+    expect((await figures(client)).missingCopies).toBe(1);
+    expect(data[0]!.deleted).toEqual([]);
+    await meta.stop();
+  });
+});
