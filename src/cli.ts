@@ -1,9 +1,201 @@
-// The entry point of the dfs command. It knows one flag so far: --version.
+/**
+ * The dfs command: the list of commands, and the way from a command line to an exit code.
+ *
+ * A command's file is loaded when it is the one that was typed, so that `dfs ls` does not pay for `dfs up`. Servers are
+ * started from here, by lazy imports of their entry files: commands and servers know nothing of each other.
+ */
 import pkg from "../package.json" with { type: "json" };
+import { DfsError } from "./base/errors.ts";
+import { parseArguments, systemArguments, type Argument } from "./tools/shared/arguments.ts";
+import { useColours, wantsColours } from "./tools/shared/colours.ts";
+import type { Command, Context, OptionSet } from "./tools/shared/command.ts";
+import type { DataStart } from "./tools/data.ts";
+import type { MetaStart } from "./tools/meta.ts";
+import { findRequest, type CommandEntry } from "./tools/shared/dispatch.ts";
+import { report } from "./tools/shared/errors.ts";
+import { EXIT } from "./tools/shared/exit-codes.ts";
+import { catchInterruption, type Interruption } from "./tools/shared/interruption.ts";
+import { Messages } from "./tools/shared/messages.ts";
+import { Output } from "./tools/shared/output.ts";
 
-if (process.argv[2] === "--version") {
-  console.log(`dfs ${pkg.version}`);
-} else {
-  console.error("dfs: nothing to do\nTry: dfs --version");
-  process.exitCode = 2;
+const COMMANDS: readonly CommandEntry[] = [
+  {
+    name: "up",
+    summary: "start a cluster on this machine, or what is missing of it",
+    load: async () => (await import("./tools/up.ts")).up,
+  },
+  {
+    name: "down",
+    summary: "stop the cluster on this machine; its data stays",
+    load: async () => (await import("./tools/down.ts")).down,
+  },
+  {
+    name: "put",
+    summary: "store files and trees",
+    load: async () => (await import("./tools/put.ts")).put,
+  },
+  {
+    name: "get",
+    summary: "fetch files and trees",
+    load: async () => (await import("./tools/get.ts")).get,
+  },
+  {
+    name: "cat",
+    summary: "write the content of files to standard output",
+    load: async () => (await import("./tools/cat.ts")).cat,
+  },
+  {
+    name: "ls",
+    summary: "list directories",
+    load: async () => (await import("./tools/ls.ts")).ls,
+  },
+  {
+    name: "stat",
+    summary: "show all attributes of files",
+    load: async () => (await import("./tools/stat.ts")).stat,
+  },
+  {
+    name: "mkdir",
+    summary: "make directories",
+    load: async () => (await import("./tools/mkdir.ts")).mkdir,
+  },
+  {
+    name: "rm",
+    summary: "remove files and trees",
+    load: async () => (await import("./tools/rm.ts")).rm,
+  },
+  {
+    name: "mv",
+    summary: "rename or move files and directories",
+    load: async () => (await import("./tools/mv.ts")).mv,
+  },
+  {
+    name: "explain",
+    summary: "show where each block of a file is, and why",
+    load: async () => (await import("./tools/explain.ts")).explain,
+  },
+  {
+    name: "status",
+    summary: "tell the health of the cluster; the exit code tells it too",
+    load: async () => (await import("./tools/status.ts")).status,
+  },
+  {
+    name: "server list",
+    summary: "list the data servers",
+    load: async () => (await import("./tools/server-list.ts")).serverList,
+  },
+  {
+    name: "meta",
+    summary: "run a metadata server",
+    load: async () => (await import("./tools/meta.ts")).metaCommand(startMeta),
+  },
+  {
+    name: "data",
+    summary: "run a data server",
+    load: async () => (await import("./tools/data.ts")).dataCommand(startData),
+  },
+];
+
+async function startMeta(start: MetaStart): Promise<void> {
+  const { runMetaServer } = await import("./server/meta/server.ts");
+  const { leaseTimeoutMs, downDelayMs, ...rest } = start;
+  await runMetaServer({
+    ...rest,
+    ...(leaseTimeoutMs === undefined ? {} : { leaseTimeoutMs }),
+    ...(downDelayMs === undefined ? {} : { downDelayMs }),
+  });
 }
+
+async function startData(start: DataStart): Promise<void> {
+  const { runDataServer } = await import("./server/data/server.ts");
+  const { allowFaults: _, ...rest } = start;
+  await runDataServer(rest);
+}
+
+/** Runs the command that `args` name; returns the exit code. */
+async function main(args: readonly Argument[], interruption: Interruption): Promise<number> {
+  const out = new Output(Bun.stdout.writer());
+  const debug = args.some((arg) => arg.text === "--debug") || process.env["DFS_DEBUG"] === "1";
+  let messages = new Messages("dfs", { quiet: false });
+  try {
+    const request = findRequest(args, COMMANDS);
+    if (request.kind === "command") {
+      const { entry } = request;
+      messages = new Messages(`dfs ${entry.name}`, { quiet: false });
+      const command = await entry.load();
+      return await runCommand(entry, command, request.args, { out, interruption });
+    }
+    await out.line(request.kind === "version" ? `dfs ${pkg.version}` : await listOfCommands());
+    await out.flush();
+    return EXIT.done;
+  } catch (error) {
+    const code = report(error, messages, debug);
+    return interruption.exitCode() ?? code;
+  }
+}
+
+interface Surroundings {
+  readonly out: Output;
+  readonly interruption: Interruption;
+}
+
+async function runCommand(
+  entry: CommandEntry,
+  command: Command<OptionSet>,
+  args: readonly Argument[],
+  { out, interruption }: Surroundings,
+): Promise<number> {
+  const parsed = usageOf(entry.name, () => parseArguments(args, command.options, process.env));
+  if (parsed.help) {
+    const { commandHelp } = await import("./tools/shared/help.ts");
+    await out.line(commandHelp(entry.name, entry.summary, command));
+    await out.flush();
+    return EXIT.done;
+  }
+  usageOf(entry.name, () => checkOperands(command, parsed.operands));
+  if (wantsColours(process.env, process.stdout.isTTY)) await useColours();
+  const context: Context<OptionSet> = {
+    name: entry.name,
+    args: parsed.operands,
+    options: parsed.options,
+    typed: parsed.typed,
+    out,
+    messages: new Messages(`dfs ${entry.name}`, { quiet: parsed.options["quiet"] === true }),
+    signal: interruption.signal,
+    env: process.env,
+  };
+  if (command.cleanUpMs !== undefined) interruption.allowCleanUp(command.cleanUpMs);
+  const code = await command.run(context);
+  await out.flush();
+  return interruption.exitCode() ?? code;
+}
+
+async function listOfCommands(): Promise<string> {
+  const { commandList } = await import("./tools/shared/help.ts");
+  return commandList(COMMANDS);
+}
+
+/** Adds to a usage error where the right usage is told. */
+function usageOf<T>(name: string, check: () => T): T {
+  try {
+    return check();
+  } catch (error) {
+    if (!(error instanceof DfsError) || error.kind !== "usage") throw error;
+    throw new DfsError("usage", `${error.message}\nusage is told by: dfs ${name} --help`);
+  }
+}
+
+function checkOperands(command: Command<OptionSet>, operands: readonly Argument[]): void {
+  const { least, most } = command.operands;
+  if (operands.length < least) {
+    throw new DfsError("usage", `something is missing: dfs ${command.usage}`);
+  }
+  if (operands.length > most) {
+    const surplus = operands[most];
+    throw new DfsError("usage", `cannot use "${surplus?.text ?? ""}": dfs ${command.usage}`);
+  }
+}
+
+const interruption = catchInterruption();
+const exitCode = await main(systemArguments(), interruption);
+process.exit(exitCode);

@@ -62,7 +62,7 @@ export const up = defineCommand({
   description: `
 Starts a metadata server and data servers on this machine, waits until they are ready, and says how to go on. On its own
 running cluster it starts only what is missing. Settings are decided at the first start; a directory with other settings,
-or with something else in it, is refused. Servers may be damaged on purpose (dfs corrupt).
+or with something else in it, is refused.
 Ctrl-C stops all servers; the data stays, and the next dfs up finds it, on the same ports. A server that dies is told but
 not started again by itself: dfs up in another terminal does that.
 The directory gets cluster.json (addresses and process ids, for scripts), meta, data-1 and so on, and logs.`,
@@ -100,6 +100,7 @@ The directory gets cluster.json (addresses and process ids, for scripts), meta, 
     } finally {
       lock.release();
     }
+    services.sort((one, other) => (one.id ?? 0) - (other.id ?? 0));
     await tellServices(context, services);
     const staysUp = !context.options.detach && cluster.launched.length > 0;
     await tellNext(context, dir, staysUp);

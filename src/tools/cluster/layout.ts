@@ -51,9 +51,9 @@ export function claimDirectory(dir: string): string {
   return path;
 }
 
-/** True when a server's directory has never been used: there is none, or nothing is in it. */
+/** True when a server's directory has never been used: there is none, or nothing of a server is in it. */
 export function isUnused(dir: string): boolean {
-  return (namesIn(dir) ?? []).every((name) => name === LOCK_FILE);
+  return (namesIn(dir) ?? []).every((name) => name === LOCK_FILE || name === "lost+found");
 }
 
 /** Directories in `dir` that look like a server's: they have a lock file. */

@@ -5,7 +5,7 @@
  * `down` knows what there is. Both work under the directory's lock, so two at once take turns.
  */
 import { mkdirSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { DfsError } from "../../base/errors.ts";
 import {
   readClusterFile,
@@ -18,6 +18,7 @@ import { flagName } from "../shared/command.ts";
 import { launch, type Launched } from "./launch.ts";
 import { dataDirectory, isUnused, logPath, metaDirectory, serverDirectories } from "./layout.ts";
 import { listenAddress } from "./ports.ts";
+import { dataServerIn, metaAddressIn } from "./server-files.ts";
 import { serverIn, stopServer, type Stopped } from "./processes.ts";
 
 const DEFAULT_DATA_SERVERS = 4;
@@ -93,9 +94,10 @@ export class LocalCluster {
     mkdirSync(join(this.dir, "logs"), { recursive: true });
     try {
       const meta = await this.#startMeta(wish);
-      for (let index = 0; index < servers.length; index++) {
-        await this.#startData(index, meta, wish);
-      }
+      // New servers one after the other, so that they get their ids in the order of their names.
+      const [known, fresh] = partition(servers, ({ dir }) => !isUnused(dir));
+      await allOf(known.map(({ dir }) => this.#startData(dir, meta, wish)));
+      for (const { dir } of fresh) await this.#startData(dir, meta, wish);
     } catch (error) {
       await this.#stopLaunched();
       throw error;
@@ -114,30 +116,43 @@ export class LocalCluster {
     return stopped;
   }
 
+  /** The servers of the cluster file, those that were started by hand in this directory, and as many new ones as wished. */
   #serversWanted(wished: number | undefined): ClusterServer[] {
-    const present = this.#file.servers;
-    const count = wished ?? (present.length || DEFAULT_DATA_SERVERS);
-    if (count < present.length) {
+    const recorded = this.#file.servers;
+    const present: ClusterServer[] = [...recorded, ...this.#startedByHand()];
+    const count = wished ?? (recorded.length || DEFAULT_DATA_SERVERS);
+    if (count < recorded.length) {
       throw new DfsError(
         "usage",
-        `cannot start with --data-servers ${count}: the cluster in ${this.dir} has ${present.length}\n` +
+        `cannot start with --data-servers ${count}: the cluster in ${this.dir} has ${recorded.length}\n` +
           "leave the flag out; to take a server away, drain and remove it first",
       );
     }
-    const added = Array.from({ length: count - present.length }, (_, index) => ({
-      pid: null,
-      dir: dataDirectory(this.dir, present.length + index + 1),
-    }));
-    return [...present, ...added];
+    for (let number = 1; present.length < count; number++) {
+      const dir = dataDirectory(this.dir, number);
+      if (present.some((server) => server.dir === dir) || !isUnused(dir)) continue;
+      present.push({ pid: null, dir });
+    }
+    return present;
+  }
+
+  #startedByHand(): ClusterServer[] {
+    const known = [metaDirectory(this.dir), ...this.#file.servers.map((server) => server.dir)];
+    return serverDirectories(this.dir)
+      .filter((dir) => !known.includes(dir))
+      .flatMap((dir) => {
+        const pid = serverIn(dir);
+        return pid === undefined ? [] : [{ ...dataServerIn(dir), pid, dir }];
+      });
   }
 
   /** Makes sure that the metadata server runs; returns its address. */
   async #startMeta(wish: Wish): Promise<string> {
     const dir = metaDirectory(this.dir);
     const pid = serverIn(dir);
-    const before = this.#file.meta;
+    const before = metaAddressIn(dir) ?? this.#file.meta;
     if (pid !== undefined && before !== undefined) {
-      this.#save({ metaPid: pid });
+      this.#save({ meta: before, metaPid: pid });
       this.#tell({ name: "meta", address: before, pid, dir, ranBefore: true });
       return before;
     }
@@ -167,14 +182,13 @@ export class LocalCluster {
     return ready.address;
   }
 
-  async #startData(index: number, meta: string, wish: Wish): Promise<void> {
-    const server = this.#file.servers[index];
-    if (server === undefined) return;
-    const { dir } = server;
-    const name = `data-${index + 1}`;
+  async #startData(dir: string, meta: string, wish: Wish): Promise<void> {
+    const recorded = this.#file.servers.find((each) => each.dir === dir);
+    const server = { ...recorded, ...dataServerIn(dir), dir };
+    const name = basename(dir);
     const pid = serverIn(dir);
     if (pid !== undefined && server.address !== undefined) {
-      this.#saveServer(index, { ...server, pid });
+      this.#saveServer({ ...server, pid });
       const { address } = server;
       this.#tell({ name, ...idOf(server), address, pid, dir, ranBefore: true });
       return;
@@ -188,7 +202,10 @@ export class LocalCluster {
       );
       return;
     }
-    const port = wish.port === undefined ? undefined : wish.port + index + 1;
+    const port =
+      wish.port === undefined
+        ? undefined
+        : wish.port + this.#file.servers.findIndex((each) => each.dir === dir) + 1;
     const { ready } = await this.#launch(name, [
       "data",
       "--json",
@@ -208,7 +225,7 @@ export class LocalCluster {
       pid: ready.pid,
       dir,
     };
-    this.#saveServer(index, started);
+    this.#saveServer(started);
     this.#tell({
       name,
       ...idOf(started),
@@ -253,8 +270,7 @@ export class LocalCluster {
 
   async #stopOne(dir: string): Promise<StoppedService> {
     const { how, pid } = await stopServer(dir);
-    const index = this.#file.servers.findIndex((server) => server.dir === dir);
-    const name = index < 0 ? (dir.split("/").at(-1) ?? dir) : `data-${index + 1}`;
+    const name = basename(dir);
     if (how === "killed") {
       this.#events.onWarning(`${name} (process ${pid}) did not end when asked and was killed`);
     }
@@ -272,8 +288,9 @@ export class LocalCluster {
     });
   }
 
-  #saveServer(index: number, server: ClusterServer): void {
-    this.#save({ servers: this.#file.servers.with(index, server) });
+  #saveServer(server: ClusterServer): void {
+    const { servers } = this.#file;
+    this.#save({ servers: servers.map((each) => (each.dir === server.dir ? server : each)) });
   }
 
   #save(change: Partial<ClusterFile>): void {
@@ -305,6 +322,17 @@ function commonFlags(wish: Wish): string[] {
   ];
 }
 
-function idOf(server: ClusterServer): { id?: number } {
+function partition<T>(items: readonly T[], is: (item: T) => boolean): [T[], T[]] {
+  return [items.filter(is), items.filter((item) => !is(item))];
+}
+
+/** Waits for all, whatever happens to some of them, then throws what the first one that failed threw. */
+async function allOf(work: readonly Promise<void>[]): Promise<void> {
+  for (const result of await Promise.allSettled(work)) {
+    if (result.status === "rejected") throw result.reason;
+  }
+}
+
+function idOf(server: Pick<ClusterServer, "id">): { id?: number } {
   return server.id === undefined ? {} : { id: server.id };
 }
