@@ -44,10 +44,14 @@ async function liveAndDie(
   let text = "";
   let seen = 0;
   const decoder = new TextDecoder();
-  for await (const chunk of child.stdout) {
-    text += decoder.decode(chunk, { stream: true });
-    seen += chunk.reduce((count, byte) => count + (byte === 10 ? 1 : 0), 0);
-    if (seen >= lines) child.kill("SIGKILL");
+  try {
+    for await (const chunk of child.stdout) {
+      text += decoder.decode(chunk, { stream: true });
+      seen += chunk.reduce((count, byte) => count + (byte === 10 ? 1 : 0), 0);
+      if (seen >= lines) child.kill("SIGKILL");
+    }
+  } finally {
+    child.kill("SIGKILL");
   }
   expect(await child.exited).toBe(137);
   for (const line of text.split("\n").slice(0, -1)) word.take(line);

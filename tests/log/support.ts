@@ -2,7 +2,7 @@
 // from their id, and hands to reach into segment files.
 
 import { afterEach, expect } from "bun:test";
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { realDisk } from "../../src/base/disk.ts";
@@ -18,6 +18,7 @@ import { listSegments, segmentFileName } from "../../src/log/segment.ts";
 import { CLUSTER, SERVER } from "./identity.ts";
 
 export { blockOf, makeBlock } from "./blocks.ts";
+export { editFile, flipBit } from "./files.ts";
 export { CLUSTER, SERVER } from "./identity.ts";
 
 const folders: string[] = [];
@@ -147,19 +148,6 @@ export function findingsOf(directory: string, place = 0): Finding[] {
 /** Kinds of the records of a segment, or of its damage. */
 export function kindsOf(findings: readonly Finding[]): string[] {
   return findings.map((each) => (each.type === "record" ? each.header.kind : `bad ${each.what}`));
-}
-
-/** Changes the bytes of a file. */
-export function editFile(path: string, change: (bytes: Buffer) => Buffer | void): void {
-  const bytes = readFileSync(path);
-  writeFileSync(path, change(bytes) ?? bytes);
-}
-
-/** Flips one bit of a file. */
-export function flipBit(path: string, position: number, bit = 0): void {
-  editFile(path, (bytes) => {
-    bytes[position]! ^= 1 << bit;
-  });
 }
 
 /** Files that were cut off and saved aside. */
