@@ -78,7 +78,7 @@ class ClusterService {
     const replicas = new Map(counts.map((each) => [each.server, each.replicas]));
     return {
       servers: rows.map((row) => {
-        const member = members.get(row.id);
+        const sign = members.lastSign(row.id);
         return {
           server: row.id,
           address: row.address,
@@ -89,7 +89,7 @@ class ClusterService {
           instance: row.instance,
           ...this.conditionOf(row),
           replicas: replicas.get(row.id) ?? 0,
-          heardNs: member?.heardNs ?? null,
+          heardNs: sign?.heardNs ?? null,
         };
       }),
     };
@@ -171,9 +171,7 @@ class ClusterService {
   }
 
   private conditionOf(server: Server): Condition {
-    const condition = this.options.members.get(server.id)?.condition ?? UNHEARD;
-    const { capacityBytes, usedBytes, full, blocks } = condition;
-    return { capacityBytes, usedBytes, full, blocks };
+    return this.options.members.lastSign(server.id)?.condition ?? UNHEARD;
   }
 
   private countInodes(): Promise<number> {

@@ -7,6 +7,7 @@ import { messageOf } from "../../base/errors.ts";
 import type { FigureKinds, FiguresAnswer, FiguresOrder } from "./figures.ts";
 import type { ClusterPrimitives } from "./store/primitives/cluster.ts";
 import { clusterPrimitives } from "./store/sqlite/cluster.ts";
+import { finalizeOnClose } from "./store/sqlite/store.ts";
 
 /** How long to wait for a checkpoint that holds the log for itself. */
 const BUSY_TIMEOUT_MS = 10_000;
@@ -50,6 +51,7 @@ function countIn(
 
 function open(path: string): NonNullable<typeof opened> {
   const database = new Database(path, { create: false, readwrite: true, safeIntegers: true });
+  finalizeOnClose(database);
   database.run(`PRAGMA busy_timeout = ${BUSY_TIMEOUT_MS}`);
   database.run("PRAGMA query_only = ON");
   return { database, primitives: clusterPrimitives(database) };

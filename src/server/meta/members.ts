@@ -38,8 +38,12 @@ export interface Member {
   readonly server: ServerId;
   readonly instance: InstanceId;
   readonly peer: Peer;
-  condition: Condition;
-  heardNs: bigint;
+}
+
+/** What a data server said last, connected or not, and when. */
+export interface LastSign {
+  readonly condition: Condition;
+  readonly heardNs: bigint;
 }
 
 export interface MembersOptions {
@@ -59,6 +63,8 @@ export class Members {
   private readonly liveness: LivenessTracker;
   private readonly connected = new Map<ServerId, Member>();
   private readonly byPeer = new Map<Peer, Member>();
+  /** Of every server that was heard of in this reign. */
+  private readonly signs = new Map<ServerId, LastSign>();
   private registrations: Promise<unknown> = Promise.resolve();
   private stopped = false;
 
@@ -90,8 +96,9 @@ export class Members {
     return [...this.connected.values()].toSorted((one, other) => one.server - other.server);
   }
 
-  get(server: ServerId): Member | undefined {
-    return this.connected.get(server);
+  /** What a server said last in this reign. */
+  lastSign(server: ServerId): LastSign | undefined {
+    return this.signs.get(server);
   }
 
   async chain(body: RequestOf<typeof memberChain>): Promise<ReplyOf<typeof memberChain>> {
@@ -116,11 +123,9 @@ export class Members {
         "this connection belongs to no registered data server: register first",
       );
     }
-    const wasFull = member.condition.full;
-    const { capacityBytes, usedBytes, full, blocks } = body;
-    member.condition = { capacityBytes, usedBytes, full, blocks };
-    this.sawAlive(member);
-    if (wasFull !== full) this.options.onChanged();
+    const wasFull = this.signs.get(member.server)?.condition.full;
+    this.sawAlive(member.server, body);
+    if (wasFull !== body.full) this.options.onChanged();
     const { engine } = this.options;
     return { reign: engine.reign.reign, lsn: engine.durableLsn };
   }
@@ -129,7 +134,7 @@ export class Members {
     peer: Peer,
     body: Registration,
   ): Promise<ReplyOf<typeof memberRegister>> {
-    const { engine, heartbeatIntervalMs, logger, clock } = this.options;
+    const { engine, heartbeatIntervalMs, logger } = this.options;
     const { server, joined } = await engine.change(() => this.registration(body));
     logger.info(joined ? "a new data server has joined" : "a data server has registered", {
       server: server.id,
@@ -139,8 +144,8 @@ export class Members {
       recovered: body.recovered || undefined,
     });
     if (peer.open) {
-      const { id, instance } = server;
-      this.admit({ server: id, instance, peer, condition: body, heardNs: clock.nowNs() });
+      this.sawAlive(server.id, body);
+      this.admit({ server: server.id, instance: server.instance, peer });
     }
     return {
       server: server.id,
@@ -179,7 +184,6 @@ export class Members {
       former.peer.close("this data server has registered again on another connection");
     }
     void member.peer.closed.then((reason) => this.onClosed(member, reason));
-    this.liveness.heard(member.server);
     this.options.onChanged();
     this.options.onRegistered(member);
   }
@@ -196,9 +200,11 @@ export class Members {
     this.liveness.lost(member.server);
   }
 
-  private sawAlive(member: Member): void {
-    member.heardNs = this.options.clock.nowNs();
-    this.liveness.heard(member.server);
+  private sawAlive(server: ServerId, said: Condition): void {
+    const { capacityBytes, usedBytes, full, blocks } = said;
+    const condition = { capacityBytes, usedBytes, full, blocks };
+    this.signs.set(server, { condition, heardNs: this.options.clock.nowNs() });
+    this.liveness.heard(server);
   }
 
   private recordState(server: ServerId, state: Liveness): void {

@@ -190,6 +190,9 @@ describe("data servers", () => {
     await one.kill();
     await states(client, ["down", "up"]);
     await until(() => notices >= 2); // suspect, down
+    const [dead] = (await client.ask(servers, {})).servers;
+    expect(dead!.heardNs).not.toBeNull();
+    expect(dead!.capacityBytes).toBe(1_000_000); // what it said last
     two.stopBeating();
     await states(client, ["down", "down"]);
     await one.restart(meta.address);

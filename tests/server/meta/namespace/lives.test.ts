@@ -161,6 +161,35 @@ describe("open inodes", () => {
   });
 });
 
+describe("while sessions of before a restart may yet say what they have open", () => {
+  /** Removes a name as the service does during that time. */
+  const unlinkHeld = async (name: string): Promise<bigint> => {
+    const context = { ...harness.context(session.id), holdRemovals: true };
+    await harness.run(operations.unlink(context, { parent: ROOT_INODE, name: bytes(name) }));
+    return context.nowNs;
+  };
+
+  test("nothing is removed at once, and what is claimed is taken back whole", async () => {
+    const { inode } = await createFilled(session, "f", 2);
+    const since = await unlinkHeld("f");
+    expect(exists(inode)).toBe(true);
+    expect(await harness.run(reopen(session.id, [inode], since + 1n))).toEqual([inode]);
+    expect(await harness.run(reopen(session.id, [inode], since))).toEqual([]);
+    const map = { inode, offset: 0, length: 16, limit: 9 };
+    expect((await session.ask(operations.map, map)).extents).toHaveLength(2);
+    await release(session, inode);
+    expect(exists(inode)).toBe(false);
+  });
+
+  test("what nobody claims is removed from the queue", async () => {
+    const { inode } = await createFile(session, "f");
+    await unlinkHeld("f");
+    expect(harness.primitives["reclaim.get"](inode)).toBeDefined();
+    await harness.reclaimAll();
+    expect(exists(inode)).toBe(false);
+  });
+});
+
 describe("the end of a session", () => {
   test("takes its nameless and unlinked files with it, not those that others have open", async () => {
     const other = await harness.openSession();

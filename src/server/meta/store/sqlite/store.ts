@@ -153,7 +153,7 @@ function storeOf(path: string, database: Database): SqliteStore {
  * Makes `close` finalize every statement that is prepared from here on. SQLite keeps the files of a closed database open,
  * and its log beside it, as long as there is a statement left.
  */
-function finalizeOnClose(database: Database): void {
+export function finalizeOnClose(database: Database): void {
   const statements: Statement[] = [];
   const prepare = database.prepare.bind(database) as (sql: string) => Statement;
   const close = database.close.bind(database);
