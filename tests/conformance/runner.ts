@@ -3,6 +3,9 @@ import { describe, test } from "bun:test";
 import { TOPICS } from "./cases/all.ts";
 import type { Case, Tree } from "./tree.ts";
 
+/** For a case on a machine that has much else to do. */
+const TIMEOUT_MS = 30_000;
+
 /** A fresh tree for one case, and what is to be done after it. */
 export interface Lease {
   readonly tree: Tree;
@@ -15,7 +18,7 @@ export interface Lease {
 export function runConformance(kind: string, lease: () => Promise<Lease>): void {
   for (const { topic, cases } of TOPICS) {
     describe(`${kind}: ${topic}`, () => {
-      for (const each of cases) test(each.name, () => runCase(each, lease));
+      for (const each of cases) test(each.name, () => runCase(each, lease), TIMEOUT_MS);
     });
   }
 }
