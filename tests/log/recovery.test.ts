@@ -331,45 +331,48 @@ describe("opening is refused", () => {
 });
 
 describe("the decision tables", () => {
-  const facts = (text: string): SegmentFacts => {
-    const [header, place, content, seal] = text.split(" ");
-    return { header, place, content, seal } as SegmentFacts;
-  };
+  const document = readFileSync(join(import.meta.dir, "../../docs/log-format.md"), "utf8");
 
-  test("every combination of what a segment can be has exactly one row", () => {
-    // Written out again from docs/log-format.md; * is any value.
-    const rows: readonly [string, string][] = [
-      ["A", "newer * * *"],
-      ["B", "foreign * * *"],
-      ["C", "whole tail none *"],
-      ["D", "damaged tail none *"],
-      ["E", "whole tail some *"],
-      ["F", "damaged tail some *"],
-      ["G", "whole|damaged inner * suspect"],
-      ["H", "whole|damaged inner * own"],
-      ["I", "whole|damaged inner * none"],
-    ];
+  /** Cells of the table rows of docs/log-format.md whose first cell is one of these letters. */
+  function rowsOf(letters: string): string[][] {
+    return document
+      .split("\n")
+      .filter((line) => new RegExp(`^\\| [${letters}] \\|`).test(line))
+      .map((line) =>
+        line
+          .split("|")
+          .map((cell) => cell.trim())
+          .slice(1, -1),
+      );
+  }
+
+  test("every combination of what a segment can be has exactly one row, and the code takes that one", () => {
+    const rows = rowsOf("A-I");
+    expect(rows.map(([letter]) => letter).join("")).toBe("ABCDEFGHI");
     let combinations = 0;
-    for (const header of ["whole", "damaged", "foreign", "newer"])
-      for (const place of ["tail", "inner"])
-        for (const content of ["none", "some"])
-          for (const seal of ["own", "suspect", "none"]) {
-            const values = [header, place, content, seal];
-            const matching = rows.filter(([, conditions]) =>
-              conditions
-                .split(" ")
-                .every(
-                  (wanted, index) => wanted === "*" || wanted.split("|").includes(values[index]!),
-                ),
+    for (const header of ["whole", "damaged", "foreign", "newer"] as const)
+      for (const place of ["tail", "inner"] as const)
+        for (const content of ["none", "some"] as const)
+          for (const seal of ["own", "suspect", "none"] as const) {
+            const facts: SegmentFacts = { header, place, content, seal };
+            const matching = rows.filter(([, ...conditions]) =>
+              Object.values(facts).every((value, index) => {
+                const wanted = conditions[index]!;
+                return wanted === "any" || wanted.split(" or ").includes(value);
+              }),
             );
-            expect(matching).toHaveLength(1);
-            expect(segmentRow(facts(values.join(" ")))).toBe(matching[0]![0] as never);
+            expect(matching.map(([letter]) => letter!)).toEqual([segmentRow(facts)]);
             combinations++;
           }
     expect(combinations).toBe(48);
   });
 
-  test("every place that damage can have has exactly one row", () => {
+  test("every place that damage can have has its row", () => {
+    expect(
+      rowsOf("P-S")
+        .map(([letter]) => letter)
+        .join(""),
+    ).toBe("PQRS");
     const row = (place: "tail" | "inner", from: number, to: number, synced: number) =>
       damageRow({ place, from, to, synced });
     for (const [from, to] of [
