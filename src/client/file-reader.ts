@@ -6,7 +6,7 @@
  * but are believed to be up are tried again for a moment, since a server may be restarting.
  */
 import type { Clock } from "../base/clock.ts";
-import { DfsError } from "../base/errors.ts";
+import { DfsError, type ErrorKind } from "../base/errors.ts";
 import type { BlockId, ServerId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import type { BlockReader, BlockReadResult, ReplicaFailure } from "./block-reader.ts";
@@ -16,6 +16,9 @@ import { backoffDelayMs, Deadline, pause, type Backoff } from "./retry.ts";
 /** For how long replicas whose servers do not answer are tried again. */
 const RETRY_MS = 5_000;
 const RETRY: Backoff = { firstMs: 250, maxMs: 1_000 };
+
+/** Kinds of failure that a server which is restarting causes. */
+const NO_ANSWER: readonly ErrorKind[] = ["unreachable", "timeout", "busy"];
 
 /** How often a read follows a map that changes under it. */
 const MAX_MAP_CHANGES = 10;
@@ -97,8 +100,7 @@ export class FileReader {
 
   private worthWaiting(failures: readonly ReplicaFailure[]): boolean {
     return failures.some(
-      ({ kind, server }) =>
-        (kind === "unreachable" || kind === "timeout") && this.options.mayComeBack(server),
+      ({ kind, server }) => NO_ANSWER.includes(kind) && this.options.mayComeBack(server),
     );
   }
 

@@ -46,7 +46,7 @@ export class OpenInode {
   epoch: number;
   private readonly parts: OpenInodeParts;
   private stored: Attributes;
-  private lost = false;
+  private lost: DfsError | undefined;
 
   constructor(attributes: Attributes, epoch: number, parts: OpenInodeParts) {
     this.inode = attributes.inode;
@@ -93,8 +93,12 @@ export class OpenInode {
 
   /** The inode was removed while nobody could hold it open: the session had expired. */
   markLost(): void {
-    this.lost = true;
-    this.parts.writeBack.discard();
+    this.lost = new DfsError(
+      "stale",
+      `${this.parts.path} is gone: it was removed while the connection to the metadata service was lost`,
+      { details: { path: this.parts.path } },
+    );
+    this.parts.writeBack.discard(this.lost);
   }
 
   /** Reads what is stored through `source`. @throws DfsError as `OpenFile.read`. */
@@ -188,10 +192,6 @@ export class OpenInode {
   }
 
   private refuseLost(): void {
-    if (!this.lost) return;
-    throw new DfsError(
-      "stale",
-      `${this.parts.path} is gone: it was removed while the connection to the metadata service was lost`,
-    );
+    if (this.lost !== undefined) throw this.lost;
   }
 }

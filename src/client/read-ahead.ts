@@ -9,7 +9,11 @@ import type { Segment } from "./file-map.ts";
 import type { FileReader } from "./file-reader.ts";
 
 const FIRST_WINDOW_BYTES = 2 * 1024 * 1024;
-const MAX_WINDOW_BYTES = 32 * 1024 * 1024;
+/** More made nothing faster, and took more memory than the data. Measured: bench/client.ts. */
+const MAX_WINDOW_BYTES = 8 * 1024 * 1024;
+
+/** Segments asked for at the same time, where they are larger than the window. */
+const MIN_WINDOW_SEGMENTS = 2;
 
 /** Requests in flight for one reader, where blocks are tiny. */
 const MAX_WINDOW_SEGMENTS = 128;
@@ -88,7 +92,8 @@ class Window {
       if (segment === undefined) return;
       if (this.ahead.length > 0) {
         if (this.ahead.length >= MAX_WINDOW_SEGMENTS) return;
-        if (this.aheadBytes + segment.length > this.windowBytes) return;
+        const fits = this.aheadBytes + segment.length <= this.windowBytes;
+        if (!fits && this.ahead.length >= MIN_WINDOW_SEGMENTS) return;
       }
       if (segment.extent !== undefined && !holder.tryAcquire(segment.length)) {
         if (this.ahead.length > 0) return;

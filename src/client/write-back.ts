@@ -52,6 +52,7 @@ export class WriteBack {
   /** In the order in which they are committed. */
   private batches: Batch[] = [];
   private stop = new AbortController();
+  private discarded: DfsError | undefined;
 
   constructor(options: WriteBackOptions) {
     this.options = options;
@@ -102,8 +103,9 @@ export class WriteBack {
     await this.batches.at(-1)?.done;
   }
 
-  /** Forgets what is not committed. */
-  discard(): void {
+  /** Forgets what is not committed, for good: whoever waits for it is told `reason`. */
+  discard(reason: DfsError): void {
+    this.discarded = reason;
     this.stop.abort();
     this.dirty.cut(0);
     this.batches = [];
@@ -148,7 +150,7 @@ export class WriteBack {
     } catch (error) {
       this.stop.abort(); // those behind this batch cannot be committed any more
       await before; // if that has failed, its reason is the one to tell
-      throw error;
+      throw this.discarded ?? error;
     }
   }
 

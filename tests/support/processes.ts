@@ -1,0 +1,151 @@
+// A cluster whose servers are processes, which can be killed, stopped and continued. They listen on ports that the system
+// chose, keep them across restarts, and are gone when `stop` has returned, whatever happened.
+//
+//     const cluster = await spawnCluster({ servers: 4, settings: { blockSize: 64 * KiB } });
+//     cluster.server(2).kill();            // SIGKILL
+//     await cluster.startServer(2);
+
+import { existsSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { ClientOptions, ClientWarning, DfsClient } from "../../src/client/api.ts";
+import { connectClient } from "../../src/client/client.ts";
+import type { SettingsWish } from "../../src/server/meta/settings.ts";
+import type { TestClient } from "./cluster.ts";
+
+const RUN_SERVER = join(import.meta.dir, "run-server.ts");
+
+export interface ProcessClusterOptions {
+  /** Data servers; default 4. */
+  readonly servers?: number;
+  readonly settings?: SettingsWish;
+  /** More for the metadata server, as in MetaServerOptions. */
+  readonly meta?: Readonly<Record<string, unknown>>;
+  /** The folder in which everything lies; default a new one. It is removed at the end. */
+  readonly dir?: string;
+}
+
+/** One server process. */
+export class ServerProcess {
+  readonly process: Bun.Subprocess<"ignore", "pipe", "pipe">;
+  readonly address: string;
+
+  constructor(process: Bun.Subprocess<"ignore", "pipe", "pipe">, address: string) {
+    this.process = process;
+    this.address = address;
+  }
+
+  /** Ends it as a crash does, and waits until it is gone. */
+  async kill(): Promise<void> {
+    this.process.kill("SIGKILL");
+    await this.process.exited;
+  }
+
+  /** Ends it in good order. */
+  async end(): Promise<void> {
+    this.process.kill("SIGTERM");
+    await this.process.exited;
+  }
+
+  /** Makes it stand still, with all its connections open. */
+  freeze(): void {
+    this.process.kill("SIGSTOP");
+  }
+
+  thaw(): void {
+    this.process.kill("SIGCONT");
+  }
+}
+
+export async function spawnCluster(options: ProcessClusterOptions = {}): Promise<ProcessCluster> {
+  const dir = options.dir ?? (await mkdtemp(join(tmpdir(), "dfs-processes-")));
+  const cluster = new ProcessCluster(dir, options);
+  try {
+    await cluster.startMeta();
+    for (let index = 0; index < (options.servers ?? 4); index++) await cluster.startServer(index);
+    return cluster;
+  } catch (error) {
+    await cluster.stop();
+    throw error;
+  }
+}
+
+export class ProcessCluster {
+  readonly dir: string;
+  private readonly options: ProcessClusterOptions;
+  private readonly servers: ServerProcess[] = [];
+  private readonly clients: DfsClient[] = [];
+  private metaProcess: ServerProcess | undefined;
+
+  constructor(dir: string, options: ProcessClusterOptions) {
+    this.dir = dir;
+    this.options = options;
+  }
+
+  get meta(): ServerProcess {
+    if (this.metaProcess === undefined) throw new Error("the metadata server was never started");
+    return this.metaProcess;
+  }
+
+  server(index: number): ServerProcess {
+    const server = this.servers[index];
+    if (server === undefined) throw new Error(`there is no data server with index ${index}`);
+    return server;
+  }
+
+  /** Directory of a data server. */
+  serverDir(index: number): string {
+    return join(this.dir, `data-${index}`);
+  }
+
+  /** Starts the metadata server, or starts it again. */
+  async startMeta(): Promise<void> {
+    const { settings = {}, meta = {} } = this.options;
+    const dir = join(this.dir, "meta");
+    this.metaProcess = await launch("meta", { dir, settings, ...meta });
+  }
+
+  /** Starts a data server, or starts it again. */
+  async startServer(index: number): Promise<void> {
+    const dir = this.serverDir(index);
+    const identity = existsSync(dir) ? "present" : "new";
+    this.servers[index] = await launch("data", { dir, meta: this.meta.address, identity });
+  }
+
+  async client(options: Partial<ClientOptions> = {}): Promise<TestClient> {
+    const warnings: ClientWarning[] = [];
+    const client = await connectClient({
+      metaAddress: this.meta.address,
+      label: "test",
+      onWarning: (warning) => warnings.push(warning),
+      ...options,
+    });
+    this.clients.push(client);
+    return Object.assign(client, { warnings });
+  }
+
+  /** Ends all processes and removes everything. */
+  async stop(): Promise<void> {
+    await Promise.allSettled(this.clients.map((client) => client.close()));
+    const all = [...this.servers, ...(this.metaProcess === undefined ? [] : [this.metaProcess])];
+    await Promise.all(all.map((each) => each.kill()));
+    await rm(this.dir, { recursive: true, force: true });
+  }
+}
+
+async function launch(kind: "meta" | "data", options: object): Promise<ServerProcess> {
+  const child = Bun.spawn([process.execPath, RUN_SERVER, kind, JSON.stringify(options)], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const errors = new Response(child.stderr).text();
+  const lines = child.stdout.getReader();
+  let line = "";
+  while (!line.includes("\n")) {
+    const { done, value } = await lines.read();
+    if (done) throw new Error(`the ${kind} server did not start: ${await errors}`);
+    line += new TextDecoder().decode(value);
+  }
+  lines.releaseLock();
+  return new ServerProcess(child, (JSON.parse(line) as { address: string }).address);
+}
