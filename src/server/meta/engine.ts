@@ -83,7 +83,7 @@ export class Engine {
       mark: this.mark,
       defer: options.defer ?? setImmediate,
       onUndone: () => this.ids.undone(),
-      onDurable: (bytes) => this.checkpointer.logChanged(bytes),
+      onCommitted: (bytes) => this.checkpointer.logChanged(bytes),
       onFatal: (error) => this.endForGood(error),
     });
   }
@@ -137,6 +137,11 @@ export class Engine {
     return this.group.question((lsn) => runSync(primitives, operation(lsn)));
   }
 
+  /** Resolves when everything that has been committed so far is durable, lazy changes included. */
+  settle(): Promise<void> {
+    return this.change(nothing);
+  }
+
   /** Refuses new work; resolves when what has been handed in is durable and answered. */
   finish(): Promise<void> {
     return this.group.close();
@@ -178,6 +183,9 @@ export class Engine {
     onFatal(error);
   }
 }
+
+/** Changes nothing, but has an LSN, so that it must become durable, and with it all that was committed before. */
+function* nothing(): Operation<void> {}
 
 function idSourceOf(ids: IdRanges): IdSource {
   return {

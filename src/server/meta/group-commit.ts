@@ -37,8 +37,8 @@ export interface GroupCommitOptions {
   readonly defer: (callback: () => void) => void;
   /** A transaction or savepoint was undone. */
   readonly onUndone: () => void;
-  /** Called after each sync with the log's size in bytes. */
-  readonly onDurable?: (logBytes: number) => void;
+  /** Called after each transaction with the log's size in bytes. */
+  readonly onCommitted?: (logBytes: number) => void;
   /** The log or the database cannot be trusted any more: end the process. */
   readonly onFatal: (error: DfsError) => void;
 }
@@ -183,12 +183,12 @@ export class GroupCommit {
     const next = this.committedLsn + 1n;
     store.begin();
     const outcomes = group.map((work) => this.execute(work, next));
-    if (outcomes.some(hasChanged)) {
-      store.primitives["counter.put"](LSN_COUNTER, next);
+    const changed = outcomes.some(hasChanged);
+    if (changed) store.primitives["counter.put"](LSN_COUNTER, next);
+    if (changed || group.some((work) => work.kind === "lazy")) {
       store.commit();
-      this.committedLsn = next;
-    } else if (group.some((work) => work.kind === "lazy")) {
-      store.commit();
+      if (changed) this.committedLsn = next;
+      this.options.onCommitted?.(this.options.mark.size());
     } else {
       store.rollback();
       this.options.onUndone();
@@ -251,7 +251,6 @@ export class GroupCommit {
       this.durableLsn = target;
       this.release();
       this.sync();
-      this.options.onDurable?.(this.options.mark.size());
       this.finishClose();
     });
   }

@@ -6,6 +6,7 @@
  */
 import { DfsError } from "../../base/errors.ts";
 import { blockId, serverId, type InstanceId, type ServerId } from "../../base/ids.ts";
+import { MAX_SERVERS } from "../../base/limits.ts";
 import { decodeRows, encodeRows, type RingServer } from "../../base/placement.ts";
 import type { RequestOf } from "../../protocol/message.ts";
 import type { ServerState } from "../../protocol/messages/cluster.ts";
@@ -40,7 +41,7 @@ export interface Registered {
 /**
  * Registers a run of a data server; a new one gets an id and its place in the table.
  * @throws DfsError `wrongPeer` when another live process has the id or the address, when the id was never given, or when
- * it belongs to another incarnation and this one does not say that it was recovered.
+ * it belongs to another incarnation and this one does not say that it was recovered; `outOfRange` for one too many.
  */
 export function* registerServer(
   context: RegistrationContext,
@@ -50,6 +51,9 @@ export function* registerServer(
   const former = formerRow(servers, body);
   if (former !== undefined) refuseImpostor(context, former, body);
   refuseTakenAddress(context, servers, former?.id, body.address);
+  if (former === undefined && servers.length >= MAX_SERVERS) {
+    throw new DfsError("outOfRange", `a cluster has at most ${MAX_SERVERS} data servers`);
+  }
   const id = former?.id ?? (yield* newServerId());
   const server: Server = {
     id,

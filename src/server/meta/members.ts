@@ -146,6 +146,8 @@ export class Members {
     if (peer.open) {
       this.sawAlive(server.id, body);
       this.admit({ server: server.id, instance: server.instance, peer });
+    } else {
+      this.liveness.begin(server.id, "up"); // it has gone again meanwhile
     }
     return {
       server: server.id,

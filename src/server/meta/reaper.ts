@@ -119,6 +119,7 @@ export class Reaper {
       );
       if (copies.length === 0) return;
       const blocks = copies.map((copy) => copy.block);
+      await engine.settle(); // a lazy change may have given them up: it must be durable before they are deleted
       await commands.deleteBlocks(member, blocks);
       await engine.change(() => forgetCopies(blocks, server));
     }

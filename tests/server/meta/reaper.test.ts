@@ -4,8 +4,9 @@ import { describe, expect, test } from "bun:test";
 import { blockId, ROOT_INODE, type BlockId } from "../../../src/base/ids.ts";
 import { explain, reportReplica, status } from "../../../src/protocol/messages/cluster.ts";
 import { reserve } from "../../../src/protocol/messages/content.ts";
-import { open, unlink } from "../../../src/protocol/messages/namespace.ts";
+import { open, release, unlink } from "../../../src/protocol/messages/namespace.ts";
 import { sessionClose } from "../../../src/protocol/messages/session.ts";
+import { diskSync, type SyncFile } from "../../../src/server/meta/wal-sync.ts";
 import { temporaryDirectory, turns, until } from "./support/durable.ts";
 import { blockBytes, startMeta, TestClient, TestDataServer, text } from "./support/service.ts";
 
@@ -17,6 +18,31 @@ async function joinAll(address: string, count: number): Promise<TestDataServer[]
   const joined: TestDataServer[] = [];
   for (let index = 0; index < count; index++) joined.push(await TestDataServer.join(address));
   return joined;
+}
+
+/** Syncs that the test can hold up. */
+class SyncGate {
+  private held: (() => void)[] | undefined;
+
+  readonly sync: SyncFile = (descriptor, done) => {
+    const go = (): void => diskSync(descriptor, done);
+    if (this.held === undefined) go();
+    else this.held.push(go);
+  };
+
+  get waiting(): number {
+    return this.held?.length ?? 0;
+  }
+
+  close(): void {
+    this.held = [];
+  }
+
+  open(): void {
+    const held = this.held ?? [];
+    this.held = undefined;
+    for (const go of held) go();
+  }
 }
 
 const figures = (client: TestClient) => client.ask(status, {});
@@ -89,6 +115,25 @@ describe("the reaper", () => {
     expect(blocks.every((block) => data[0]!.held.has(block))).toBe(true);
     await client.ask(sessionClose, {});
     await until(() => data.every((server) => server.held.size === 0));
+    await meta.stop();
+  });
+
+  test("deletes nothing before it is durable that it was given up", async () => {
+    using dir = temporaryDirectory();
+    const gate = new SyncGate();
+    const meta = await startMeta(dir.path, { ...SETTINGS, syncFile: gate.sync });
+    const data = await joinAll(meta.address, 3);
+    const client = await TestClient.open(meta.address);
+    const { inode } = await client.put("f", data, 2);
+    await client.ask(open, { start: inode, path: text(""), limit: 10 });
+    await client.change(unlink, { parent: ROOT_INODE, name: text("f") });
+    gate.close();
+    await client.ask(release, { inodes: [inode] }); // written, but not waited for
+    await until(() => gate.waiting > 0);
+    await turns(200);
+    expect(data.map((server) => server.deleted.length)).toEqual([0, 0, 0]);
+    gate.open();
+    await until(() => data.every((server) => server.deleted.length === 2));
     await meta.stop();
   });
 

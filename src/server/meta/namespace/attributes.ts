@@ -4,8 +4,8 @@ import { MAX_FILE_BYTES } from "../../../base/limits.ts";
 import type * as messages from "../../../protocol/messages/namespace.ts";
 import type { Inode } from "../store/rows.ts";
 import { ask, type Operation } from "../store/store.ts";
-import { cutRange } from "./content/extents.ts";
-import type { Body, Done, Moment, OperationContext } from "./context.ts";
+import { cutTail } from "./content/extents.ts";
+import type { Body, Done, OperationContext } from "./context.ts";
 import { attributesOf, liveInode, nextCtime, requireFile } from "./inodes.ts";
 
 type Change = Body<typeof messages.setattr>;
@@ -51,13 +51,12 @@ export function* setattr(
 }
 
 /** The file with another length: what lies behind it is cut off, what is new is a hole. The row is not written yet. */
-export function* resize(moment: Moment, inode: Inode, size: number): Operation<Inode> {
+function* resize(context: OperationContext, inode: Inode, size: number): Operation<Inode> {
   requireFile(inode);
   if (size > MAX_FILE_BYTES) {
     throw new DfsError("fileTooBig", `a file cannot be longer than ${MAX_FILE_BYTES} bytes`);
   }
-  const cut =
-    size < inode.size ? yield* cutRange(moment, inode.id, size, Number.MAX_SAFE_INTEGER) : 0;
+  const cut = size < inode.size ? yield* cutTail(context, inode.id, size) : 0;
   return { ...inode, size, allocated: inode.allocated - cut, version: inode.version + 1n };
 }
 

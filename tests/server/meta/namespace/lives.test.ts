@@ -284,6 +284,25 @@ describe("reclaiming", () => {
     expect(harness.primitives["block.listDead"](NO_BLOCK, 200)).toHaveLength(100);
   });
 
+  test("a long tail that is cut off goes in bounded steps, apart from the file", async () => {
+    const { inode } = await createFilled(session, "f", 700);
+    const body = { inode, blocks: [], extents: [], size: 20, mtimeNs: null };
+    const { attributes } = await commit(session, body);
+    expect(attributes).toMatchObject({ size: 20, allocated: 20 });
+    expect(harness.primitives["extent.list"](inode, 0, 10_000, 9)).toHaveLength(3);
+    const [grave] = harness.primitives["reclaim.list"](2);
+    expect(grave?.inode).not.toBe(inode);
+    expect(harness.primitives["inode.get"](grave?.inode ?? inode)?.allocated).toBe(697 * 8);
+    expect(brokenInvariants(harness.store.database, harness.settings)).toEqual([]);
+    await harness.reclaimAll(100);
+    expect(harness.primitives["block.listDead"](NO_BLOCK, 1000)).toHaveLength(697);
+    expect(harness.primitives["figures.store"]().inodes).toBe(2);
+    const map = { inode, offset: 0, length: 100, limit: 9 };
+    expect((await session.ask(operations.map, map)).extents.map((each) => each.length)).toEqual([
+      8, 8, 4,
+    ]);
+  });
+
   test("several files go in one step, and a step without work does nothing", async () => {
     for (const name of ["a", "b", "c"]) {
       await createFilled(session, name, 20);

@@ -8,7 +8,7 @@ import type { Body, Done, OperationContext } from "../context.ts";
 import { attributesOf, liveInode, nextCtime, requireFile } from "../inodes.ts";
 import { insertBlocks } from "./blocks.ts";
 import { checkContent, type Content } from "./check.ts";
-import { cutRange } from "./extents.ts";
+import { cutRange, cutTail } from "./extents.ts";
 
 /**
  * @throws DfsError `stale` (the inode is gone, a block is not reserved by this session or was committed before),
@@ -48,7 +48,7 @@ export function* fill(
     allocated += extent.length;
   }
   if (size !== null && size < inode.size) {
-    allocated -= yield* cutRange(context, inode.id, size, Number.MAX_SAFE_INTEGER);
+    allocated -= yield* cutTail(context, inode.id, size);
   }
   return {
     ...inode,

@@ -7,10 +7,14 @@
 import type { BlockId, InodeId } from "../../../../base/ids.ts";
 import type { Extent } from "../../store/rows.ts";
 import { ask, type Operation } from "../../store/store.ts";
-import type { Moment } from "../context.ts";
+import type { Moment, OperationContext } from "../context.ts";
+import { newInode } from "../inodes.ts";
 
 /** Extents looked at in one request to the store. */
 const PAGE = 512;
+
+/** Extents behind a file's new end that are removed at once. */
+const TAIL_AT_ONCE = 256;
 
 /**
  * Takes [from, to) out of a file: what lies in it is removed, what reaches into it is cut, and an extent that reaches
@@ -29,6 +33,30 @@ export function* cutRange(
     // What was looked at does not overlap the range any more, so the next page begins with the rest.
     if (page.length < PAGE) return bytes;
   }
+}
+
+/**
+ * Takes everything from `from` on out of a file and returns the number of bytes that were covered. A long tail is handed
+ * to a nameless inode in the reclaim queue, which costs little for each extent; the rest is done there, step by step.
+ */
+export function* cutTail(
+  context: OperationContext,
+  inode: InodeId,
+  from: number,
+): Operation<number> {
+  const end = Number.MAX_SAFE_INTEGER;
+  const page = yield* ask("extent.list", inode, from, end, TAIL_AT_ONCE + 1);
+  if (page.length <= TAIL_AT_ONCE) return yield* cutRange(context, inode, from, end);
+  const straddling = page[0];
+  let bytes = 0;
+  if (straddling !== undefined && straddling.offset < from) {
+    bytes += yield* cutExtent(context, inode, straddling, from, end);
+  }
+  const grave = newInode(context, { type: "file", mode: 0, uid: 0, gid: 0, nlink: 0 });
+  const moved = yield* ask("extent.moveTail", inode, from, grave.id);
+  yield* ask("inode.insert", { ...grave, allocated: moved });
+  yield* ask("reclaim.put", { inode: grave.id, sinceNs: context.nowNs });
+  return bytes + moved;
 }
 
 /** Removes up to `limit` extents of an inode that nobody uses any more. */

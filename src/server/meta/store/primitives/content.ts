@@ -26,6 +26,8 @@ export interface ContentPrimitives {
   /** Changes the length of the extent that begins at `offset`. */
   "extent.setLength"(inode: InodeId, offset: number, length: number): void;
   "extent.delete"(inode: InodeId, offset: number): void;
+  /** Gives all extents that begin at `from` or behind it to another inode, which has none; returns their total length. */
+  "extent.moveTail"(inode: InodeId, from: number, to: InodeId): number;
 
   "block.get"(block: BlockId): Block | undefined;
   "block.insert"(block: Block): void;

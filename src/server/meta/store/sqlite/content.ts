@@ -83,6 +83,10 @@ function extentArea(database: Database): Area<"extent"> {
     "UPDATE extents SET length = ? WHERE inode = ? AND offset = ?",
   );
   const remove = database.prepare("DELETE FROM extents WHERE inode = ? AND offset = ?");
+  const moveTail = database.prepare("UPDATE extents SET inode = ? WHERE inode = ? AND offset >= ?");
+  const total = database.prepare<{ total: bigint }, [bigint]>(
+    "SELECT ifnull(sum(length), 0) AS total FROM extents WHERE inode = ?",
+  );
   return {
     "extent.list": (inode, from, to, limit) => list.all(inode, from, to, limit).map(extentOf),
     "extent.listWithBlocks": (inode, from, to, limit) =>
@@ -96,6 +100,10 @@ function extentArea(database: Database): Area<"extent"> {
       void insert.run(inode, extent.offset, extent.length, extent.block, extent.blockOffset),
     "extent.setLength": (inode, offset, length) => void setLength.run(length, inode, offset),
     "extent.delete": (inode, offset) => void remove.run(inode, offset),
+    "extent.moveTail": (inode, from, to) => {
+      moveTail.run(to, inode, from);
+      return Number(total.get(to)?.total ?? 0n);
+    },
   };
 }
 
