@@ -9,21 +9,23 @@ import { defaultDirectory, readClusterFile } from "./shared/cluster-file.ts";
 import { defineCommand, value } from "./shared/command.ts";
 import { generalOptions, jsonOption } from "./shared/connect.ts";
 import { EXIT } from "./shared/exit-codes.ts";
-import { directory } from "./shared/values.ts";
+import { directory, seconds } from "./shared/values.ts";
 
+/** Ending all servers takes this long at worst. */
 const CLEAN_UP_MS = 40_000;
 
 export const down = defineCommand({
   usage: "down [--dir DIR]",
   description: `
 Stops all servers whose directories are in the cluster's, also those that were started by hand with dfs data. They are
-asked to end; one that has not after ten seconds is killed, which loses nothing that was acknowledged. The data stays.`,
+asked to end; one that has not after a while is killed, which loses nothing that was acknowledged. The data stays.`,
   options: {
     dir: value(
       "<dir>",
       directory,
       "directory of the cluster (default: ~/.local/share/dfs, or dfs in XDG_DATA_HOME)",
     ),
+    timeout: value("<seconds>", seconds, "kill what has not ended after so long (default: 10)"),
     ...jsonOption,
     ...generalOptions,
   },
@@ -52,7 +54,7 @@ asked to end; one that has not after ten seconds is killed, which loses nothing 
         onService: () => undefined,
         onWarning: (text: string) => messages.warning(text),
       };
-      stopped = await new LocalCluster(dir, events, { signal, env }).stop();
+      stopped = await new LocalCluster(dir, events, { signal, env }).stop(chosen.timeout);
     } finally {
       lock.release();
     }

@@ -14,7 +14,7 @@ import {
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { LocalDirectories } from "../../src/tools/transfer/local-directories.ts";
-import { temporaryFolder } from "./support/files.ts";
+import { failureOf, temporaryFolder } from "./support/files.ts";
 
 const folder = temporaryFolder("directories");
 afterAll(() => folder.remove());
@@ -50,7 +50,7 @@ describe("LocalDirectories", () => {
     symlinkSync(outside, join(path, "sub"));
     const directories = new LocalDirectories();
     const root = await directories.root(b(path));
-    await expect(directories.make(root, b("sub"), b("shown/sub"))).rejects.toThrow(
+    expect(String(await failureOf(directories.make(root, b("sub"), b("shown/sub"))))).toContain(
       "shown/sub is a symbolic link, which is not followed",
     );
     await directories.close();
@@ -62,7 +62,9 @@ describe("LocalDirectories", () => {
     writeFileSync(join(path, "sub"), "");
     const directories = new LocalDirectories();
     const root = await directories.root(b(path));
-    await expect(directories.make(root, b("sub"), b("sub"))).rejects.toThrow("is no directory");
+    expect(String(await failureOf(directories.make(root, b("sub"), b("sub"))))).toContain(
+      "is no directory",
+    );
     await directories.close();
   });
 
@@ -93,7 +95,7 @@ describe("LocalDirectories", () => {
     const written = directories.use(directory, (prefix) =>
       writeFile(Buffer.concat([prefix, b("x")]), "content"),
     );
-    await expect(written).rejects.toMatchObject({ code: "ENOTDIR" });
+    expect(await failureOf(written)).toMatchObject({ code: "ENOTDIR" });
     await written.catch(() => undefined);
     expect(readdirSync(outside)).toEqual([]);
     await directories.close();

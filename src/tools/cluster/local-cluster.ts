@@ -104,14 +104,17 @@ export class LocalCluster {
     }
   }
 
-  /** Stops all servers whose directories are in this one, also those that were started by hand: data servers first. */
-  async stop(): Promise<StoppedService[]> {
+  /**
+   * Stops all servers whose directories are in this one, also those that were started by hand: data servers first. What
+   * has not ended after `timeoutMs` is killed.
+   */
+  async stop(timeoutMs?: number): Promise<StoppedService[]> {
     const meta = metaDirectory(this.dir);
     const known = this.#file.servers.map((server) => server.dir);
     const data = new Set([...known, ...serverDirectories(this.dir)]);
     data.delete(meta);
-    const stopped = await Promise.all([...data].map((dir) => this.#stopOne(dir)));
-    stopped.push(await this.#stopOne(meta));
+    const stopped = await Promise.all([...data].map((dir) => this.#stopOne(dir, timeoutMs)));
+    stopped.push(await this.#stopOne(meta, timeoutMs));
     this.#recordPids();
     return stopped;
   }
@@ -268,8 +271,8 @@ export class LocalCluster {
     this.#recordPids();
   }
 
-  async #stopOne(dir: string): Promise<StoppedService> {
-    const { how, pid } = await stopServer(dir);
+  async #stopOne(dir: string, timeoutMs?: number): Promise<StoppedService> {
+    const { how, pid } = await stopServer(dir, timeoutMs);
     const name = basename(dir);
     if (how === "killed") {
       this.#events.onWarning(`${name} (process ${pid}) did not end when asked and was killed`);

@@ -6,15 +6,13 @@ import { writeSync } from "node:fs";
 import { systemCodeOf } from "../../base/errors.ts";
 import { printable } from "./text.ts";
 
-/** A live line that must be taken away before something is printed above it. */
-export interface LiveLine {
-  clear(): void;
-}
+/** To the beginning of the line, and what is in it away (ECMA-48: CR, EL). */
+const CLEAR_LINE = "\r\u001b[K";
 
 export class Messages {
   readonly #name: string;
   readonly #write: (text: string) => void;
-  #live: LiveLine | undefined;
+  #hasLiveLine = false;
 
   /** True when notes (progress, summaries) are not wanted; errors and warnings are always told. */
   readonly quiet: boolean;
@@ -42,18 +40,20 @@ export class Messages {
 
   /** Lines as they are, for stack traces under --debug and the logs of a server that did not start. */
   raw(text: string): void {
-    this.#live?.clear();
-    this.#write(`${printable(text)}\n`);
+    this.#tell(printable(text));
   }
 
-  /** Shows or, with undefined, takes away the live line. */
-  live(line: LiveLine | undefined): void {
-    this.#live = line;
+  /** Says whether somebody draws a live line, which must be taken away before anything is said. */
+  liveLine(isThere: boolean): void {
+    this.#hasLiveLine = isThere;
   }
 
   #say(text: string): void {
-    this.#live?.clear();
-    this.#write(`${this.#name}: ${printable(text)}\n`);
+    this.#tell(`${this.#name}: ${printable(text)}`);
+  }
+
+  #tell(text: string): void {
+    this.#write(`${this.#hasLiveLine ? CLEAR_LINE : ""}${text}\n`);
   }
 }
 

@@ -70,8 +70,8 @@ export class Output {
 
   async #write(data: Uint8Array | string): Promise<void> {
     try {
-      this.#sink.write(data);
-      await this.#sink.flush();
+      // Either may be a promise, and either may be the one that fails.
+      await Promise.all([this.#sink.write(data), this.#sink.flush()]);
     } catch (error) {
       if (systemCodeOf(error) === "EPIPE") throw new OutputClosed();
       throw error;

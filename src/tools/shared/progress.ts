@@ -25,6 +25,8 @@ export class Progress {
   #timer: NodeJS.Timeout | undefined;
   #bar: SingleBar | undefined;
   #wasShown = false;
+  /** The bar hides the cursor: whatever ends the process, it comes back. */
+  readonly #onExit = (): void => this.#hideBar();
   #rate = 0;
   #seenMs = performance.now();
   #seenBytes = 0;
@@ -91,7 +93,8 @@ export class Progress {
       gracefulExit: false,
     });
     this.#bar.start(1, 0, { state: "" });
-    this.#messages.live({ clear: () => process.stderr.write("\r\u001b[K") });
+    this.#messages.liveLine(true);
+    process.once("exit", this.#onExit);
     this.#timer = setInterval(() => this.#updateBar(), BAR_EVERY_MS);
     this.#timer.unref();
     this.#updateBar();
@@ -112,7 +115,8 @@ export class Progress {
   }
 
   #hideBar(): void {
-    this.#messages.live(undefined);
+    this.#messages.liveLine(false);
+    process.off("exit", this.#onExit);
     this.#bar?.stop();
     this.#bar = undefined;
   }

@@ -41,3 +41,13 @@ export function snapshot(root: string | Buffer, compared: Compared = {}): Map<st
   visit(Buffer.from(root), "");
   return result;
 }
+
+/** What a promise rejects with. @throws Error when it resolves. */
+export async function failureOf(promise: Promise<unknown>): Promise<unknown> {
+  try {
+    await promise;
+  } catch (error) {
+    return error;
+  }
+  throw new Error("it was expected to fail and did not");
+}
