@@ -6,7 +6,8 @@ import { incarnationId, instanceId, serverId, sessionId } from "../../../../src/
 import { blockId, inodeId, type SessionId } from "../../../../src/base/ids.ts";
 import { PLACEMENT_GROUPS } from "../../../../src/base/limits.ts";
 import { encodeRows } from "../../../../src/base/placement.ts";
-import type { RequestDefinition } from "../../../../src/protocol/message.ts";
+import { OperationNumbers } from "../../../../src/client/operations.ts";
+import type { MutationHead, RequestDefinition } from "../../../../src/protocol/message.ts";
 import type { ClusterSettings } from "../../../../src/protocol/messages/common.ts";
 import type {
   Body,
@@ -156,7 +157,7 @@ export class Harness {
 export class TestSession {
   readonly harness: Harness;
   readonly id: SessionId;
-  #operation = 0n;
+  readonly #numbers = new OperationNumbers();
 
   constructor(harness: Harness, id: SessionId) {
     this.harness = harness;
@@ -169,7 +170,21 @@ export class TestSession {
     operation: Change<Definition>,
     body: Body<Definition>,
   ): Promise<Done<Definition>> {
-    const head = { operation: ++this.#operation, acknowledged: this.#operation - 1n };
+    const { acknowledged } = this.#numbers;
+    const head = { operation: this.#numbers.next(), acknowledged };
+    try {
+      return await this.#executeTwice(head, definition, operation, body);
+    } finally {
+      this.#numbers.settle(head.operation);
+    }
+  }
+
+  async #executeTwice<Definition>(
+    head: MutationHead,
+    definition: Definition,
+    operation: Change<Definition>,
+    body: Body<Definition>,
+  ): Promise<Done<Definition>> {
     const context = this.harness.context(this.id);
     const execute = (): Promise<Done<Definition>> =>
       this.harness.run(
