@@ -96,7 +96,7 @@ describe("data servers killed one after the other", () => {
     await cluster.ok("get", "-r", "/with-two-copies", back);
     expect(await differences(tree, back)).toBe("");
     const { text, code } = await cluster.run(["status", "--json"]);
-    expect(code).toBe(6);
+    expect(code).toBe(7); // some blocks have only one copy within reach
     const status = JSON.parse(text.split("\n")[0]!) as { missingCopies: number };
     expect(status.missingCopies).toBeGreaterThan(0);
   });
