@@ -211,12 +211,15 @@ describe("rebuilding", () => {
   test("puts a complete copy in place after a crash before that, and never applies the old log to it", () => {
     using dir = temporaryDirectory();
     unsettled(dir.path);
+    const wal = join(dir.path, "meta.db-wal");
+    spawnSync("cp", [wal, `${wal}.kept`]);
     const copy = new Database(join(dir.path, "meta.db"));
     copy.query("VACUUM INTO ?").run(join(dir.path, "rebuilt.db"));
     copy.close();
     const rebuilt = new Database(join(dir.path, "rebuilt.db"));
     rebuilt.run("UPDATE meta SET value = 'from the copy' WHERE key = 'newest'");
     rebuilt.close();
+    renameSync(`${wal}.kept`, wal); // as the crash left it
     markForRebuild(dir.path, "EIO");
     expect(rebuildIfNeeded(dir.path, silentLogger)).toBe(true);
     expect(newest(dir.path)).toBe("from the copy");
