@@ -127,9 +127,7 @@ export class FileReader {
     const { offset, length, extent } = segment;
     const { path } = this.name;
     const block = extent?.block ?? 0n;
-    const reasons = failures
-      .map(({ server, reason }) => `\n  server ${server}: ${reason}`)
-      .join("");
+    const reasons = failures.map(({ server, reason }) => `server ${server}: ${reason}`).join("; ");
     const servers = failures.map(({ server }) => server).join(",");
     const what =
       verified > 0
@@ -137,8 +135,8 @@ export class FileReader {
         : "no replica";
     return new DfsError(
       verified > 0 ? "quorum" : "io",
-      `cannot read ${path} at offset ${offset}: ${what} of block ${block} (${length} bytes) could be read and verified` +
-        (reasons === "" ? ": no other server is on record for it" : reasons),
+      `cannot read ${path} at offset ${offset}: ${what} of block ${block} (${length} bytes) could be read and verified\n` +
+        (reasons === "" ? "no server is on record for it" : `tried ${reasons}`),
       { details: { path, offset, length, block, servers } },
     );
   }

@@ -8,7 +8,7 @@
 // `startCluster` runs everything in this process, over the memory transport (with partitions and cut connections) or
 // over TCP. processes.ts runs each server as a process of its own, which can be killed.
 
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, open, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
@@ -221,3 +221,21 @@ export function patterned(length: number, seed = 1): Uint8Array {
 
 /** Owner and mode for files in tests. */
 export const OWNER = { mode: 0o644, uid: 1000, gid: 1000 };
+
+/**
+ * Flips a bit in a data server's files, in the first place that holds `needle`. Returns false when there is none.
+ * The server may be running: it reads its files anew each time.
+ */
+export async function rotIn(dir: string, needle: Uint8Array): Promise<boolean> {
+  for (const entry of await readdir(dir, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile()) continue;
+    const path = join(entry.parentPath, entry.name);
+    const at = Buffer.from(await readFile(path)).indexOf(needle);
+    if (at < 0) continue;
+    const file = await open(path, "r+");
+    await file.write(Uint8Array.of(needle[0]! ^ 0x10), 0, 1, at);
+    await file.close();
+    return true;
+  }
+  return false;
+}
