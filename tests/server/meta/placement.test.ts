@@ -108,7 +108,7 @@ describe("rowsWithJoined", () => {
     const seed = crypto.getRandomValues(new Uint32Array(1))[0]!;
     console.log(`placement joins: seed ${seed}`);
     const random = seededRandom(seed);
-    for (let round = 0; round < 5; round++) {
+    for (let round = 0; round < 4; round++) {
       const width = 1 + random.below(4);
       const zones = 1 + random.below(4);
       let ring = ringOrder([server(1, `zone-${random.below(zones)}`)]);
@@ -116,12 +116,18 @@ describe("rowsWithJoined", () => {
       for (let count = 2; count <= 12; count++) {
         ring = ringOrder([...ring, server(count, `zone-${random.below(zones)}`)]);
         const next = rowsWithJoined(rows, ring, serverId(count), width);
-        next.forEach((row, group) => {
-          expect(new Set(row).size).toBe(Math.min(width, count));
-          expect(zonesOf(row, ring)).toBeGreaterThanOrEqual(zonesOf(rows[group]!, ring));
-          const stayed = row.filter((id) => rows[group]!.includes(id)).length;
-          expect(stayed).toBeGreaterThanOrEqual(rows[group]!.length - 1);
+        const whole = Math.min(width, count);
+        const broken = next.filter((row, group) => {
+          const former = rows[group]!;
+          const stayed = row.filter((id) => former.includes(id)).length;
+          return (
+            row.length !== whole ||
+            new Set(row).size !== whole ||
+            zonesOf(row, ring) < zonesOf(former, ring) ||
+            stayed < former.length - 1
+          );
         });
+        expect(broken).toEqual([]);
         const slots = slotsByServer(next);
         const joined = slots.get(serverId(count)) ?? 0;
         const short = count <= width;
@@ -131,5 +137,5 @@ describe("rowsWithJoined", () => {
         rows = next;
       }
     }
-  });
+  }, 30_000);
 });
