@@ -6,6 +6,7 @@ import { seededRandom } from "../../src/base/random.ts";
 import type { MappedExtent } from "../../src/protocol/messages/common.ts";
 import { turns } from "../support/manual-clock.ts";
 import { plant, scriptedCluster, type ScriptedCluster } from "./support/scripted-servers.ts";
+import { failureOf } from "../support/failure.ts";
 
 let cluster: ScriptedCluster;
 afterEach(() => cluster.stop());
@@ -128,6 +129,6 @@ describe("reading a block", () => {
     const reading = cluster.reader.read({ extent, from: 0, length: 10 }, stop.signal);
     await turns();
     stop.abort();
-    await expect(reading).rejects.toMatchObject({ kind: "cancelled" });
+    expect(await failureOf(reading)).toMatchObject({ kind: "cancelled" });
   });
 });

@@ -16,10 +16,10 @@ describe("OperationNumbers", () => {
     const numbers = new OperationNumbers();
     const [first, second, third] = [numbers.next(), numbers.next(), numbers.next()];
     expect([first, second, third]).toEqual([1n, 2n, 3n]);
-    numbers.settle(third!);
-    numbers.settle(second!);
+    numbers.settle(third);
+    numbers.settle(second);
     expect(numbers.acknowledged).toBe(0n);
-    numbers.settle(first!);
+    numbers.settle(first);
     expect(numbers.acknowledged).toBe(3n);
     numbers.settle(numbers.next());
     expect(numbers.acknowledged).toBe(4n);
