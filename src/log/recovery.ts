@@ -63,11 +63,16 @@ export async function recoverLog(options: RecoveryOptions): Promise<RecoveredLog
   options.disk.makeDirectory(options.directory);
   await removeUnfinishedSegments(options.disk, options.directory);
   const recovery = new Recovery(options);
-  const segments = listSegments(options.disk, options.directory);
-  for (const name of segments.toReversed()) await recovery.take(name);
-  // A segment's name was durable before its first record, but maybe not before that of an empty one.
-  await options.disk.syncDirectory(options.directory);
-  return recovery.result(segments);
+  try {
+    const segments = listSegments(options.disk, options.directory);
+    for (const name of segments.toReversed()) await recovery.take(name);
+    // A segment's name was durable before its first record, but maybe not before that of an empty one.
+    await options.disk.syncDirectory(options.directory);
+    return recovery.result(segments);
+  } catch (error) {
+    await recovery.abandon();
+    throw error;
+  }
 }
 
 class Recovery {
@@ -113,6 +118,12 @@ class Recovery {
         if (row === "I") this.report(segment, "unsealed", segment.size, segment.size);
         return this.takeRecords(segment, this.withoutSurplus(segment, segment.findings));
     }
+  }
+
+  /** Closes what was opened for writing. */
+  async abandon(): Promise<void> {
+    if (this.active !== undefined) await this.active.file.close();
+    for (const { file } of this.spares) await file.close();
   }
 
   result(segments: readonly SegmentName[]): RecoveredLog {

@@ -15,6 +15,8 @@ export class FaultDisk implements Disk {
   holdSyncs = false;
   /** Error codes of the next syncs of data, in order; undefined for one that works. */
   syncErrors: (string | undefined)[] = [];
+  /** Error codes of the next syncs of content and metadata. */
+  fullSyncErrors: (string | undefined)[] = [];
   /** Error codes of the next writes. */
   writeErrors: (string | undefined)[] = [];
   /** No write takes more than this many bytes at once. */
@@ -131,8 +133,11 @@ class FaultFile implements DiskFile {
     this.disk.events.push("sync end");
   }
 
-  sync(): Promise<void> {
-    return this.file.sync();
+  async sync(): Promise<void> {
+    this.disk.events.push(`sync of ${this.path}`);
+    const code = this.disk.fullSyncErrors.shift();
+    if (code !== undefined) throw systemError(code);
+    await this.file.sync();
   }
 
   close(): Promise<void> {

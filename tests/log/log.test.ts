@@ -282,6 +282,18 @@ describe("the log", () => {
     expect(idsOf(second.log)).toEqual([1, 2, 3]);
   });
 
+  test("rolls when a record would fit but its seal would not", async () => {
+    const segmentBytes = 64 + 2 * (120 + 8 + 1000) + 119;
+    const first = await openTestLog(temporaryFolder(), { segmentBytes });
+    for (let id = 1; id <= 3; id++) await first.log.put(makeBlock(id, 1000));
+    await close(first);
+    expect(kindsOf(findingsOf(first.directory))).toEqual(["put", "seal"]);
+    for (let place = 0; place < segmentCount(first.directory); place++) {
+      const { size } = Bun.file(segmentFile(first.directory, place).path);
+      expect(size).toBeLessThanOrEqual(segmentBytes);
+    }
+  });
+
   test("puts a record that is larger than a segment alone into one", async () => {
     const first = await openTestLog(temporaryFolder(), { segmentBytes: 4096 });
     for (let id = 1; id <= 3; id++) await first.log.put(makeBlock(id, 20_000));

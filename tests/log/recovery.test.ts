@@ -5,11 +5,13 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { hash64 } from "../../src/base/checksum.ts";
-import { blockId, clusterId, serverId } from "../../src/base/ids.ts";
+import { blockId, clusterId, lsn, serverId } from "../../src/base/ids.ts";
 import { seededRandom } from "../../src/base/random.ts";
+import { Batch } from "../../src/log/batch.ts";
 import { SEGMENT_HEADER_BYTES } from "../../src/log/format.ts";
 import { RECORD_HEADER_BYTES } from "../../src/log/record.ts";
 import { damageRow, segmentRow, type SegmentFacts } from "../../src/log/recovery-rules.ts";
+import { FaultDisk } from "./fault-disk.ts";
 import {
   blockOf,
   close,
@@ -207,6 +209,25 @@ describe("corruption", () => {
     }
   });
 
+  test("behind a seal is not believed even when it is a whole record", async () => {
+    const opened = await openTestLog(temporaryFolder());
+    const { directory } = opened;
+    await opened.log.put(makeBlock(1, BODY));
+    await close(opened);
+    const { path, id } = segmentFile(directory);
+    const size = statSync(path).size;
+    const { block, length, inode, fileOffset, checksum, pieces, bytes } = makeBlock(2, BODY);
+    const batch = new Batch(id, size);
+    const put = { block, length, inode, fileOffset };
+    batch.add({ kind: "put", put, checksum, pieces, bytes }, lsn(99n));
+    editFile(path, (before) => Buffer.concat([before, ...batch.parts]));
+    const reopened = await openTestLog(directory);
+    expect(idsOf(reopened.log)).toEqual([1]);
+    expect(reopened.corruptions).toMatchObject([
+      { kind: "surplus", from: size, to: size + RECORD },
+    ]);
+  });
+
   test("of a segment's header costs none of its records", async () => {
     for (const place of ["active", "sealed"] as const) {
       const segmentBytes = place === "sealed" ? SEGMENT_HEADER_BYTES + 2 * RECORD + 120 : 2 ** 20;
@@ -237,10 +258,31 @@ describe("corruption", () => {
 
   test("numbers of new records stay above those that may have been in it", async () => {
     const directory = await killedAfter([1, 2, 3]);
-    flipBit(segmentFile(directory).path, at(1) + 1);
+    const { path } = segmentFile(directory);
+    flipBit(path, at(1) + 1); // block 2, which had number 2: corruption, because of the header that follows
+    flipBit(path, at(2) + RECORD_HEADER_BYTES); // block 3, which had number 3: torn
     const reopened = await openTestLog(directory);
-    const lsn = await reopened.log.put(makeBlock(9, BODY));
-    expect(lsn > 3n).toBe(true);
+    expect(idsOf(reopened.log)).toEqual([1]);
+    expect((await reopened.log.put(makeBlock(9, BODY))) > 2n).toBe(true);
+  });
+});
+
+describe("what a killed process has left in memory only", () => {
+  test("is synced by the opening before it is served", async () => {
+    const directory = await killedAfter([1, 2]);
+    const disk = new FaultDisk();
+    await openTestLog(directory, { disk });
+    expect(disk.events).toContain(`sync of ${segmentFile(directory).path}`);
+  });
+
+  test("is not served when that sync fails", async () => {
+    const directory = await killedAfter([1, 2]);
+    const disk = new FaultDisk();
+    disk.fullSyncErrors = ["EIO"];
+    const error = await expectError("io", openTestLog(directory, { disk }));
+    expect(error.message).toContain(segmentFile(directory).path);
+    const reopened = await openTestLog(directory);
+    expect(idsOf(reopened.log)).toEqual([1, 2]);
   });
 });
 
@@ -391,7 +433,6 @@ describe("the decision tables", () => {
 });
 
 test("an unreadable page costs the records on it and nothing else", async () => {
-  const { FaultDisk } = await import("./fault-disk.ts");
   const { log, directory } = await openTestLog(temporaryFolder());
   for (let id = 1; id <= 40; id++) await log.put(makeBlock(id, BODY));
   const killed = copyOf(directory);
