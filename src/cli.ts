@@ -116,14 +116,14 @@ async function startData(start: DataStart): Promise<void> {
 async function main(args: readonly Argument[], interruption: Interruption): Promise<number> {
   const out = new Output(Bun.stdout.writer());
   const debug = args.some((arg) => arg.text === "--debug") || process.env["DFS_DEBUG"] === "1";
-  let messages = new Messages("dfs", { quiet: false });
+  let messages = new Messages("dfs");
   try {
     const request = findRequest(args, COMMANDS);
     if (request.kind === "command") {
       const { entry } = request;
-      messages = new Messages(`dfs ${entry.name}`, { quiet: false });
+      messages = new Messages(`dfs ${entry.name}`);
       const command = await entry.load();
-      return await runCommand(entry, command, request.args, { out, interruption });
+      return await runCommand(entry, command, request.args, { out, messages, interruption });
     }
     await out.line(request.kind === "version" ? `dfs ${pkg.version}` : await listOfCommands());
     await out.flush();
@@ -136,6 +136,7 @@ async function main(args: readonly Argument[], interruption: Interruption): Prom
 
 interface Surroundings {
   readonly out: Output;
+  readonly messages: Messages;
   readonly interruption: Interruption;
 }
 
@@ -143,7 +144,7 @@ async function runCommand(
   entry: CommandEntry,
   command: Command<OptionSet>,
   args: readonly Argument[],
-  { out, interruption }: Surroundings,
+  { out, messages, interruption }: Surroundings,
 ): Promise<number> {
   const parsed = usageOf(entry.name, () => parseArguments(args, command.options, process.env));
   if (parsed.help) {
@@ -153,6 +154,7 @@ async function runCommand(
     return EXIT.done;
   }
   usageOf(entry.name, () => checkOperands(command, parsed.operands));
+  messages.quiet = parsed.options["quiet"] === true;
   if (wantsColours(process.env, process.stdout.isTTY)) await useColours();
   const context: Context<OptionSet> = {
     name: entry.name,
@@ -160,7 +162,7 @@ async function runCommand(
     options: parsed.options,
     typed: parsed.typed,
     out,
-    messages: new Messages(`dfs ${entry.name}`, { quiet: parsed.options["quiet"] === true }),
+    messages,
     signal: interruption.signal,
     env: process.env,
   };

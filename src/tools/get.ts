@@ -98,7 +98,7 @@ async function run(
     await walkTree(steps, TRANSFER_WIDTH);
   } finally {
     around.progress.stop("fetched");
-    await directories.close();
+    directories.close();
   }
   if (chosen.json) await context.out.row(tallyRow(downloader.tally, around));
   return around.outcome.exitCode;

@@ -96,7 +96,8 @@ function scriptedClient(tree: Held): DfsClient {
 /** `dfs get -r /t TARGET` against a scripted cluster; returns what was told. */
 async function download(tree: Held, target: string): Promise<{ told: string; outcome: Outcome }> {
   let told = "";
-  const messages = new Messages("dfs", { quiet: true, write: (text) => void (told += text) });
+  const messages = new Messages("dfs", (text) => void (told += text));
+  messages.quiet = true;
   const outcome = new Outcome(messages);
   const client = scriptedClient(tree);
   const { signal } = new AbortController();
@@ -117,7 +118,7 @@ async function download(tree: Held, target: string): Promise<{ told: string; out
     })(),
     8,
   );
-  await directories.close();
+  directories.close();
   return { told, outcome };
 }
 

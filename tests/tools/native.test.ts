@@ -111,13 +111,13 @@ describe("sparse files", () => {
     sparseFile("sparse-2");
     const handle = await open(at("sparse-2"));
     const stats = await handle.stat({ bigint: true });
-    const { holes, data } = await collect(localContent(handle, stats));
+    const { holes, data } = await collect(localContent(handle.fd, stats));
     expect(holes).toHaveLength(2);
     expect(data).toBeLessThanOrEqual(64 * 1024);
     expect((holes[0] ?? 0) + (holes[1] ?? 0) + data).toBe(size);
     const copy = await open(at("sparse-3"), "w+");
     let told = 0;
-    await writeContent(localContent(handle, stats), copy, (bytes) => (told += bytes));
+    await writeContent(localContent(handle.fd, stats), copy.fd, (bytes) => (told += bytes));
     expect(told).toBe(size);
     const copied = await copy.stat();
     expect(copied.size).toBe(size);
@@ -134,7 +134,7 @@ describe("localContent", () => {
   async function bytesOf(path: string): Promise<number> {
     const handle = await open(path);
     let length = 0;
-    const content = localContent(handle, await handle.stat({ bigint: true }));
+    const content = localContent(handle.fd, await handle.stat({ bigint: true }));
     for await (const run of content) length += run instanceof Uint8Array ? run.length : 0;
     await handle.close();
     return length;
@@ -150,7 +150,7 @@ describe("localContent", () => {
     writeFileSync(at("shrinks"), Buffer.alloc(4 * MiB, 1));
     const handle = await open(at("shrinks"), "r+");
     let length = 0;
-    for await (const run of localContent(handle, await handle.stat({ bigint: true }))) {
+    for await (const run of localContent(handle.fd, await handle.stat({ bigint: true }))) {
       if (length === 0) await handle.truncate(2 * MiB);
       length += run instanceof Uint8Array ? run.length : 0;
     }

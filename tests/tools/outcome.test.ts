@@ -12,7 +12,8 @@ import { failureOf } from "./support/files.ts";
 
 function collector(quiet = false) {
   const written: string[] = [];
-  const messages = new Messages("dfs test", { quiet, write: (text) => void written.push(text) });
+  const messages = new Messages("dfs test", (text) => void written.push(text));
+  messages.quiet = quiet;
   return { messages, text: () => written.join("") };
 }
 
@@ -135,13 +136,15 @@ test("with --quiet, notes are not told; warnings and errors are", () => {
   expect(text()).toBe("dfs test: warning: a warning\ndfs test: an error\n");
 });
 
-test("a live line is taken away before anything is said", () => {
+test("what is said stands above the live line", () => {
   const { messages, text } = collector();
-  messages.liveLine(true);
+  messages.live("50 %");
   messages.error("x");
-  messages.liveLine(false);
+  messages.live("");
+  messages.live("");
   messages.error("y");
-  expect(text()).toBe("\r\u001b[Kdfs test: x\ndfs test: y\n");
+  const clear = "\r\u001b[K";
+  expect(text()).toBe(`${clear}50 %${clear}dfs test: x\n50 %${clear}dfs test: y\n`);
 });
 
 describe("Output", () => {

@@ -12,15 +12,14 @@ const CLEAR_LINE = "\r\u001b[K";
 export class Messages {
   readonly #name: string;
   readonly #write: (text: string) => void;
-  #hasLiveLine = false;
+  #live = "";
 
   /** True when notes (progress, summaries) are not wanted; errors and warnings are always told. */
-  readonly quiet: boolean;
+  quiet = false;
 
-  constructor(name: string, options: { quiet: boolean; write?: (text: string) => void }) {
+  constructor(name: string, write: (text: string) => void = writeStderr) {
     this.#name = name;
-    this.quiet = options.quiet;
-    this.#write = options.write ?? writeStderr;
+    this.#write = write;
   }
 
   /** Something could not be done. Further lines of `text` say what to do next. */
@@ -43,9 +42,10 @@ export class Messages {
     this.#tell(printable(text));
   }
 
-  /** Says whether somebody draws a live line, which must be taken away before anything is said. */
-  liveLine(isThere: boolean): void {
-    this.#hasLiveLine = isThere;
+  /** Shows `text` as the live line, instead of the one before; an empty text takes it away. */
+  live(text: string): void {
+    if (text !== "" || this.#live !== "") this.#write(CLEAR_LINE + text);
+    this.#live = text;
   }
 
   #say(text: string): void {
@@ -53,7 +53,7 @@ export class Messages {
   }
 
   #tell(text: string): void {
-    this.#write(`${this.#hasLiveLine ? CLEAR_LINE : ""}${text}\n`);
+    this.#write(this.#live === "" ? `${text}\n` : `${CLEAR_LINE}${text}\n${this.#live}`);
   }
 }
 

@@ -5,18 +5,22 @@
  * are entered through descriptors (local-directories.ts), and everything is made under a temporary name, exclusively and
  * without following links, and renamed. So an interrupted download leaves no half file either.
  */
-import { constants, type Stats } from "node:fs";
 import {
-  chmod,
-  lchown,
-  link,
-  lstat,
-  open,
-  rename,
-  symlink,
-  unlink,
-  type FileHandle,
-} from "node:fs/promises";
+  chmodSync,
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  lchownSync,
+  linkSync,
+  lstatSync,
+  openSync,
+  renameSync,
+  symlinkSync,
+  unlinkSync,
+  type Stats,
+} from "node:fs";
 import { systemCodeOf } from "../../base/errors.ts";
 import { MAX_NAME_BYTES } from "../../base/limits.ts";
 import type { Attributes } from "../../protocol/messages/common.ts";
@@ -74,7 +78,7 @@ export class Downloader {
   async #entry(from: Uint8Array, to: LocalPlace, attributes: Attributes): ReturnType<Step> {
     const { type } = attributes;
     if (type === "directory") {
-      const made = await this.#directories.make(to.directory, to.name, to.path);
+      const made = this.#directories.make(to.directory, to.name, to.path);
       return this.#enter(from, made.directory, attributes, made.isNew);
     }
     const make = (): Promise<void> => this.#make(from, to, attributes);
@@ -113,7 +117,7 @@ export class Downloader {
         if (!isNew && !this.#options.preserve) return;
         await this.#attempt(from, to.path, async () => {
           await this.#directories.use(to, (prefix) =>
-            this.#finish(from, Buffer.concat([prefix, Buffer.from(".")]), attributes, chmod),
+            this.#finish(from, Buffer.concat([prefix, Buffer.from(".")]), attributes, chmodSync),
           );
           return undefined;
         });
@@ -143,24 +147,27 @@ export class Downloader {
       const { preserve } = this.#options;
       const flags =
         constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_NOFOLLOW;
-      const handle = await open(temporary, flags, PRIVATE);
+      const descriptor = openSync(temporary, flags, PRIVATE);
       try {
-        await this.#content(from, handle);
+        await this.#content(from, descriptor);
         const replaced = present?.isFile() && !preserve ? present : undefined;
-        if (replaced !== undefined) await keepOwner(handle, replaced);
-        else await this.#finish(from, temporary, attributes, (_path, mode) => handle.chmod(mode));
+        if (replaced !== undefined) keepOwner(descriptor, replaced);
+        else {
+          const setMode = (_path: Buffer, mode: number): void => fchmodSync(descriptor, mode);
+          await this.#finish(from, temporary, attributes, setMode);
+        }
       } finally {
-        await handle.close();
+        closeSync(descriptor);
       }
     });
   }
 
-  /** Writes the content of the file `from` into `handle`. */
-  async #content(from: Uint8Array, handle: FileHandle): Promise<void> {
+  /** Writes the content of the file `from` into an open one. */
+  async #content(from: Uint8Array, descriptor: number): Promise<void> {
     const { client, progress, signal } = this.#around;
     const file = await client.open(from);
     try {
-      await writeContent(file.runs({ signal }), handle, (bytes) => (progress.bytes += bytes));
+      await writeContent(file.runs({ signal }), descriptor, (bytes) => (progress.bytes += bytes));
     } finally {
       await file.close();
     }
@@ -168,10 +175,10 @@ export class Downloader {
 
   async #symlink(from: Uint8Array, to: LocalPlace, attributes: Attributes): Promise<void> {
     const target = await this.#around.client.readlink(from);
-    await this.#appear(to, async (temporary) => {
-      await symlink(Buffer.from(target), temporary);
+    await this.#appear(to, (temporary) => {
+      symlinkSync(Buffer.from(target), temporary);
       if (!this.#options.preserve) return;
-      if (isSuperuser()) await lchown(temporary, attributes.uid, attributes.gid);
+      if (isSuperuser()) lchownSync(temporary, attributes.uid, attributes.gid);
       setTimes(temporary, attributes);
     });
   }
@@ -190,28 +197,31 @@ export class Downloader {
 
   async #link(first: LocalPlace, to: LocalPlace): Promise<void> {
     await this.#directories.use(first.directory, (prefix) =>
-      this.#appear(to, (temporary) => link(Buffer.concat([prefix, first.name]), temporary)),
+      this.#appear(to, (temporary) => linkSync(Buffer.concat([prefix, first.name]), temporary)),
     );
   }
 
   /** Lets `make` make something under a temporary name, and gives it its name when it is whole. */
   async #appear(
     to: LocalPlace,
-    make: (temporary: Buffer, present: Stats | undefined) => Promise<void>,
+    make: (temporary: Buffer, present: Stats | undefined) => Promise<void> | void,
   ): Promise<void> {
     await this.#directories.use(to.directory, async (prefix) => {
       const place = Buffer.concat([prefix, to.name]);
-      const present = await lstatIfThere(place);
+      const present = lstatSync(place, { throwIfNoEntry: false });
       if (present?.isDirectory()) throw new Reason("isDirectory", "a directory is there");
       const unique = Buffer.from(`${TEMPORARY_PREFIX}${crypto.randomUUID()}`);
       const temporary = Buffer.concat([prefix, unique]);
       rememberTemporary(temporary);
       try {
         await make(temporary, present);
-        await rename(temporary, place);
+        renameSync(temporary, place);
+        // Of two names of one file, rename(2) does nothing, and both stay.
+        if (present !== undefined && present.nlink > 1) unlinkIfThere(temporary);
+      } catch (error) {
+        unlinkIfThere(temporary);
+        throw error;
       } finally {
-        // Left over when something failed, or when both are names of one file: then rename(2) does nothing.
-        await unlinkIfThere(temporary);
         forgetTemporary(temporary);
       }
     });
@@ -222,12 +232,12 @@ export class Downloader {
     from: Uint8Array | undefined,
     path: Buffer,
     attributes: Attributes,
-    setMode: (path: Buffer, mode: number) => Promise<void>,
+    setMode: (path: Buffer, mode: number) => void,
   ): Promise<void> {
     const { preserve } = this.#options;
-    if (preserve && isSuperuser()) await lchown(path, attributes.uid, attributes.gid);
+    if (preserve && isSuperuser()) lchownSync(path, attributes.uid, attributes.gid);
     if (preserve && from !== undefined) await fetchAttributes(this.#around.client, from, path);
-    await setMode(path, localMode(attributes, preserve));
+    setMode(path, localMode(attributes, preserve));
     if (preserve) setTimes(path, attributes);
   }
 
@@ -256,38 +266,31 @@ export function checkName(name: Uint8Array): void {
 }
 
 /** A file that is replaced without -p passes its mode and, as far as we may, its owner on, as with cp. */
-async function keepOwner(handle: FileHandle, present: Stats): Promise<void> {
-  const own = await handle.stat();
+function keepOwner(descriptor: number, present: Stats): void {
+  const own = fstatSync(descriptor);
   if (own.uid !== present.uid || own.gid !== present.gid) {
-    await handle.chown(present.uid, present.gid).catch((error: unknown) => {
+    try {
+      fchownSync(descriptor, present.uid, present.gid);
+    } catch (error) {
       if (systemCodeOf(error) !== "EPERM") throw error;
-    });
+    }
   }
-  await handle.chmod(present.mode & 0o7777);
+  fchmodSync(descriptor, present.mode & 0o7777);
 }
 
 /** chmod(2) follows links, so it gets the path of a descriptor that was opened without. */
-async function chmodUnfollowed(path: Buffer, mode: number): Promise<void> {
-  const handle = await open(path, O_PATH | constants.O_NOFOLLOW);
+function chmodUnfollowed(path: Buffer, mode: number): void {
+  const descriptor = openSync(path, O_PATH | constants.O_NOFOLLOW);
   try {
-    await chmod(`/proc/self/fd/${handle.fd}`, mode);
+    chmodSync(`/proc/self/fd/${descriptor}`, mode);
   } finally {
-    await handle.close();
+    closeSync(descriptor);
   }
 }
 
-async function lstatIfThere(path: Buffer): Promise<Stats | undefined> {
+function unlinkIfThere(path: Buffer): void {
   try {
-    return await lstat(path);
-  } catch (error) {
-    if (systemCodeOf(error) === "ENOENT") return undefined;
-    throw error;
-  }
-}
-
-async function unlinkIfThere(path: Buffer): Promise<void> {
-  try {
-    await unlink(path);
+    unlinkSync(path);
   } catch (error) {
     if (systemCodeOf(error) !== "ENOENT") throw error;
   }

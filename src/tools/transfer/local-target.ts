@@ -13,14 +13,14 @@ import { quoted } from "../shared/text.ts";
 import type { LocalPlace } from "./download.ts";
 import type { Surroundings } from "./jobs.ts";
 import type { LocalDirectories, LocalDirectory } from "./local-directories.ts";
-import { writeAt } from "./write-content.ts";
+import { writeNext } from "./write-content.ts";
 
 export class LocalTarget {
   /** As typed. */
   readonly path: Uint8Array;
   readonly #stats: Stats | undefined;
   readonly #directories: LocalDirectories;
-  #opened: Promise<LocalDirectory> | undefined;
+  #opened: LocalDirectory | undefined;
 
   private constructor(path: Uint8Array, stats: Stats | undefined, directories: LocalDirectories) {
     this.path = path;
@@ -45,7 +45,7 @@ export class LocalTarget {
   /** Where the copy of `source` goes. @throws Reason, system errors */
   async placeFor(source: Uint8Array, type: FileType): Promise<LocalPlace | LocalDirectory> {
     if (this.isDirectory) {
-      const directory = await this.#open(this.path);
+      const directory = this.#open(this.path);
       if (isNameless(source)) return directory;
       const name = baseName(source);
       return { directory, name, path: joined(this.path, name) };
@@ -59,7 +59,7 @@ export class LocalTarget {
     const path = await this.#behindLink();
     const parent = parentPath(path);
     try {
-      return { directory: await this.#open(parent), name: baseName(path), path: this.path };
+      return { directory: this.#open(parent), name: baseName(path), path: this.path };
     } catch (error) {
       if (systemCodeOf(error) !== "ENOENT") throw error;
       throw new Reason("notFound", `there is no local directory ${quoted(parent)}`);
@@ -72,7 +72,7 @@ export class LocalTarget {
     const file = await client.open(from);
     try {
       for await (const chunk of file.stream({ signal: around.signal })) {
-        await writeAt(handle, chunk, null);
+        await writeNext(handle.fd, chunk);
         around.progress.bytes += chunk.length;
       }
     } finally {
@@ -81,7 +81,7 @@ export class LocalTarget {
     }
   }
 
-  #open(path: Uint8Array): Promise<LocalDirectory> {
+  #open(path: Uint8Array): LocalDirectory {
     this.#opened ??= this.#directories.root(path);
     return this.#opened;
   }

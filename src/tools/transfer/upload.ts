@@ -4,8 +4,19 @@
  * Each file appears whole under its name (`put` is atomic), symbolic links and special files by rename. A directory gets
  * its times when everything in it is there. What cannot be stored is told, and the rest goes on.
  */
-import { constants, type BigIntStats } from "node:fs";
-import { lstat, open, readdir, readlink, stat } from "node:fs/promises";
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  open,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  statSync,
+  type BigIntStats,
+} from "node:fs";
+import { promisify } from "node:util";
 import { isDfsError } from "../../base/errors.ts";
 import type { ContentRun } from "../../client/api.ts";
 import { Reason } from "../shared/errors.ts";
@@ -60,9 +71,7 @@ export class Uploader {
   async #root({ from, to }: Upload): ReturnType<Step> {
     const { recursive } = this.#options;
     const path = Buffer.from(from);
-    const stats = recursive
-      ? await lstat(path, { bigint: true })
-      : await stat(path, { bigint: true });
+    const stats = (recursive ? lstatSync : statSync)(path, { bigint: true });
     if (stats.isDirectory() && !recursive) {
       throw new Reason("invalid", "it is a directory\n-r stores it with everything in it");
     }
@@ -102,14 +111,12 @@ export class Uploader {
   async #file({ from, to }: Upload, isRoot: boolean): Promise<void> {
     const { client, signal } = this.#around;
     const { preserve, recursive } = this.#options;
-    // In a tree, nobody may slip a link or a pipe under us between looking and opening.
-    const guard = recursive ? constants.O_NOFOLLOW | constants.O_NONBLOCK : 0;
-    const handle = await open(Buffer.from(from), constants.O_RDONLY | guard);
+    const descriptor = await openSource(from, recursive);
     try {
-      const opened = await handle.stat({ bigint: true });
+      const opened = fstatSync(descriptor, { bigint: true });
       if (recursive && !opened.isFile()) throw new Reason("invalid", "it changed meanwhile");
       const target = isRoot ? await this.#behindLinks(to) : to;
-      await client.put(target, this.#counted(localContent(handle, opened)), {
+      await client.put(target, this.#counted(localContent(descriptor, opened)), {
         ...remoteOwner(opened, preserve),
         keepReplaced: !preserve,
         signal,
@@ -117,7 +124,7 @@ export class Uploader {
       });
       if (preserve) await sendAttributes(client, from, target);
     } finally {
-      await handle.close();
+      closeSync(descriptor);
     }
   }
 
@@ -141,7 +148,7 @@ export class Uploader {
   async #symlink({ from, to }: Upload, stats: BigIntStats): Promise<void> {
     const { client } = this.#around;
     const { preserve } = this.#options;
-    const target = await readlink(Buffer.from(from), { encoding: "buffer" });
+    const target = readlinkSync(Buffer.from(from), { encoding: "buffer" });
     const { uid, gid } = remoteOwner(stats, preserve);
     await this.#appear(to, async (name) => {
       await client.symlink(target, name, { uid, gid });
@@ -217,7 +224,7 @@ export class Uploader {
   async *#inside({ from, to }: Upload): AsyncIterable<Step> {
     let names: Buffer[];
     try {
-      names = await readdir(Buffer.from(from), { encoding: "buffer" });
+      names = readdirSync(Buffer.from(from), { encoding: "buffer" });
     } catch (error) {
       this.#around.outcome.fail(`cannot list ${quoted(from)}`, error);
       return;
@@ -226,7 +233,7 @@ export class Uploader {
       const upload = { from: joined(from, name), to: joined(to, name) };
       yield () =>
         this.#attempt(upload, async () => {
-          const stats = await lstat(Buffer.from(upload.from), { bigint: true });
+          const stats = lstatSync(Buffer.from(upload.from), { bigint: true });
           return this.#entry(upload, stats, false);
         });
     }
@@ -245,6 +252,18 @@ export class Uploader {
     if (type !== "directory") this.#around.progress.files++;
     this.#around.outcome.succeed();
   }
+}
+
+const openInPool = promisify(open);
+
+/**
+ * Opens a local file. In a tree it is a regular file, and nobody may slip a link or a pipe under us between looking and
+ * opening; what was named on the command line may be a pipe, and opening it may take until somebody writes.
+ */
+function openSource(path: Uint8Array, isInTree: boolean): Promise<number> | number {
+  return isInTree
+    ? openSync(Buffer.from(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
+    : openInPool(Buffer.from(path), constants.O_RDONLY);
 }
 
 function missingParent(to: Uint8Array, cause: unknown): Reason {

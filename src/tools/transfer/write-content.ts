@@ -1,8 +1,14 @@
 /**
- * Writing what the cluster holds into a local file.
+ * Writing what the cluster holds into local files.
  */
-import type { FileHandle } from "node:fs/promises";
+import { ftruncateSync, write, writeSync } from "node:fs";
+import { promisify } from "node:util";
 import type { ContentRun } from "../../client/api.ts";
+
+/** Up to this length a write is made at once: a turn through the thread pool would take longer. */
+const AT_ONCE_BYTES = 128 * 1024;
+
+const writeInPool = promisify(write);
 
 /**
  * Writes runs one after the other from the beginning of an empty regular file. Holes are left out, so that the file is
@@ -10,30 +16,32 @@ import type { ContentRun } from "../../client/api.ts";
  */
 export async function writeContent(
   runs: AsyncIterable<ContentRun>,
-  handle: FileHandle,
+  descriptor: number,
   onBytes: (bytes: number) => void,
 ): Promise<void> {
   let at = 0;
   let endsInHole = false;
   for await (const run of runs) {
     const length = run instanceof Uint8Array ? run.length : run.holeBytes;
-    if (run instanceof Uint8Array) await writeAt(handle, run, at);
+    if (run instanceof Uint8Array) await writeAt(descriptor, run, at);
     endsInHole = !(run instanceof Uint8Array);
     at += length;
     onBytes(length);
   }
-  if (endsInHole) await handle.truncate(at);
+  if (endsInHole) ftruncateSync(descriptor, at);
 }
 
-/** Writes all of `bytes`; a device or pipe is written in order, so `position` is null for those. */
-export async function writeAt(
-  handle: FileHandle,
-  bytes: Uint8Array,
-  position: number | null,
-): Promise<void> {
+async function writeAt(descriptor: number, bytes: Uint8Array, position: number): Promise<void> {
   for (let done = 0; done < bytes.length;) {
-    const at = position === null ? null : position + done;
-    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, at);
-    done += bytesWritten;
+    const left = bytes.length - done;
+    if (left <= AT_ONCE_BYTES) done += writeSync(descriptor, bytes, done, left, position + done);
+    else done += (await writeInPool(descriptor, bytes, done, left, position + done)).bytesWritten;
+  }
+}
+
+/** Writes all of `bytes` to a pipe or device, in order, as fast as it takes them. */
+export async function writeNext(descriptor: number, bytes: Uint8Array): Promise<void> {
+  for (let done = 0; done < bytes.length;) {
+    done += (await writeInPool(descriptor, bytes, done, bytes.length - done, null)).bytesWritten;
   }
 }
