@@ -3,13 +3,14 @@
 //
 //     DFS_UPDATE_GOLDEN=1 bin/test tests/log/golden.test.ts
 
-import { describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import { cpSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Random } from "../../src/base/random.ts";
 import { blockId } from "../../src/base/ids.ts";
 import { FaultDisk } from "./fault-disk.ts";
 import {
+  cleanUp,
   blockOf,
   close,
   copyOf,
@@ -21,6 +22,8 @@ import {
   openTestLog,
   temporaryFolder,
 } from "./support.ts";
+
+afterEach(cleanUp);
 
 const FOLDER = join(import.meta.dir, "../golden/log/version-1");
 const UPDATE = process.env["DFS_UPDATE_GOLDEN"] === "1";

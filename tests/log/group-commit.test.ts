@@ -1,12 +1,13 @@
 // Appending: what shares a sync, when it is acknowledged and visible, and what happens when the disk does not play along.
 
-import { describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import { statSync } from "node:fs";
 import { blockId } from "../../src/base/ids.ts";
 import { SEGMENT_HEADER_BYTES } from "../../src/log/format.ts";
 import type { UnsureWrites } from "../../src/log/writer.ts";
 import { FaultDisk } from "./fault-disk.ts";
 import {
+  cleanUp,
   close,
   copyOf,
   eventually,
@@ -23,6 +24,8 @@ import {
   temporaryFolder,
   type TestLog,
 } from "./support.ts";
+
+afterEach(cleanUp);
 
 async function openOn(
   disk: FaultDisk,

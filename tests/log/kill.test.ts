@@ -1,12 +1,13 @@
 // A real process with a log, killed in the middle of its work again and again: everything that it acknowledged is there,
 // and nothing is there that it did not write.
 
-import { expect, test } from "bun:test";
+import { afterEach, expect, test } from "bun:test";
 import { join } from "node:path";
 import { blockId } from "../../src/base/ids.ts";
 import { seededRandom } from "../../src/base/random.ts";
 import { killedBlock, KILL_SEGMENT_BYTES } from "./blocks.ts";
 import {
+  cleanUp,
   close,
   expectHeld,
   expectNotHeld,
@@ -14,6 +15,8 @@ import {
   openTestLog,
   temporaryFolder,
 } from "./support.ts";
+
+afterEach(cleanUp);
 
 const KILLS = Number(process.env["DFS_TEST_KILLS"] ?? 10);
 

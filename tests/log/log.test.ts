@@ -1,11 +1,12 @@
 // The log as its owner sees it: put, get, delete, list, figures, and all of it again after a reopening.
 
-import { describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { PIECE_BYTES } from "../../src/base/limits.ts";
 import { blockId } from "../../src/base/ids.ts";
 import { BufferPool } from "../../src/log/buffers.ts";
 import {
+  cleanUp,
   close,
   copyOf,
   expectError,
@@ -21,6 +22,8 @@ import {
   segmentFile,
   temporaryFolder,
 } from "./support.ts";
+
+afterEach(cleanUp);
 
 const none = blockId(0n);
 

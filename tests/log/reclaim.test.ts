@@ -1,11 +1,12 @@
 // Deleting segments: which may go, in which order, and that nothing comes back.
 
-import { describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import { blockId } from "../../src/base/ids.ts";
 import { seededRandom } from "../../src/base/random.ts";
 import { SegmentLedger } from "../../src/log/ledger.ts";
 import { FaultDisk } from "./fault-disk.ts";
 import {
+  cleanUp,
   close,
   copyOf,
   eventually,
@@ -18,6 +19,8 @@ import {
   segmentFile,
   temporaryFolder,
 } from "./support.ts";
+
+afterEach(cleanUp);
 
 const SMALL = { segmentBytes: 4096 }; // one block of 3,000 bytes a segment
 

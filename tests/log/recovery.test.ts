@@ -1,7 +1,7 @@
 // Opening after crashes and damage: the catalogue of what a segment can look like, made by hand on real files, and the
 // decision tables of docs/log-format.md, every combination of their conditions.
 
-import { describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import { readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { hash64 } from "../../src/base/checksum.ts";
@@ -13,6 +13,7 @@ import { RECORD_HEADER_BYTES } from "../../src/log/record.ts";
 import { damageRow, segmentRow, type SegmentFacts } from "../../src/log/recovery-rules.ts";
 import { FaultDisk } from "./fault-disk.ts";
 import {
+  cleanUp,
   blockOf,
   close,
   copyOf,
@@ -31,6 +32,8 @@ import {
   temporaryFolder,
   tornFiles,
 } from "./support.ts";
+
+afterEach(cleanUp);
 
 const BODY = 1000; // a multiple of 8, so records have no padding
 const RECORD = RECORD_HEADER_BYTES + 8 + BODY;

@@ -1,10 +1,11 @@
 // Bit rot: a flipped bit anywhere in a stored record is noticed, by a read or by an opening, and costs that record alone.
 
-import { describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import { blockId } from "../../src/base/ids.ts";
 import { SEGMENT_HEADER_BYTES } from "../../src/log/format.ts";
 import { RECORD_HEADER_BYTES, recordBytes, SEAL_BYTES } from "../../src/log/record.ts";
 import {
+  cleanUp,
   close,
   copyOf,
   expectError,
@@ -17,6 +18,8 @@ import {
   temporaryFolder,
   tornFiles,
 } from "./support.ts";
+
+afterEach(cleanUp);
 
 const LENGTH = 1001; // seven bytes of padding behind it
 const RECORD = recordBytes(8 + LENGTH);

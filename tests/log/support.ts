@@ -1,7 +1,7 @@
 // What the tests of the log share: folders that vanish, logs with a recorded trail of damage, blocks whose bytes follow
 // from their id, and hands to reach into segment files.
 
-import { afterEach, expect } from "bun:test";
+import { expect } from "bun:test";
 import { cpSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -24,10 +24,11 @@ export { CLUSTER, SERVER } from "./identity.ts";
 const folders: string[] = [];
 const logs: BlockLog[] = [];
 
-afterEach(async () => {
+/** Ends and removes what a test has made. Every test file calls it after each test: hooks are a file's own. */
+export async function cleanUp(): Promise<void> {
   for (const log of logs.splice(0)) await log.close();
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
-});
+}
 
 /** A folder that is removed after the test. */
 export function temporaryFolder(): string {

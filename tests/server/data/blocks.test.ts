@@ -1,6 +1,6 @@
 // Every message of a data server, over real sockets, with every way it can be refused.
 
-import { describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { firstBadPiece, verifyPieceList } from "../../../src/base/checksum.ts";
@@ -18,6 +18,7 @@ import { flipBit } from "../../log/files.ts";
 import { makeBlock } from "../../log/blocks.ts";
 import { FaultDisk } from "../../log/fault-disk.ts";
 import {
+  cleanUp,
   callerOf,
   eventually,
   expectError,
@@ -27,6 +28,8 @@ import {
   TIMEOUT_MS,
   type ScriptedService,
 } from "./support.ts";
+
+afterEach(cleanUp);
 
 const timeoutMs = TIMEOUT_MS;
 const none = blockId(0n);

@@ -1,6 +1,6 @@
 // Who may begin or use a directory, and the file that says whose it is.
 
-import { describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { realDisk } from "../../../src/base/disk.ts";
@@ -15,7 +15,9 @@ import {
 } from "../../../src/server/data/identity.ts";
 import { flipBit } from "../../log/files.ts";
 import { FaultDisk } from "../../log/fault-disk.ts";
-import { CLUSTER, expectError, freshDirectory } from "./support.ts";
+import { cleanUp, CLUSTER, expectError, freshDirectory } from "./support.ts";
+
+afterEach(cleanUp);
 
 const full: Identity = {
   cluster: CLUSTER,

@@ -1,6 +1,6 @@
 // A data server and its metadata service: joining, refusals, heartbeats, outages, databases that are too old.
 
-import { describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, test } from "bun:test";
 import { systemClock } from "../../../src/base/clock.ts";
 import { realDisk } from "../../../src/base/disk.ts";
 import { DfsError } from "../../../src/base/errors.ts";
@@ -12,6 +12,7 @@ import { IdentityFile } from "../../../src/server/data/identity.ts";
 import { startDataServer } from "../../../src/server/data/server.ts";
 import { makeBlock } from "../../log/blocks.ts";
 import {
+  cleanUp,
   callerOf,
   CLUSTER,
   dataOptions,
@@ -26,6 +27,8 @@ import {
   startData,
   TIMEOUT_MS,
 } from "./support.ts";
+
+afterEach(cleanUp);
 
 const timeoutMs = TIMEOUT_MS;
 

@@ -8,6 +8,7 @@ import { blockGet, blockList } from "../../../src/protocol/messages/data.ts";
 import type { Peer } from "../../../src/protocol/peer.ts";
 import { killedBlock } from "../../log/blocks.ts";
 import {
+  cleanUp,
   callerOf,
   eventually,
   freshDirectory,
@@ -16,6 +17,8 @@ import {
   startData,
   TIMEOUT_MS,
 } from "./support.ts";
+
+afterEach(cleanUp);
 
 const KILLS = 5;
 

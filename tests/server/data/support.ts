@@ -1,7 +1,7 @@
 // What the tests of the data server share: a metadata service that does what a test tells it, over real sockets, and
 // data servers and their callers on real directories.
 
-import { afterEach, expect } from "bun:test";
+import { expect } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -54,11 +54,12 @@ const folders: string[] = [];
 const running: { stop(): Promise<void> }[] = [];
 const peers: Peer[] = [];
 
-afterEach(async () => {
+/** Ends and removes what a test has made. Every test file calls it after each test: hooks are a file's own. */
+export async function cleanUp(): Promise<void> {
   for (const peer of peers.splice(0)) peer.close("the test is over");
   for (const each of running.splice(0).toReversed()) await each.stop();
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
-});
+}
 
 /** A directory that does not exist yet, in a folder that is removed after the test. */
 export function freshDirectory(): string {
