@@ -8,8 +8,8 @@ import { Database } from "bun:sqlite";
 import { messageOf, systemCodeOf } from "../../base/errors.ts";
 import type { CheckpointAnswer, CheckpointOrder } from "./checkpoint.ts";
 
-/** How long a truncating checkpoint waits for a backup that still reads the log. Meanwhile changes wait as well. */
-const BUSY_TIMEOUT_MS = 1_000;
+/** How long a truncating checkpoint waits for whoever still reads the log. Meanwhile changes wait as well. */
+const BUSY_TIMEOUT_MS = 100;
 
 interface Counts {
   readonly busy: number;

@@ -8,13 +8,14 @@
 import { mkdirSync } from "node:fs";
 import type { Clock } from "../../base/clock.ts";
 import { lockDirectory, type DirectoryLock } from "../../base/directory-lock.ts";
-import { DfsError, messageOf } from "../../base/errors.ts";
+import { DfsError, isDfsError, messageOf } from "../../base/errors.ts";
 import { blockId, inodeId, type Lsn } from "../../base/ids.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Random } from "../../base/random.ts";
 import type { ClusterSettings } from "../../protocol/messages/common.ts";
 import { Checkpointer, CheckpointThread } from "./checkpoint.ts";
 import { openDatabase, type OpenDatabase } from "./database.ts";
+import { classifyEngineError } from "./engine-errors.ts";
 import { FiguresThread, type FiguresCounter } from "./figures.ts";
 import { GroupCommit } from "./group-commit.ts";
 import { IdRanges } from "./id-ranges.ts";
@@ -105,7 +106,7 @@ export class Engine {
       return engine;
     } catch (error) {
       lock.release();
-      throw error;
+      throw startFailure(dir, error);
     }
   }
 
@@ -192,6 +193,15 @@ function idSourceOf(ids: IdRanges): IdSource {
     nextInode: () => inodeId(ids.take("inode")),
     nextBlocks: (count) => blockId(ids.take("block", count)),
   };
+}
+
+/** What the engine under us throws becomes an error that says what could not be done. */
+function startFailure(dir: string, error: unknown): DfsError {
+  if (isDfsError(error)) return error;
+  const { kind } = classifyEngineError(error).error;
+  return new DfsError(kind, `cannot use the metadata database in ${dir}: ${messageOf(error)}`, {
+    cause: error,
+  });
 }
 
 function makeDirectory(dir: string): void {

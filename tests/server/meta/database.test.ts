@@ -347,9 +347,14 @@ describe("a disk that is full", () => {
       const found = { parent: ROOT_INODE, name: text("before") };
       const { attributes } = await client.ask(lookup, found);
       await client.ask(getattr, { inode: attributes.inode });
-      spawnSync("rm", [join(small, "filler")]);
-      await client.create("after");
       await meta.stop();
+      const full = await failureOf(startMeta(join(small, "other")));
+      expect(full).toMatchObject({ kind: "noSpace" });
+      expect(String(full)).toContain(join(small, "other"));
+      spawnSync("rm", [join(small, "filler")]);
+      const again = await startMeta(small);
+      await (await client.resume(again.address)).create("after");
+      await again.stop();
     } finally {
       spawnSync("umount", ["-l", small]);
     }
