@@ -68,7 +68,7 @@ describe("a flipped bit", () => {
     await opened.log.delete([blockId(1n)]);
     await close(opened);
     const { size } = Bun.file(segmentFile(opened.directory).path);
-    for (let position = 0; position < size; position += 3) {
+    for (let position = 0; position < size; position += 7) {
       const directory = copyOf(opened.directory);
       flipBit(segmentFile(directory).path, position, position % 8);
       const { log, corruptions } = await openTestLog(directory);

@@ -16,7 +16,7 @@ try {
     logger: silentLogger,
     reserveBytes: 0,
     segmentBytes: 512 * 1024,
-    firstContactTimeoutMs: 1000,
+    firstContactTimeoutMs: 20_000,
     onReady: ({ address, server }) => console.log(`${server} ${address}`),
   });
 } catch (error) {

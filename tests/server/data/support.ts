@@ -186,7 +186,7 @@ export function dataOptions(
     meta: service.address,
     logger: silentLogger,
     reserveBytes: 0,
-    firstContactTimeoutMs: 500,
+    firstContactTimeoutMs: TIMEOUT_MS,
     ...more,
   };
 }
