@@ -11,6 +11,8 @@ const LOCK_FILE = "lock";
 const LOCK_SH = 1; // sys/file.h
 const LOCK_EX = 2;
 const LOCK_NB = 4;
+const PID_LOOKS = 100;
+const PID_LOOK_EVERY_MS = 2;
 
 /** A held lock. */
 export interface DirectoryLock {
@@ -68,10 +70,17 @@ export function liveOwner(dir: string): number | undefined {
     throw error;
   }
   try {
-    return flock(descriptor, LOCK_SH | LOCK_NB) === 0 ? undefined : lockOwner(dir);
+    if (flock(descriptor, LOCK_SH | LOCK_NB) === 0) return undefined;
   } finally {
     closeSync(descriptor);
   }
+  // An owner writes its pid right after it got the lock: there is nothing to read for a moment.
+  for (let look = 0; look < PID_LOOKS; look++) {
+    const pid = lockOwner(dir);
+    if (pid !== undefined) return pid;
+    Bun.sleepSync(PID_LOOK_EVERY_MS);
+  }
+  return undefined;
 }
 
 function flock(descriptor: number, operation: number): number {

@@ -296,6 +296,19 @@ describe("names", () => {
   });
 });
 
+test("names that are no text can be typed, here and there", async () => {
+  const result = await shell(
+    `printf odd > $'odd\\xff\\n' && "$0" put $'odd\\xff\\n' / && "$0" get $'/odd\\xff\\n' $'back\\xfe' && ` +
+      `cat $'back\\xfe' && "$0" ls -d $'/odd\\xff\\n' && "$0" mv $'/odd\\xff\\n' $'/\\x80' && ` +
+      `"$0" stat --json $'/\\x80' && "$0" rm $'/\\x80' -- $'/\\x81'`,
+  );
+  expect(result.stderr).toBe("dfs rm: cannot remove '/\\x81': no such file or directory\n");
+  expect(result.code).toBe(3);
+  const [content, row] = result.text.split("\n");
+  expect(content).toBe("odd/odd\\xff\\n");
+  expect(JSON.parse(row ?? "")).toMatchObject({ path: "/\ufffd", pathBase64: "L4A=" });
+});
+
 describe("interrupted", () => {
   test("a put by Ctrl-C: exit 130, the old file is whole", async () => {
     await cluster.ok("put", "a.txt", "/whole");

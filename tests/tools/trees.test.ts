@@ -136,7 +136,7 @@ describe("a tree", () => {
 
   test("is listed with every name escaped, and exactly in JSON", async () => {
     const { text } = await cluster.ok("ls", "-l", "/kept/odd");
-    // eslint-disable-next-line no-control-regex -- nothing but newlines between rows
+    // oxlint-disable-next-line no-control-regex -- nothing but newlines between rows
     expect(text).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/u);
     expect(text.trimEnd().split("\n")).toHaveLength(ODD_NAMES.length);
     const rows = await cluster.rows<{ name: string; nameBase64?: string }>("ls", "/kept/odd");

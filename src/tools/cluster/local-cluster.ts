@@ -12,26 +12,15 @@ import {
   writeClusterFile,
   type ClusterFile,
   type ClusterServer,
-  type ClusterSettings,
 } from "../shared/cluster-file.ts";
-import { flagName } from "../shared/command.ts";
 import { launch, type Launched } from "./launch.ts";
 import { dataDirectory, isUnused, logPath, metaDirectory, serverDirectories } from "./layout.ts";
 import { listenAddress } from "./ports.ts";
 import { dataServerIn, metaAddressIn } from "./server-files.ts";
 import { serverIn, stopServer, type Stopped } from "./processes.ts";
+import { checkSettings, commonFlags, settingFlags, type Wish } from "./wish.ts";
 
 const DEFAULT_DATA_SERVERS = 4;
-
-/** What `dfs up` was asked for; what is left out is as it was, or the default. */
-export interface Wish {
-  readonly settings: ClusterSettings;
-  readonly dataServers?: number;
-  /** Port of the metadata server; the data servers take the next ones. */
-  readonly port?: number;
-  readonly keyFile?: string;
-  readonly debug: boolean;
-}
 
 /** One server of the cluster, as it is after `start`. */
 export interface Service {
@@ -162,10 +151,6 @@ export class LocalCluster {
     // Data servers that run look for it where it was; otherwise it may move when its port is taken.
     const mustStay = this.#file.servers.some((server) => serverIn(server.dir) !== undefined);
     const listen = this.#listen("meta", before, wish.port, mustStay);
-    const settings = Object.entries(wish.settings).flatMap(([key, value]) => [
-      flagName(key),
-      String(value),
-    ]);
     const { ready } = await this.#launch("meta", [
       "meta",
       "--json",
@@ -173,7 +158,7 @@ export class LocalCluster {
       dir,
       "--listen",
       listen,
-      ...settings,
+      ...settingFlags(wish.settings),
       ...commonFlags(wish),
     ]);
     this.#save({
@@ -304,25 +289,6 @@ export class LocalCluster {
   #tell(service: Service): void {
     this.#events.onService(service);
   }
-}
-
-function checkSettings(wish: ClusterSettings, present: ClusterSettings, dir: string): void {
-  for (const [key, wished] of Object.entries(wish)) {
-    const has = present[key as keyof ClusterSettings];
-    if (has === undefined || has === wished) continue;
-    throw new DfsError(
-      "usage",
-      `cannot start with ${flagName(key)} ${wished}: the cluster in ${dir} has ${has}\n` +
-        "leave the flag out, or start another cluster in a directory of its own with --dir",
-    );
-  }
-}
-
-function commonFlags(wish: Wish): string[] {
-  return [
-    ...(wish.keyFile === undefined ? [] : ["--key-file", wish.keyFile]),
-    ...(wish.debug ? ["--debug"] : []),
-  ];
 }
 
 function partition<T>(items: readonly T[], is: (item: T) => boolean): [T[], T[]] {

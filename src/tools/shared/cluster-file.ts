@@ -85,7 +85,11 @@ export function readClusterFile(dir: string): ClusterFile | undefined {
 export function writeClusterFile(dir: string, file: ClusterFile): void {
   const path = clusterFilePath(dir);
   const temporary = `${path}.new`; // one writer at a time: the directory's lock
-  writeFileSync(temporary, `${JSON.stringify(file, undefined, 2)}\n`);
+  const { meta, metaPid, servers, settings } = file;
+  writeFileSync(
+    temporary,
+    `${JSON.stringify({ meta, metaPid, servers, settings }, undefined, 2)}\n`,
+  );
   renameSync(temporary, path);
 }
 

@@ -29,7 +29,7 @@ export interface ValueOption<T> {
   readonly parse: (text: string) => T;
 }
 
-// eslint-disable-next-line typescript/no-explicit-any -- the type of any option's value; read back by OptionValues
+// oxlint-disable-next-line typescript/no-explicit-any -- the type of any option's value; read back by OptionValues
 export type OptionSet = Readonly<Record<string, FlagOption | ValueOption<any>>>;
 
 /** What a command finds in `context.options`. */

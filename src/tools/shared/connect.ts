@@ -147,13 +147,14 @@ async function connect(context: ConnectionContext, meta: MetaAddress): Promise<D
     return await connectClient(clientSettings);
   } catch (error) {
     throw isDfsError(error, "unreachable") || isDfsError(error, "timeout")
-      ? notReached(meta, error)
+      ? notReached(meta, context.env, error)
       : error;
   }
 }
 
-function notReached(meta: MetaAddress, error: unknown): DfsError {
-  const inDir = meta.dir === undefined ? "" : ` --dir ${shellWord(meta.dir)}`;
+function notReached(meta: MetaAddress, env: MetaSource["env"], error: unknown): DfsError {
+  const isDefault = meta.dir === undefined || meta.dir === defaultDirectory(env);
+  const inDir = isDefault ? "" : ` --dir ${shellWord(meta.dir ?? "")}`;
   if (!meta.running) {
     return new DfsError(
       "unreachable",

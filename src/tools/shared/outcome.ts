@@ -97,6 +97,8 @@ export function isFatal(error: unknown): boolean {
 /** "cannot list /x: no such file or directory", with the further lines of the error's own message. */
 export function sentence(what: string, error: unknown): string {
   if (error instanceof Reason) return `${what}: ${error.message}`;
+  // The client tells of bytes that cannot be read in full: file, offset, servers tried.
+  if (isDfsError(error, "io") && error.message.startsWith("cannot read ")) return error.message;
   const known = isDfsError(error) ? KIND_TEXT[error.kind] : reasonOf(error);
   return `${what}: ${known ?? messageOf(error)}`;
 }
