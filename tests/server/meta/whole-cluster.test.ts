@@ -71,7 +71,7 @@ describe("a whole cluster", () => {
       identity: { recover: data[1]!.server },
       ...SMALL,
     });
-    expect(data[1]!.server as number).toBe(2);
+    expect(data[1].server as number).toBe(2);
     await until(async () => (await client.status()).missingCopies === had);
     expect((await client.status()).blocksByCopies).toEqual([0, 0, had, 40 - had]);
     await client.close();
