@@ -6,7 +6,12 @@
  */
 import pkg from "../package.json" with { type: "json" };
 import { DfsError } from "./base/errors.ts";
-import { parseArguments, systemArguments, type Argument } from "./tools/shared/arguments.ts";
+import {
+  meansYes,
+  parseArguments,
+  systemArguments,
+  type Argument,
+} from "./tools/shared/arguments.ts";
 import { useColours, wantsColours } from "./tools/shared/colours.ts";
 import type { Command, Context, OptionSet } from "./tools/shared/command.ts";
 import type { DataStart } from "./tools/data.ts";
@@ -115,7 +120,8 @@ async function startData(start: DataStart): Promise<void> {
 /** Runs the command that `args` name; returns the exit code. */
 async function main(args: readonly Argument[], interruption: Interruption): Promise<number> {
   const out = new Output(Bun.stdout.writer());
-  const debug = args.some((arg) => arg.text === "--debug") || process.env["DFS_DEBUG"] === "1";
+  const debug =
+    args.some((arg) => arg.text === "--debug") || meansYes(process.env["DFS_DEBUG"] ?? "");
   let messages = new Messages("dfs");
   try {
     const request = findRequest(args, COMMANDS);
@@ -129,6 +135,7 @@ async function main(args: readonly Argument[], interruption: Interruption): Prom
     await out.flush();
     return EXIT.done;
   } catch (error) {
+    await out.announce(); // what was found before the error is still told
     const code = report(error, messages, debug);
     return interruption.exitCode() ?? code;
   }

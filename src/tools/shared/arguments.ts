@@ -42,6 +42,11 @@ type Option = FlagOption | ValueOption<unknown>;
 const TRUE = new Set(["1", "true", "yes", "on"]);
 const FALSE = new Set(["", "0", "false", "no", "off"]);
 
+/** True for what switches a flag on when it stands in its environment variable. */
+export function meansYes(text: string): boolean {
+  return TRUE.has(text.toLowerCase());
+}
+
 /** An argument of well-formed text. */
 export function argument(text: string): Argument {
   return { text, bytes: Buffer.from(text) };
@@ -202,8 +207,7 @@ function fromEnvironment(option: Option, name: string, text: string): unknown {
   if (option.kind === "value") {
     return text === "" ? undefined : parseValue(option, `${name}=`, text);
   }
-  const word = text.toLowerCase();
-  if (TRUE.has(word)) return true;
-  if (FALSE.has(word)) return false;
+  if (meansYes(text)) return true;
+  if (FALSE.has(text.toLowerCase())) return false;
   throw new DfsError("usage", `${name}=${printable(text)}: give 1 or 0`);
 }

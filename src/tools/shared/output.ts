@@ -56,15 +56,15 @@ export class Output {
   }
 
   /**
-   * Says at once, to whoever may listen, what need not be heard: nobody there is no error. For the one line of a server
-   * that is ready.
+   * Writes out what has been collected, and `text` if there is any, to whoever may listen; nobody there is no error. For
+   * what need not be heard: the one line of a server that is ready, or rows found before an error that is told next.
    */
-  async announce(text: string): Promise<void> {
+  async announce(text?: string): Promise<void> {
     try {
-      await this.line(text);
+      if (text !== undefined) await this.line(text);
       await this.flush();
     } catch {
-      return; // it serves all the same
+      return; // whoever calls this goes on all the same
     }
   }
 
