@@ -112,11 +112,13 @@ export class OpenInode {
       return only!.bytes.slice();
     }
     const storedLength = Math.max(0, Math.min(wanted, this.stored.size - offset));
-    const stored =
-      storedLength === 0 ? undefined : await this.readStored(offset, storedLength, source);
-    if (unstored.length === 0 && stored?.length === wanted) return stored;
-    const result = new Uint8Array(wanted);
-    if (stored !== undefined) result.set(stored);
+    const stored = await this.readStored(offset, storedLength, source);
+    const ends = unstored.map((range) => range.offset + range.bytes.length - offset);
+    // Somebody may have cut the file meanwhile: there are no zeros behind its end.
+    const there = Math.min(wanted, Math.max(this.attributes.size - offset, 0, ...ends));
+    if (unstored.length === 0 && stored.length === there) return stored;
+    const result = new Uint8Array(there);
+    result.set(stored.subarray(0, there));
     for (const range of unstored) result.set(range.bytes, range.offset - offset);
     return result;
   }
@@ -130,7 +132,9 @@ export class OpenInode {
     const { offset = 0, signal } = options;
     const end = this.attributes.size;
     for await (const stretch of readAhead({ reader, offset, end, holder, signal })) {
-      yield stretch.bytes ?? { holeBytes: stretch.length };
+      const length = Math.min(stretch.length, this.attributes.size - stretch.offset);
+      if (length <= 0) return; // somebody has cut the file meanwhile: there are no zeros behind its end
+      yield stretch.bytes?.subarray(0, length) ?? { holeBytes: length };
     }
   }
 
@@ -177,15 +181,18 @@ export class OpenInode {
     this.stored = attributes;
   }
 
+  /** Stored bytes; fewer than asked for when the file turns out to have been cut. */
   private async readStored(
     offset: number,
     length: number,
     source: StoredReader,
   ): Promise<Uint8Array> {
+    if (length === 0) return new Uint8Array(0);
     const holder = this.parts.readHolder;
     await holder.acquire(length);
     try {
-      return await source.range(offset, length);
+      const bytes = await source.range(offset, length);
+      return bytes.subarray(0, Math.max(0, this.stored.size - offset));
     } finally {
       holder.release(length);
     }

@@ -24,7 +24,7 @@ import type { Session } from "./session.ts";
 const COMMIT_BYTES = 32 * 1024 * 1024;
 
 /** Bytes of one put on their way at the same time; more made nothing faster. Measured: bench/client.ts. */
-const WINDOW_BYTES = 16 * 1024 * 1024;
+const WINDOW_BYTES = 8 * 1024 * 1024;
 
 /** Blocks on their way, where blocks are larger than the window. */
 const MIN_WINDOW_BLOCKS = 2;
@@ -71,9 +71,11 @@ export async function putFile(
       return await transfer.run();
     } catch (error) {
       if (!transfer.lostItsSession(error)) throw error;
-      const harmless = !transfer.placing || options.exclusive !== true;
+      // Whether the file has got its name is not known then. Doing it again is harmless unless the name must be new.
+      const perhapsPlaced = transfer.placing && isDfsError(error, "outcomeUnknown");
+      const harmless = !perhapsPlaced || options.exclusive !== true;
       if (restartable && harmless && restarts < MAX_RESTARTS) continue;
-      if (transfer.placing) throw error;
+      if (perhapsPlaced) throw error;
       throw new DfsError(
         "stale",
         `could not store ${target.path}: the session with the metadata service expired before the file was complete\n` +
@@ -105,7 +107,7 @@ class PutTransfer {
   private commits: Promise<void> = Promise.resolve();
   private commitsWaiting = 0;
   private file: InodeId | undefined;
-  /** True once the file may have got its name. */
+  /** True once the file has been about to get its name. */
   placing = false;
   private failure: { readonly error: unknown } | undefined;
 

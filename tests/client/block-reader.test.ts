@@ -111,6 +111,17 @@ describe("reading a block", () => {
     expect(cluster.warnings.map(({ kind }) => kind)).toEqual(["serverUnreachable"]);
   });
 
+  test("another server at a server's address is not taken for it", async () => {
+    const extent = await clusterWithBlock();
+    await cluster.server(1).stop();
+    plant(cluster, 7n, CONTENT, [1]);
+    await cluster.startInPlaceOf(1, 4);
+    const { bytes, failures } = await read(extent);
+    expect(bytes).toEqual(CONTENT);
+    expect(failures).toMatchObject([{ server: 1, kind: "wrongPeer" }]);
+    expect(cluster.server(1).gets).toBe(0);
+  });
+
   test("a read quorum reads several replicas", async () => {
     const extent = await clusterWithBlock(3, 2);
     expect((await read(extent)).bytes).toEqual(CONTENT);

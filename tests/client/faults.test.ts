@@ -158,6 +158,35 @@ describe("reading", () => {
   });
 });
 
+describe("a file that is cut by another client while it is read", () => {
+  test("ends where it now ends: there are no zeros in place of what was cut", async () => {
+    const client = await clusterWithDirectory({ meta: { reaperIntervalMs: 20, graceMs: 0 } });
+    const content = patterned(200 * BLOCK);
+    await client.put(PATH, [content], PUT);
+    const reader = await cluster.client({ bufferBytes: 4 * BLOCK });
+    await withFile(reader, async (file) => {
+      const chunks: Uint8Array[] = [];
+      for await (const chunk of file.stream()) {
+        chunks.push(chunk);
+        if (chunks.length > 1) continue;
+        await client.setattr(PATH, { size: 100 * BLOCK + 5 });
+        await until("the blocks are gone", async () => (await client.status()).deadBlocks === 0);
+      }
+      // Up to the end of the block in which the cut is, old bytes may be read: they are what was written.
+      const got = Buffer.concat(chunks);
+      expect(got.length).toBeGreaterThanOrEqual(100 * BLOCK + 5);
+      expect(got.length).toBeLessThanOrEqual(101 * BLOCK);
+      expectSame(got, content.subarray(0, got.length));
+      expect(await file.read(150 * BLOCK, 10)).toHaveLength(0);
+      expectSame(
+        await file.read(100 * BLOCK, BLOCK),
+        content.subarray(100 * BLOCK, 100 * BLOCK + 5),
+      );
+    });
+    expect(reader.warnings).toEqual([]);
+  });
+});
+
 describe("rotten copies", () => {
   /** A file whose first block is rotten on the servers at these places among those that hold it. */
   async function rotten(

@@ -5,7 +5,7 @@ import { systemClock } from "../../src/base/clock.ts";
 import { clusterId } from "../../src/base/ids.ts";
 import { silentLogger } from "../../src/base/logger.ts";
 import { systemRandom } from "../../src/base/random.ts";
-import type { ClusterStatus } from "../../src/client/api.ts";
+import type { ClientOptions, ClusterStatus } from "../../src/client/api.ts";
 import { connectClient } from "../../src/client/client.ts";
 import { tcpTransport } from "../../src/protocol/transports/tcp.ts";
 import { bytesOf, startCluster, until, type Cluster, type TestClient } from "../support/cluster.ts";
@@ -132,6 +132,68 @@ async function statusOf(of: Cluster): Promise<ClusterStatus> {
     await watcher.close();
   }
 }
+
+describe("a put during which the session expires", () => {
+  /** Stores 20 blocks and lets the session expire before the last one is given. */
+  async function putAcrossExpiry(
+    restartable: boolean,
+  ): Promise<{ put: Promise<unknown>; client: TestClient }> {
+    cluster = await startCluster({
+      servers: 3,
+      settings: { blockSize: 64 },
+      meta: { leaseTimeoutMs: 400 },
+    });
+    const transport = new DeafTransport(cluster.transport("client"));
+    const client = await cluster.client({}, transport);
+    let expired = false;
+    const content = {
+      async *[Symbol.asyncIterator]() {
+        yield new Uint8Array(19 * 64).fill(1);
+        if (!expired) {
+          expired = true;
+          transport.cut();
+          const sessions = async () => (await statusOf(cluster!)).sessions;
+          await until("the session has expired", async () => (await sessions()) === 1);
+          transport.reconnect();
+          await client.stat(bytesOf("/")); // a new session is there
+        }
+        yield new Uint8Array(64).fill(2);
+      },
+    };
+    const options = { ...OWNER, keepReplaced: true, restartable };
+    return { put: client.put(bytesOf("/file"), content, options), client };
+  }
+
+  test("starts again by itself when its content can", async () => {
+    const { put, client } = await putAcrossExpiry(true);
+    expect(await put).toMatchObject({ size: 20 * 64 });
+    expect((await client.stat(bytesOf("/file"))).size).toBe(20 * 64);
+  });
+
+  test("fails with a clear error when its content cannot, and leaves nothing", async () => {
+    const { put, client } = await putAcrossExpiry(false);
+    const error = await failureOf(put);
+    expect(error).toMatchObject({ kind: "stale" });
+    expect(String(error)).toContain("put it again");
+    expect(await exists(client, "/file")).toBe(false);
+  });
+});
+
+describe("a cluster with a key", () => {
+  test("serves who has it, and refuses who has not, or another one", async () => {
+    const key = bytesOf("the key of this cluster");
+    cluster = await startCluster({ servers: 3, key });
+    const client = await cluster.client();
+    await client.put(bytesOf("/f"), [bytesOf("x")], { ...OWNER, keepReplaced: true });
+    const file = await client.open(bytesOf("/f"));
+    expect(await file.read(0, 10)).toEqual(bytesOf("x"));
+    await file.close();
+    for (const wrong of [bytesOf("some other key of this length"), undefined]) {
+      const connecting = cluster.client({ key: wrong } as Partial<ClientOptions>);
+      expect(await failureOf(connecting)).toMatchObject({ kind: "unauthorized" });
+    }
+  });
+});
 
 describe("when the service is away", () => {
   test("requests wait for it, and its user is told once that it went and once that it came", async () => {

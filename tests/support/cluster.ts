@@ -38,6 +38,8 @@ export interface ClusterOptions {
   readonly settings?: MetaServerOptions["settings"];
   /** Default "memory". */
   readonly transport?: "memory" | "tcp";
+  /** The cluster key. */
+  readonly key?: Uint8Array;
   /** More for the metadata server. */
   readonly meta?: Partial<MetaServerOptions>;
   readonly logger?: Logger;
@@ -96,9 +98,11 @@ export class Cluster {
   /** A new client of this cluster. */
   async client(options: Partial<ClientOptions> = {}, transport?: Transport): Promise<TestClient> {
     const warnings: ClientWarning[] = [];
+    const { key } = this.options;
     const client = await connectClient(
       {
         metaAddress: this.metaAddress,
+        ...(key === undefined ? {} : { key }),
         label: "test",
         onWarning: (warning) => warnings.push(warning),
         ...options,
@@ -121,6 +125,7 @@ export class Cluster {
       dir: join(this.dir, "meta"),
       listen: this.metaAddress === "" ? "127.0.0.1:0" : this.metaAddress,
       transport: this.transport("meta"),
+      key: this.options.key,
       logger: this.logger,
       ...(settings === undefined ? {} : { settings }),
       ...meta,
@@ -150,6 +155,7 @@ export class Cluster {
       meta: this.metaAddress,
       identity: isNew ? "new" : "present",
       transport: this.transport(server.node),
+      key: this.options.key,
       logger: this.logger,
     });
     this.servers[index] = { ...server, running };

@@ -135,13 +135,14 @@ export async function scriptedCluster(
     reign: undefined,
     label: `server ${server}`,
   });
-  const start = (server: ScriptedServer): Promise<void> =>
+  /** Starts a server; with `as`, it says that it is another one. */
+  const start = (server: ScriptedServer, as: ServerId = server.id): Promise<void> =>
     server.start((handlers) =>
       listenPeers({
         ...common,
         transport: network.transport(`server-${server.id}`),
         address: addressOf(server.id),
-        identity: identity(server.id),
+        identity: identity(as),
         key: new TextEncoder().encode("a key of sixteen bytes or more"),
         handlers,
       }),
@@ -217,7 +218,9 @@ export async function scriptedCluster(
     placement,
     writer,
     reader,
-    start,
+    start: (server: ScriptedServer) => start(server),
+    /** Starts a server at the address of `id` that says that it is `other`. */
+    startInPlaceOf: (id: number, other: number) => start(servers[id - 1]!, serverId(other)),
     server: (id: number) => servers[id - 1]!,
     stop: async () => {
       dataServers.close();

@@ -1,0 +1,337 @@
+/**
+ * How fast are whole files, in and out? A metadata server, four data servers and a client, each a process of its own,
+ * on one machine and one disk; beside it what that disk and the loopback do on their own.
+ *
+ *     bin/dfs-bun bench/client.ts                              1 GiB and 10,000 files of 4 KiB, about 1 minute
+ *     bin/dfs-bun bench/client.ts --block-sizes 256,512,1024   in KiB, one cluster after the other
+ *     bin/dfs-bun bench/client.ts --mib 256 --files 2000       less, more noise
+ *     bin/dfs-bun bench/client.ts --dir /dev/shm               without the disk: what the processor allows
+ *     bin/dfs-bun bench/client.ts --rounds 3                   several times; the best and the middle one are printed
+ *
+ * A put counts until all three copies and the metadata are on disk. "resident" is the most memory that the client's
+ * process had during one large put and get; "processor" is what all processes together took, for each GiB or each 1,000
+ * files. On a machine that others use as well that is the figure to compare.
+ */
+import {
+  closeSync,
+  fdatasyncSync,
+  fsyncSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeSync,
+} from "node:fs";
+import { cpus, tmpdir } from "node:os";
+import { join } from "node:path";
+import { connectClient } from "../src/client/client.ts";
+import { spawnCluster } from "../tests/support/processes.ts";
+import { KiB, MiB, patterned } from "../tests/support/cluster.ts";
+
+const COPIES = 3;
+const SERVERS = 4;
+const SMALL_BYTES = 4 * KiB;
+/** Not shown: it takes the start of the processes. */
+const WARM_UP = "warm-up";
+const OWNER = { mode: 0o644, uid: 0, gid: 0 };
+
+/** One measurement: how much per second, and at what cost. */
+interface Result {
+  readonly name: string;
+  readonly unit: string;
+  readonly perSecond: number;
+  readonly residentMiB: number;
+  readonly ownProcessorSeconds: number;
+}
+
+const [mode, ...rest] = process.argv.slice(2);
+if (mode === "--transfer")
+  await transfer(rest[0]!, Number(rest[1]), Number(rest[2]), Number(rest[3]));
+else if (mode === "--sink") sink(Number(rest[0]));
+else await measureAll();
+
+async function measureAll(): Promise<void> {
+  const mib = Number(option("--mib") ?? 1024);
+  const files = Number(option("--files") ?? 10_000);
+  const depth = Number(option("--depth") ?? 16);
+  const rounds = Number(option("--rounds") ?? 1);
+  const sizes = (option("--block-sizes") ?? "1024").split(",").map(Number);
+  const dir = mkdtempSync(join(option("--dir") ?? tmpdir(), "dfs-bench-"));
+  try {
+    console.log(
+      `${cpus().length} cores, ${cpus()[0]?.model}; ${mib} MiB, ${files} files of 4 KiB, ${depth} at a time`,
+    );
+    show(
+      `this disk, ${COPIES} x ${mib} MiB in one stream, then fdatasync`,
+      rawStream(dir, mib * COPIES) / COPIES,
+      "MiB/s of payload",
+    );
+    show(
+      `this disk, ${COPIES} x ${files} files of 4 KiB, fsync each`,
+      rawFiles(dir, files * COPIES) / COPIES,
+      "files/s of payload",
+    );
+    show(`the loopback, ${mib} MiB`, await loopback(mib), "MiB/s");
+    for (const size of sizes) await measureCluster(dir, size, { mib, files, depth, rounds });
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+}
+
+interface Load {
+  readonly mib: number;
+  readonly files: number;
+  readonly depth: number;
+  readonly rounds: number;
+}
+
+async function measureCluster(dir: string, blockKiB: number, load: Load): Promise<void> {
+  console.log(`block size ${blockKiB} KiB`);
+  const all: (Result & { readonly processor: number })[][] = [];
+  for (let round = 0; round < load.rounds; round++) {
+    const cluster = await spawnCluster({
+      servers: SERVERS,
+      settings: { blockSize: blockKiB * KiB, replicas: COPIES },
+      dir: join(dir, `cluster-${blockKiB}-${round}`),
+    });
+    const pids = [
+      cluster.meta,
+      ...Array.from({ length: SERVERS }, (_, index) => cluster.server(index)),
+    ].map((each) => each.process.pid);
+    const results: (Result & { readonly processor: number })[] = [];
+    let before = processorSeconds(pids);
+    const child = Bun.spawn(
+      [
+        process.execPath,
+        import.meta.path,
+        "--transfer",
+        cluster.meta.address,
+        load.mib,
+        load.files,
+        load.depth,
+      ].map(String),
+      { stdio: ["ignore", "pipe", "inherit"] },
+    );
+    for await (const line of linesOf(child.stdout)) {
+      const result = JSON.parse(line) as Result;
+      const now = processorSeconds(pids);
+      const used = now - before + result.ownProcessorSeconds;
+      if (result.name !== WARM_UP) results.push({ ...result, processor: used });
+      before = now;
+    }
+    await child.exited;
+    await cluster.stop();
+    all.push(results);
+  }
+  for (const [index, { name, unit }] of (all[0] ?? []).entries()) {
+    const runs = all.map((results) => results[index]!).sort((a, b) => b.perSecond - a.perSecond);
+    const [best, middle] = [runs[0]!, runs[Math.floor(runs.length / 2)]!];
+    const more = load.rounds > 1 ? `, best ${best.perSecond.toFixed(0)}` : "";
+    const costs = runs.map((run) => run.processor).sort((a, b) => a - b);
+    const perGiB = unit === "MiB/s" ? 1024 / load.mib : 1000 / load.files;
+    const cost = `processor ${(costs[Math.floor(costs.length / 2)]! * perGiB).toFixed(2)} s`;
+    const memory =
+      unit === "MiB/s" ? `, resident ${Math.max(...runs.map((run) => run.residentMiB))} MiB` : "";
+    show(`  ${name}`, middle.perSecond, `${unit}${more} (${cost}${memory})`);
+  }
+}
+
+/** The client's process: transfers, and one line of JSON about each. */
+async function transfer(meta: string, mib: number, files: number, depth: number): Promise<void> {
+  const client = await connectClient({ metaAddress: meta, label: "bench" });
+  let resident = 0;
+  const look = (): void => void (resident = Math.max(resident, process.memoryUsage.rss()));
+  const watcher = setInterval(look, 10);
+  const big = bytesOf("/big");
+  const put = { ...OWNER, keepReplaced: true };
+  const measure = async (
+    name: string,
+    count: number,
+    unit: string,
+    work: () => Promise<unknown>,
+  ) => {
+    resident = 0;
+    const [usage, startedMs] = [process.cpuUsage(), performance.now()];
+    await work();
+    look();
+    const seconds = (performance.now() - startedMs) / 1000;
+    const { user, system } = process.cpuUsage(usage);
+    const result: Result = {
+      name,
+      unit,
+      perSecond: count / seconds,
+      residentMiB: Math.round(resident / MiB),
+      ownProcessorSeconds: (user + system) / 1e6,
+    };
+    await Bun.write(Bun.stdout, `${JSON.stringify(result)}\n`);
+  };
+  await measure(WARM_UP, 64, "MiB/s", () => client.put(bytesOf("/warm-up"), content(64), put));
+  await measure("put of one file", mib, "MiB/s", () => client.put(big, content(mib), put));
+  await measure("get of one file", mib, "MiB/s", () => drain(client, big));
+  await client.mkdir(bytesOf("/small"), { ...OWNER, mode: 0o755 });
+  const small = patterned(SMALL_BYTES);
+  const path = (index: number): Uint8Array => bytesOf(`/small/${index}`);
+  const each = (work: (index: number) => Promise<unknown>) => inParallel(files, depth, work);
+  await measure("put of small files", files, "files/s", () =>
+    each((index) => client.put(path(index), [small], put)),
+  );
+  await measure("get of small files", files, "files/s", () =>
+    each((index) => drain(client, path(index))),
+  );
+  clearInterval(watcher);
+  await client.close();
+}
+
+/** Content as a command gives it: buffers of 1 MiB, each a new one. */
+async function* content(mib: number): AsyncGenerator<Uint8Array> {
+  const source = patterned(MiB);
+  for (let index = 0; index < mib; index++) {
+    const buffer = Buffer.allocUnsafeSlow(MiB);
+    buffer.set(source);
+    buffer.writeUInt32LE(index, 0);
+    yield buffer;
+  }
+}
+
+async function drain(
+  client: Awaited<ReturnType<typeof connectClient>>,
+  path: Uint8Array,
+): Promise<void> {
+  const file = await client.open(path);
+  for await (const chunk of file.stream())
+    if (chunk.length === 0) throw new Error("an empty chunk");
+  await file.close();
+}
+
+async function inParallel(
+  count: number,
+  depth: number,
+  work: (index: number) => Promise<unknown>,
+): Promise<void> {
+  let next = 0;
+  const lane = async (): Promise<void> => {
+    while (next < count) await work(next++);
+  };
+  await Promise.all(Array.from({ length: depth }, lane));
+}
+
+/** MiB per second of one stream to the disk. */
+function rawStream(dir: string, mib: number): number {
+  const path = join(dir, "raw");
+  const buffer = patterned(MiB);
+  const startedMs = performance.now();
+  const file = openSync(path, "w");
+  for (let index = 0; index < mib; index++) writeSync(file, buffer);
+  fdatasyncSync(file);
+  closeSync(file);
+  const seconds = (performance.now() - startedMs) / 1000;
+  rmSync(path);
+  return mib / seconds;
+}
+
+/** Files of 4 KiB per second, each synced, one after the other. */
+function rawFiles(dir: string, count: number): number {
+  const folder = join(dir, "raw-files");
+  mkdirSync(folder);
+  const buffer = patterned(SMALL_BYTES);
+  const startedMs = performance.now();
+  for (let index = 0; index < count; index++) {
+    const file = openSync(join(folder, String(index)), "w");
+    writeSync(file, buffer);
+    fsyncSync(file);
+    closeSync(file);
+  }
+  const seconds = (performance.now() - startedMs) / 1000;
+  rmSync(folder, { recursive: true });
+  return count / seconds;
+}
+
+/** MiB per second from this process to another one that reads and drops them. */
+async function loopback(mib: number): Promise<number> {
+  const child = Bun.spawn([process.execPath, import.meta.path, "--sink", String(mib * MiB)], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const lines = linesOf(child.stdout);
+  const port = Number((await lines.next()).value);
+  const buffer = patterned(MiB);
+  const total = mib * MiB;
+  const startedMs = performance.now();
+  await new Promise<void>((resolve, reject) => {
+    let sent = 0;
+    const send = (socket: Bun.Socket): void => {
+      while (sent < total) {
+        const at = sent % MiB;
+        const count = socket.write(buffer.subarray(at, Math.min(MiB, at + total - sent)));
+        if (count <= 0) return;
+        sent += count;
+      }
+    };
+    Bun.connect({
+      hostname: "127.0.0.1",
+      port,
+      socket: {
+        open: send,
+        drain: send,
+        data: () => resolve(),
+        error: (_, error) => reject(error),
+      },
+    }).catch(reject);
+    child.exited.then(() => resolve(), reject);
+  });
+  const seconds = (performance.now() - startedMs) / 1000;
+  child.kill();
+  await child.exited;
+  return mib / seconds;
+}
+
+/** Reads so many bytes from whoever connects, then answers. */
+function sink(total: number): void {
+  let received = 0;
+  const server = Bun.listen({
+    hostname: "127.0.0.1",
+    port: 0,
+    socket: {
+      data: (socket, chunk) => {
+        received += chunk.length;
+        if (received === total) socket.write("!");
+      },
+    },
+  });
+  console.log(server.port);
+}
+
+function processorSeconds(pids: readonly number[]): number {
+  const ticks = pids.map((pid) => {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" "); // proc(5): utime and stime are 14 and 15
+    return Number(fields[11]) + Number(fields[12]);
+  });
+  return ticks.reduce((sum, each) => sum + each, 0) / 100;
+}
+
+async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string, undefined> {
+  let text = "";
+  const decoder = new TextDecoder();
+  for await (const chunk of stream) {
+    text += decoder.decode(chunk, { stream: true });
+    for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
+      yield text.slice(0, end);
+      text = text.slice(end + 1);
+    }
+  }
+  return undefined;
+}
+
+function show(what: string, value: number, unit: string): void {
+  console.log(`${what.padEnd(64)} ${value.toFixed(0).padStart(7)} ${unit}`);
+}
+
+function option(name: string): string | undefined {
+  const at = process.argv.indexOf(name);
+  return at < 0 ? undefined : process.argv[at + 1];
+}
+
+function bytesOf(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
