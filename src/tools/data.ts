@@ -67,11 +67,11 @@ mounted looks the same. It prints one line when it is ready; its log goes to sta
     ],
     json: ["one row when ready: ready (data), server (its id), address, pid, dir"],
     exits: [
-      [0, "ended in good order"],
       [1, "could not start (port or directory in use, wrong cluster), or could not go on"],
       [2, "usage, also an empty directory without --new or --recover"],
       [5, "no metadata server at that address"],
-      [130, "ended by Ctrl-C"],
+      [130, "ended by Ctrl-C, in good order"],
+      [143, "ended by SIGTERM, in good order"],
     ],
     cleanUpMs: SERVER_CLEAN_UP_MS,
     async run(context) {

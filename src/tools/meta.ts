@@ -67,10 +67,10 @@ cluster key.`,
     examples: ["dfs meta --dir /srv/dfs/meta --listen 127.0.0.1:7000"],
     json: ["one row when ready: ready (meta), address, pid, dir, settings"],
     exits: [
-      [0, "ended in good order"],
       [1, "could not start (port or directory in use, database damaged), or could not go on"],
       [2, "usage, also settings that the cluster does not have"],
-      [130, "ended by Ctrl-C"],
+      [130, "ended by Ctrl-C, in good order"],
+      [143, "ended by SIGTERM, in good order"],
     ],
     cleanUpMs: SERVER_CLEAN_UP_MS,
     async run(context) {
