@@ -56,7 +56,8 @@ export class Uploader {
 
   /** Stores a stream under `to`, and counts it. */
   async stream(content: AsyncIterable<ContentRun>, to: Uint8Array): Promise<void> {
-    await this.#around.client.put(to, this.#counted(content), {
+    const target = await this.#behindLinks(to);
+    await this.#around.client.put(target, this.#counted(content), {
       ...ownOwner(0o666),
       keepReplaced: true,
       signal: this.#around.signal,
