@@ -2,7 +2,7 @@
  * `dfs meta`: run a metadata server in this process.
  */
 import { DfsError } from "../base/errors.ts";
-import { defineCommand, flag, value, type Command, type OptionSet } from "./shared/command.ts";
+import { defineCommand, value, type Command, type OptionSet } from "./shared/command.ts";
 import type { ClusterSettings } from "./shared/cluster-file.ts";
 import { generalOptions, jsonOption, keyOption, readKey } from "./shared/connect.ts";
 import { EXIT } from "./shared/exit-codes.ts";
@@ -16,7 +16,6 @@ export interface MetaStart {
   readonly listen: string | undefined;
   readonly settings: ClusterSettings;
   readonly key: Uint8Array | undefined;
-  readonly acceptOlder: boolean;
   /** A session that is silent for so long ends; undefined: the server's own choice, as with the other delay. */
   readonly leaseTimeoutMs: number | undefined;
   /** From losing a data server to calling it down. */
@@ -48,7 +47,6 @@ const options = {
   ...settingsOptions,
   leaseTimeout: value("<seconds>", seconds, "a client silent for so long has gone (default: 60)"),
   downDelay: value("<seconds>", seconds, "a data server silent for so long is down (default: 5)"),
-  acceptOlder: flag("go on with a database that is older than what data servers have seen"),
   ...keyOption,
   ...jsonOption,
   ...generalOptions,
@@ -88,7 +86,6 @@ cluster key.`,
         listen: chosen.listen,
         settings: settingsOf(chosen),
         key: readKey(chosen.keyFile),
-        acceptOlder: chosen.acceptOlder,
         leaseTimeoutMs: chosen.leaseTimeout,
         downDelayMs: chosen.downDelay,
         debug: chosen.debug,

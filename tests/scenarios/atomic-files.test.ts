@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { seededRandom } from "../../src/base/random.ts";
-import { differences, finish, LocalCluster, until } from "../support/local-cluster.ts";
+import { differences, finish, LocalCluster, runMark, until } from "../support/local-cluster.ts";
 
 const MiB = 1024 * 1024;
 
@@ -73,7 +73,12 @@ describe("put", () => {
         join(import.meta.dir, "../../bin/dfs"),
       ],
       {
-        env: { PATH: process.env["PATH"] ?? "", HOME: cluster.root, DFS_DIR: cluster.dir },
+        env: {
+          PATH: process.env["PATH"] ?? "",
+          HOME: cluster.root,
+          DFS_DIR: cluster.dir,
+          ...runMark(),
+        },
         stdout: "pipe",
         stderr: "pipe",
         detached: true,

@@ -6,6 +6,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { RUN_MARK } from "./leftovers.ts";
 
 const PROJECT = join(import.meta.dir, "../..");
 
@@ -73,6 +74,7 @@ export class LocalCluster {
         HOME: this.root,
         DFS_DIR: this.dir,
         NO_COLOR: "1",
+        ...runMark(),
         ...options.env,
       },
       stdin: options.stdin ?? "ignore",
@@ -148,6 +150,12 @@ export class LocalCluster {
     const { metaPid, servers } = this.describe();
     return [metaPid, ...servers.map((server) => server.pid)].filter((pid) => pid > 0);
   }
+}
+
+/** The mark by which processes of this test run are known, so that one that is left behind is noticed. */
+export function runMark(): Record<string, string> {
+  const mark = process.env[RUN_MARK];
+  return mark === undefined ? {} : { [RUN_MARK]: mark };
 }
 
 /** Waits for a command's end and collects what it printed. */

@@ -117,8 +117,8 @@ async function checkChain(peer: Peer, seen: SeenReign): Promise<void> {
     "databaseOlder",
     `the metadata database at ${peer.address} is older than what this server has already served: it ${lacks}, ` +
       `this server has seen position ${seen.lsn}\n` +
-      "it was probably restored from an older copy; nothing is served from it. Put the newest copy back, " +
-      "or, if there is none, start the metadata server with --accept-older",
+      "it was probably restored from an older copy; nothing is served from it. Stop the metadata server, put the newest " +
+      "copy of its database back and start it again",
     { details: { reign: seen.reign, lsn: seen.lsn } },
   );
 }

@@ -143,8 +143,6 @@ export async function startMetaServer(options: MetaServerOptions): Promise<MetaS
 
 /** What `dfs meta` starts the server with. */
 export interface MetaRunOptions extends MetaServerOptions {
-  /** Go on with a database that is older than what data servers have seen. */
-  readonly acceptOlder?: boolean;
   /** Log everything. */
   readonly debug?: boolean;
   /** Asks the server to end in good order; left out: SIGTERM and SIGINT do. */
@@ -160,13 +158,6 @@ export interface MetaRunOptions extends MetaServerOptions {
  * @throws DfsError as `startMetaServer`, and the reason when it cannot go on; the process should then exit at once.
  */
 export async function runMetaServer(options: MetaRunOptions): Promise<void> {
-  if (options.acceptOlder === true) {
-    throw new DfsError(
-      "unsupported",
-      "cannot go on with an older database: this version of dfs does not know how to yet\n" +
-        "put the newest copy of the database into the directory",
-    );
-  }
   const asked = options.signal === undefined ? signals() : abortOf(options.signal);
   const logger = options.logger ?? stderrLogger(options.clock ?? systemClock, options.debug);
   const server = await startMetaServer({ ...options, logger });

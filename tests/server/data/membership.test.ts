@@ -331,7 +331,7 @@ describe("a database that is older than what was served", () => {
     const starting = startData(service, dir, { logger });
     await eventually("it has said so", () => lines.length > 0);
     expect(lines[0]).toContain("older than what this server has already served");
-    expect(lines[0]).toContain("--accept-older");
+    expect(lines[0]).toContain("put the newest copy of its database back");
     const peer = await callerOf(server);
     await expectError("databaseOlder", get(peer, 1n));
     await expectError("databaseOlder", putBlock(peer, makeBlock(2, 10)));
