@@ -1,10 +1,12 @@
 // P5 and its neighbours: a file is the old one or the new one, whatever is killed in between.
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { seededRandom } from "../../src/base/random.ts";
 import { differences, finish, LocalCluster, runMark, until } from "../support/local-cluster.ts";
+
+setDefaultTimeout(120_000); // whole clusters and many commands; a busy machine is slow
 
 const MiB = 1024 * 1024;
 

@@ -1,6 +1,6 @@
 // P2: bytes that rotted on a server's disk never reach a reader.
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import {
   closeSync,
   openSync,
@@ -13,6 +13,8 @@ import {
 import { join } from "node:path";
 import { seededRandom } from "../../src/base/random.ts";
 import { LocalCluster } from "../support/local-cluster.ts";
+
+setDefaultTimeout(120_000); // whole clusters and many commands; a busy machine is slow
 
 const PIECE = 64 * 1024;
 const SIZE = 200_000; // three whole pieces and a part of a fourth, in one block

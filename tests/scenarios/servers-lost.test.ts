@@ -1,10 +1,12 @@
 // Data servers are killed while files are read and written: the promise that dfs exists for.
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { seededRandom } from "../../src/base/random.ts";
 import { differences, LocalCluster } from "../support/local-cluster.ts";
+
+setDefaultTimeout(120_000); // whole clusters and many commands; a busy machine is slow
 
 interface ExplainRow {
   readonly block: number;
