@@ -7,7 +7,7 @@
  *     batch.ts writer.ts       appending with group commit
  *     window.ts reader.ts      walking over a segment
  *     inspect.ts recovery-rules.ts recovery.ts replay.ts    opening
- *     index.ts block-reader.ts buffers.ts                   finding and reading blocks
+ *     index.ts index-page.ts block-reader.ts buffers.ts     finding and reading blocks
  *     ledger.ts reclaim.ts     deleting segments that nobody needs
  *     space.ts                 what puts leave free
  *     corruption.ts types.ts   how damage is reported; what a log takes and tells
@@ -97,7 +97,7 @@ export class BlockLog {
         return (await this.append(block)).lsn;
       } else if (await this.reader.isRight(held)) {
         return lsnOfHeld(held, block);
-      } else if (this.index.get(block.block) === held && !this.pending.has(block.block)) {
+      } else if (this.index.isCurrent(held) && !this.pending.has(block.block)) {
         return (await this.append(block)).lsn;
       }
     }

@@ -12,7 +12,7 @@ import type { BlockId, Lsn } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { CorruptionKind, CorruptionReporter } from "./corruption.ts";
 import { SEGMENT_HEADER_BYTES, segmentIdentity, type SegmentIdentity } from "./format.ts";
-import { MapIndex, type BlockIndex } from "./index.ts";
+import { CompactIndex, type BlockIndex } from "./index.ts";
 import {
   inspectSegment,
   knownSynced,
@@ -77,7 +77,7 @@ export async function recoverLog(options: RecoveryOptions): Promise<RecoveredLog
 
 class Recovery {
   private readonly options: RecoveryOptions;
-  private readonly index = new MapIndex();
+  private readonly index = new CompactIndex();
   private readonly ledger = new SegmentLedger();
   private readonly replay = new Replay(this.index, this.ledger);
   private readonly spares: WritableSegment[] = [];

@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 import { blockId, inodeId, lsn } from "../../src/base/ids.ts";
 import { seededRandom, type Random } from "../../src/base/random.ts";
-import { MapIndex } from "../../src/log/index.ts";
+import { CompactIndex } from "../../src/log/index.ts";
 import { SegmentLedger } from "../../src/log/ledger.ts";
 import type { Finding } from "../../src/log/reader.ts";
 import { putBodyLength } from "../../src/log/record.ts";
@@ -73,7 +73,7 @@ test("the record with the highest number decides about each block, in every orde
         wanted.delete(also);
       }
     }
-    const index = new MapIndex();
+    const index = new CompactIndex();
     const ledger = new SegmentLedger();
     const replay = new Replay(index, ledger);
     for (let number = 1; number <= SEGMENTS; number++) ledger.add(number, 100);
