@@ -5,7 +5,6 @@
 import { DfsError } from "../../../../base/errors.ts";
 import type { InodeId, ServerId } from "../../../../base/ids.ts";
 import type { NewBlock } from "../../../../protocol/messages/common.ts";
-import type { Server } from "../../store/rows.ts";
 import { ask, type Operation } from "../../store/store.ts";
 import type { OperationContext } from "../context.ts";
 import type { CheckedContent } from "./check.ts";
@@ -22,9 +21,9 @@ export function* insertBlocks(
     context.session,
     content.blocks.map((block) => block.block),
   );
-  const servers = new Map<ServerId, Server>();
+  const filling = new Map<ServerId, boolean>();
   for (const block of content.blocks) {
-    yield* checkCopies(context, block, servers);
+    yield* checkCopies(context, block, filling);
     yield* ask("block.insert", {
       id: block.block,
       state: "live",
@@ -57,22 +56,22 @@ function* recordMissing(context: OperationContext, block: NewBlock): Operation<v
 function* checkCopies(
   context: OperationContext,
   block: NewBlock,
-  servers: Map<ServerId, Server>,
+  known: Map<ServerId, boolean>,
 ): Operation<void> {
   if (new Set(block.servers).size !== block.servers.length) {
     throw new DfsError("invalid", `cannot commit: block ${block.block} names a server twice`);
   }
   let counting = 0;
   for (const id of block.servers) {
-    const server = servers.get(id) ?? (yield* ask("server.get", id));
-    if (server === undefined) {
+    const filling = known.get(id) ?? (yield* ask("server.isFilling", id));
+    if (filling === undefined) {
       throw new DfsError(
         "invalid",
         `cannot commit: block ${block.block} names server ${id}, which is not in the cluster`,
       );
     }
-    servers.set(id, server);
-    if (!server.filling) counting++;
+    known.set(id, filling);
+    if (!filling) counting++;
   }
   const { writeQuorum } = context.settings;
   if (counting < writeQuorum) {

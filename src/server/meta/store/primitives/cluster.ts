@@ -19,6 +19,8 @@ export interface ReplicaCount {
 
 export interface ClusterPrimitives {
   "server.get"(server: ServerId): Server | undefined;
+  /** The field `filling` of the server; undefined when there is no such server. */
+  "server.isFilling"(server: ServerId): boolean | undefined;
   /** Puts the row, over the former one. */
   "server.put"(server: Server): void;
   "server.delete"(server: ServerId): void;

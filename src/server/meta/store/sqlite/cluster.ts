@@ -9,6 +9,7 @@ import {
   serverId,
   type ServerId,
 } from "../../../../base/ids.ts";
+import { PLACEMENT_GROUPS } from "../../../../base/limits.ts";
 import type { ServerState } from "../../../../protocol/messages/cluster.ts";
 import type { ClusterPrimitives, StoreFigures } from "../primitives/cluster.ts";
 import type { Reign, Server } from "../rows.ts";
@@ -60,6 +61,9 @@ export function clusterPrimitives(database: Database): ClusterPrimitives {
 
 function serverArea(database: Database): Area<"server"> {
   const get = database.prepare<ServerColumns, [number]>("SELECT * FROM servers WHERE id = ?");
+  const filling = database.prepare<{ filling: bigint }, [number]>(
+    "SELECT filling FROM servers WHERE id = ?",
+  );
   const put = database.prepare(
     `INSERT OR REPLACE INTO servers (id, incarnation, instance, address, zone, tags, state, filling, registered)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -70,6 +74,10 @@ function serverArea(database: Database): Area<"server"> {
     "server.get": (server) => {
       const row = get.get(server);
       return row === null ? undefined : serverOf(row);
+    },
+    "server.isFilling": (server) => {
+      const row = filling.get(server);
+      return row === null ? undefined : row.filling !== 0n;
     },
     "server.put": (row) =>
       void put.run(
@@ -88,30 +96,42 @@ function serverArea(database: Database): Area<"server"> {
   };
 }
 
+/** One version of the table at a time, a row of it for each group: readers of a file want single rows. */
 function placementArea(database: Database): Area<"placement"> {
-  const current = database.prepare<{ version: bigint; width: bigint; rows: Uint8Array }, []>(
-    "SELECT version, width, rows FROM placement ORDER BY version DESC LIMIT 1",
+  const current = database.prepare<{ version: bigint; width: bigint }, []>(
+    "SELECT version, width FROM placement ORDER BY version DESC LIMIT 1",
+  );
+  const rows = database.prepare<{ servers: Uint8Array }, []>(
+    "SELECT servers FROM placement_rows ORDER BY grp",
   );
   const version = database.prepare<{ version: bigint | null }, []>(
     "SELECT max(version) AS version FROM placement",
   );
-  const dropOlder = database.prepare("DELETE FROM placement WHERE version < ?");
-  const insert = database.prepare("INSERT INTO placement (version, width, rows) VALUES (?, ?, ?)");
-  const row = database.prepare<{ row: Uint8Array }, [number]>(
-    `SELECT substr(rows, 1 + ?1 * width * ${ROW_SERVER_BYTES}, width * ${ROW_SERVER_BYTES}) AS row
-     FROM placement ORDER BY version DESC LIMIT 1`,
+  const clear = database.prepare("DELETE FROM placement");
+  const insert = database.prepare("INSERT INTO placement (version, width) VALUES (?, ?)");
+  const putRow = database.prepare(
+    "INSERT OR REPLACE INTO placement_rows (grp, servers) VALUES (?, ?)",
+  );
+  const row = database.prepare<{ servers: Uint8Array }, [number]>(
+    "SELECT servers FROM placement_rows WHERE grp = ?",
   );
   return {
     "placement.current": () => {
       const found = current.get();
-      return found === null ? undefined : { ...found, width: Number(found.width) };
+      if (found === null) return undefined;
+      const parts = rows.all().map((each) => each.servers);
+      return { version: found.version, width: Number(found.width), rows: Buffer.concat(parts) };
     },
     "placement.version": () => version.get()?.version ?? 0n,
     "placement.put": (table) => {
-      insert.run(table.version, table.width, table.rows);
-      dropOlder.run(table.version);
+      clear.run();
+      insert.run(table.version, table.width);
+      const bytes = table.width * ROW_SERVER_BYTES;
+      for (let group = 0; group < PLACEMENT_GROUPS; group++) {
+        putRow.run(group, table.rows.subarray(group * bytes, (group + 1) * bytes));
+      }
     },
-    "placement.row": (group) => serversOfRow(row.get(group)?.row),
+    "placement.row": (group) => serversOfRow(row.get(group)?.servers),
   };
 }
 

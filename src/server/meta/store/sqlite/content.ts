@@ -62,18 +62,18 @@ export function blockPrimitives(
 }
 
 /** Condition for the extents that overlap [?2, ?3) of inode ?1: from the last one that begins at or before ?2. */
-const OVERLAPPING = `inode = ?1 AND offset < ?3 AND offset + length > ?2 AND offset >= ifnull(
-    (SELECT before.offset FROM extents before WHERE before.inode = ?1 AND before.offset <= ?2
+const OVERLAPPING = `inode = +?1 AND offset < ?3 AND offset + length > ?2 AND offset >= ifnull(
+    (SELECT before.offset FROM extents before WHERE before.inode = +?1 AND before.offset <= +?2
      ORDER BY before.offset DESC LIMIT 1), 0)`;
 
 function extentArea(database: Database): Area<"extent"> {
   type Range = [bigint, number, number, number];
   const list = database.prepare<ExtentColumns, Range>(
-    `SELECT offset, length, block, block_offset FROM extents WHERE ${OVERLAPPING} ORDER BY offset LIMIT ?4`,
+    `SELECT offset, length, block, block_offset FROM extents WHERE ${OVERLAPPING} ORDER BY offset LIMIT +?4`,
   );
   const listWithBlocks = database.prepare<ExtentBlockColumns, Range>(
     `SELECT e.offset, e.length, e.block, e.block_offset, b.length AS block_length, b.checksum, b.grp
-     FROM (SELECT * FROM extents WHERE ${OVERLAPPING} ORDER BY offset LIMIT ?4) e JOIN blocks b ON b.id = e.block
+     FROM (SELECT * FROM extents WHERE ${OVERLAPPING} ORDER BY offset LIMIT +?4) e JOIN blocks b ON b.id = e.block
      ORDER BY e.offset`,
   );
   const insert = database.prepare(
@@ -118,7 +118,7 @@ function blockArea(database: Database): Area<"block"> {
   const setDead = database.prepare("UPDATE blocks SET state = 1, died = ? WHERE id = ?");
   const remove = database.prepare("DELETE FROM blocks WHERE id = ?");
   const listDead = database.prepare<{ id: bigint }, [bigint, number]>(
-    "SELECT id FROM blocks WHERE state = 1 AND id > ? ORDER BY id LIMIT ?",
+    "SELECT id FROM blocks WHERE state = 1 AND id > ? ORDER BY id LIMIT +?",
   );
   return {
     "block.get": (block) => {
@@ -157,22 +157,22 @@ function replicaArea(database: Database): Area<"replica"> {
   const setAll = database.prepare("UPDATE replicas SET state = ? WHERE block = ?");
   const remove = database.prepare("DELETE FROM replicas WHERE block = ? AND server = ?");
   const list = database.prepare<ReplicaColumns, [bigint]>(
-    "SELECT block, server, state FROM replicas WHERE block = ? ORDER BY server",
+    "SELECT block, server, state FROM replicas WHERE block = +? ORDER BY server",
   );
   const present = database.prepare<{ server: bigint }, [bigint]>(
-    "SELECT server FROM replicas WHERE block = ? AND state = 1 ORDER BY server",
+    "SELECT server FROM replicas WHERE block = +? AND state = 1 ORDER BY server",
   );
   const byServer = database.prepare<ReplicaColumns, [number, bigint, number]>(
-    "SELECT block, server, state FROM replicas WHERE server = ? AND block > ? ORDER BY block LIMIT ?",
+    "SELECT block, server, state FROM replicas WHERE server = +? AND block > ? ORDER BY block LIMIT +?",
   );
   const withBlocks = database.prepare<ReplicaBlockColumns, [number, bigint, number]>(
     `SELECT r.block, r.server, r.state, b.length, b.checksum
      FROM replicas r LEFT JOIN blocks b ON b.id = r.block
-     WHERE r.server = ? AND r.block > ? ORDER BY r.block LIMIT ?`,
+     WHERE r.server = +? AND r.block > ? ORDER BY r.block LIMIT +?`,
   );
   const unsettled = database.prepare<ReplicaColumns, [number, number, bigint, number]>(
     `SELECT block, server, state FROM replicas
-     WHERE server = ? AND state = ? AND state <> 1 AND block > ? ORDER BY block LIMIT ?`,
+     WHERE server = +? AND state = +? AND state <> 1 AND block > ? ORDER BY block LIMIT +?`,
   );
   const count = database.prepare<{ total: bigint }, [number]>(
     "SELECT count(*) AS total FROM replicas WHERE server = ?",

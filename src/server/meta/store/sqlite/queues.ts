@@ -43,7 +43,7 @@ function reservationArea(database: Database): Area<"reservation"> {
     "INSERT INTO reservations (first, count, session, used, ended) VALUES (?, ?, ?, ?, ?)",
   );
   const find = database.prepare<ReservationColumns, [bigint]>(
-    "SELECT * FROM reservations WHERE first <= ? ORDER BY first DESC LIMIT 1",
+    "SELECT * FROM reservations WHERE first <= +? ORDER BY first DESC LIMIT 1",
   );
   const setUsed = database.prepare("UPDATE reservations SET used = ? WHERE first = ?");
   const remove = database.prepare("DELETE FROM reservations WHERE first = ?");
@@ -51,7 +51,7 @@ function reservationArea(database: Database): Area<"reservation"> {
     "UPDATE reservations SET ended = ? WHERE session = ? AND ended IS NULL",
   );
   const listEnded = database.prepare<ReservationColumns, [bigint, number]>(
-    "SELECT * FROM reservations WHERE ended IS NOT NULL AND ended <= ? ORDER BY first LIMIT ?",
+    "SELECT * FROM reservations WHERE ended IS NOT NULL AND ended <= +? ORDER BY first LIMIT +?",
   );
   return {
     "reservation.insert": (row) =>
@@ -73,7 +73,7 @@ function reclaimArea(database: Database): Area<"reclaim"> {
     "SELECT since FROM reclaim WHERE inode = ?",
   );
   const list = database.prepare<{ inode: bigint; since: bigint }, [number]>(
-    "SELECT inode, since FROM reclaim ORDER BY inode LIMIT ?",
+    "SELECT inode, since FROM reclaim ORDER BY inode LIMIT +?",
   );
   const remove = database.prepare("DELETE FROM reclaim WHERE inode = ?");
   return {
@@ -95,7 +95,7 @@ function repairArea(database: Database): Area<"repair"> {
   );
   const remove = database.prepare("DELETE FROM repairs WHERE block = ?");
   const list = database.prepare<RepairColumns, [bigint, number]>(
-    "SELECT * FROM repairs WHERE block > ? ORDER BY block LIMIT ?",
+    "SELECT * FROM repairs WHERE block > ? ORDER BY block LIMIT +?",
   );
   const total = database.prepare<{ total: bigint }, []>(
     "SELECT ifnull(sum(missing), 0) AS total FROM repairs",

@@ -149,8 +149,12 @@ CREATE TABLE servers (
 
 CREATE TABLE placement (
   version INTEGER PRIMARY KEY,
-  width INTEGER NOT NULL,
-  rows BLOB NOT NULL
+  width INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE placement_rows (
+  grp INTEGER PRIMARY KEY,
+  servers BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE counters (

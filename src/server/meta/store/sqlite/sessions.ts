@@ -32,7 +32,7 @@ function sessionArea(database: Database): Area<"session"> {
   );
   const get = database.prepare<SessionColumns, [bigint]>("SELECT * FROM sessions WHERE id = ?");
   const list = database.prepare<SessionColumns, [number, bigint, number]>(
-    "SELECT * FROM sessions WHERE state = ? AND id > ? ORDER BY id LIMIT ?",
+    "SELECT * FROM sessions WHERE state = +? AND id > ? ORDER BY id LIMIT +?",
   );
   const count = database.prepare<{ total: bigint }, [number]>(
     "SELECT count(*) AS total FROM sessions WHERE state = ?",
@@ -95,7 +95,7 @@ function openArea(database: Database): Area<"open"> {
     "SELECT 1 AS found FROM opens WHERE inode = ? LIMIT 1",
   );
   const list = database.prepare<{ inode: bigint; count: bigint }, [bigint, bigint, number]>(
-    "SELECT inode, count FROM opens WHERE session = ? AND inode > ? ORDER BY inode LIMIT ?",
+    "SELECT inode, count FROM opens WHERE session = +? AND inode > ? ORDER BY inode LIMIT +?",
   );
   return {
     "open.get": (session, inode) => Number(get.get(session, inode)?.count ?? 0n),

@@ -5,6 +5,10 @@
  * Settings that the rest relies on: WAL with synchronous=NORMAL, so that a commit does not wait for the disk (whoever
  * answers clients syncs the WAL file first); automatic checkpoints off, because checkpoints are scheduled elsewhere;
  * no other code of this process may open and close the database's files, which would drop SQLite's locks.
+ *
+ * Statements write `= +?` beside ORDER BY and `LIMIT +?`: for a bare parameter there SQLite peeks at its value to plan and
+ * compiles the statement anew whenever another one is bound (seen with 3.54.1: 4 us instead of 0.5). The plus is no
+ * arithmetic and does not keep an index from being used.
  */
 import { Database, type Statement } from "bun:sqlite";
 import { DfsError, messageOf } from "../../../../base/errors.ts";

@@ -98,14 +98,14 @@ function dentryPrimitives(database: Database): Area<"dentry"> {
   );
   const remove = database.prepare("DELETE FROM dentries WHERE parent = ? AND name = ?");
   const list = database.prepare<DentryColumns, [bigint, Uint8Array, number]>(
-    "SELECT name, inode, type FROM dentries WHERE parent = ? AND name > ? ORDER BY name LIMIT ?",
+    "SELECT name, inode, type FROM dentries WHERE parent = +? AND name > ? ORDER BY name LIMIT +?",
   );
   const listWithInodes = database.prepare<
     InodeColumns & { readonly name: Uint8Array },
     [bigint, Uint8Array, number]
   >(
     `SELECT d.name AS name, i.* FROM dentries d JOIN inodes i ON i.id = d.inode
-     WHERE d.parent = ? AND d.name > ? ORDER BY d.name LIMIT ?`,
+     WHERE d.parent = +? AND d.name > ? ORDER BY d.name LIMIT +?`,
   );
   return {
     "dentry.get": (parent, name) => {
@@ -148,10 +148,10 @@ function xattrPrimitives(database: Database): Area<"xattr"> {
   );
   const remove = database.prepare("DELETE FROM xattrs WHERE inode = ? AND name = ?");
   const list = database.prepare<{ name: Uint8Array; value: Uint8Array }, [bigint]>(
-    "SELECT name, value FROM xattrs WHERE inode = ? ORDER BY name",
+    "SELECT name, value FROM xattrs WHERE inode = +? ORDER BY name",
   );
   const names = database.prepare<{ name: Uint8Array }, [bigint]>(
-    "SELECT name FROM xattrs WHERE inode = ? ORDER BY name",
+    "SELECT name FROM xattrs WHERE inode = +? ORDER BY name",
   );
   const removeAll = database.prepare("DELETE FROM xattrs WHERE inode = ?");
   return {
