@@ -207,7 +207,16 @@ describe("when the service is away", () => {
     expect((await asked).type).toBe("directory");
     await made;
     await until("its return was told", () => client.warnings.length > 1);
-    expect(client.warnings.map(({ kind }) => kind)).toEqual(["metaUnreachable", "metaReachable"]);
+    await cluster.stopMeta();
+    await until("the second outage was told", () => client.warnings.length > 2);
+    await cluster.startMeta();
+    await until("its return as well", () => client.warnings.length > 3);
+    expect(client.warnings.map(({ kind }) => kind)).toEqual([
+      "metaUnreachable",
+      "metaReachable",
+      "metaUnreachable",
+      "metaReachable",
+    ]);
   });
 
   test("for too long, requests fail and say so; later ones work again", async () => {
