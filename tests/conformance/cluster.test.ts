@@ -37,7 +37,10 @@ test("the metadata database is sound when all cases have been run", async () => 
   const { blockSize, replicas } = client;
   await client.close();
   await cluster.stopMeta();
-  const database = new Database(join(cluster.dir, "meta", "meta.db"), { safeIntegers: true, strict: true });
+  const database = new Database(join(cluster.dir, "meta", "meta.db"), {
+    safeIntegers: true,
+    strict: true,
+  });
   try {
     expect(brokenInvariants(database, { blockSize, replicas })).toEqual([]);
   } finally {
