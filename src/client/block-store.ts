@@ -8,6 +8,7 @@ import type { BlockIds } from "./block-ids.ts";
 import type { BlockWriter } from "./block-writer.ts";
 import { ByteBudget, type Holder } from "./budget.ts";
 import type { Chunk } from "./chunks.ts";
+import { unlessAborted } from "./retry.ts";
 
 /** Blocks on their way at the same time, for all transfers together; binding only where blocks are small. */
 const MAX_BLOCKS_IN_FLIGHT = 192;
@@ -43,7 +44,8 @@ export class BlockStore {
   async store(file: TargetFile, chunk: Chunk, signal: AbortSignal): Promise<StoredChunk> {
     await this.slots.acquire(1, signal);
     try {
-      const { block, epoch } = await this.ids.take();
+      // An id that comes after the transfer was cancelled is not used; it goes with its session.
+      const { block, epoch } = await unlessAborted(this.ids.take(), signal);
       const { offset, bytes } = chunk;
       const group = groupOf(file.base, Math.floor(offset / this.blockSize()));
       const outgoing = { block, bytes, group, inode: file.inode, fileOffset: offset };

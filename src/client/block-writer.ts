@@ -17,7 +17,7 @@ import type { Random } from "../base/random.ts";
 import type { ClusterSettings, NewBlock } from "../protocol/messages/common.ts";
 import { CopyRound, type BlockToSend } from "./copy-round.ts";
 import type { Placement, PlacementCache } from "./placement-cache.ts";
-import { backoffDelayMs, Deadline, pause, type Backoff } from "./retry.ts";
+import { backoffDelayMs, Deadline, pause, unlessAborted, type Backoff } from "./retry.ts";
 import type { DataServers } from "./servers.ts";
 import type { Warnings } from "./warnings.ts";
 
@@ -75,7 +75,8 @@ export class BlockWriter {
     const deadline = new Deadline(clock, quorumTimeoutMs);
     const copies = new Set<ServerId>();
     for (let attempt = 0; ; attempt++) {
-      const table = await (attempt === 0 ? placement.current() : placement.refresh());
+      const fetched = attempt === 0 ? placement.current() : placement.refresh();
+      const table = await unlessAborted(fetched, signal);
       const candidates = this.candidates(table, outgoing.group, copies);
       const round = await this.round(toSend, candidates, copies, signal);
       if (signal.aborted) throw new DfsError("cancelled", "the transfer was cancelled");

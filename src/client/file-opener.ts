@@ -101,7 +101,9 @@ export class FileOpener {
 
   private leave(inode: OpenInode): void {
     const { openFiles, releases } = this.machinery;
-    if (openFiles.leave(inode)) releases.add(inode.inode, inode.opens, inode.epoch);
+    if (!openFiles.leave(inode)) return;
+    inode.abandon();
+    releases.add(inode.inode, inode.opens, inode.epoch);
   }
 
   private parts(attributes: Attributes, path: string, self: () => OpenInode): OpenInodeParts {

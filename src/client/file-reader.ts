@@ -85,7 +85,10 @@ export class FileReader {
       if (attempt === 0) this.map.forget();
       const now = await this.map.segments(segment.offset, length);
       if (!isSame(segment, now) && changes < MAX_MAP_CHANGES) {
-        if (now.length > 1) return this.range(segment.offset, length, signal);
+        // What is known of the map may end inside the segment: the rest is then looked up as well.
+        if (now.length > 1 || now[0]!.length < length) {
+          return this.range(segment.offset, length, signal);
+        }
         changes++;
         segment = now[0]!;
         continue;

@@ -101,6 +101,15 @@ export class OpenInode {
     this.parts.writeBack.discard(this.lost);
   }
 
+  /** The last handle is gone: what could not be committed goes with it, and the memory that it took. */
+  abandon(): void {
+    this.parts.writeBack.discard(
+      new DfsError("cancelled", `${this.parts.path} was closed`, {
+        details: { path: this.parts.path },
+      }),
+    );
+  }
+
   /** Reads what is stored through `source`. @throws DfsError as `OpenFile.read`. */
   async read(offset: number, length: number, source: StoredReader): Promise<Uint8Array> {
     this.refuseLost();

@@ -140,7 +140,7 @@ class PutTransfer {
     parent.catch((error: unknown) => this.fail(error)); // no use sending what has no place to go
     try {
       await this.sendAll();
-      return await this.finish(await parent);
+      return await this.finish(await unlessAborted(parent, this.stop.signal));
     } catch (error) {
       this.fail(error);
       throw this.failure!.error;
@@ -218,9 +218,11 @@ class PutTransfer {
   private async createNameless(): Promise<InodeId> {
     const { session, checkTarget } = this.parts;
     const { parent, name, base } = this.target;
-    await checkTarget(await parent(), name, this.options.exclusive ?? false);
+    const { signal } = this.stop;
+    const directory = await unlessAborted(parent(), signal);
+    await unlessAborted(checkTarget(directory, name, this.options.exclusive ?? false), signal);
     const { mode, uid, gid } = this.options;
-    const scope = { epoch: this.epoch, signal: this.stop.signal };
+    const scope = { epoch: this.epoch, signal };
     const { attributes } = await session.change(nameless, { mode, uid, gid, base }, scope);
     this.file = attributes.inode;
     return attributes.inode;

@@ -81,6 +81,10 @@ export class WriteBack {
     for (let at = 0; at < bytes.length; at += blockSize) {
       const part = bytes.subarray(at, at + blockSize);
       while (!holder.tryAcquire(part.length)) await this.makeRoom(part.length);
+      if (this.discarded !== undefined) {
+        this.account();
+        throw this.discarded;
+      }
       this.dirty.write(offset + at, part);
       if (this.dirty.bytes >= BATCH_BYTES || this.dirty.count >= MAX_EXTENTS_PER_MESSAGE)
         this.seal();

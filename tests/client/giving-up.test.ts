@@ -1,0 +1,59 @@
+// What is given up leaves nothing behind: no memory, and nobody who waits.
+
+import { afterEach, describe, expect, test } from "bun:test";
+import {
+  bytesOf,
+  KiB,
+  MiB,
+  OWNER,
+  patterned,
+  startCluster,
+  type Cluster,
+} from "../support/cluster.ts";
+import { failureOf } from "../support/failure.ts";
+import { turns } from "../support/manual-clock.ts";
+
+const BLOCK = 64 * KiB;
+const PUT = { ...OWNER, keepReplaced: true };
+const PATH = bytesOf("/file");
+
+/** Far below the time after which a request to the service is given up by itself. */
+const SOON_MS = 10_000;
+
+let cluster: Cluster;
+afterEach(() => cluster.stop());
+
+describe("giving up", () => {
+  test("a handle that could not be flushed gives its memory back when it is closed", async () => {
+    cluster = await startCluster({ servers: 2, settings: { blockSize: BLOCK } });
+    const client = await cluster.client({ retryTimeoutMs: 1_000 });
+    const one = await client.create(PATH, OWNER);
+    const other = await client.open(PATH);
+    await one.write(0, patterned(MiB));
+    await cluster.stopServer(0);
+    await cluster.stopServer(1);
+    expect(await failureOf(one.close())).toMatchObject({ kind: "quorum" });
+    expect(client.memory.heldBytes).toBeGreaterThan(0); // the other handle may yet store it
+    expect(await failureOf(other.close())).toMatchObject({ kind: "quorum" });
+    expect(client.memory.heldBytes).toBe(0);
+  });
+
+  test("a put that is cancelled while the metadata service is away ends at once", async () => {
+    cluster = await startCluster({ servers: 3, settings: { blockSize: BLOCK } });
+    const client = await cluster.client();
+    await cluster.stopMeta();
+    const stop = new AbortController();
+    let startMs = Infinity;
+    async function* content(): AsyncGenerator<Uint8Array> {
+      yield patterned(BLOCK);
+      await turns(); // by now an id for the first block is waited for
+      startMs = performance.now();
+      stop.abort();
+    }
+    const putting = client.put(PATH, content(), { ...PUT, signal: stop.signal });
+    expect(await failureOf(putting)).toMatchObject({ kind: "cancelled" });
+    expect(performance.now() - startMs).toBeLessThan(SOON_MS);
+    expect(client.memory.heldBytes).toBe(0);
+    await cluster.startMeta();
+  }, 60_000);
+});
