@@ -90,6 +90,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./tools/server-list.ts")).serverList,
   },
   {
+    name: "log dump",
+    summary: "print the log of a data server that is stopped, and the damage in it",
+    load: async () => (await import("./tools/log-dump.ts")).logDump,
+  },
+  {
     name: "meta",
     summary: "run a metadata server",
     load: async () => (await import("./tools/meta.ts")).metaCommand(startMeta),

@@ -29,6 +29,7 @@ const NAMES = [
   "explain",
   "status",
   "server list",
+  "log dump",
   "meta",
   "data",
 ];

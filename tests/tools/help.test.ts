@@ -27,6 +27,7 @@ const COMMANDS = [
   ["explain"],
   ["status"],
   ["server", "list"],
+  ["log", "dump"],
   ["meta"],
   ["data"],
 ];
