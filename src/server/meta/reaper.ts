@@ -3,6 +3,7 @@
  *
  *     inode without name or opens  ─ its extents go in bounded steps ─►  dead blocks, copies `removing`
  *     copy `removing`              ─ command to its server, acknowledged ─►  copy forgotten, with the last one the block
+ *     block forgotten              ─ command to the other servers, once, for copies that nobody had on record
  *     reserved, never committed    ─ grace period after the session's end ─►  deleted on every server, then forgotten
  *     ended session                ─ grace period ─►  forgotten
  *
@@ -121,7 +122,9 @@ export class Reaper {
       const blocks = copies.map((copy) => copy.block);
       await engine.settle(); // a lazy change may have given them up: it must be durable before they are deleted
       await commands.deleteBlocks(member, blocks);
-      await engine.change(() => forgetCopies(blocks, server));
+      const forgotten = await engine.change(() => forgetCopies(blocks, server));
+      // A copy that was stored though nobody heard of it is on no record: it goes with its block, or stays for good.
+      if (forgotten.length > 0) await this.deleteEverywhere(forgotten);
     }
   }
 
@@ -147,7 +150,7 @@ export class Reaper {
         done.add(member.server);
       } catch (error) {
         logger.info(
-          `data server ${member.server} deletes unused blocks later: ${messageOf(error)}`,
+          `data server ${member.server} could not delete unused blocks: ${messageOf(error)}`,
         );
       }
     };
@@ -165,8 +168,14 @@ export class Reaper {
   }
 }
 
-function* forgetCopies(blocks: readonly BlockId[], server: ServerId): Operation<void> {
-  for (const block of blocks) yield* forgetReplica(block, server);
+/** Returns the blocks of which this was the last copy on record. */
+function* forgetCopies(blocks: readonly BlockId[], server: ServerId): Operation<BlockId[]> {
+  const forgotten: BlockId[] = [];
+  for (const block of blocks) {
+    if (!(yield* forgetReplica(block, server))) continue;
+    if ((yield* ask("block.get", block)) === undefined) forgotten.push(block);
+  }
+  return forgotten;
 }
 
 /** Servers that have not deleted the blocks get them on record as copies to be removed, and delete them later. */
