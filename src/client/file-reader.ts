@@ -17,8 +17,8 @@ import { backoffDelayMs, Deadline, pause, type Backoff } from "./retry.ts";
 const RETRY_MS = 5_000;
 const RETRY: Backoff = { firstMs: 250, maxMs: 1_000 };
 
-/** Kinds of failure that a server which is restarting causes. */
-const NO_ANSWER: readonly ErrorKind[] = ["unreachable", "timeout", "busy"];
+/** Kinds of failure that a server which is restarting causes, until it says itself that it is (`busy`). */
+const NO_ANSWER: readonly ErrorKind[] = ["unreachable", "timeout"];
 
 /** How often a read follows a map that changes under it. */
 const MAX_MAP_CHANGES = 10;
@@ -103,7 +103,8 @@ export class FileReader {
 
   private worthWaiting(failures: readonly ReplicaFailure[]): boolean {
     return failures.some(
-      ({ kind, server }) => NO_ANSWER.includes(kind) && this.options.mayComeBack(server),
+      ({ kind, server }) =>
+        kind === "busy" || (NO_ANSWER.includes(kind) && this.options.mayComeBack(server)),
     );
   }
 
