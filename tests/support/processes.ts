@@ -22,6 +22,8 @@ export interface ProcessClusterOptions {
   readonly settings?: SettingsWish;
   /** More for the metadata server, as in MetaServerOptions. */
   readonly meta?: Readonly<Record<string, unknown>>;
+  /** More for the data servers, as in DataServerOptions. */
+  readonly data?: Readonly<Record<string, unknown>>;
   /** The folder in which everything lies; default a new one. It is removed at the end. */
   readonly dir?: string;
 }
@@ -110,7 +112,8 @@ export class ProcessCluster {
   async startServer(index: number): Promise<void> {
     const dir = this.serverDir(index);
     const identity = existsSync(dir) ? "present" : "new";
-    this.servers[index] = await launch("data", { dir, meta: this.meta.address, identity });
+    const options = { dir, meta: this.meta.address, identity, ...this.options.data };
+    this.servers[index] = await launch("data", options);
   }
 
   async client(options: Partial<ClientOptions> = {}): Promise<TestClient> {
@@ -123,6 +126,13 @@ export class ProcessCluster {
     });
     this.clients.push(client);
     return Object.assign(client, { warnings });
+  }
+
+  /** Ends all servers in good order, so that their files can be looked at. */
+  async endServers(): Promise<void> {
+    await Promise.allSettled(this.clients.map((client) => client.close()));
+    await Promise.all(this.servers.map((each) => each.end()));
+    await this.meta.end();
   }
 
   /** Ends all processes and removes everything. */
