@@ -53,6 +53,8 @@ export class WriteBack {
   private batches: Batch[] = [];
   private stop = new AbortController();
   private discarded: DfsError | undefined;
+  /** Why the batches that are there cannot be committed. */
+  private failure: { readonly error: unknown } | undefined;
 
   constructor(options: WriteBackOptions) {
     this.options = options;
@@ -152,9 +154,10 @@ export class WriteBack {
       await slot;
       await this.storeAndCommit(ranges, before, signal);
     } catch (error) {
+      this.failure ??= { error };
       this.stop.abort(); // those behind this batch cannot be committed any more
-      await before; // if that has failed, its reason is the one to tell
-      throw this.discarded ?? error;
+      await before?.catch(() => undefined); // whichever failed first, its reason is the one to tell
+      throw this.discarded ?? this.failure.error;
     }
   }
 
@@ -208,6 +211,7 @@ export class WriteBack {
     if (this.batches.at(-1) !== failed) return;
     for (const { ranges } of this.batches.reverse()) this.dirty.putBack(ranges);
     this.batches = [];
+    this.failure = undefined;
     this.stop = new AbortController();
     this.account();
   }
