@@ -26,10 +26,12 @@ import {
   readSync,
   renameSync,
   statfsSync,
+  statSync,
   unlink,
   writevSync,
 } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { systemCodeOf } from "./errors.ts";
 
 /** How a file is opened: for reading, for reading and writing, or made anew (failing with EEXIST if there is one). */
 export type OpenMode = "read" | "write" | "create";
@@ -60,7 +62,7 @@ export interface DiskSpace {
 }
 
 export interface Disk {
-  /** Makes a directory and those above it, durably; one that exists is fine. */
+  /** Makes a directory and those above it; one that exists is fine. Durable when it returns, whoever made it. */
   makeDirectory(path: string): void;
   /** Names in a directory, sorted; undefined when there is no such directory. */
   list(path: string): string[] | undefined;
@@ -74,14 +76,7 @@ export interface Disk {
 
 /** The machine's file systems. */
 export const realDisk: Disk = {
-  makeDirectory: (path) => {
-    const whole = resolve(path);
-    const first = mkdirSync(whole, { recursive: true });
-    if (first === undefined) return;
-    for (let made = whole; made.length >= first.length; made = dirname(made)) {
-      syncDirectoryNow(dirname(made));
-    }
-  },
+  makeDirectory: (path) => makeDurableDirectory(resolve(path)),
   list: (path) => {
     try {
       return readdirSync(path).sort();
@@ -244,6 +239,30 @@ function settled(start: (done: (error: Error | null | undefined) => void) => voi
       else fulfil();
     });
   });
+}
+
+/**
+ * Each directory is durable before the next one is made in it. So of those that exist only the last can be one that a
+ * process has made which was killed before it could sync.
+ */
+function makeDurableDirectory(path: string): void {
+  const parent = dirname(path);
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
+    syncParentOfExisting(parent);
+    return;
+  }
+  if (parent !== path) makeDurableDirectory(parent);
+  mkdirSync(path, { recursive: true }); // somebody else may have made it in this moment
+  syncDirectoryNow(parent);
+}
+
+function syncParentOfExisting(parent: string): void {
+  try {
+    syncDirectoryNow(parent);
+  } catch (error) {
+    // A directory that we may not open is one that we have made nothing in.
+    if (systemCodeOf(error) !== "EACCES" && systemCodeOf(error) !== "EPERM") throw error;
+  }
 }
 
 function syncDirectoryNow(path: string): void {

@@ -2,7 +2,7 @@
  * What each segment is still needed for, so that segments nobody needs can be deleted.
  *
  * A segment file may go when
- * - it is sealed and not the newest,
+ * - it is sealed, and a later segment holds a record (or its LSNs would be forgotten, and given out again),
  * - none of its puts is the live record of a block,
  * - it holds no damage: behind damage there may be records that we could not read,
  * - nothing that it holds keeps an older segment in check: its tombstones cover no put, and its seals no suspect
@@ -34,7 +34,8 @@ export class SegmentLedger {
   private readonly idle = new Set<number>();
   /** Segments with older records of a live block: a rotten copy was replaced by a new put. Rare. */
   private readonly olderCopies = new Map<BlockId, number[]>();
-  private newest = 0;
+  /** The newest segment with a put or a tombstone, or with anything an opening has found. */
+  private newestWritten = 0;
   private totalBytes = 0;
 
   add(number: number, bytes: number): SegmentState {
@@ -49,7 +50,6 @@ export class SegmentLedger {
     };
     this.segments.set(number, state);
     this.idle.add(number);
-    this.newest = Math.max(this.newest, number);
     this.totalBytes += bytes;
     return state;
   }
@@ -67,6 +67,11 @@ export class SegmentLedger {
   /** Bytes of all segment files. */
   get bytes(): number {
     return this.totalBytes;
+  }
+
+  /** A segment holds a record that no crash takes away. */
+  holdsRecords(number: number): void {
+    if (number > this.newestWritten) this.newestWritten = number;
   }
 
   setBytes(number: number, bytes: number): void {
@@ -127,7 +132,7 @@ export class SegmentLedger {
   }
 
   private isUnneeded(state: SegmentState): boolean {
-    if (!state.sealed || state.damaged || state.number === this.newest) return false;
+    if (!state.sealed || state.damaged || state.number >= this.newestWritten) return false;
     for (const older of state.covers) {
       if (this.segments.has(older)) return false;
       state.covers.delete(older);

@@ -60,6 +60,8 @@ export class BlockLog {
   private closed = false;
   /** Puts that are not durable yet. */
   private readonly pending = new Map<BlockId, Promise<Place>>();
+  /** Blocks whose put failed after it may have reached the disk, until a later record is durable: then it counts no more. */
+  private readonly unsure = new Set<BlockId>();
 
   /** Use `openLog`. */
   constructor(options: LogOptions, recovered: RecoveredLog) {
@@ -126,19 +128,21 @@ export class BlockLog {
   }
 
   /**
-   * Deletes blocks, and all blocks of ranges of ids; those not held are skipped. Resolves when that is durable, with the
+   * Deletes blocks, and all blocks of ranges of ids; those not held are skipped (but not one whose put has failed: a
+   * crash might still bring it). Resolves when that is durable, with the
    * number of blocks that were held.
    * @throws DfsError `io`, `noSpace`.
    */
   async delete(blocks: readonly BlockId[], ranges: readonly IdRange[] = []): Promise<number> {
-    const ids = this.heldAmong(blocks, ranges);
+    const held = this.heldAmong(blocks, ranges);
+    const ids = [...held, ...this.unsureAmong(blocks, ranges, held)];
     const appends: Promise<Place>[] = [];
     for (let at = 0; at < ids.length; at += MAX_TOMBSTONE_BLOCKS) {
       const part = ids.slice(at, at + MAX_TOMBSTONE_BLOCKS);
       appends.push(this.writer.append({ kind: "tombstone", blocks: part }));
     }
     await Promise.all(appends);
-    return ids.length;
+    return held.size;
   }
 
   /** Blocks held, by rising id, from the first one behind `after`. Those known to be rotten are left out. */
@@ -201,12 +205,14 @@ export class BlockLog {
       supply,
       events: this.writerEvents(),
     };
-    return new LogWriter(options, recovered.active, recovered.nextLsn);
+    return new LogWriter(options, recovered);
   }
 
   private writerEvents(): WriterEvents {
     return {
       onDurable: (append, place) => {
+        this.ledger.holdsRecords(place.segment);
+        this.unsure.clear();
         if (append.kind === "put") this.putIsDurable(append, place);
         else this.tombstoneIsDurable(append, place);
       },
@@ -219,6 +225,9 @@ export class BlockLog {
         this.ledger.state(suspect).sealed = true;
         this.ledger.cover(by, suspect);
         this.reclaimer.kick();
+      },
+      onTakenBack: (puts) => {
+        for (const block of puts) this.unsure.add(block);
       },
       onUnsure: (writes) => this.options.onUnsure?.(writes),
     };
@@ -253,7 +262,7 @@ export class BlockLog {
     return pending;
   }
 
-  private heldAmong(blocks: readonly BlockId[], ranges: readonly IdRange[]): BlockId[] {
+  private heldAmong(blocks: readonly BlockId[], ranges: readonly IdRange[]): Set<BlockId> {
     const held = new Set<BlockId>();
     for (const block of blocks) {
       if (this.index.get(block) !== undefined || this.pending.has(block)) held.add(block);
@@ -263,7 +272,20 @@ export class BlockLog {
       const end = first + BigInt(count);
       for (const block of this.pending.keys()) if (block >= first && block < end) held.add(block);
     }
-    return [...held];
+    return held;
+  }
+
+  private unsureAmong(
+    blocks: readonly BlockId[],
+    ranges: readonly IdRange[],
+    held: ReadonlySet<BlockId>,
+  ): BlockId[] {
+    if (this.unsure.size === 0) return [];
+    const named = new Set(blocks);
+    const isNamed = (block: BlockId): boolean =>
+      named.has(block) ||
+      ranges.some(({ first, count }) => block >= first && block < first + BigInt(count));
+    return [...this.unsure].filter((block) => !held.has(block) && isNamed(block));
   }
 
   private roomForPuts(): number {

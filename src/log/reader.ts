@@ -42,6 +42,8 @@ export interface FoundDamage {
   readonly to: number;
   /** The header, where that is whole. */
   readonly header: RecordHeader | undefined;
+  /** Of a put: only the zeros behind the body are wrong; hashes and block are right, and can be read. */
+  readonly blockIsRight?: true;
 }
 
 export type Finding = FoundRecord | FoundDamage;
@@ -88,8 +90,9 @@ function findingAt(
     if (hash64(body) !== header.bodyChecksum) return { ...damage, what: "body" };
     return { type: "record", header, end, blocks: decodeTombstoneBody(body) };
   }
-  if (header.kind === "put" && bodies === "all" && !putBodyIsRight(window, header)) {
-    return { ...damage, what: "body" };
+  if (header.kind === "put" && bodies === "all") {
+    if (!putBodyIsRight(window, header)) return { ...damage, what: "body" };
+    if (!paddingIsRight(window, header)) return { ...damage, what: "body", blockIsRight: true };
   }
   return { type: "record", header, end, blocks: [] };
 }
@@ -118,7 +121,7 @@ function findHeader(window: Window, identity: SegmentIdentity, from: number): nu
   return undefined;
 }
 
-/** Reads a put's whole body: the hashes against the header, each piece against its hash, the padding against zero. */
+/** Reads a put's whole body: the hashes against the header, each piece against its hash. */
 function putBodyIsRight(window: Window, header: PutHeader): boolean {
   const bodyAt = header.position + RECORD_HEADER_BYTES;
   const listBytes = header.bodyLength - header.length;
@@ -131,7 +134,11 @@ function putBodyIsRight(window: Window, header: PutHeader): boolean {
     if (piece.length < length || firstBadPiece(piece, start / PIECE_BYTES, list) !== -1)
       return false;
   }
-  const bodyEnd = bodyAt + header.bodyLength;
+  return true;
+}
+
+function paddingIsRight(window: Window, header: PutHeader): boolean {
+  const bodyEnd = header.position + RECORD_HEADER_BYTES + header.bodyLength;
   const padding = window.view(bodyEnd, header.position + recordBytes(header.bodyLength) - bodyEnd);
   return padding.every((byte) => byte === 0);
 }

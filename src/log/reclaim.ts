@@ -2,12 +2,13 @@
  * Deletes segments that nobody needs any more, one after the other and off the event loop.
  *
  * The order is that of the ledger, and each deletion is durable before the next is considered: a tombstone is never gone
- * before the puts that it covers. docs/log-format.md, "Deleting segments".
+ * before the puts that it covers. When a sync of the directory fails, nobody knows which deletions are durable, and a later
+ * sync would not tell: then nothing more is deleted until the log is opened again. docs/log-format.md, "Deleting segments".
  */
 import { messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { SegmentLedger } from "./ledger.ts";
-import type { SegmentReaders } from "./segment.ts";
+import { UncertainRemovalError, type SegmentReaders } from "./segment.ts";
 
 export interface ReclaimerOptions {
   readonly ledger: SegmentLedger;
@@ -51,6 +52,14 @@ export class Reclaimer {
         await beforeDelete();
         await segments.remove(number);
       } catch (error) {
+        if (error instanceof UncertainRemovalError) {
+          this.closed = true;
+          logger.error(
+            `cannot make the deletion of ${name} durable: ${error.message}\n` +
+              "no more segments are deleted until this server is started again; check the disk",
+          );
+          return;
+        }
         // It stays in the ledger, so the next deletion of a block tries again.
         logger.warn(`cannot delete the unneeded segment ${name}: ${messageOf(error)}`);
         return;

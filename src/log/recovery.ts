@@ -6,10 +6,11 @@
  * What the records mean for the index is in replay.ts.
  */
 import { join } from "node:path";
-import { replaceFile, type DiskFile } from "../base/disk.ts";
+import { replaceFile, writeFully, type DiskFile } from "../base/disk.ts";
 import { assert, DfsError, messageOf } from "../base/errors.ts";
 import type { BlockId, Lsn } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
+import { isDiskFull } from "./append-errors.ts";
 import type { CorruptionKind, CorruptionReporter } from "./corruption.ts";
 import { SEGMENT_HEADER_BYTES, segmentIdentity, type SegmentIdentity } from "./format.ts";
 import { CompactIndex, type BlockIndex } from "./index.ts";
@@ -25,9 +26,12 @@ import { RECORD_HEADER_BYTES } from "./record.ts";
 import { damageRow, segmentRow } from "./recovery-rules.ts";
 import { Replay } from "./replay.ts";
 import { listSegments, removeUnfinishedSegments, type SegmentName } from "./segment.ts";
+import { Window } from "./window.ts";
 
 /** Folder inside a log's directory for what was cut off torn tails. Nothing ever reads it; it may be emptied. */
 export const TORN_DIRECTORY = "torn";
+
+const READ_BYTES = 64 * 1024;
 
 export interface RecoveryOptions extends InspectOptions {
   readonly reporter: CorruptionReporter;
@@ -41,6 +45,12 @@ export interface WritableSegment {
   readonly end: number;
 }
 
+/** A segment that counts only up to `end`, which no seal says yet. */
+export interface Suspect {
+  readonly segment: number;
+  readonly end: number;
+}
+
 /** What a writer needs to go on. */
 export interface RecoveredLog {
   readonly index: BlockIndex;
@@ -50,6 +60,8 @@ export interface RecoveredLog {
   readonly active: WritableSegment | undefined;
   /** Empty segments, made ahead of need, by rising number. */
   readonly spares: readonly WritableSegment[];
+  /** Older than the one being written, and without a seal. */
+  readonly suspects: readonly Suspect[];
   readonly nextLsn: Lsn;
   readonly nextSegment: number;
   readonly highestBlock: BlockId;
@@ -82,7 +94,12 @@ class Recovery {
   private readonly replay = new Replay(this.index, this.ledger);
   private readonly spares: WritableSegment[] = [];
   private active: WritableSegment | undefined;
-  /** True until a segment with a record has been met. */
+  /** Older than the one being written, and without a seal. */
+  private readonly suspects: Suspect[] = [];
+  /**
+   * True until a segment has been met that holds more than seals of suspects. Those are written together, before anything
+   * else in their segment; of a batch that was torn some may be there, and tell nothing about segments that they do not name.
+   */
   private inTail = true;
   private corruptBytes = 0;
 
@@ -91,8 +108,8 @@ class Recovery {
   }
 
   async take(name: SegmentName): Promise<void> {
-    const place = this.inTail ? "tail" : "inner";
     const suspectEnd = this.replay.suspectEnds.get(name.number);
+    const place = this.inTail && suspectEnd === undefined ? "tail" : "inner";
     const segment = inspectSegment(this.options, name, place, suspectEnd);
     const row = segmentRow(segment.facts);
     if (segment.refusal !== undefined) throw segment.refusal; // rows A and B
@@ -105,8 +122,7 @@ class Recovery {
       case "B":
         throw new DfsError("internal", `segment ${name.number} was refused without a reason`);
       case "C":
-        this.addSpare(segment);
-        return;
+        return this.addSpare(segment);
       case "D":
         return; // empty, and its header is damaged: of no use, of no harm
       case "E":
@@ -138,6 +154,7 @@ class Recovery {
       segments: segments.map(({ number, salt }) => segmentIdentity(cluster, server, number, salt)),
       active: this.active,
       spares: this.spares,
+      suspects: this.suspects,
       nextLsn: this.replay.nextLsn,
       nextSegment: (segments.at(-1)?.number ?? 0) + 1,
       highestBlock: this.replay.highestBlock,
@@ -152,14 +169,12 @@ class Recovery {
     const end = Math.min(cut, segment.size);
     const file = this.options.disk.open(segment.path, "write");
     if (end < segment.size) await this.cutOff(segment, file, end);
-    await this.makeDurable(segment, file);
+    await this.makeDurable(segment, file, { from: Math.min(synced, end), to: end });
     this.ledger.setBytes(segment.identity.number, end);
-    if (kept.length > 0) {
-      this.inTail = false;
-      this.takeRecords(segment, kept);
-    }
+    if (kept.length > 0) this.takeRecords(segment, kept);
     const sealed = this.ledger.state(segment.identity.number).sealed;
-    if (sealed || segment.facts.header === "damaged") {
+    if (sealed || segment.facts.header === "damaged" || this.active !== undefined) {
+      if (!sealed) this.suspects.push({ segment: segment.identity.number, end });
       await file.close();
     } else if (kept.length === 0) {
       this.spares.unshift({ identity: segment.identity, file, end });
@@ -181,23 +196,48 @@ class Recovery {
 
   /** Saves what lies behind `end` aside, durably, and removes it from the segment. */
   private async cutOff(segment: InspectedSegment, file: DiskFile, end: number): Promise<void> {
-    const { disk, directory, logger } = this.options;
-    const torn = new Uint8Array(segment.size - end);
-    const count = file.readNow(torn, end);
-    const folder = join(directory, TORN_DIRECTORY);
-    disk.makeDirectory(folder);
-    const name = `${segment.fileName}.${end}`;
-    await replaceFile(disk, folder, name, torn.subarray(0, count));
+    const { logger } = this.options;
+    const kept = await this.saveTorn(segment, readAll(new Window(file, segment.size), end), end);
     file.truncate(end);
     logger.warn(
       `cut ${segment.size - end} bytes off ${segment.fileName}: they were being written when the ` +
-        `last process ended, and nothing in them had been acknowledged; they are kept in ${join(folder, name)}`,
+        `last process ended, and nothing in them had been acknowledged; ${kept}`,
     );
   }
 
-  /** What was read may be in the system's memory only, left by a process that was killed before its sync. */
-  private async makeDurable(segment: InspectedSegment, file: DiskFile): Promise<void> {
+  /** Returns in words where the torn bytes are kept. A full disk does not keep the log from being opened. */
+  private async saveTorn(
+    segment: InspectedSegment,
+    torn: Uint8Array,
+    end: number,
+  ): Promise<string> {
+    const { disk, directory } = this.options;
+    const folder = join(directory, TORN_DIRECTORY);
+    const name = `${segment.fileName}.${end}`;
     try {
+      disk.makeDirectory(folder);
+      await replaceFile(disk, folder, name, torn);
+      return `they are kept in ${join(folder, name)}`;
+    } catch (error) {
+      if (!isDiskFull(error)) throw error;
+      return "the disk is too full to keep them";
+    }
+  }
+
+  /**
+   * What was read may be in the system's memory only, left by a process that was killed before its sync, or after one that
+   * failed: then the system takes the pages for written, and a sync alone would do nothing. So `last`, which is what no
+   * later record vouches for, is written once more.
+   */
+  private async makeDurable(
+    segment: InspectedSegment,
+    file: DiskFile,
+    last?: { readonly from: number; readonly to: number },
+  ): Promise<void> {
+    try {
+      if (last !== undefined) {
+        writeFully(file, [readAll(new Window(file, last.to), last.from)], last.from);
+      }
       await file.sync();
     } catch (error) {
       await file.close();
@@ -214,6 +254,8 @@ class Recovery {
   private takeRecords(segment: InspectedSegment, findings: readonly Finding[]): void {
     const { number } = segment.identity;
     const state = this.ledger.state(number);
+    if (findings.length > 0) this.ledger.holdsRecords(number);
+    if (!findings.every((each) => isSealOfSuspect(each, segment))) this.inTail = false;
     for (const finding of findings) {
       if (finding.type === "damage") {
         this.reportDamage(segment, finding);
@@ -241,8 +283,14 @@ class Recovery {
     return kept;
   }
 
-  private addSpare(segment: InspectedSegment): void {
+  /** Row C. What was cut off it by a process that was killed then must stay off, so this is synced as well. */
+  private async addSpare(segment: InspectedSegment): Promise<void> {
+    if (this.active !== undefined) {
+      this.suspects.push({ segment: segment.identity.number, end: SEGMENT_HEADER_BYTES });
+      return;
+    }
     const file = this.options.disk.open(segment.path, "write");
+    await this.makeDurable(segment, file);
     this.spares.unshift({ identity: segment.identity, file, end: segment.size });
   }
 
@@ -278,6 +326,23 @@ function upTo(findings: readonly Finding[], cut: number): Finding[] {
     .map((finding) =>
       finding.type === "damage" && finding.to > cut ? { ...finding, to: cut } : finding,
     );
+}
+
+/** True for a record that only says up to where another segment counts. */
+function isSealOfSuspect({ type, header }: Finding, { identity }: InspectedSegment): boolean {
+  return type === "record" && header.kind === "seal" && header.segment !== identity.number;
+}
+
+/** The bytes from `from` to the window's end, where the disk can read them. */
+function readAll(window: Window, from: number): Uint8Array {
+  const bytes = new Uint8Array(window.end - from);
+  for (let at = 0; at < bytes.length;) {
+    const part = window.view(from + at, READ_BYTES);
+    if (part.length === 0) return bytes.subarray(0, at); // the file has become shorter
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return bytes;
 }
 
 function startOf(finding: Finding): number {

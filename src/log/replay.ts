@@ -45,7 +45,9 @@ export class Replay {
     for (let at = findings.length - 1; at >= 0; at--) {
       const finding = findings[at]!;
       if (finding.type === "record") this.takeRecord(segment, finding);
-      else if (finding.header?.kind === "put") this.takePut(segment, finding.header, true);
+      else if (finding.header?.kind === "put") {
+        this.takePut(segment, finding.header, finding.blockIsRight !== true);
+      }
     }
   }
 

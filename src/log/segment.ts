@@ -8,7 +8,7 @@
  */
 import { join } from "node:path";
 import { writeFully, type Disk, type DiskFile } from "../base/disk.ts";
-import { DfsError } from "../base/errors.ts";
+import { DfsError, messageOf, systemCodeOf } from "../base/errors.ts";
 import { encodeSegmentHeader, type SegmentHeader, type SegmentIdentity } from "./format.ts";
 
 /** Ends the names of segments that are being made. */
@@ -48,7 +48,13 @@ export async function removeUnfinishedSegments(disk: Disk, directory: string): P
   }
 }
 
-/** Makes an empty segment, durable with its name when this resolves, and opens it for writing. */
+/** Making a segment failed, for the reason `cause`, when its file may have got its name already. */
+export class UncertainSegmentError extends Error {}
+
+/**
+ * Makes an empty segment, durable with its name when this resolves, and opens it for writing.
+ * @throws UncertainSegmentError, or what the disk throws when there is no segment.
+ */
 export async function createSegment(
   disk: Disk,
   directory: string,
@@ -56,18 +62,23 @@ export async function createSegment(
 ): Promise<DiskFile> {
   const path = join(directory, segmentFileName(header.identity));
   const file = disk.open(path + UNFINISHED, "create");
+  let mayHaveName = false;
   try {
     writeFully(file, [encodeSegmentHeader(header)], 0);
     await file.sync();
+    mayHaveName = true;
     disk.rename(path + UNFINISHED, path);
     await disk.syncDirectory(directory);
   } catch (error) {
-    await file.close();
+    closeQuietly(file); // what it holds is of no use
     await disk.unlink(path + UNFINISHED).catch(() => undefined); // renamed already, or the next opening removes it
-    throw error;
+    throw mayHaveName ? new UncertainSegmentError(messageOf(error), { cause: error }) : error;
   }
   return file;
 }
+
+/** A segment was deleted, and the sync of its directory failed: whether a crash brings it back is not known. */
+export class UncertainRemovalError extends Error {}
 
 interface Handle {
   file: DiskFile;
@@ -122,12 +133,21 @@ export class SegmentReaders {
     }
   }
 
-  /** Deletes a segment's file; the deletion is durable when this resolves. Readers that have it open go on. */
+  /**
+   * Deletes a segment's file; the deletion is durable when this resolves. Readers that have it open go on. A file that is
+   * not there is fine: making it may have failed. @throws UncertainRemovalError when the name may come back.
+   */
   async remove(number: number): Promise<void> {
     const identity = this.segments.get(number);
     if (identity === undefined) return;
-    await this.disk.unlink(join(this.directory, segmentFileName(identity)));
-    await this.disk.syncDirectory(this.directory);
+    await this.disk
+      .unlink(join(this.directory, segmentFileName(identity)))
+      .catch((error: unknown) => {
+        if (systemCodeOf(error) !== "ENOENT") throw error;
+      });
+    await this.disk.syncDirectory(this.directory).catch((error: unknown) => {
+      throw new UncertainRemovalError(messageOf(error), { cause: error });
+    });
     this.segments.delete(number);
     const handle = this.handles.get(number);
     this.handles.delete(number);
@@ -171,6 +191,7 @@ export class SegmentReaders {
   }
 }
 
+/** For files in which there is nothing to be lost by a failed close: they were only read, or are given up. */
 function closeQuietly(file: DiskFile): void {
-  void file.close().catch(() => undefined); // it was only read: nothing can be lost by a failed close
+  void file.close().catch(() => undefined);
 }

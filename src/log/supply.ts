@@ -3,6 +3,10 @@
  *
  * A segment's header and name are durable before it is handed out. Making one costs two syncs, so the writer asks for the
  * next one while the present one still has room.
+ *
+ * When that fails after the file may have got its name, nobody knows whether the next opening will see it. Its number is
+ * never used again, and the writer seals it as a suspect: an empty segment between others would look like one that has
+ * lost its records.
  */
 import type { Disk } from "../base/disk.ts";
 import { messageOf } from "../base/errors.ts";
@@ -11,7 +15,7 @@ import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { SEGMENT_HEADER_BYTES, segmentIdentity, type SegmentIdentity } from "./format.ts";
 import type { WritableSegment } from "./recovery.ts";
-import { createSegment } from "./segment.ts";
+import { createSegment, UncertainSegmentError } from "./segment.ts";
 
 export interface SupplyOptions {
   readonly disk: Disk;
@@ -20,7 +24,7 @@ export interface SupplyOptions {
   readonly server: ServerId;
   readonly random: Random;
   readonly logger: Logger;
-  /** Told of each new segment. */
+  /** Told of each new segment, and of those that may have come to be. */
   readonly onCreated: (identity: SegmentIdentity) => void;
 }
 
@@ -29,6 +33,7 @@ export class SegmentSupply {
   private readonly spares: WritableSegment[];
   private nextNumber: number;
   private preparing: Promise<void> | undefined;
+  private uncertain: number[] = [];
 
   /** `spares` are empty segments that exist; the next new one gets `nextNumber`. */
   constructor(options: SupplyOptions, spares: readonly WritableSegment[], nextNumber: number) {
@@ -54,6 +59,11 @@ export class SegmentSupply {
       .finally(() => (this.preparing = undefined));
   }
 
+  /** Numbers of segments that may have come to be, empty, and that were not told yet. */
+  takeUncertain(): number[] {
+    return this.uncertain.splice(0);
+  }
+
   /** Closes the files of spare segments. */
   async close(): Promise<void> {
     await this.preparing;
@@ -64,7 +74,14 @@ export class SegmentSupply {
     const { disk, directory, cluster, server, random } = this.options;
     const number = this.nextNumber++;
     const identity = segmentIdentity(cluster, server, number, random.id64());
-    const file = await createSegment(disk, directory, { identity, lsnFloor });
+    const file = await createSegment(disk, directory, { identity, lsnFloor }).catch(
+      (error: unknown) => {
+        if (!(error instanceof UncertainSegmentError)) throw error;
+        this.uncertain.push(number);
+        this.options.onCreated(identity);
+        throw error.cause;
+      },
+    );
     this.options.onCreated(identity);
     return { identity, file, end: SEGMENT_HEADER_BYTES };
   }

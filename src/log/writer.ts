@@ -19,7 +19,7 @@ import { appendFailed, isDiskFull, noSpaceForPut } from "./append-errors.ts";
 import { appendBytes, Batch, type Place, type PutAppend, type TombstoneAppend } from "./batch.ts";
 import { SEGMENT_HEADER_BYTES, type SegmentIdentity } from "./format.ts";
 import { SEAL_BYTES, type SealReason } from "./record.ts";
-import type { WritableSegment } from "./recovery.ts";
+import type { RecoveredLog, Suspect } from "./recovery.ts";
 import type { SegmentSupply } from "./supply.ts";
 
 /** A batch takes no further record once it holds this many bytes. */
@@ -47,6 +47,8 @@ export interface WriterEvents {
   onSealed(segment: number): void;
   /** A seal in segment `by` says that the earlier segment `suspect` counts only in part. */
   onSuspectSealed(suspect: number, by: number): void;
+  /** These puts failed, and only a later durable record makes sure that no crash brings them back. */
+  onTakenBack(puts: readonly BlockId[]): void;
   onUnsure(writes: UnsureWrites): void;
 }
 
@@ -77,7 +79,7 @@ interface FilledBatch {
   /** The segment is sealed by this batch. */
   readonly seals: boolean;
   /** Suspect segments that this batch's seals name. */
-  readonly suspects: number;
+  readonly suspects: readonly Suspect[];
 }
 
 export class LogWriter {
@@ -89,13 +91,16 @@ export class LogWriter {
   private queue: Waiting[] = [];
   private running: Promise<void> | undefined;
   private closing = false;
-  /** Suspect segments that no durable seal names yet, and where they end. */
-  private suspects: { segment: number; end: number }[] = [];
+  private suspects: Suspect[];
   private owesSeals = false;
 
-  constructor(options: WriterOptions, active: WritableSegment | undefined, nextLsn: Lsn) {
+  constructor(
+    options: WriterOptions,
+    { active, suspects, nextLsn }: Pick<RecoveredLog, "active" | "suspects" | "nextLsn">,
+  ) {
     this.options = options;
     this.current = active && { ...active };
+    this.suspects = [...suspects];
     this.nextLsn = nextLsn;
   }
 
@@ -157,8 +162,12 @@ export class LogWriter {
   /** Takes from the queue what fits into one batch. */
   private fill(current: OpenSegment, close: SealReason | undefined): FilledBatch {
     const batch = new Batch(current.identity, current.end);
-    const suspects = this.suspects.length;
-    for (const { segment, end } of this.suspects) this.addSeal(batch, segment, end, "suspect");
+    for (const segment of this.options.supply.takeUncertain()) {
+      this.suspects.push({ segment, end: SEGMENT_HEADER_BYTES });
+    }
+    // An opening goes from the newest segment to the oldest: what a seal says is known in time for older ones only.
+    const suspects = this.suspects.filter(({ segment }) => segment < current.identity.number);
+    for (const { segment, end } of suspects) this.addSeal(batch, segment, end, "suspect");
     const taken: [Waiting, Place][] = [];
     let room: number | undefined;
     let full = false;
@@ -234,6 +243,7 @@ export class LogWriter {
 
   /** The disk is full: puts fail; tombstones are tried again without them, because they need little. */
   private refuseForSpace({ taken }: FilledBatch): void {
+    this.options.events.onTakenBack(idsOf(taken).puts);
     const puts = taken.filter(([{ append }]) => append.kind === "put");
     for (const [{ append, reject }] of puts) {
       if (append.kind === "put") reject(noSpaceForPut(append.put.block));
@@ -256,8 +266,9 @@ export class LogWriter {
     this.current = undefined;
     this.suspects.push({ segment: number, end });
     // What could not be written may still be seen by whoever reads the file: nobody shall, whatever comes next.
-    this.takeBack(current, { batch, taken, seals: false, suspects: 0 });
+    this.takeBack(current, { batch, taken, seals: false, suspects: [] });
     void current.file.close().catch(() => undefined); // what was good in it has been synced
+    events.onTakenBack(idsOf(taken).puts);
     events.onUnsure({ segment: number, end, ...idsOf(taken), error });
     for (const [{ append, reject }] of taken) reject(appendFailed(append, error));
     this.owesSeals = taken.length > 0; // at once, unless it was tried at once and failed
@@ -268,9 +279,8 @@ export class LogWriter {
     const { number } = current.identity;
     current.end = batch.end;
     events.onGrown(number, batch.end);
-    for (const { segment } of this.suspects.splice(0, suspects)) {
-      events.onSuspectSealed(segment, number);
-    }
+    this.suspects = this.suspects.filter((each) => !suspects.includes(each));
+    for (const { segment } of suspects) events.onSuspectSealed(segment, number);
     for (const [{ append, resolve }, place] of taken) {
       events.onDurable(append, place);
       resolve(place);

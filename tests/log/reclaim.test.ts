@@ -28,6 +28,7 @@ describe("the ledger", () => {
   function ledgerOf(count: number): SegmentLedger {
     const ledger = new SegmentLedger();
     for (let number = 1; number <= count; number++) ledger.add(number, 100).sealed = true;
+    ledger.holdsRecords(count);
     return ledger;
   }
 
@@ -43,6 +44,17 @@ describe("the ledger", () => {
     ledger.remove(3);
     expect(ledger.reclaimable()).toBeUndefined();
     expect([ledger.count, ledger.bytes]).toEqual([2, 200]);
+  });
+
+  test("keeps the last one with records, as long as there are only empty ones behind it", () => {
+    // What broke: with all its blocks deleted it went, and after the next start its log sequence numbers came again.
+    const ledger = ledgerOf(2);
+    ledger.add(3, 64);
+    expect(ledger.reclaimable()).toBe(1);
+    ledger.remove(1);
+    expect(ledger.reclaimable()).toBeUndefined();
+    ledger.holdsRecords(3);
+    expect(ledger.reclaimable()).toBe(2);
   });
 
   test("keeps tombstones as long as a put that they cover is on disk", () => {
