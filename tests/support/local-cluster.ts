@@ -198,6 +198,6 @@ export async function differences(one: string, other: string): Promise<string> {
     stdout: "pipe",
     stderr: "pipe",
   });
-  const { text, stderr } = await finish(child as Subprocess);
+  const { text, stderr } = await finish(child);
   return text + stderr;
 }

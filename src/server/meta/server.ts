@@ -24,7 +24,7 @@
  *     database.ts, rebuild.ts, settings.ts   formats, opens and mends the directory
  */
 import { systemClock, type Clock } from "../../base/clock.ts";
-import { DfsError, messageOf } from "../../base/errors.ts";
+import { messageOf, type DfsError } from "../../base/errors.ts";
 import type { ClusterId } from "../../base/ids.ts";
 import { lineLogger, type Logger } from "../../base/logger.ts";
 import { systemRandom, type Random } from "../../base/random.ts";
