@@ -18,7 +18,7 @@ import type { BlockStore, StoredChunk } from "./block-store.ts";
 import { ByteBudget, type Holder } from "./budget.ts";
 import { ChunkReader, type Chunk, type Content } from "./chunks.ts";
 import { unlessAborted } from "./retry.ts";
-import type { Session } from "./session.ts";
+import type { ChangeOptions, Session } from "./session.ts";
 
 /** Bytes of content in one commit. */
 const COMMIT_BYTES = 32 * 1024 * 1024;
@@ -212,7 +212,7 @@ class PutTransfer {
     const content = listed(await Promise.all(batch));
     this.throwFailure();
     const request = { inode, ...content, size, mtimeNs: null };
-    await session.change(commit, request, { epoch: this.epoch, signal: this.stop.signal });
+    await session.change(commit, request, this.scope);
   }
 
   private async createNameless(): Promise<InodeId> {
@@ -222,10 +222,14 @@ class PutTransfer {
     const directory = await unlessAborted(parent(), signal);
     await unlessAborted(checkTarget(directory, name, this.options.exclusive ?? false), signal);
     const { mode, uid, gid } = this.options;
-    const scope = { epoch: this.epoch, signal };
-    const { attributes } = await session.change(nameless, { mode, uid, gid, base }, scope);
+    const { attributes } = await session.change(nameless, { mode, uid, gid, base }, this.scope);
     this.file = attributes.inode;
     return attributes.inode;
+  }
+
+  /** Changes belong to the session in which the transfer began, and are not waited for once it is given up. */
+  private get scope(): ChangeOptions {
+    return { epoch: this.epoch, signal: this.stop.signal };
   }
 
   /** Commits what is left and gives the file its name. */
@@ -261,7 +265,7 @@ class PutTransfer {
   private async placeIn(parent: InodeId): Promise<Attributes> {
     const { session } = this.parts;
     const request = { inode: this.file!, ...this.takeover(parent) };
-    const { attributes } = await session.change(place, request, { epoch: this.epoch });
+    const { attributes } = await session.change(place, request, this.scope);
     return attributes;
   }
 
@@ -270,7 +274,7 @@ class PutTransfer {
     const { mode, uid, gid } = this.options;
     const birth = { mode, uid, gid, base: this.target.base };
     const request = { ...birth, ...content, size: this.chunks.size, ...this.takeover(parent) };
-    const { attributes } = await session.change(put, request, { epoch: this.epoch });
+    const { attributes } = await session.change(put, request, this.scope);
     return attributes;
   }
 

@@ -56,4 +56,29 @@ describe("giving up", () => {
     expect(client.memory.heldBytes).toBe(0);
     await cluster.startMeta();
   }, 60_000);
+
+  test("a put that is cancelled in its last step while the metadata service is away ends at once", async () => {
+    cluster = await startCluster({ servers: 3, settings: { blockSize: BLOCK } });
+    const client = await cluster.client();
+    const stop = new AbortController();
+    const stored = Promise.withResolvers<void>();
+    let startMs = Infinity;
+    async function* content(): AsyncGenerator<Uint8Array> {
+      yield patterned(BLOCK);
+      await stored.promise;
+      await cluster!.stopMeta();
+      // By then the file's only transaction is what it waits for.
+      void turns().then(() => {
+        startMs = performance.now();
+        stop.abort();
+      });
+    }
+    const onProgress = (bytes: number): void => {
+      if (bytes === BLOCK) stored.resolve();
+    };
+    const putting = client.put(PATH, content(), { ...PUT, signal: stop.signal, onProgress });
+    expect(await failureOf(putting)).toMatchObject({ kind: "cancelled" });
+    expect(performance.now() - startMs).toBeLessThan(SOON_MS);
+    await cluster.startMeta();
+  }, 60_000);
 });
