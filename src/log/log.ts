@@ -60,7 +60,10 @@ export class BlockLog {
   private closed = false;
   /** Puts that are not durable yet. */
   private readonly pending = new Map<BlockId, Promise<Place>>();
-  /** Blocks whose put failed after it may have reached the disk, until a later record is durable: then it counts no more. */
+  /**
+   * Blocks whose put or deletion failed after it may have reached the disk, so that a crash might still make it happen;
+   * until a later record is durable. Puts and deletions of them are written again, whatever the index says.
+   */
   private readonly unsure = new Set<BlockId>();
 
   /** Use `openLog`. */
@@ -97,10 +100,12 @@ export class BlockLog {
         await pending.catch(() => undefined); // its own caller is told; we look again at what is held now
       } else if (held === undefined) {
         return (await this.append(block)).lsn;
-      } else if (await this.reader.isRight(held)) {
-        return lsnOfHeld(held, block);
-      } else if (this.index.isCurrent(held) && !this.pending.has(block.block)) {
-        return (await this.append(block)).lsn;
+      } else {
+        const lsn = (await this.reader.isRight(held)) ? lsnOfHeld(held, block) : undefined;
+        if (lsn !== undefined && !this.unsure.has(block.block)) return lsn;
+        if (this.index.isCurrent(held) && !this.pending.has(block.block)) {
+          return (await this.append(block)).lsn;
+        }
       }
     }
   }
@@ -226,8 +231,8 @@ export class BlockLog {
         this.ledger.cover(by, suspect);
         this.reclaimer.kick();
       },
-      onTakenBack: (puts) => {
-        for (const block of puts) this.unsure.add(block);
+      onTakenBack: ({ puts, deletes }) => {
+        for (const block of [...puts, ...deletes]) this.unsure.add(block);
       },
       onUnsure: (writes) => this.options.onUnsure?.(writes),
     };

@@ -47,8 +47,8 @@ export interface WriterEvents {
   onSealed(segment: number): void;
   /** A seal in segment `by` says that the earlier segment `suspect` counts only in part. */
   onSuspectSealed(suspect: number, by: number): void;
-  /** These puts failed, and only a later durable record makes sure that no crash brings them back. */
-  onTakenBack(puts: readonly BlockId[]): void;
+  /** These failed, and only a later durable record makes sure that no crash lets them happen after all. */
+  onTakenBack(blocks: Pick<UnsureWrites, "puts" | "deletes">): void;
   onUnsure(writes: UnsureWrites): void;
 }
 
@@ -243,7 +243,7 @@ export class LogWriter {
 
   /** The disk is full: puts fail; tombstones are tried again without them, because they need little. */
   private refuseForSpace({ taken }: FilledBatch): void {
-    this.options.events.onTakenBack(idsOf(taken).puts);
+    this.options.events.onTakenBack(idsOf(taken));
     const puts = taken.filter(([{ append }]) => append.kind === "put");
     for (const [{ append, reject }] of puts) {
       if (append.kind === "put") reject(noSpaceForPut(append.put.block));
@@ -268,7 +268,7 @@ export class LogWriter {
     // What could not be written may still be seen by whoever reads the file: nobody shall, whatever comes next.
     this.takeBack(current, { batch, taken, seals: false, suspects: [] });
     void current.file.close().catch(() => undefined); // what was good in it has been synced
-    events.onTakenBack(idsOf(taken).puts);
+    events.onTakenBack(idsOf(taken));
     events.onUnsure({ segment: number, end, ...idsOf(taken), error });
     for (const [{ append, reject }] of taken) reject(appendFailed(append, error));
     this.owesSeals = taken.length > 0; // at once, unless it was tried at once and failed

@@ -22,7 +22,7 @@ for (const name of Object.keys(PROFILES)) {
       await runProfile(name, { seed, steps: STEPS, cuts: CUTS }, counters);
     }
     console.log(`seed ${SEED}: ${counters.line()}`);
-    expect(counters.insideWrites).toBeGreaterThan(100);
-    expect(counters.secondCuts).toBeGreaterThan(500);
+    expect(counters.insideWrites).toBeGreaterThan(20);
+    expect(counters.secondCuts).toBeGreaterThan(100);
   });
 }

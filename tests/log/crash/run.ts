@@ -1,6 +1,6 @@
 // Runs of the crash test: the shapes of logs and the profiles of work that are tried with each seed.
 
-import { CutCounters, CutMaker, type CutOptions } from "./cuts.ts";
+import { CutMaker, type CutCounters, type CutOptions } from "./cuts.ts";
 import type { LogShape } from "./examine.ts";
 import { Workload, type Profile } from "./workload.ts";
 

@@ -170,7 +170,7 @@ export class Workload {
       put(log, this.oracle, makeBlock(this.nextId++, this.length())),
       remove(log, this.oracle, this.oracle.ids("held").slice(0, this.random.below(3))),
     ];
-    for (let turn = this.random.below(30); turn > 0; turn--) await undefined;
+    for (let turn = this.random.below(30); turn > 0; turn--) await Promise.resolve();
     const next = this.disk.fork(this.random.below(2 ** 32));
     const after = Oracle.from(this.oracle.snapshot());
     this.disk.watch = undefined;

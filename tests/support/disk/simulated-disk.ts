@@ -182,7 +182,8 @@ export class SimulatedDisk implements Disk {
 
   /** A few turns of the queue of promises: what a thread of the system takes. */
   async turns(): Promise<void> {
-    for (let turn = this.random.below(MAX_TURNS_OF_A_SYNC); turn >= 0; turn--) await undefined;
+    for (let turn = this.random.below(MAX_TURNS_OF_A_SYNC); turn >= 0; turn--)
+      await Promise.resolve();
   }
 
   /** @throws the error that the plan has for `operation`. */
@@ -230,7 +231,7 @@ class SimulatedFile implements DiskFile {
   }
 
   async read(target: Uint8Array, position: number): Promise<number> {
-    await undefined;
+    await Promise.resolve();
     return this.readNow(target, position);
   }
 
@@ -278,7 +279,7 @@ class SimulatedFile implements DiskFile {
   async close(): Promise<void> {
     this.checkOpen();
     this.closed = true;
-    await undefined;
+    await Promise.resolve();
   }
 
   /** Under the name that the file has now: it may have been renamed since it was opened. */
