@@ -143,7 +143,7 @@ export class BlockWriter {
         kind: "missingCopies",
         message:
           `some blocks have only ${copies.size} of ${replicas} copies for now, because too few data servers ` +
-          "are usable; the cluster makes the missing ones when it can",
+          "are usable; the missing ones are on record",
       });
     }
     return true;
