@@ -53,6 +53,8 @@ it. Blocks are not moved: placement was decided when a file was created.`,
       for (const source of sources) {
         await outcome.attempt(`cannot move ${quoted(source)} to ${quoted(target)}`, async () => {
           if (isNameless(source)) throw new Reason("invalid", "this has no name of its own");
+          // `NAME/` is a directory's name: looking it up refuses anything else.
+          if (endsInSlash(source)) await client.stat(source, { follow: true });
           const to = isInto
             ? joined(target, baseName(source))
             : await newName(client, source, target);

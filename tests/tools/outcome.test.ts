@@ -117,13 +117,34 @@ describe("Outcome", () => {
   test.each([
     ["an unreachable cluster", new DfsError("unreachable", "gone")],
     ["Ctrl-C", new DfsError("cancelled", "interrupted")],
-    ["a full cluster", new DfsError("noSpace", "full")],
-    ["a full local disk", systemError("ENOSPC")],
     ["a mistake in dfs", new TypeError("x is undefined")],
     ["a reader that went away", new OutputClosed()],
   ])("%s ends the command", async (_title, error) => {
     const outcome = new Outcome(collector().messages);
     expect(await failureOf(outcome.attempt("cannot x", () => Promise.reject(error)))).toBe(error);
+    expect(outcome.failed).toBe(0);
+  });
+});
+
+describe("a full disk ends the command and names what did not fit", () => {
+  test.each([
+    [
+      "in the cluster",
+      new DfsError("noSpace", "all are full\nmake room"),
+      "all are full\nmake room",
+    ],
+    ["here", systemError("ENOSPC"), "no space left on the local disk"],
+  ])("%s", async (_title, error, reason) => {
+    const outcome = new Outcome(collector().messages);
+    const failure = await failureOf(outcome.attempt("cannot x", () => Promise.reject(error)));
+    expect(failure).toMatchObject({
+      kind: "noSpace",
+      message: `cannot x: ${reason}`,
+      cause: error,
+    });
+    expect(await failureOf(outcome.attempt("cannot y", () => Promise.reject(failure)))).toBe(
+      failure,
+    );
     expect(outcome.failed).toBe(0);
   });
 });

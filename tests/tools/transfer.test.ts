@@ -219,6 +219,9 @@ describe("names", () => {
     await cluster.ok("mv", "/mv/b.txt", "/mv/dir");
     expect(await names("/mv/dir")).toEqual(["b.txt"]);
     expect(await cluster.run(["mv", "/mv/nothing", "/mv/x"])).toMatchObject({ code: 4 });
+    const slash = await cluster.run(["mv", "/mv/dir/b.txt/", "/mv/x"]);
+    expect(slash).toMatchObject({ code: 1 });
+    expect(slash.stderr).toContain("not a directory");
     expect(await cluster.run(["mv", "/mv", "/mv/dir/inside"])).toMatchObject({ code: 1 });
     const several = await cluster.run(["mv", "/mv/dir", "/mv/nothing", "/"]);
     expect(several.code).toBe(3);

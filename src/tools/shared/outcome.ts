@@ -60,10 +60,10 @@ export class Outcome {
 
   /**
    * One thing was not done: "cannot list /x: no such file or directory". The rest may go on.
-   * @throws the error itself when there is no point in going on.
+   * @throws the error itself when there is no point in going on; that a disk is full is told with what was being done.
    */
   fail(what: string, error: unknown): void {
-    if (isFatal(error)) throw error;
+    if (isFatal(error)) throw fullDisk(what, error) ?? error;
     this.#failed++;
     if (isNotFound(error)) this.#notFound++;
     this.#messages.error(sentence(what, error));
@@ -92,6 +92,13 @@ export function isFatal(error: unknown): boolean {
   if (isDfsError(error)) return FATAL.has(error.kind);
   const code = systemCodeOf(error);
   return code === undefined || code === "ENOSPC" || code === "EMFILE" || code === "EPIPE";
+}
+
+/** For a full disk, here or in the cluster, an error that says what did not fit; undefined for other errors. */
+function fullDisk(what: string, error: unknown): Reason | undefined {
+  const isFull = isDfsError(error) ? error.kind === "noSpace" : systemCodeOf(error) === "ENOSPC";
+  if (!isFull || error instanceof Reason) return undefined;
+  return new Reason("noSpace", `${what}: ${reasonOf(error)}`, { cause: error });
 }
 
 /** "cannot list /x: no such file or directory", with the further lines of the error's own message. */
