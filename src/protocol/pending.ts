@@ -187,7 +187,7 @@ export class PendingRequests {
     const { name, timeoutMs } = entry.call;
     return new DfsError(
       "timeout",
-      `${name}: no answer from ${this.address} within ${timeoutMs} ms`,
+      `${name}: no answer from ${this.address} within ${Math.round(timeoutMs)} ms`,
       { details: { address: this.address, timeoutMs } },
     );
   }

@@ -127,6 +127,30 @@ describe("dfs up", () => {
     expect(cluster.describe().servers.map((server) => server.id)).toEqual([1, 2, 3, 4]);
   });
 
+  test("a damaged cluster file: says how to go on, and that works", async () => {
+    const cluster = await up("--data-servers", "3");
+    const before = cluster.describe();
+    await cluster.ok("mkdir", "/kept");
+    await cluster.ok("down");
+    const path = join(cluster.dir, "cluster.json");
+    writeFileSync(path, "{");
+    const damaged = await cluster.run(["up", "--detach"]);
+    expect(damaged.code).toBe(1);
+    expect(damaged.stderr).toContain(path);
+    const remedy = '{"servers": []}';
+    expect(damaged.stderr).toContain(remedy);
+    writeFileSync(path, remedy);
+    await cluster.ok("up", "--detach");
+    const place = ({ id, address, dir }: { id: number; address: string; dir: string }) => ({
+      id,
+      address,
+      dir,
+    });
+    const after = cluster.describe().servers.map(place);
+    expect(after.sort((one, other) => one.id - other.id)).toEqual(before.servers.map(place));
+    expect((await cluster.ok("ls", "/")).text).toBe("kept\n");
+  });
+
   test("refuses other settings and fewer servers, naming both values", async () => {
     const cluster = await up("--data-servers", "3", "--block-size", "8");
     for (const isRunning of [true, false]) {
@@ -344,6 +368,35 @@ describe("start-up rules of servers", () => {
     expect(foreign.stderr).toMatch(/another cluster|cluster/);
   });
 
+  test("a data server with a wrong metadata address gives up: exit 5, what to do", async () => {
+    const cluster = folder();
+    const silent = Bun.listen({
+      hostname: "127.0.0.1",
+      port: 0,
+      socket: { data: () => undefined },
+    });
+    const nobody = Bun.listen({
+      hostname: "127.0.0.1",
+      port: 0,
+      socket: { data: () => undefined },
+    });
+    const free = nobody.port;
+    nobody.stop(true);
+    try {
+      const join = async (port: number): Promise<void> => {
+        const meta = `127.0.0.1:${port}`;
+        const dir = cluster.path(`of-${port}`);
+        const result = await cluster.run(["data", "--new", "--dir", dir, "--meta", meta]);
+        expect(result.code).toBe(5);
+        expect(result.stderr).toContain(`cannot reach a metadata service at ${meta}`);
+        expect(result.stderr).toContain("check the address");
+      };
+      await Promise.all([join(silent.port), join(free)]);
+    } finally {
+      silent.stop(true);
+    }
+  }, 30_000);
+
   test("a copy of a live server's directory is refused, with the reason", async () => {
     const cluster = await up("--data-servers", "2");
     const { meta, servers } = cluster.describe();
@@ -365,6 +418,9 @@ describe("start-up rules of servers", () => {
     expect(inUse.code).toBe(1);
     expect(inUse.stderr).toContain(`process ${metaPid}`);
     await cluster.ok("down");
+    const foreign = await cluster.run(["meta", "--dir", join(cluster.dir, "data-1")]);
+    expect(foreign.code).toBe(2);
+    expect(foreign.stderr).toContain("it is not empty");
     const settings = await cluster.run([
       "meta",
       "--dir",

@@ -94,7 +94,7 @@ export class Membership {
         if (this.stopped) return;
         const contactMs = clock.monotonicMs() - startMs;
         if (!this.hasJoined && this.isFinal(error, contactMs)) {
-          this.first.reject(error);
+          this.first.reject(neverReached(address, error));
           return;
         }
         this.tell(address, error);
@@ -172,4 +172,15 @@ export class Membership {
       };
     });
   }
+}
+
+/** Nobody there, or nobody who answers: for whoever starts a server both mean that the address leads nowhere. */
+function neverReached(address: string, error: unknown): unknown {
+  if (!isDfsError(error, "unreachable") && !isDfsError(error, "timeout")) return error;
+  return new DfsError(
+    "unreachable",
+    `cannot reach a metadata service at ${address}: ${messageOf(error)}\n` +
+      "check the address, or start the metadata server first",
+    { cause: error },
+  );
 }

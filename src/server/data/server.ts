@@ -29,7 +29,8 @@ export type { IdentityWish } from "./directory.ts";
 export type { DataServer, DataServerOptions } from "./options.ts";
 
 /** For the first contact with the metadata service. */
-const FIRST_CONTACT_TIMEOUT_MS = 5_000;
+/** Starting the process and one more attempt come on top: together they stay below 5 s. */
+const FIRST_CONTACT_TIMEOUT_MS = 4_000;
 
 /**
  * Starts a data server; resolves when it serves.

@@ -6,7 +6,7 @@
  *
  * The caller owns the directory (its lock) and has finished what a rebuild may have left (`rebuild.ts`).
  */
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { DfsError, messageOf } from "../../base/errors.ts";
 import type { Logger } from "../../base/logger.ts";
@@ -28,6 +28,13 @@ import { runSync } from "./store/store.ts";
 
 const DRAFT = "formatting.db";
 
+/** What may be in a directory that becomes a new cluster's: the lock, a draft, what a fresh file system has. */
+const FIRST_FILES: ReadonlySet<string> = new Set([
+  "lock",
+  "lost+found",
+  ...["", "-wal", "-shm"].map((suffix) => DRAFT + suffix),
+]);
+
 export interface OpenDatabase {
   readonly store: SqliteStore;
   readonly settings: ClusterSettings;
@@ -45,7 +52,8 @@ export interface DatabaseOptions {
 
 /**
  * Opens the database of a directory, and formats it first when the directory is new.
- * @throws DfsError `usage` for impossible settings or others than those formatted; `invalid` for a database that is
+ * @throws DfsError `usage` for impossible settings or others than those formatted, and for a directory without a database
+ * that is not empty; `invalid` for a database that is
  * damaged or not one of dfs; `unsupported` for one of another version; `notFound` when it has vanished.
  */
 export function openDatabase(options: DatabaseOptions): OpenDatabase {
@@ -53,6 +61,7 @@ export function openDatabase(options: DatabaseOptions): OpenDatabase {
   const path = join(dir, DATABASE_FILE);
   if (!existsSync(path)) {
     refuseVanished(dir);
+    refuseForeign(dir);
     makeDatabase(options);
   }
   const store = openSqliteStore(path);
@@ -130,5 +139,16 @@ function refuseVanished(dir: string): void {
     "notFound",
     `cannot start: ${dir} has served a cluster before, but its database ${DATABASE_FILE} is gone\n` +
       "put the database or a backup of it back, or use an empty directory for a new cluster",
+  );
+}
+
+/** A new cluster in the midst of other files would be a mistake, worst of all in a data server's directory. */
+function refuseForeign(dir: string): void {
+  const foreign = readdirSync(dir).find((name) => !FIRST_FILES.has(name));
+  if (foreign === undefined) return;
+  throw new DfsError(
+    "usage",
+    `cannot start a metadata server in ${dir}: it is not empty (${foreign} is in it) and has no ${DATABASE_FILE}\n` +
+      "give the server a directory of its own",
   );
 }

@@ -8,7 +8,7 @@
  *     logs/meta.log ...    what each server has to say
  */
 import { mkdirSync, readdirSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { lockDirectory, type DirectoryLock } from "../../base/directory-lock.ts";
 import { DfsError, isDfsError, systemCodeOf } from "../../base/errors.ts";
 import { readClusterFile } from "../shared/cluster-file.ts";
@@ -26,6 +26,11 @@ export function metaDirectory(dir: string): string {
 
 export function dataDirectory(dir: string, number: number): string {
   return join(dir, `data-${number}`);
+}
+
+/** True for a path that `dataDirectory` could have given. */
+export function isDataDirectory(path: string): boolean {
+  return /^data-[1-9]\d*$/.test(basename(path));
 }
 
 export function logPath(dir: string, name: string): string {

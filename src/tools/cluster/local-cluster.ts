@@ -14,7 +14,14 @@ import {
   type ClusterServer,
 } from "../shared/cluster-file.ts";
 import { launch, type Launched } from "./launch.ts";
-import { dataDirectory, isUnused, logPath, metaDirectory, serverDirectories } from "./layout.ts";
+import {
+  dataDirectory,
+  isDataDirectory,
+  isUnused,
+  logPath,
+  metaDirectory,
+  serverDirectories,
+} from "./layout.ts";
 import { listenAddress } from "./ports.ts";
 import { dataServerIn, metaAddressIn } from "./server-files.ts";
 import { serverIn, stopServer, type Stopped } from "./processes.ts";
@@ -108,11 +115,11 @@ export class LocalCluster {
     return stopped;
   }
 
-  /** The servers of the cluster file, those that were started by hand in this directory, and as many new ones as wished. */
+  /** The servers of the cluster file, others that are in this directory, and as many new ones as wished. */
   #serversWanted(wished: number | undefined): ClusterServer[] {
     const recorded = this.#file.servers;
-    const present: ClusterServer[] = [...recorded, ...this.#startedByHand()];
-    const count = wished ?? (recorded.length || DEFAULT_DATA_SERVERS);
+    const present: ClusterServer[] = [...recorded, ...this.#unrecorded()];
+    const count = wished ?? (present.length || DEFAULT_DATA_SERVERS);
     if (count < recorded.length) {
       throw new DfsError(
         "usage",
@@ -128,13 +135,20 @@ export class LocalCluster {
     return present;
   }
 
-  #startedByHand(): ClusterServer[] {
+  /**
+   * Servers in this directory that the cluster file does not name: those that run were started by hand; those that do
+   * not, but have a name and an id, belong to the cluster as well (a file that had to be made anew has forgotten them).
+   */
+  #unrecorded(): ClusterServer[] {
+    const ids = new Set(this.#file.servers.map((server) => server.id));
     const known = [metaDirectory(this.dir), ...this.#file.servers.map((server) => server.dir)];
     return serverDirectories(this.dir)
       .filter((dir) => !known.includes(dir))
       .flatMap((dir) => {
-        const pid = serverIn(dir);
-        return pid === undefined ? [] : [{ ...dataServerIn(dir), pid, dir }];
+        const pid = serverIn(dir) ?? null;
+        const server = dataServerIn(dir);
+        const isForgotten = isDataDirectory(dir) && server.id !== undefined && !ids.has(server.id);
+        return pid !== null || isForgotten ? [{ ...server, pid, dir }] : [];
       });
   }
 

@@ -75,9 +75,13 @@ export function readClusterFile(dir: string): ClusterFile | undefined {
   try {
     return checked(JSON.parse(text));
   } catch (error) {
-    throw new DfsError("invalid", `cannot understand ${path}: ${messageOf(error)}`, {
-      cause: error,
-    });
+    throw new DfsError(
+      "invalid",
+      `cannot understand ${path}: ${messageOf(error)}\n` +
+        `the servers' own directories are not touched by this: write {"servers": []} into the file,\n` +
+        "and dfs up finds them again",
+      { cause: error },
+    );
   }
 }
 
