@@ -30,7 +30,7 @@ export type { DataServer, DataServerOptions } from "./options.ts";
 
 /** For the first contact with the metadata service. */
 /** Starting the process and one more attempt come on top: together they stay below 5 s. */
-const FIRST_CONTACT_TIMEOUT_MS = 4_000;
+const FIRST_CONTACT_TIMEOUT_MS = 3_500;
 
 /**
  * Starts a data server; resolves when it serves.
