@@ -9,6 +9,7 @@ import { DfsError } from "../base/errors.ts";
 import { ROOT_INODE, type InodeId } from "../base/ids.ts";
 import { resolve } from "../protocol/messages/namespace.ts";
 import { shownPath } from "./paths.ts";
+import { isNoAnswer } from "./retry.ts";
 import type { Session } from "./session.ts";
 
 interface Lookup {
@@ -33,7 +34,12 @@ export class Directories {
     if (lookup === undefined) return this.start(key, path);
     lookup.next ??= lookup.running.then(
       () => this.start(key, path),
-      () => this.start(key, path),
+      (error: unknown) => {
+        // The service has been away for a whole deadline: whoever waited with the others does not wait another one.
+        if (!isNoAnswer(error)) return this.start(key, path);
+        if (this.lookups.get(key) === lookup) this.lookups.delete(key);
+        throw error;
+      },
     );
     return lookup.next;
   }

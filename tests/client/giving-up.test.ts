@@ -38,6 +38,24 @@ describe("giving up", () => {
     expect(client.memory.heldBytes).toBe(0);
   });
 
+  test("operations in one directory give up together when the metadata service stays away", async () => {
+    cluster = await startCluster({ servers: 0 });
+    const client = await cluster.client({ retryTimeoutMs: 1_000 });
+    await client.mkdir(bytesOf("/d"), OWNER);
+    await cluster.stopMeta();
+    const failed: string[] = [];
+    const made = ["a", "b", "c"].map(async (name) => {
+      const error = await failureOf(client.mkdir(bytesOf(`/d/${name}`), OWNER));
+      expect(error).toMatchObject({ kind: "unreachable" });
+      failed.push(name);
+    });
+    await made[0];
+    await turns();
+    expect(failed.toSorted()).toEqual(["a", "b", "c"]);
+    await cluster.startMeta();
+    expect(await client.mkdir(bytesOf("/d/a"), OWNER)).toMatchObject({ type: "directory" });
+  });
+
   test("a put that is cancelled while the metadata service is away ends at once", async () => {
     cluster = await startCluster({ servers: 3, settings: { blockSize: BLOCK } });
     const client = await cluster.client();
