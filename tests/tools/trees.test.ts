@@ -24,6 +24,7 @@ import { LocalCluster } from "../support/local-cluster.ts";
 import { snapshot } from "./support/files.ts";
 
 const isRoot = process.geteuid?.() === 0;
+if (!isRoot) console.warn("skipped: storing devices (needs root, which alone may make them)");
 const b = (text: string): Buffer => Buffer.from(text, "latin1");
 
 let cluster: LocalCluster;
