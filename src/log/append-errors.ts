@@ -3,7 +3,7 @@
  */
 import { DfsError, isDfsError, messageOf, systemCodeOf } from "../base/errors.ts";
 import type { BlockId } from "../base/ids.ts";
-import type { PutAppend, TombstoneAppend } from "./batch.ts";
+import type { Move, PutAppend, TombstoneAppend } from "./batch.ts";
 
 /** True when the file system, or the user's quota, has no room left. */
 export function isDiskFull(error: unknown): boolean {
@@ -17,11 +17,20 @@ export function noSpaceForPut(block: BlockId): DfsError {
 }
 
 /** An append met `error`. */
-export function appendFailed(append: PutAppend | TombstoneAppend, error: unknown): DfsError {
-  const what =
-    append.kind === "put"
-      ? `store block ${append.put.block}`
-      : `delete ${append.blocks.length} blocks from ${append.blocks[0]} on`;
+export function appendFailed(append: PutAppend | TombstoneAppend | Move, error: unknown): DfsError {
   const kind = isDiskFull(error) ? "noSpace" : "io";
-  return new DfsError(kind, `cannot ${what}: ${messageOf(error)}`, { cause: error });
+  return new DfsError(kind, `cannot ${whatOf(append)}: ${messageOf(error)}`, { cause: error });
+}
+
+function whatOf(append: PutAppend | TombstoneAppend | Move): string {
+  switch (append.kind) {
+    case "put":
+      return `store block ${append.put.block}`;
+    case "tombstone":
+      return `delete ${append.blocks.length} blocks from ${append.blocks[0]} on`;
+    case "putMove":
+      return `move block ${append.put.block}`;
+    case "tombstoneMove":
+      return `move ${append.blocks.length} tombstones`;
+  }
 }

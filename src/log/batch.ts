@@ -7,6 +7,7 @@
 import { hash64, type Checksum } from "../base/checksum.ts";
 import type { BlockId, Lsn } from "../base/ids.ts";
 import type { SegmentIdentity } from "./format.ts";
+import type { IndexEntry } from "./index.ts";
 import {
   encodeRecordHeader,
   encodeTombstoneBody,
@@ -39,7 +40,29 @@ export interface SealAppend {
   readonly seal: SealFields;
 }
 
-export type Append = PutAppend | TombstoneAppend | SealAppend;
+/** The live record of a block, to be written again: body and LSN stay as they are. */
+export interface PutMove {
+  readonly kind: "putMove";
+  readonly put: PutFields;
+  readonly checksum: Checksum;
+  readonly body: Uint8Array;
+  /** The record that is to be replaced. */
+  readonly source: IndexEntry;
+}
+
+/** Tombstones to be written again, with the LSN that they have. */
+export interface TombstoneMove {
+  readonly kind: "tombstoneMove";
+  readonly blocks: readonly BlockId[];
+  readonly lsn: Lsn;
+  /** How many puts they keep dead, by segment. */
+  readonly covers: ReadonlyMap<number, number>;
+}
+
+/** What compaction appends. */
+export type Move = PutMove | TombstoneMove;
+
+export type Append = PutAppend | TombstoneAppend | SealAppend | Move;
 
 /** Where a record has been put. */
 export interface Place {
@@ -55,8 +78,10 @@ const MAX_PARTS = 1000;
 export function appendBytes(append: Append): number {
   switch (append.kind) {
     case "put":
+    case "putMove":
       return recordBytes(putBodyLength(append.put.length));
     case "tombstone":
+    case "tombstoneMove":
       return recordBytes(append.blocks.length * 8);
     case "seal":
       return recordBytes(0);
@@ -118,7 +143,10 @@ function bodyOf(append: Append): Uint8Array[] {
   switch (append.kind) {
     case "put":
       return [append.pieces, append.bytes];
+    case "putMove":
+      return [append.body];
     case "tombstone":
+    case "tombstoneMove":
       return [encodeTombstoneBody(append.blocks)];
     case "seal":
       return [];
@@ -132,8 +160,10 @@ function headerOf(
 ): RecordHeader {
   switch (append.kind) {
     case "put":
+    case "putMove":
       return { kind: "put", ...common, ...append.put, bodyChecksum: append.checksum };
     case "tombstone":
+    case "tombstoneMove":
       return { kind: "tombstone", ...common, bodyChecksum: hash64(body[0]!) };
     case "seal":
       return { kind: "seal", ...common, ...append.seal, bodyChecksum: hash64(new Uint8Array(0)) };

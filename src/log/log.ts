@@ -8,7 +8,8 @@
  *     window.ts reader.ts      walking over a segment
  *     inspect.ts recovery-rules.ts recovery.ts replay.ts    opening
  *     index.ts index-page.ts block-reader.ts buffers.ts     finding and reading blocks
- *     ledger.ts reclaim.ts     deleting segments that nobody needs
+ *     ledger.ts id-list.ts counted-put.ts reclaim.ts        deleting segments that nobody needs
+ *     compaction.ts compaction-policy.ts segment-copy.ts ahead-file.ts    emptying those that are mostly dead
  *     space.ts                 what puts leave free
  *     corruption.ts types.ts   how damage is reported; what a log takes and tells
  *
@@ -17,15 +18,18 @@
  * - The index names durable records only. Reads never wait for appends, nor appends for reads.
  * - One process uses a directory at a time; the owner of the log sees to that.
  */
-import { DfsError } from "../base/errors.ts";
+import { assert, DfsError } from "../base/errors.ts";
 import type { BlockId, Lsn } from "../base/ids.ts";
-import type { Place, PutAppend, TombstoneAppend } from "./batch.ts";
+import type { Move, Place, PutAppend, PutMove, TombstoneAppend, TombstoneMove } from "./batch.ts";
 import { BlockReader, type BlockRange } from "./block-reader.ts";
+import { Compactor } from "./compaction.ts";
+import { COMPACTION_BYTES_PER_S } from "./compaction-policy.ts";
+import { countedPut } from "./counted-put.ts";
 import { SEGMENT_HEADER_BYTES } from "./format.ts";
 import type { BlockIndex, IndexEntry } from "./index.ts";
 import type { SegmentLedger } from "./ledger.ts";
 import { Reclaimer } from "./reclaim.ts";
-import { MAX_RECORD_BYTES, MAX_TOMBSTONE_BLOCKS } from "./record.ts";
+import { MAX_RECORD_BYTES, MAX_TOMBSTONE_BLOCKS, recordBytes } from "./record.ts";
 import { recoverLog, type RecoveredLog } from "./recovery.ts";
 import { SegmentReaders } from "./segment.ts";
 import { roomForPuts, SEGMENT_BYTES } from "./space.ts";
@@ -56,6 +60,7 @@ export class BlockLog {
   private readonly reader: BlockReader;
   private readonly writer: LogWriter;
   private readonly reclaimer: Reclaimer;
+  private readonly compactor: Compactor;
   private readonly badAtOpening: number;
   private closed = false;
   /** Puts that are not durable yet. */
@@ -84,7 +89,8 @@ export class BlockLog {
       logger,
       beforeDelete: options.beforeReclaim ?? (() => Promise.resolve()),
     });
-    this.reclaimer.kick();
+    this.compactor = this.makeCompactor();
+    this.tidy();
   }
 
   /**
@@ -174,12 +180,15 @@ export class BlockLog {
       full: availableBytes < MAX_RECORD_BYTES,
       syncs: this.writer.syncs,
       badReplicas: this.badAtOpening + this.reader.badReads,
+      deadBytes: this.ledger.bytes - this.ledger.liveBytes,
+      compaction: this.compactor.stats,
     };
   }
 
   /** Finishes what was begun and closes the files. Nothing may be asked of the log after that. */
   async close(): Promise<void> {
     this.closed = true;
+    await this.compactor.close();
     await this.writer.close();
     await this.reclaimer.close();
     await this.segments.close();
@@ -213,23 +222,49 @@ export class BlockLog {
     return new LogWriter(options, recovered);
   }
 
+  private makeCompactor(): Compactor {
+    const { disk, directory, logger, reporter, clock, segmentBytes, compactionRate } = this.options;
+    const { ledger, index, segments, writer } = this;
+    return new Compactor({
+      disk,
+      directory,
+      logger,
+      reporter,
+      clock,
+      ledger,
+      index,
+      segments,
+      writer,
+      segmentBytes: segmentBytes ?? SEGMENT_BYTES,
+      bytesPerSecond: compactionRate ?? COMPACTION_BYTES_PER_S,
+      onEmptied: () => this.reclaimer.kick(),
+    });
+  }
+
+  /** Something may have become needless. */
+  private tidy(): void {
+    this.reclaimer.kick();
+    this.compactor.kick();
+  }
+
   private writerEvents(): WriterEvents {
     return {
       onDurable: (append, place) => {
-        this.ledger.holdsRecords(place.segment);
         this.unsure.clear();
-        if (append.kind === "put") this.putIsDurable(append, place);
-        else this.tombstoneIsDurable(append, place);
+        this.isDurable(append, place);
       },
+      isWanted: (move) => move.kind === "tombstoneMove" || this.index.isCurrent(move.source),
       onGrown: (segment, end) => this.ledger.setBytes(segment, end),
       onSealed: (segment) => {
         this.ledger.state(segment).sealed = true;
-        this.reclaimer.kick();
+        this.tidy();
       },
       onSuspectSealed: (suspect, by) => {
-        this.ledger.state(suspect).sealed = true;
-        this.ledger.cover(by, suspect);
-        this.reclaimer.kick();
+        const state = this.ledger.state(suspect);
+        state.sealed = true;
+        state.end = state.bytes; // its records count up to the last good sync
+        this.ledger.coverSuspect(by, suspect);
+        this.tidy();
       },
       onTakenBack: ({ puts, deletes }) => {
         for (const block of [...puts, ...deletes]) this.unsure.add(block);
@@ -238,23 +273,60 @@ export class BlockLog {
     };
   }
 
-  private putIsDurable({ put, checksum }: PutAppend, { segment, position, lsn }: Place): void {
-    const { block, length } = put;
-    const replaced = this.index.get(block)?.segment;
-    this.index.set({ block, length, checksum, segment, position, lsn, rotten: false });
-    this.ledger.putBecameLive(block, segment, replaced);
-    if (block > this.highestBlock) this.highestBlock = block;
+  private isDurable(append: PutAppend | TombstoneAppend | Move, place: Place): void {
+    switch (append.kind) {
+      case "put":
+        return this.putIsDurable(append, place);
+      case "tombstone":
+        return this.tombstoneIsDurable(append, place);
+      case "putMove":
+        return this.putIsMoved(append, place);
+      case "tombstoneMove":
+        return this.tombstoneIsMoved(append, place);
+    }
   }
 
-  private tombstoneIsDurable({ blocks }: TombstoneAppend, { segment }: Place): void {
-    this.ledger.state(segment).tombstones = true;
+  private putIsDurable({ put, checksum }: PutAppend, { segment, position, lsn }: Place): void {
+    const { block, length } = put;
+    const replaced = this.index.get(block);
+    const entry = { block, length, checksum, segment, position, lsn, rotten: false };
+    this.index.set(entry);
+    this.ledger.holdsRecord(segment, lsn);
+    this.ledger.putBecameLive(countedPut(entry), replaced && countedPut(replaced));
+    if (block > this.highestBlock) this.highestBlock = block;
+    if (replaced !== undefined) this.tidy();
+  }
+
+  private tombstoneIsDurable({ blocks }: TombstoneAppend, { segment, lsn }: Place): void {
+    this.ledger.holdsRecord(segment, lsn);
+    this.countTombstone(segment, blocks);
     for (const block of blocks) {
       const held = this.index.get(block);
       if (held === undefined) continue;
       this.index.delete(block);
-      this.ledger.putDied(block, held.segment, segment);
+      this.ledger.putDied(countedPut(held), segment);
     }
-    this.reclaimer.kick();
+    this.tidy();
+  }
+
+  /** Its LSN is an old one: it does not make the segment one that holds the highest. */
+  private putIsMoved({ source }: PutMove, { segment, position }: Place): void {
+    const held = this.index.get(source.block);
+    assert(held !== undefined && this.index.isCurrent(source), "a move leads its batch");
+    const entry = { ...held, segment, position };
+    this.index.set(entry);
+    this.ledger.putBecameLive(countedPut(entry), countedPut(held));
+  }
+
+  private tombstoneIsMoved({ blocks, covers }: TombstoneMove, { segment }: Place): void {
+    this.countTombstone(segment, blocks);
+    for (const [older, count] of covers) this.ledger.cover(segment, older, count);
+  }
+
+  private countTombstone(segment: number, blocks: readonly BlockId[]): void {
+    const state = this.ledger.state(segment);
+    state.tombstones = true;
+    state.tombstoneBytes += recordBytes(blocks.length * 8);
   }
 
   private append(block: BlockToPut): Promise<Place> {

@@ -9,7 +9,6 @@
  * - Bytes that the disk cannot read are damage like wrong ones.
  */
 import { firstBadPiece, hash64, verifyPieceList } from "../base/checksum.ts";
-import type { DiskFile } from "../base/disk.ts";
 import type { BlockId } from "../base/ids.ts";
 import { PIECE_BYTES } from "../base/limits.ts";
 import { RECORD_ALIGNMENT, SEGMENT_HEADER_BYTES, viewOf, type SegmentIdentity } from "./format.ts";
@@ -22,7 +21,7 @@ import {
   type PutHeader,
   type RecordHeader,
 } from "./record.ts";
-import { Window } from "./window.ts";
+import { Window, type WindowSource } from "./window.ts";
 
 /** A whole record. `end` is where the next one begins. */
 export interface FoundRecord {
@@ -57,7 +56,7 @@ export interface WalkOptions {
 
 /** What lies behind a segment's header, in order of position. The findings cover every byte up to the end once. */
 export function* walkSegment(
-  file: DiskFile,
+  file: WindowSource,
   identity: SegmentIdentity,
   options: WalkOptions,
 ): Generator<Finding, void, void> {

@@ -131,9 +131,17 @@ class Recovery {
       case "G":
       case "H":
       case "I":
-        if (row === "I") this.report(segment, "unsealed", segment.size, segment.size);
+        if (row === "I") this.reportUnsealed(segment);
         return this.takeRecords(segment, this.withoutSurplus(segment, segment.findings));
     }
+  }
+
+  /** Row I: it takes no more records, and what is missing may have been anything. */
+  private reportUnsealed(segment: InspectedSegment): void {
+    this.report(segment, "unsealed", segment.size, segment.size);
+    const state = this.ledger.state(segment.identity.number);
+    state.sealed = true;
+    state.damaged = true;
   }
 
   /** Closes what was opened for writing. */
@@ -254,7 +262,9 @@ class Recovery {
   private takeRecords(segment: InspectedSegment, findings: readonly Finding[]): void {
     const { number } = segment.identity;
     const state = this.ledger.state(number);
-    if (findings.length > 0) this.ledger.holdsRecords(number);
+    for (const { header } of findings) {
+      if (header !== undefined) this.ledger.holdsRecord(number, header.lsn);
+    }
     if (!findings.every((each) => isSealOfSuspect(each, segment))) this.inTail = false;
     for (const finding of findings) {
       if (finding.type === "damage") {
@@ -264,7 +274,10 @@ class Recovery {
         state.sealed = true;
       }
     }
-    if (segment.facts.seal === "suspect") state.sealed = true;
+    if (segment.facts.seal === "suspect") {
+      state.sealed = true;
+      state.end = this.replay.suspectEnds.get(number);
+    }
     this.replay.takeSegment(number, findings);
   }
 

@@ -7,10 +7,11 @@
  * which old puts are on disk, and which tombstones keep them dead.
  */
 import type { BlockId, Lsn } from "../base/ids.ts";
-import type { BlockIndex } from "./index.ts";
+import type { BlockIndex, IndexEntry } from "./index.ts";
+import { countedPut } from "./counted-put.ts";
 import type { SegmentLedger } from "./ledger.ts";
 import type { Finding, FoundRecord } from "./reader.ts";
-import type { PutHeader } from "./record.ts";
+import { recordBytes, type PutHeader } from "./record.ts";
 
 interface Grave {
   readonly lsn: Lsn;
@@ -57,14 +58,20 @@ export class Replay {
       case "put":
         return this.takePut(segment, header, false);
       case "tombstone":
-        this.ledger.state(segment).tombstones = true;
+        this.takeTombstoneRecord(segment, recordBytes(header.bodyLength));
         for (const block of blocks) this.takeTombstone(block, { lsn: header.lsn, segment });
         return;
       case "seal":
         if (header.segment === segment) return;
         this.suspectEnds.set(header.segment, header.end);
-        this.ledger.cover(segment, header.segment);
+        this.ledger.coverSuspect(segment, header.segment);
     }
+  }
+
+  private takeTombstoneRecord(segment: number, bytes: number): void {
+    const state = this.ledger.state(segment);
+    state.tombstones = true;
+    state.tombstoneBytes += bytes;
   }
 
   private takeTombstone(block: BlockId, grave: Grave): void {
@@ -74,7 +81,7 @@ export class Replay {
     const held = this.index.get(block);
     if (held === undefined || held.lsn > grave.lsn) return;
     this.index.delete(block);
-    this.ledger.putDied(block, held.segment, grave.segment);
+    this.ledger.putDied(countedPut(held), grave.segment);
   }
 
   private takePut(segment: number, header: PutHeader, rotten: boolean): void {
@@ -83,17 +90,28 @@ export class Replay {
     this.noteBlock(block);
     const grave = this.graves.get(block);
     const held = this.index.get(block);
+    const entry = { block, length, checksum, segment, position, lsn, rotten };
     if (grave !== undefined && grave.lsn > lsn) {
-      this.ledger.cover(grave.segment, segment);
-    } else if (held !== undefined && held.lsn > lsn) {
+      this.ledger.addDeadPut(block, segment, grave.segment);
+    } else if (held !== undefined && isBetter(held, entry)) {
       this.ledger.addOlderCopy(block, segment);
     } else {
-      this.index.set({ block, length, checksum, segment, position, lsn, rotten });
-      this.ledger.putBecameLive(block, segment, held?.segment);
+      this.index.set(entry);
+      this.ledger.putBecameLive(countedPut(entry), held && countedPut(held));
     }
   }
 
   private noteBlock(block: BlockId): void {
     if (block > this.highestBlock) this.highestBlock = block;
   }
+}
+
+/**
+ * Which of two records of a block counts: the one with the higher number. Two with the same number are copies of each
+ * other, made by compaction: a right one is preferred, then the one in the newer segment.
+ */
+function isBetter(one: IndexEntry, other: IndexEntry): boolean {
+  if (one.lsn !== other.lsn) return one.lsn > other.lsn;
+  if (one.rotten !== other.rotten) return other.rotten;
+  return one.segment > other.segment;
 }

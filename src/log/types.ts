@@ -2,11 +2,13 @@
  * What a log is opened with, what it is given, and what it tells.
  */
 import type { Checksum } from "../base/checksum.ts";
+import type { Clock } from "../base/clock.ts";
 import type { Disk } from "../base/disk.ts";
 import type { BlockId, ClusterId, ServerId } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import type { CorruptionReporter } from "./corruption.ts";
+import type { CompactionStats } from "./compaction.ts";
 import type { PutFields } from "./record.ts";
 import type { UnsureWrites } from "./writer.ts";
 
@@ -20,6 +22,10 @@ export interface LogOptions {
   /** Told of all damage, at opening and when reads meet it. */
   readonly reporter: CorruptionReporter;
   readonly segmentBytes?: number | undefined;
+  /** For the rate of compaction, which has no limit without it. */
+  readonly clock?: Clock | undefined;
+  /** Bytes of segments that compaction goes through in a second, unless there is much to free; 0: no compaction. */
+  readonly compactionRate?: number | undefined;
   /** Bytes that puts leave free, instead of the larger of 5 % of the file system and 4 segments. */
   readonly reserveBytes?: number | undefined;
   /** Told when a sync failed: what was being written may or may not be on the disk. */
@@ -61,4 +67,7 @@ export interface LogStats {
   readonly syncs: number;
   /** Rotten copies met so far, at opening and by reads. */
   readonly badReplicas: number;
+  /** Bytes of segment files that are not the record of a live block. */
+  readonly deadBytes: number;
+  readonly compaction: CompactionStats;
 }

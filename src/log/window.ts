@@ -16,15 +16,18 @@ const WINDOW_BYTES = 1024 * 1024;
 /** A jump that is not longer than this costs less when the bytes in between are read as well. */
 const NEAR_BYTES = 64 * 1024;
 
+/** What a window needs of a file. */
+export type WindowSource = Pick<DiskFile, "size" | "readNow">;
+
 export class Window {
-  private readonly file: DiskFile;
+  private readonly file: WindowSource;
   /** The file counts up to here. */
   readonly end: number;
   private readonly buffer: Uint8Array;
   private start = 0;
   private filled = 0;
 
-  constructor(file: DiskFile, end: number) {
+  constructor(file: WindowSource, end: number) {
     this.file = file;
     this.end = end;
     this.buffer = new Uint8Array(Math.min(WINDOW_BYTES, Math.max(end, PAGE_BYTES)));

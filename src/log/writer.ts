@@ -9,14 +9,23 @@
  * - A segment gets its first record when all segments before it are sealed durably, or are suspect and named so by the
  *   seals that lead that first batch.
  * - A sync that failed is never tried again. The segment counts up to the last good sync and takes nothing more.
- * - When the disk is full, puts fail, and tombstones go on into the reserve.
+ * - When the disk is full, puts fail, and tombstones and moves go on into the reserve.
+ * - A move leads its batch, and is written only if the record that it copies is still the live one at that moment. So a
+ *   copy always lies before the tombstone that kills it.
  */
 import { writeFully, type DiskFile } from "../base/disk.ts";
 import { DfsError, messageOf } from "../base/errors.ts";
 import type { BlockId, Lsn } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import { appendFailed, isDiskFull, noSpaceForPut } from "./append-errors.ts";
-import { appendBytes, Batch, type Place, type PutAppend, type TombstoneAppend } from "./batch.ts";
+import {
+  appendBytes,
+  Batch,
+  type Move,
+  type Place,
+  type PutAppend,
+  type TombstoneAppend,
+} from "./batch.ts";
 import { SEGMENT_HEADER_BYTES, type SegmentIdentity } from "./format.ts";
 import { SEAL_BYTES, type SealReason } from "./record.ts";
 import type { RecoveredLog, Suspect } from "./recovery.ts";
@@ -24,6 +33,9 @@ import type { SegmentSupply } from "./supply.ts";
 
 /** A batch takes no further record once it holds this many bytes. */
 export const BATCH_BYTES = 2 * 1024 * 1024;
+
+/** Of that, moves take no more than this (and the rest of one record), so that nobody waits long for them. */
+const MOVE_BYTES = 1024 * 1024;
 
 /** Bytes handed to the system in one call: more would hold up the event loop. */
 const WRITE_BYTES = 1024 * 1024;
@@ -41,7 +53,9 @@ export interface UnsureWrites {
 /** What the writer tells its owner. Called from the event loop; must not throw. */
 export interface WriterEvents {
   /** The record is durable. Called in the order of the log, before `append` resolves. */
-  onDurable(append: PutAppend | TombstoneAppend, place: Place): void;
+  onDurable(append: PutAppend | TombstoneAppend | Move, place: Place): void;
+  /** Whether the record that the move copies is still needed. Asked right before it is written. */
+  isWanted(move: Move): boolean;
   /** A segment now ends at `end`. */
   onGrown(segment: number, end: number): void;
   onSealed(segment: number): void;
@@ -62,9 +76,14 @@ export interface WriterOptions {
 }
 
 interface Waiting {
-  readonly append: PutAppend | TombstoneAppend;
+  readonly append: PutAppend | TombstoneAppend | Move;
   readonly resolve: (place: Place) => void;
   readonly reject: (error: DfsError) => void;
+}
+
+interface WaitingMove extends Waiting {
+  readonly append: Move;
+  readonly skip: () => void;
 }
 
 interface OpenSegment {
@@ -89,6 +108,7 @@ export class LogWriter {
   private nextLsn: Lsn;
   private current: OpenSegment | undefined;
   private queue: Waiting[] = [];
+  private moves: WaitingMove[] = [];
   private running: Promise<void> | undefined;
   private closing = false;
   private suspects: Suspect[];
@@ -119,6 +139,21 @@ export class LogWriter {
     });
   }
 
+  /**
+   * Writes a record again at the end of the log; resolves when the copy is durable, or with undefined when the record was
+   * not needed any more. @throws DfsError as `append`.
+   */
+  move(append: Move): Promise<Place | undefined> {
+    return new Promise((resolve, reject) => {
+      if (this.closing) {
+        reject(new DfsError("unreachable", "cannot move anything: the server is shutting down"));
+        return;
+      }
+      this.moves.push({ append, resolve, reject, skip: () => resolve(undefined) });
+      this.running ??= this.run();
+    });
+  }
+
   /** Writes what is waiting, seals the segment and closes the files. */
   async close(): Promise<void> {
     this.closing = true;
@@ -132,7 +167,9 @@ export class LogWriter {
 
   private async run(): Promise<void> {
     await Promise.resolve(); // requests that arrive in the same turn join the first batch
-    while (this.queue.length > 0 || this.owesSeals) await this.commit(undefined);
+    while (this.queue.length > 0 || this.moves.length > 0 || this.owesSeals) {
+      await this.commit(undefined);
+    }
     this.running = undefined;
   }
 
@@ -170,8 +207,8 @@ export class LogWriter {
     for (const { segment, end } of suspects) this.addSeal(batch, segment, end, "suspect");
     const taken: [Waiting, Place][] = [];
     let room: number | undefined;
-    let full = false;
-    while (this.queue.length > 0 && batch.bytes < BATCH_BYTES) {
+    let full = !this.fillMoves(batch, taken);
+    while (!full && this.queue.length > 0 && batch.bytes < BATCH_BYTES) {
       const waiting = this.queue[0]!;
       const bytes = appendBytes(waiting.append);
       if (this.isFull(batch, bytes)) {
@@ -192,6 +229,25 @@ export class LogWriter {
     const reason = full ? "full" : close;
     if (reason !== undefined) this.addSeal(batch, current.identity.number, batch.end, reason);
     return { batch, taken, seals: reason !== undefined, suspects };
+  }
+
+  /** Takes moves into a batch. Returns false when the segment has no room for the next one. */
+  private fillMoves(batch: Batch, taken: [Waiting, Place][]): boolean {
+    const until = batch.end + MOVE_BYTES;
+    while (this.moves.length > 0 && batch.end < until) {
+      const waiting = this.moves[0]!;
+      const { append } = waiting;
+      if (!this.options.events.isWanted(append)) {
+        waiting.skip();
+      } else if (this.isFull(batch, appendBytes(append))) {
+        return false;
+      } else {
+        const lsn = append.kind === "putMove" ? append.source.lsn : append.lsn;
+        taken.push([waiting, batch.add(append, lsn)]);
+      }
+      this.moves.shift();
+    }
+    return true;
   }
 
   /** A segment holds any one record, and others as long as its seal fits behind them. */
@@ -244,13 +300,15 @@ export class LogWriter {
   /** The disk is full: puts fail; tombstones are tried again without them, because they need little. */
   private refuseForSpace({ taken }: FilledBatch): void {
     this.options.events.onTakenBack(idsOf(taken));
-    const puts = taken.filter(([{ append }]) => append.kind === "put");
-    for (const [{ append, reject }] of puts) {
+    const isDeletion = ([{ append }]: FilledBatch["taken"][number]): boolean =>
+      append.kind === "tombstone";
+    const refused = taken.filter((each) => !isDeletion(each));
+    for (const [{ append, reject }] of refused) {
       if (append.kind === "put") reject(noSpaceForPut(append.put.block));
+      else reject(appendFailed(append, new DfsError("noSpace", "the disk is full")));
     }
-    const others = taken.filter(([{ append }]) => append.kind !== "put").map(([each]) => each);
-    this.queue.unshift(...others);
-    if (puts.length === 0) {
+    this.queue.unshift(...taken.filter(isDeletion).map(([each]) => each));
+    if (refused.length === 0) {
       this.failAll(
         new DfsError("noSpace", "the disk is full: not even a deletion can be recorded"),
       );
@@ -295,16 +353,19 @@ export class LogWriter {
   }
 
   private failAll(error: unknown): void {
-    for (const { append, reject } of this.queue.splice(0)) reject(appendFailed(append, error));
+    for (const { append, reject } of [...this.moves.splice(0), ...this.queue.splice(0)]) {
+      reject(appendFailed(append, error));
+    }
   }
 }
 
+/** Moves are left out: whether they have happened makes no difference. */
 function idsOf(taken: FilledBatch["taken"]): { puts: BlockId[]; deletes: BlockId[] } {
   const puts: BlockId[] = [];
   const deletes: BlockId[] = [];
   for (const [{ append }] of taken) {
     if (append.kind === "put") puts.push(append.put.block);
-    else deletes.push(...append.blocks);
+    else if (append.kind === "tombstone") deletes.push(...append.blocks);
   }
   return { puts, deletes };
 }

@@ -48,7 +48,11 @@ function countingRandom(): Random {
 /** Two puts, a sync that fails, puts in the segment that follows, a deletion, and a closing in good order. */
 async function goldenDirectory(): Promise<string> {
   const disk = new FaultDisk();
-  const opened = await openTestLog(temporaryFolder(), { disk, random: countingRandom() });
+  const opened = await openTestLog(temporaryFolder(), {
+    disk,
+    random: countingRandom(),
+    compactionRate: 0,
+  });
   await Promise.all([opened.log.put(letters), opened.log.put(blockOf(4, letters.bytes))]);
   disk.syncErrors = ["EIO"];
   await expectError("io", opened.log.put(late));

@@ -242,14 +242,14 @@ describe("a suspect segment, after a reopening", () => {
   /** Segment 1 is suspect and holds block 1; segment 2 begins with its seal and holds block 2; block 3 is in a third. */
   async function reopened(): Promise<TestLog> {
     const disk = new FaultDisk();
-    const opened = await openOn(disk, { segmentBytes: 4096 });
+    const opened = await openOn(disk, { segmentBytes: 4096, compactionRate: 0 });
     await opened.log.put(makeBlock(1, 1000));
     disk.syncErrors = ["EIO"];
     await expectError("io", opened.log.put(makeBlock(9, 1000)));
     await opened.log.put(makeBlock(2, 3000));
     await opened.log.put(makeBlock(3, 3000));
     await close(opened);
-    return openTestLog(opened.directory, { segmentBytes: 4096 });
+    return openTestLog(opened.directory, { segmentBytes: 4096, compactionRate: 0 });
   }
 
   test("goes when its blocks have been deleted", async () => {
@@ -259,13 +259,21 @@ describe("a suspect segment, after a reopening", () => {
     await eventually("it is gone", () => segmentFile(directory).id.number > 1);
   });
 
+  test("is emptied by compaction at once, however alive it is", async () => {
+    const { directory } = await reopened();
+    const { log } = await openTestLog(copyOf(directory), { segmentBytes: 4096 });
+    await eventually("it was emptied", () => log.stats().compaction.segments === 1);
+    await expectHeld(log, makeBlock(1, 1000));
+    await expectHeld(log, makeBlock(2, 3000));
+  });
+
   test("is outlived by the segment with its seal", async () => {
     const opened = await reopened();
     await opened.log.delete([blockId(2n)]);
     await opened.log.delete([blockId(3n)]);
     await eventually("what is unneeded is gone", () => opened.log.stats().segments <= 4);
     await close(opened);
-    const again = await openTestLog(opened.directory, { segmentBytes: 4096 });
+    const again = await openTestLog(opened.directory, { segmentBytes: 4096, compactionRate: 0 });
     expect(again.corruptions).toEqual([]);
     expect(idsOf(again.log)).toEqual([1]);
   });

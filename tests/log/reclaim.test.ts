@@ -1,9 +1,9 @@
 // Deleting segments: which may go, in which order, and that nothing comes back.
 
 import { afterEach, describe, expect, test } from "bun:test";
-import { blockId } from "../../src/base/ids.ts";
+import { blockId, type Lsn } from "../../src/base/ids.ts";
 import { seededRandom } from "../../src/base/random.ts";
-import { SegmentLedger } from "../../src/log/ledger.ts";
+import { SegmentLedger, type CountedPut } from "../../src/log/ledger.ts";
 import { FaultDisk } from "./fault-disk.ts";
 import {
   cleanUp,
@@ -25,16 +25,22 @@ afterEach(cleanUp);
 const SMALL = { segmentBytes: 4096 }; // one block of 3,000 bytes a segment
 
 describe("the ledger", () => {
+  const put = (block: bigint, segment: number): CountedPut => ({
+    block: blockId(block),
+    segment,
+    bytes: 50,
+  });
+
   function ledgerOf(count: number): SegmentLedger {
     const ledger = new SegmentLedger();
     for (let number = 1; number <= count; number++) ledger.add(number, 100).sealed = true;
-    ledger.holdsRecords(count);
+    ledger.holdsRecord(count, BigInt(count) as Lsn);
     return ledger;
   }
 
   test("gives out sealed segments without live puts, oldest first, never the newest", () => {
     const ledger = ledgerOf(4);
-    ledger.putBecameLive(blockId(1n), 1, undefined);
+    ledger.putBecameLive(put(1n, 1), undefined);
     expect(ledger.reclaimable()).toBe(2);
     ledger.remove(2);
     ledger.state(3).sealed = false;
@@ -53,20 +59,20 @@ describe("the ledger", () => {
     expect(ledger.reclaimable()).toBe(1);
     ledger.remove(1);
     expect(ledger.reclaimable()).toBeUndefined();
-    ledger.holdsRecords(3);
+    ledger.holdsRecord(3, BigInt(3) as Lsn);
     expect(ledger.reclaimable()).toBe(2);
   });
 
   test("keeps tombstones as long as a put that they cover is on disk", () => {
     const ledger = ledgerOf(5);
-    ledger.putBecameLive(blockId(1n), 1, undefined);
-    ledger.putBecameLive(blockId(2n), 1, undefined);
-    ledger.putDied(blockId(1n), 1, 3);
+    ledger.putBecameLive(put(1n, 1), undefined);
+    ledger.putBecameLive(put(2n, 1), undefined);
+    ledger.putDied(put(1n, 1), 3);
     ledger.remove(2);
     expect(ledger.reclaimable()).toBe(4); // 3 holds the tombstone of a put in 1, which still has block 2
     ledger.remove(4);
     expect(ledger.reclaimable()).toBeUndefined();
-    ledger.putDied(blockId(2n), 1, 5);
+    ledger.putDied(put(2n, 1), 5);
     expect(ledger.reclaimable()).toBe(1);
     ledger.remove(1);
     expect(ledger.reclaimable()).toBe(3);
@@ -74,16 +80,16 @@ describe("the ledger", () => {
 
   test("remembers the older, rotten copies of a block that was put again", () => {
     const ledger = ledgerOf(6);
-    ledger.putBecameLive(blockId(9n), 1, undefined); // keeps segment 1
-    ledger.putBecameLive(blockId(1n), 1, undefined);
-    ledger.putBecameLive(blockId(1n), 2, 1);
-    ledger.putDied(blockId(1n), 2, 4);
+    ledger.putBecameLive(put(9n, 1), undefined); // keeps segment 1
+    ledger.putBecameLive(put(1n, 1), undefined);
+    ledger.putBecameLive(put(1n, 2), put(1n, 1));
+    ledger.putDied(put(1n, 2), 4);
     expect(ledger.reclaimable()).toBe(2);
     ledger.remove(2);
     ledger.remove(3);
     ledger.remove(5);
     expect(ledger.reclaimable()).toBeUndefined(); // 4 still covers the copy in 1
-    ledger.putDied(blockId(9n), 1, 6);
+    ledger.putDied(put(9n, 1), 6);
     ledger.remove(1);
     expect(ledger.reclaimable()).toBe(4);
   });
@@ -165,13 +171,13 @@ describe("segments", () => {
     for (let id = 1; id <= 3; id++) await log.put(makeBlock(id, 3000));
     const killed = copyOf(directory);
     flipBit(segmentFile(killed, 0).path, 64 + 9); // the header of block 1
-    const reopened = await openTestLog(killed, SMALL);
+    const reopened = await openTestLog(killed, { ...SMALL, compactionRate: 0 });
     await reopened.log.delete([blockId(2n)]);
     await reopened.log.delete([blockId(3n)]);
     for (let id = 4; id <= 6; id++) await reopened.log.put(makeBlock(id, 3000));
     await close(reopened);
     flipBit(segmentFile(killed, 0).path, 64 + 9); // whatever it was, it has passed
-    const healed = await openTestLog(killed, SMALL);
+    const healed = await openTestLog(killed, { ...SMALL, compactionRate: 0 });
     expect(healed.corruptions).toEqual([]);
     expect(idsOf(healed.log)).toEqual([1, 4, 5, 6]);
   });

@@ -164,7 +164,7 @@ export class Running implements ServedLog {
   }
 
   private async openLog(): Promise<BlockLog> {
-    const { disk, random, logger } = this.seams;
+    const { clock, disk, random, logger } = this.seams;
     const { cluster, server } = this.directory.identity.current;
     assert(cluster !== undefined && server !== undefined, "a log belongs to a registered server");
     const { segmentBytes, reserveBytes } = this.options;
@@ -175,6 +175,7 @@ export class Running implements ServedLog {
       server,
       random,
       logger,
+      clock,
       reporter: { report: (found) => logger.warn(`damage: ${describeCorruption(found)}`) },
       segmentBytes,
       reserveBytes,
