@@ -15,7 +15,7 @@ try {
     listen,
     logger: silentLogger,
     reserveBytes: 0,
-    segmentBytes: 512 * 1024,
+    segmentBytes: 128 * 1024,
     firstContactTimeoutMs: 20_000,
     onReady: ({ address, server }) => console.log(`${server} ${address}`),
   });
