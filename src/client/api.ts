@@ -9,6 +9,7 @@ import type { BlockId, ClusterId, InodeId, ServerId, SessionId } from "../base/i
 import type { ReplyOf, RequestOf } from "../protocol/message.ts";
 import type * as cluster from "../protocol/messages/cluster.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
+import type { dataStats } from "../protocol/messages/data.ts";
 
 /** A condition that the caller's user should know of but that stopped nothing. */
 export interface ClientWarning {
@@ -122,6 +123,8 @@ export interface OpenFile {
 /** Answers of the metadata service about the cluster. */
 export type ServerList = ReplyOf<typeof cluster.servers>["servers"];
 export type ClusterStatus = ReplyOf<typeof cluster.status>;
+/** What a data server tells of itself. */
+export type DataStats = ReplyOf<typeof dataStats>;
 export type ExplainRow = ReplyOf<typeof cluster.explain>["rows"][number];
 export type ReplicaProblem = RequestOf<typeof cluster.reportReplica>["problem"];
 
@@ -195,6 +198,11 @@ export interface DfsClient {
     readonly inodes: number;
   }>;
   servers(): Promise<ServerList>;
+  /**
+   * Figures of one data server, asked of itself. Not tried again.
+   * @throws DfsError `unreachable`, `timeout` and others when it does not answer within 2 s.
+   */
+  dataStats(server: ServerId): Promise<DataStats>;
   status(): Promise<ClusterStatus>;
   explain(path: Uint8Array): AsyncIterable<ExplainRow>;
 

@@ -14,17 +14,19 @@
  */
 import { systemClock } from "../base/clock.ts";
 import { DfsError, isDfsError } from "../base/errors.ts";
-import type { ClusterId, InodeId, SessionId } from "../base/ids.ts";
+import type { ClusterId, InodeId, ServerId, SessionId } from "../base/ids.ts";
 import { silentLogger } from "../base/logger.ts";
 import { pathBase } from "../base/placement.ts";
 import { systemRandom } from "../base/random.ts";
 import * as cluster from "../protocol/messages/cluster.ts";
 import { clusterIdOf, type Attributes, type FileType } from "../protocol/messages/common.ts";
+import { dataStats } from "../protocol/messages/data.ts";
 import { lookup, statfs } from "../protocol/messages/namespace.ts";
 import { tcpTransport } from "../protocol/transports/tcp.ts";
 import type {
   ClientOptions,
   ClusterStatus,
+  DataStats,
   DfsClient,
   DirectoryEntry,
   ExplainRow,
@@ -42,6 +44,9 @@ import { checkPath, normalisedPath, shownPath, splitPath } from "./paths.ts";
 import { putFile, type PutParts } from "./put.ts";
 
 const EXPLAIN_PAGE = 512;
+
+/** Figures are of little use when they are late. */
+const STATS_TIMEOUT_MS = 2000;
 
 /**
  * Opens a session with the metadata service. Seams that are left out are the machine's own, without a log.
@@ -228,6 +233,11 @@ class Client implements DfsClient {
 
   async servers(): Promise<ServerList> {
     return (await this.machinery.session.ask(cluster.servers, {})).servers;
+  }
+
+  async dataStats(server: ServerId): Promise<DataStats> {
+    const options = { timeoutMs: STATS_TIMEOUT_MS };
+    return (await this.machinery.servers.request(server, dataStats, {}, options)).body;
   }
 
   status(): Promise<ClusterStatus> {

@@ -47,7 +47,7 @@ export class Machinery {
   readonly fileReading: FileReaderOptions;
   private readonly options: ClientOptions;
   private readonly identity: PeerIdentity;
-  private readonly servers: DataServers;
+  readonly servers: DataServers;
   private readonly placement: PlacementCache;
 
   constructor(options: ClientOptions, seams: ClientSeams) {

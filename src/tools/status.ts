@@ -1,7 +1,8 @@
 /**
  * `dfs status`: the health of the cluster in plain words, and in the exit code.
  */
-import type { ClusterStatus, ServerList } from "../client/api.ts";
+import { messageOf } from "../base/errors.ts";
+import type { ClusterStatus, DfsClient, ServerList } from "../client/api.ts";
 import { green, red, yellow } from "./shared/colours.ts";
 import { defineCommand } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
@@ -27,6 +28,8 @@ what one more failure would cost.`,
     "inodes files directories liveBytes liveBlocks deadBlocks missingCopies sessions",
     "blocksByCopies    list: blocks with no copy on a server that is up, with 1, with 2, ...",
     "placementVersion  64-bit number as text",
+    "storage           list, one for each data server: server, blocks, blockBytes, segments, segmentBytes, deadBytes,",
+    "                  badReplicas, compaction (running, segments, movedBytes, freedBytes); or server, error",
   ],
   exits: [
     [0, "healthy"],
@@ -41,9 +44,11 @@ what one more failure would cost.`,
       const health = assess(state, servers, { replicas, writeQuorum });
       if (context.options.json) {
         const { cluster } = client;
-        await context.out.row(
-          jsonStatus(state, health, { cluster, blockSize, replicas, writeQuorum }),
-        );
+        const storage = await Promise.all(servers.map((each) => jsonStorage(client, each)));
+        await context.out.row({
+          ...jsonStatus(state, health, { cluster, blockSize, replicas, writeQuorum }),
+          storage,
+        });
       } else {
         for (const line of lines(state, servers, health, replicas)) await context.out.line(line);
       }
@@ -99,6 +104,24 @@ function copyWords(state: ClusterStatus, replicas: number): string {
     parts.push(`${counted(blocks, "block")} with ${word}`);
   }
   return parts.join(", ");
+}
+
+/** What a data server says of its log; why it says nothing, when it does not. */
+async function jsonStorage(
+  client: DfsClient,
+  { server, state }: ServerList[number],
+): Promise<object> {
+  if (state === "down" || state === "out") return { server, error: `the server is ${state}` };
+  try {
+    const stats = await client.dataStats(server);
+    const { blocks, blockBytes, segments, segmentBytes, deadBytes, badReplicas } = stats;
+    const { compacting, compactedSegments, movedBytes, freedBytes } = stats;
+    const compaction = { running: compacting, segments: compactedSegments, movedBytes, freedBytes };
+    const figures = { blocks, blockBytes, segments, segmentBytes, deadBytes, badReplicas };
+    return { server, ...figures, compaction };
+  } catch (error) {
+    return { server, error: messageOf(error) };
+  }
 }
 
 interface Settings {

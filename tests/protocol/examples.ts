@@ -445,5 +445,10 @@ example(
     deletes: 9,
     syncs: 10,
     badReplicas: 11,
+    deadBytes: 12,
+    compacting: true,
+    compactedSegments: 13,
+    movedBytes: 14,
+    freedBytes: 15,
   },
 );

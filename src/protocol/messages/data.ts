@@ -97,5 +97,10 @@ export const dataStats = request(
     deletes: uint53,
     syncs: uint53,
     badReplicas: uint53,
+    deadBytes: uint53,
+    compacting: bool,
+    compactedSegments: uint53,
+    movedBytes: uint53,
+    freedBytes: uint53,
   }),
 );

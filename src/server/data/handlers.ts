@@ -141,7 +141,7 @@ type LogFigures = Omit<
 
 function statsOf(log: BlockLog): LogFigures {
   const { blocks, blockBytes, segments, segmentBytes, ...rest } = log.stats();
-  const { capacityBytes, availableBytes, syncs, badReplicas } = rest;
+  const { capacityBytes, availableBytes, syncs, badReplicas, deadBytes, compaction } = rest;
   return {
     blocks,
     blockBytes,
@@ -151,5 +151,10 @@ function statsOf(log: BlockLog): LogFigures {
     availableBytes,
     syncs,
     badReplicas,
+    deadBytes,
+    compacting: compaction.running,
+    compactedSegments: compaction.segments,
+    movedBytes: compaction.movedBytes,
+    freedBytes: compaction.freedBytes,
   };
 }
