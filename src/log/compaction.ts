@@ -11,6 +11,12 @@ import { chooseSegment, compactionMark, isUrgent } from "./compaction-policy.ts"
 import type { SegmentState } from "./ledger.ts";
 import { emptySegment, type SegmentCopyOptions } from "./segment-copy.ts";
 
+/** A segment that could not be emptied is tried again after this time: the disk was full or failed. */
+const RETRY_AFTER_ERROR_MS = 60_000;
+
+/** The same, when some of its records are rotten or cannot be read; sooner when any of its blocks is deleted. */
+const RETRY_MS = 60 * 60_000;
+
 export interface CompactorOptions extends Omit<SegmentCopyOptions, "pace" | "isStopped"> {
   readonly segmentBytes: number;
   /** For the rate; without a clock there is no limit. */
@@ -41,6 +47,7 @@ export class Compactor {
   private movedBytes = 0;
   private freedBytes = 0;
   private endPause: (() => void) | undefined;
+  private readonly retries = new Set<Timer>();
 
   constructor(options: CompactorOptions) {
     this.options = options;
@@ -64,6 +71,7 @@ export class Compactor {
   async close(): Promise<void> {
     this.closed = true;
     this.endPause?.();
+    for (const timer of this.retries) timer.cancel();
     await this.running;
   }
 
@@ -97,12 +105,27 @@ export class Compactor {
       }
     } catch (error) {
       logger.warn(`cannot compact segment ${name} now: ${messageOf(error)}`);
-      return false; // the next deletion tries again
+      this.retryLater(state, RETRY_AFTER_ERROR_MS);
+      return !this.closed;
     }
-    if (ledger.has(state.number)) this.tried.set(state.number, compactionMark(state));
+    if (state.livePuts > 0) this.retryLater(state, RETRY_MS);
     for (const number of this.tried.keys()) if (!ledger.has(number)) this.tried.delete(number);
     onEmptied();
     return true;
+  }
+
+  /** Leaves a segment alone until something about it has changed, or `delayMs` have passed. */
+  private retryLater(state: SegmentState, delayMs: number): void {
+    const { clock } = this.options;
+    this.tried.set(state.number, compactionMark(state));
+    if (clock === undefined || this.closed) return;
+    const again = (): void => {
+      this.retries.delete(timer);
+      this.tried.delete(state.number);
+      this.kick();
+    };
+    const timer = clock.setTimer(delayMs, again, { background: true });
+    this.retries.add(timer);
   }
 
   /** Waits as long as `bytes` take at the rate. */

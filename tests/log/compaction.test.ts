@@ -7,6 +7,8 @@ import { blockId } from "../../src/base/ids.ts";
 import { seededRandom } from "../../src/base/random.ts";
 import type { BlockLog } from "../../src/log/log.ts";
 import { ASIDE_DIRECTORY } from "../../src/log/segment-copy.ts";
+import { ManualClock } from "../support/manual-clock.ts";
+import { FaultDisk } from "./fault-disk.ts";
 import {
   cleanUp,
   close,
@@ -176,6 +178,39 @@ describe("safety", () => {
     const { log } = await openTestLog(directory, SMALL);
     await expectNotHeld(log, 3);
     await expectHeld(log, makeBlock(2, BLOCK_BYTES));
+  });
+
+  test("what could not be moved for want of space is tried again after a minute", async () => {
+    const disk = new FaultDisk();
+    const clock = new ManualClock();
+    const { log } = await openTestLog(temporaryFolder(), { ...SMALL, disk, clock });
+    await putAll(log, 1, 30);
+    disk.roomBytes = 250; // for a tombstone, not for a block
+    await log.delete(ids(1, 2, 3, 4, 5, 6, 8, 9, 10));
+    await settled(log);
+    disk.roomBytes = Infinity;
+    for (const id of [7, 11, 12, 13]) await expectHeld(log, makeBlock(id, BLOCK_BYTES));
+    expect(log.stats().compaction.segments).toBe(0);
+    await clock.advance(60_000);
+    await eventually("it was emptied", () => log.stats().compaction.segments === 1);
+    for (const id of [7, 11, 12, 13]) await expectHeld(log, makeBlock(id, BLOCK_BYTES));
+  });
+
+  test("what cannot be read stays, with its segment, and is tried again after an hour", async () => {
+    const disk = new FaultDisk();
+    const clock = new ManualClock();
+    const { log, directory } = await openTestLog(temporaryFolder(), { ...SMALL, disk, clock });
+    await putAll(log, 1, 30);
+    const { path } = segmentFile(directory);
+    disk.readError = "EIO";
+    await log.delete(ids(1, 2, 3, 4, 5, 6, 8, 9, 10));
+    await settled(log);
+    disk.readError = undefined;
+    expect(existsSync(path)).toBe(true);
+    for (const id of [7, 11, 12, 13]) await expectHeld(log, makeBlock(id, BLOCK_BYTES));
+    await clock.advance(60 * 60_000);
+    await eventually("the segment is gone", () => !existsSync(path));
+    for (const id of [7, 11, 12, 13]) await expectHeld(log, makeBlock(id, BLOCK_BYTES));
   });
 
   test("a rotten copy stays, with its segment, until it is put again", async () => {
