@@ -33,7 +33,9 @@ afterEach(async () => {
 });
 
 function run(...command: string[]): void {
-  const { exitCode, stderr } = Bun.spawnSync(command, { stdout: "ignore", stderr: "pipe" });
+  const PATH = `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin`; // where Debian has mkfs
+  const streams = { stdout: "ignore", stderr: "pipe" } as const;
+  const { exitCode, stderr } = Bun.spawnSync(command, { ...streams, env: { PATH } });
   if (exitCode !== 0) throw new Error(`${command.join(" ")}: ${stderr.toString().trim()}`);
 }
 
