@@ -182,9 +182,11 @@ export class SegmentLedger {
     number: number,
     blocks: ReadonlySet<BlockId>,
   ): Map<number, BlockId[]> | undefined {
-    if (this.oldestDamaged() < number) return undefined;
     const needed = new Map<number, BlockId[]>();
-    for (const older of this.state(number).covers.keys()) {
+    const state = this.segments.get(number);
+    if (state === undefined) return needed; // it is gone already, so none was needed
+    if (this.oldestDamaged() < number) return undefined;
+    for (const older of state.covers.keys()) {
       const kept = this.segments.get(older)?.dead.in(blocks) ?? [];
       if (kept.length > 0) needed.set(older, kept);
     }

@@ -4,6 +4,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { blockId } from "../../src/base/ids.ts";
+import { silentLogger } from "../../src/base/logger.ts";
 import { seededRandom } from "../../src/base/random.ts";
 import type { BlockLog } from "../../src/log/log.ts";
 import { ASIDE_DIRECTORY } from "../../src/log/segment-copy.ts";
@@ -178,6 +179,29 @@ describe("safety", () => {
     const { log } = await openTestLog(directory, SMALL);
     await expectNotHeld(log, 3);
     await expectHeld(log, makeBlock(2, BLOCK_BYTES));
+  });
+
+  test("a segment whose last blocks are deleted while it is being emptied", async () => {
+    const warnings: string[] = [];
+    const logger = { ...silentLogger, warn: (line: string) => void warnings.push(line) };
+    const clock = new ManualClock();
+    const segmentBytes = 4 * 1024 * 1024;
+    const { log, directory } = await openTestLog(temporaryFolder(), {
+      segmentBytes,
+      clock,
+      logger,
+    });
+    const all = Array.from({ length: 100 }, (_, at) => at + 1);
+    for (const id of all) await log.put(makeBlock(id, 60_000));
+    const { path } = segmentFile(directory);
+    await log.delete(ids(...all.filter((id) => id <= 60 && id % 2 === 0)));
+    await eventually("some were moved", () => log.stats().compaction.running);
+    await log.delete(ids(...all.filter((id) => id <= 70 && id % 2 === 1), 62, 64, 66, 68, 70));
+    await eventually("the segment is gone", () => !existsSync(path));
+    expect(log.stats().compaction.running).toBe(true); // it waits for its rate
+    while (log.stats().compaction.running) await clock.advance(1000);
+    expect(warnings).toEqual([]);
+    expect(idsOf(log)).toEqual(all.filter((id) => id > 70));
   });
 
   test("what could not be moved for want of space is tried again after a minute", async () => {
