@@ -16,13 +16,19 @@ export type CorruptionKind =
   /** A segment that must have been sealed has no seal: its end may be missing. */
   | "unsealed"
   /** Bytes behind a seal. */
-  | "surplus";
+  | "surplus"
+  /** A segment that the manifest names is not there. */
+  | "lostSegment"
+  /** The manifest is damaged, or missing beside segments with records: it is made anew from the segments that are there. */
+  | "manifest"
+  /** The checkpoint is damaged: the segments are read instead, and it is made anew. */
+  | "checkpoint";
 
 export interface Corruption {
   readonly kind: CorruptionKind;
-  /** File name of the segment. */
+  /** Name of the file. */
   readonly file: string;
-  /** The damaged bytes, as positions in the segment. */
+  /** The damaged bytes, as positions in the file. */
   readonly from: number;
   readonly to: number;
   /** The block whose copy is rotten, where that is known. */
@@ -40,6 +46,9 @@ const WORDS: Readonly<Record<CorruptionKind, string>> = {
   truncated: "a record is cut off",
   unsealed: "the segment has no seal, its end may be missing",
   surplus: "bytes behind the seal",
+  lostSegment: "the segment is not there any more, nor is what it held",
+  manifest: "the list of segments is damaged or missing, so a lost one would not be noticed",
+  checkpoint: "the checkpoint is damaged, so all segments are read instead",
 };
 
 /** One line for people. */

@@ -4,13 +4,27 @@
 import type { BlockId } from "../base/ids.ts";
 
 const FIRST_ROOM = 8;
+const NO_IDS = new BigUint64Array(0);
 
 export class IdList {
   private ids: BigUint64Array | undefined;
   private used = 0;
 
+  /** A list of these ids, which are not copied and must not change. */
+  static of(ids: BigUint64Array): IdList {
+    const list = new IdList();
+    if (ids.length > 0) list.ids = ids;
+    list.used = ids.length;
+    return list;
+  }
+
   get length(): number {
     return this.used;
+  }
+
+  /** A view of the ids that are in the list now. */
+  get values(): BigUint64Array {
+    return this.ids?.subarray(0, this.used) ?? NO_IDS;
   }
 
   push(id: BlockId): void {

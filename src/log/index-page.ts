@@ -79,9 +79,27 @@ export function assertStorable({ length, segment, position }: IndexEntry): void 
 export class IndexPage {
   private words: Uint32Array;
   private used = 0;
+  /** Somebody else looks at the array: it is copied before the first change. */
+  private shared = false;
 
   constructor(entries = 0) {
     this.words = new Uint32Array(roomFor(entries) * ENTRY_WORDS);
+  }
+
+  /** A page of the entries in `words`, which are copied; undefined when it cannot hold just so many. */
+  static of(words: Uint32Array): IndexPage | undefined {
+    const entries = words.length / ENTRY_WORDS;
+    if (!Number.isInteger(entries) || entries === 0 || entries > PAGE_ENTRIES) return undefined;
+    const page = new IndexPage(entries);
+    page.words.set(words);
+    page.used = entries;
+    return page;
+  }
+
+  /** The entries of this moment. The array never changes; the page goes on with a copy when it has to. */
+  freeze(): Uint32Array {
+    this.shared = true;
+    return this.words.subarray(0, this.used * ENTRY_WORDS);
   }
 
   get count(): number {
@@ -125,6 +143,12 @@ export class IndexPage {
     return this.words[word] === high && this.words[word + 1] === low;
   }
 
+  segmentAt(place: number): number {
+    const word = place * ENTRY_WORDS;
+    const high = this.words[word + LENGTH_AT]! >>> LENGTH_BITS;
+    return high * 2 ** 32 + this.words[word + SEGMENT_AT]!;
+  }
+
   blockAt(place: number): BlockId {
     return this.readWide(place * ENTRY_WORDS) as BlockId;
   }
@@ -138,6 +162,7 @@ export class IndexPage {
   }
 
   setRottenAt(place: number, rotten: boolean): void {
+    this.own();
     const word = place * ENTRY_WORDS + POSITION_AT;
     const position = this.words[word]! & POSITION_MASK;
     this.words[word] = rotten ? position | ROTTEN_BIT : position;
@@ -146,6 +171,17 @@ export class IndexPage {
   /** True when the entry at `place` names the record of `entry`: where a record lies, no other ever will. */
   namesRecordOf(place: number, entry: IndexEntry): boolean {
     return this.segmentAt(place) === entry.segment && this.positionAt(place) === entry.position;
+  }
+
+  /** True when ids rise from entry to entry. */
+  isSorted(): boolean {
+    for (let word = ENTRY_WORDS; word < this.used * ENTRY_WORDS; word += ENTRY_WORDS) {
+      const [high, low] = [this.words[word]!, this.words[word + 1]!];
+      const before = this.words[word - ENTRY_WORDS]!;
+      if (before > high) return false;
+      if (before === high && this.words[word - ENTRY_WORDS + 1]! >= low) return false;
+    }
+    return true;
   }
 
   /** A copy of the entry at `place`. */
@@ -168,6 +204,7 @@ export class IndexPage {
     const slot = position / RECORD_ALIGNMENT;
     const segmentHigh = Math.floor(segment / 2 ** 32);
     const word = place * ENTRY_WORDS;
+    this.own();
     this.writeWide(word, block);
     this.words[word + SEGMENT_AT] = segment % 2 ** 32;
     this.words[word + POSITION_AT] = rotten ? slot | ROTTEN_BIT : slot;
@@ -179,6 +216,7 @@ export class IndexPage {
   /** Puts a new, storable entry before the one at `place`. The page must not be full. */
   insert(place: number, entry: IndexEntry): void {
     if (this.used === this.room) this.resize(this.used + STEP_ENTRIES);
+    this.own();
     const word = place * ENTRY_WORDS;
     this.words.copyWithin(word + ENTRY_WORDS, word, this.used * ENTRY_WORDS);
     this.used++;
@@ -186,6 +224,7 @@ export class IndexPage {
   }
 
   remove(place: number): void {
+    this.own();
     const word = place * ENTRY_WORDS;
     this.words.copyWithin(word, word + ENTRY_WORDS, this.used * ENTRY_WORDS);
     this.used--;
@@ -207,18 +246,13 @@ export class IndexPage {
   append(next: IndexPage): void {
     const count = this.used + next.used;
     if (count > this.room) this.resize(count);
+    this.own();
     this.words.set(next.words.subarray(0, next.used * ENTRY_WORDS), this.used * ENTRY_WORDS);
     this.used = count;
   }
 
   private get room(): number {
     return this.words.length / ENTRY_WORDS;
-  }
-
-  private segmentAt(place: number): number {
-    const word = place * ENTRY_WORDS;
-    const high = this.words[word + LENGTH_AT]! >>> LENGTH_BITS;
-    return high * 2 ** 32 + this.words[word + SEGMENT_AT]!;
   }
 
   private positionAt(place: number): number {
@@ -230,6 +264,14 @@ export class IndexPage {
     const words = new Uint32Array(roomFor(entries) * ENTRY_WORDS);
     words.set(this.words.subarray(0, this.used * ENTRY_WORDS));
     this.words = words;
+    this.shared = false;
+  }
+
+  /** Makes sure that nobody else looks at the array. */
+  private own(): void {
+    if (!this.shared) return;
+    this.words = this.words.slice();
+    this.shared = false;
   }
 
   private readWide(word: number): bigint {

@@ -45,6 +45,10 @@ export interface BlockIndex {
   setRotten(entry: IndexEntry, rotten: boolean): void;
   /** Entries by rising id, rotten ones left out, from the first one behind `after`, at most `limit`. */
   listAfter(after: BlockId, limit: number): IndexEntry[];
+  /** The entries of this moment, by rising id, as words of index-page.ts in arrays that never change. */
+  freeze(): Uint32Array[];
+  /** Deletes all entries whose record lies in one of these segments. */
+  deleteIn(segments: ReadonlySet<number>): void;
   /** Ids held among the `count` ids from `first` on, by rising id. */
   idsIn(first: BlockId, count: number): BlockId[];
 }
@@ -62,6 +66,21 @@ export class CompactIndex implements BlockIndex {
   private readonly pages: IndexPage[] = [];
   /** The id that is being looked for. */
   private readonly id: SplitId = { high: 0, low: 0 };
+
+  /** Takes over frozen entries, behind all that are there. Returns false, and has taken none, when they are not sorted so. */
+  append(words: Uint32Array): boolean {
+    const page = IndexPage.of(words);
+    const last = this.pages.at(-1);
+    if (page === undefined || !page.isSorted()) return false;
+    if (last !== undefined && last.blockAt(last.count - 1) >= page.blockAt(0)) return false;
+    this.pages.push(page);
+    this.size += page.count;
+    for (let place = 0; place < page.count; place++) {
+      this.bytes += page.lengthAt(place);
+      if (page.isRottenAt(place)) this.rotten++;
+    }
+    return true;
+  }
 
   /** Bytes of the pages' arrays; the objects around them take some hundred bytes more for each page. */
   get arrayBytes(): number {
@@ -139,6 +158,20 @@ export class CompactIndex implements BlockIndex {
       found.push(block);
     }
     return found;
+  }
+
+  freeze(): Uint32Array[] {
+    return this.pages.map((page) => page.freeze());
+  }
+
+  deleteIn(segments: ReadonlySet<number>): void {
+    const found: BlockId[] = [];
+    for (const page of this.pages) {
+      for (let place = 0; place < page.count; place++) {
+        if (segments.has(page.segmentAt(place))) found.push(page.blockAt(place));
+      }
+    }
+    for (const block of found) this.delete(block);
   }
 
   /** Where the entries from `first` on are, by rising id. The index must not be changed meanwhile. */

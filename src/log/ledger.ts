@@ -20,6 +20,9 @@ import { IdList } from "./id-list.ts";
 /** Bytes that a tombstone of one block takes: what a put that must stay dead costs at most. */
 const TOMBSTONE_BYTES = 128;
 
+const NO_BLOCKS: ReadonlySet<BlockId> = new Set();
+const NO_SEGMENTS: ReadonlySet<number> = new Set();
+
 export interface SegmentState {
   readonly number: number;
   /** Length of the file. Changed by `setBytes`. */
@@ -64,7 +67,7 @@ export class SegmentLedger {
   private totalLive = 0;
 
   add(number: number, bytes: number): SegmentState {
-    const state: SegmentState = {
+    return this.take({
       number,
       bytes,
       end: undefined,
@@ -77,11 +80,18 @@ export class SegmentLedger {
       covers: new Map(),
       suspects: new Set(),
       dead: new IdList(),
-    };
-    this.segments.set(number, state);
-    this.idle.add(number);
-    this.totalBytes += bytes;
-    return state;
+    });
+  }
+
+  /** Takes a segment over as it was; `olderCopies` as the field of that name. */
+  restore(state: SegmentState, olderCopies: ReadonlySet<BlockId>): void {
+    this.take(state);
+    if (olderCopies.size > 0) this.olderCopies.set(state.number, new Set(olderCopies));
+  }
+
+  /** Live blocks of which there is another record in this segment. */
+  olderCopiesIn(number: number): ReadonlySet<BlockId> {
+    return this.olderCopies.get(number) ?? NO_BLOCKS;
   }
 
   state(number: number): SegmentState {
@@ -111,6 +121,11 @@ export class SegmentLedger {
   /** Bytes of the records of all live puts. */
   get liveBytes(): number {
     return this.totalLive;
+  }
+
+  /** The highest LSN that a segment is known to hold, and the segment. */
+  get newest(): { readonly lsn: Lsn; readonly segment: number } {
+    return { lsn: this.highestLsn as Lsn, segment: this.newestWritten };
   }
 
   /** A segment holds a record with this LSN, and no crash takes it away. */
@@ -160,6 +175,19 @@ export class SegmentLedger {
   addDeadPut(block: BlockId, segment: number, tombstone: number): void {
     this.state(segment).dead.push(block);
     this.cover(tombstone, segment, 1);
+  }
+
+  /**
+   * There are copies of tombstones: by block the segments that hold one. Each keeps dead what is in older segments, just as
+   * the tombstone that it is a copy of.
+   */
+  coverByCopies(copies: ReadonlyMap<BlockId, ReadonlySet<number>>): void {
+    if (copies.size === 0) return;
+    for (const { number, dead } of this.segments.values()) {
+      for (const block of dead.values as Iterable<bigint> as Iterable<BlockId>) {
+        for (const by of copies.get(block) ?? NO_SEGMENTS) this.cover(by, number, 1);
+      }
+    }
   }
 
   /** Tombstones in segment `by` keep `count` more puts of the older segment `older` dead. */
@@ -237,10 +265,20 @@ export class SegmentLedger {
   }
 
   remove(number: number): void {
-    this.totalBytes -= this.state(number).bytes;
+    const { bytes, liveBytes } = this.state(number);
+    this.totalBytes -= bytes;
+    this.totalLive -= liveBytes;
     this.segments.delete(number);
     this.idle.delete(number);
     this.olderCopies.delete(number);
+  }
+
+  private take(state: SegmentState): SegmentState {
+    this.segments.set(state.number, state);
+    if (state.livePuts === 0) this.idle.add(state.number);
+    this.totalBytes += state.bytes;
+    this.totalLive += state.liveBytes;
+    return state;
   }
 
   private dropLivePut({ segment, bytes }: CountedPut): void {

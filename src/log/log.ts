@@ -8,6 +8,8 @@
  *     window.ts reader.ts      walking over a segment
  *     inspect.ts recovery-rules.ts recovery.ts replay.ts    opening
  *     index.ts index-page.ts block-reader.ts buffers.ts     finding and reading blocks
+ *     manifest.ts              which segments there are
+ *     beginning.ts checkpoint.ts checkpoint-format.ts checkpoint-reader.ts segment-image.ts    opening without reading all
  *     ledger.ts id-list.ts counted-put.ts reclaim.ts        deleting segments that nobody needs
  *     compaction.ts compaction-policy.ts segment-copy.ts ahead-file.ts    emptying those that are mostly dead
  *     space.ts                 what puts leave free
@@ -22,12 +24,16 @@ import { assert, DfsError } from "../base/errors.ts";
 import type { BlockId, Lsn } from "../base/ids.ts";
 import type { Move, Place, PutAppend, PutMove, TombstoneAppend, TombstoneMove } from "./batch.ts";
 import { BlockReader, type BlockRange } from "./block-reader.ts";
+import { Checkpointer } from "./checkpoint.ts";
+import { captureCheckpoint } from "./checkpoint-image.ts";
 import { Compactor } from "./compaction.ts";
 import { COMPACTION_BYTES_PER_S } from "./compaction-policy.ts";
 import { countedPut } from "./counted-put.ts";
+import { isDiskFull } from "./append-errors.ts";
 import { SEGMENT_HEADER_BYTES } from "./format.ts";
 import type { BlockIndex, IndexEntry } from "./index.ts";
 import type { SegmentLedger } from "./ledger.ts";
+import type { Manifest } from "./manifest.ts";
 import { Reclaimer } from "./reclaim.ts";
 import { MAX_RECORD_BYTES, MAX_TOMBSTONE_BLOCKS, recordBytes } from "./record.ts";
 import { recoverLog, type RecoveredLog } from "./recovery.ts";
@@ -61,6 +67,10 @@ export class BlockLog {
   private readonly writer: LogWriter;
   private readonly reclaimer: Reclaimer;
   private readonly compactor: Compactor;
+  private readonly manifest: Manifest;
+  private readonly checkpointer: Checkpointer;
+  /** The sealed segment with which the log ends, while it does. */
+  private restsAt: number | undefined;
   private readonly badAtOpening: number;
   private closed = false;
   /** Puts that are not durable yet. */
@@ -82,14 +92,18 @@ export class BlockLog {
     this.segments = new SegmentReaders(disk, directory, MAX_OPEN_SEGMENTS);
     for (const identity of recovered.segments) this.segments.add(identity);
     this.reader = new BlockReader(this.segments, this.index, reporter);
+    this.manifest = recovered.manifest;
+    this.restsAt = recovered.restsAt;
     this.writer = this.makeWriter(recovered);
     this.reclaimer = new Reclaimer({
       ledger: this.ledger,
       segments: this.segments,
       logger,
-      beforeDelete: options.beforeReclaim ?? (() => Promise.resolve()),
+      beforeDelete: (segment) => this.beforeDelete(segment),
     });
     this.compactor = this.makeCompactor();
+    this.checkpointer = this.makeCheckpointer(recovered);
+    if (this.restsAt !== undefined) this.checkpointer.atRest(this.restsAt);
     this.tidy();
   }
 
@@ -182,6 +196,7 @@ export class BlockLog {
       badReplicas: this.badAtOpening + this.reader.badReads,
       deadBytes: this.ledger.bytes - this.ledger.liveBytes,
       compaction: this.compactor.stats,
+      ...this.checkpointer.stats,
     };
   }
 
@@ -191,6 +206,7 @@ export class BlockLog {
     await this.compactor.close();
     await this.writer.close();
     await this.reclaimer.close();
+    await this.checkpointer.close(this.restsAt);
     await this.segments.close();
   }
 
@@ -204,6 +220,7 @@ export class BlockLog {
         server,
         random,
         logger,
+        manifest: this.manifest,
         onCreated: (identity) => {
           this.segments.add(identity);
           this.ledger.add(identity.number, SEGMENT_HEADER_BYTES);
@@ -241,6 +258,37 @@ export class BlockLog {
     });
   }
 
+  private makeCheckpointer({ readBytes, checkpointBytes }: RecoveredLog): Checkpointer {
+    const { disk, directory, logger, segmentBytes, checkpointBytes: everyBytes } = this.options;
+    const { index, ledger, segments, writer } = this;
+    const options = {
+      disk,
+      directory,
+      owner: this.options,
+      logger,
+      segmentBytes: segmentBytes ?? SEGMENT_BYTES,
+      everyBytes,
+      capture: (segment: number) =>
+        captureCheckpoint(
+          { index, ledger, segments, nextLsn: writer.nextLsn, highestBlock: this.highestBlock },
+          segment,
+        ),
+    };
+    return new Checkpointer(options, readBytes, checkpointBytes);
+  }
+
+  /** A segment that the manifest does not name is not missed. On a full disk the checkpoint makes room for that. */
+  private async beforeDelete(segment: number): Promise<void> {
+    await this.options.beforeReclaim?.();
+    try {
+      await this.manifest.remove(segment);
+    } catch (error) {
+      if (!isDiskFull(error)) throw error;
+      await this.checkpointer.discard();
+      await this.manifest.remove(segment);
+    }
+  }
+
   /** Something may have become needless. */
   private tidy(): void {
     this.reclaimer.kick();
@@ -254,9 +302,15 @@ export class BlockLog {
         this.isDurable(append, place);
       },
       isWanted: (move) => move.kind === "tombstoneMove" || this.index.isCurrent(move.source),
-      onGrown: (segment, end) => this.ledger.setBytes(segment, end),
+      onGrown: (segment, end) => {
+        this.restsAt = undefined;
+        this.checkpointer.grew(end - this.ledger.state(segment).bytes);
+        this.ledger.setBytes(segment, end);
+      },
       onSealed: (segment) => {
         this.ledger.state(segment).sealed = true;
+        this.restsAt = segment;
+        this.checkpointer.atRest(segment);
         this.tidy();
       },
       onSuspectSealed: (suspect, by) => {

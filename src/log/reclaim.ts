@@ -14,8 +14,8 @@ export interface ReclaimerOptions {
   readonly ledger: SegmentLedger;
   readonly segments: SegmentReaders;
   readonly logger: Logger;
-  /** Called before each deletion; makes durable what only the segment knows. */
-  readonly beforeDelete: () => Promise<void>;
+  /** Called before each deletion; makes durable what only the segment knows, and that it is not missed. */
+  readonly beforeDelete: (segment: number) => Promise<void>;
 }
 
 export class Reclaimer {
@@ -49,7 +49,7 @@ export class Reclaimer {
       if (number === undefined) return;
       const name = segments.fileName(number);
       try {
-        await beforeDelete();
+        await beforeDelete(number);
         await segments.remove(number);
       } catch (error) {
         if (error instanceof UncertainRemovalError) {

@@ -1,7 +1,7 @@
 /**
  * Opens the segments of a directory after whatever ended the last process, and rebuilds index and ledger.
  *
- * Segments are taken from the newest to the oldest, because only a later segment can say that an earlier one is suspect.
+ * What a checkpoint covers is taken from there (beginning.ts); only the segments behind it are read. Those are taken from the newest to the oldest, because only a later segment can say that an earlier one is suspect.
  * What a segment, or damage in it, means is decided by recovery-rules.ts; the letters below are the rows of its tables.
  * What the records mean for the index is in replay.ts.
  */
@@ -11,6 +11,8 @@ import { assert, DfsError, messageOf } from "../base/errors.ts";
 import type { BlockId, Lsn } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import { isDiskFull } from "./append-errors.ts";
+import { beginOpening, type Beginning } from "./beginning.ts";
+import { removeUnfinishedCheckpoint } from "./checkpoint.ts";
 import type { CorruptionKind, CorruptionReporter } from "./corruption.ts";
 import { SEGMENT_HEADER_BYTES, segmentIdentity, type SegmentIdentity } from "./format.ts";
 import { CompactIndex, type BlockIndex } from "./index.ts";
@@ -21,11 +23,13 @@ import {
   type InspectOptions,
 } from "./inspect.ts";
 import { SegmentLedger } from "./ledger.ts";
+import { Manifest } from "./manifest.ts";
 import type { Finding, FoundDamage } from "./reader.ts";
 import { RECORD_HEADER_BYTES } from "./record.ts";
 import { damageRow, segmentRow } from "./recovery-rules.ts";
 import { Replay } from "./replay.ts";
-import { listSegments, removeUnfinishedSegments, type SegmentName } from "./segment.ts";
+import { removeUnfinishedSegments, type SegmentName } from "./segment.ts";
+import { SEGMENT_BYTES } from "./space.ts";
 import { Window } from "./window.ts";
 
 /** Folder inside a log's directory for what was cut off torn tails. Nothing ever reads it; it may be emptied. */
@@ -36,6 +40,7 @@ const READ_BYTES = 64 * 1024;
 export interface RecoveryOptions extends InspectOptions {
   readonly reporter: CorruptionReporter;
   readonly logger: Logger;
+  readonly segmentBytes?: number | undefined;
 }
 
 /** A segment that takes records at `end`. */
@@ -56,6 +61,14 @@ export interface RecoveredLog {
   readonly index: BlockIndex;
   readonly ledger: SegmentLedger;
   readonly segments: readonly SegmentIdentity[];
+  /** Names the segments above, on the disk as well (when that is full, with the next change). */
+  readonly manifest: Manifest;
+  /** Length of the checkpoint that was used; 0: there was none. */
+  readonly checkpointBytes: number;
+  /** Bytes of segments that were read, because no checkpoint covers them. */
+  readonly readBytes: number;
+  /** The sealed segment with which the log ends; undefined when it does not end with one, or is empty. */
+  readonly restsAt: number | undefined;
   /** The segment that was being written; undefined when it was sealed or there is none. Synced up to its end. */
   readonly active: WritableSegment | undefined;
   /** Empty segments, made ahead of need, by rising number. */
@@ -72,26 +85,46 @@ export interface RecoveredLog {
  * @throws DfsError `unsupported` (rows A), `wrongCluster` or `wrongPeer` (row B), `io`.
  */
 export async function recoverLog(options: RecoveryOptions): Promise<RecoveredLog> {
-  options.disk.makeDirectory(options.directory);
-  await removeUnfinishedSegments(options.disk, options.directory);
-  const recovery = new Recovery(options);
+  const { disk, directory } = options;
+  disk.makeDirectory(directory);
+  await removeUnfinishedSegments(disk, directory);
+  await removeUnfinishedCheckpoint(disk, directory);
+  const beginning = beginOpening(options);
+  const recovery = new Recovery(options, beginning);
   try {
-    const segments = listSegments(options.disk, options.directory);
-    for (const name of segments.toReversed()) await recovery.take(name);
+    await recovery.takeAll();
     // A segment's name was durable before its first record, but maybe not before that of an empty one.
-    await options.disk.syncDirectory(options.directory);
-    return recovery.result(segments);
+    await disk.syncDirectory(directory);
+    const manifest = new Manifest(disk, directory, options, beginning.segments);
+    if (!beginning.manifestIsRight) await writeIfThereIsRoom(manifest, options.logger);
+    return recovery.result(manifest);
   } catch (error) {
     await recovery.abandon();
     throw error;
   }
 }
 
+/** A full disk does not keep a log from being opened: the manifest is written when a segment comes or goes. */
+async function writeIfThereIsRoom(manifest: Manifest, logger: Logger): Promise<void> {
+  try {
+    await manifest.write();
+  } catch (error) {
+    if (!isDiskFull(error)) throw error;
+    logger.warn("the disk is too full to write the list of the log's segments anew");
+  }
+}
+
 class Recovery {
   private readonly options: RecoveryOptions;
-  private readonly index = new CompactIndex();
-  private readonly ledger = new SegmentLedger();
-  private readonly replay = new Replay(this.index, this.ledger);
+  private readonly beginning: Beginning;
+  private readonly index: CompactIndex;
+  private readonly ledger: SegmentLedger;
+  private readonly replay: Replay;
+  /** Segments up to this number are not read: the checkpoint tells what is in them. */
+  private readonly coveredTo: number;
+  /** A segment that has been lost may have held records, so those with lower numbers are inner ones. */
+  private readonly newestLost: number;
+  private readBytes = 0;
   private readonly spares: WritableSegment[] = [];
   private active: WritableSegment | undefined;
   /** Older than the one being written, and without a seal. */
@@ -103,17 +136,50 @@ class Recovery {
   private inTail = true;
   private corruptBytes = 0;
 
-  constructor(options: RecoveryOptions) {
+  constructor(options: RecoveryOptions, beginning: Beginning) {
+    const { checkpoint, lost } = beginning;
     this.options = options;
+    this.beginning = beginning;
+    this.index = checkpoint?.index ?? new CompactIndex();
+    this.ledger = checkpoint?.ledger ?? new SegmentLedger();
+    this.replay = new Replay(this.index, this.ledger, checkpoint?.header.nextLsn);
+    this.replay.highestBlock = checkpoint?.header.highestBlock ?? (0n as BlockId);
+    this.coveredTo = checkpoint?.header.segment ?? 0;
+    this.newestLost = lost.at(-1)?.number ?? 0;
+    this.corruptBytes = lost.length * Math.max(options.segmentBytes ?? 0, SEGMENT_BYTES);
   }
 
-  async take(name: SegmentName): Promise<void> {
+  async takeAll(): Promise<void> {
+    for (const name of this.beginning.segments.toReversed()) {
+      if (name.number <= this.coveredTo) break;
+      await this.take(name);
+    }
+    this.replay.finish();
+    this.forgetDeleted();
+  }
+
+  /**
+   * Segments that the checkpoint covers and that have been deleted since. They were not needed any more: what was alive in
+   * them then has a copy behind the checkpoint, which has been taken, or has died.
+   */
+  private forgetDeleted(): void {
+    const present = new Set(this.beginning.segments.map(({ number }) => number));
+    const deleted = [...this.ledger.states()].filter(({ number }) => !present.has(number));
+    if (deleted.some(({ livePuts }) => livePuts > 0)) {
+      this.index.deleteIn(new Set(deleted.map(({ number }) => number)));
+    }
+    for (const { number } of deleted) this.ledger.remove(number);
+  }
+
+  private async take(name: SegmentName): Promise<void> {
     const suspectEnd = this.replay.suspectEnds.get(name.number);
-    const place = this.inTail && suspectEnd === undefined ? "tail" : "inner";
+    const isInner = !this.inTail || suspectEnd !== undefined || name.number < this.newestLost;
+    const place = isInner ? "inner" : "tail";
     const segment = inspectSegment(this.options, name, place, suspectEnd);
     const row = segmentRow(segment.facts);
     if (segment.refusal !== undefined) throw segment.refusal; // rows A and B
     this.ledger.add(name.number, segment.size);
+    this.readBytes += segment.size - Math.min(segment.size, SEGMENT_HEADER_BYTES);
     this.replay.raiseLsn(segment.lsnFloor);
     if (segment.facts.header === "damaged")
       this.report(segment, "segmentHeader", 0, SEGMENT_HEADER_BYTES);
@@ -150,23 +216,35 @@ class Recovery {
     for (const { file } of this.spares) await file.close();
   }
 
-  result(segments: readonly SegmentName[]): RecoveredLog {
+  result(manifest: Manifest): RecoveredLog {
     // Records in bytes that we cannot read may have had higher numbers than those that we can.
     this.replay.raiseLsn(
       this.replay.nextLsn + BigInt(Math.ceil(this.corruptBytes / RECORD_HEADER_BYTES)),
     );
     const { cluster, server } = this.options;
+    const { segments, lost, checkpoint } = this.beginning;
+    const newest = Math.max(segments.at(-1)?.number ?? 0, lost.at(-1)?.number ?? 0, this.coveredTo);
     return {
       index: this.index,
       ledger: this.ledger,
       segments: segments.map(({ number, salt }) => segmentIdentity(cluster, server, number, salt)),
+      manifest,
+      checkpointBytes: checkpoint?.bytes ?? 0,
+      readBytes: this.readBytes,
+      restsAt: this.restsAt(),
       active: this.active,
       spares: this.spares,
       suspects: this.suspects,
       nextLsn: this.replay.nextLsn,
-      nextSegment: (segments.at(-1)?.number ?? 0) + 1,
+      nextSegment: newest + 1,
       highestBlock: this.replay.highestBlock,
     };
+  }
+
+  private restsAt(): number | undefined {
+    if (this.active !== undefined || this.suspects.length > 0) return undefined;
+    const spares = new Set(this.spares.map(({ identity }) => identity.number));
+    return this.beginning.segments.findLast(({ number }) => !spares.has(number))?.number;
   }
 
   /** Rows E and F: what lies beyond the last known sync may be torn; the segment may be gone on with. */

@@ -22,18 +22,28 @@ interface Grave {
 export class Replay {
   private readonly index: BlockIndex;
   private readonly ledger: SegmentLedger;
+  /** Records with lower numbers that lie behind the checkpoint are copies made by compaction. */
+  private readonly checkpointLsn: Lsn;
   /** For each block with a tombstone the newest one met so far. */
   private readonly graves = new Map<BlockId, Grave>();
+  /** Tombstones that are copies of what the checkpoint knows already: by block the segments that hold one. */
+  private readonly copies = new Map<BlockId, Set<number>>();
   /** Above every log sequence number met. */
-  nextLsn = 1n as Lsn;
+  nextLsn: Lsn;
   /** The largest block id met. */
   highestBlock = 0n as BlockId;
   /** Up to where suspect segments count, by number. */
   readonly suspectEnds = new Map<number, number>();
 
-  constructor(index: BlockIndex, ledger: SegmentLedger) {
+  /**
+   * `index` and `ledger` are those of a checkpoint, made when `checkpointLsn` was the next number, of which only what lies
+   * behind it is taken; or both are empty, and all there is is taken.
+   */
+  constructor(index: BlockIndex, ledger: SegmentLedger, checkpointLsn = 0n as Lsn) {
     this.index = index;
     this.ledger = ledger;
+    this.checkpointLsn = checkpointLsn;
+    this.nextLsn = checkpointLsn > 1n ? checkpointLsn : (1n as Lsn);
   }
 
   /** No record may get a number below `floor` any more. */
@@ -50,6 +60,11 @@ export class Replay {
         this.takePut(segment, finding.header, finding.blockIsRight !== true);
       }
     }
+  }
+
+  /** All segments have been taken. */
+  finish(): void {
+    this.ledger.coverByCopies(this.copies);
   }
 
   private takeRecord(segment: number, { header, blocks }: FoundRecord): void {
@@ -76,12 +91,19 @@ export class Replay {
 
   private takeTombstone(block: BlockId, grave: Grave): void {
     this.noteBlock(block);
+    if (grave.lsn < this.checkpointLsn) this.noteCopy(block, grave.segment);
     const known = this.graves.get(block);
     if (known === undefined || known.lsn < grave.lsn) this.graves.set(block, grave);
     const held = this.index.get(block);
     if (held === undefined || held.lsn > grave.lsn) return;
     this.index.delete(block);
     this.ledger.putDied(countedPut(held), grave.segment);
+  }
+
+  private noteCopy(block: BlockId, segment: number): void {
+    const known = this.copies.get(block);
+    if (known === undefined) this.copies.set(block, new Set([segment]));
+    else known.add(segment);
   }
 
   private takePut(segment: number, header: PutHeader, rotten: boolean): void {

@@ -106,6 +106,11 @@ export class SegmentReaders {
     this.segments.set(identity.number, identity);
   }
 
+  /** The salt of a segment; undefined when it has been removed. */
+  saltOf(number: number): bigint | undefined {
+    return this.segments.get(number)?.salt;
+  }
+
   /** Names of the files, for messages. */
   fileName(number: number): string {
     const identity = this.segments.get(number);

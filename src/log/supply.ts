@@ -1,18 +1,19 @@
 /**
  * Where the writer gets its segments from: those that were made ahead of need, or new ones.
  *
- * A segment's header and name are durable before it is handed out. Making one costs two syncs, so the writer asks for the
- * next one while the present one still has room.
+ * A segment's header and name are durable, and so is its place in the manifest, before it is handed out. Making one costs
+ * several syncs, so the writer asks for the next one while the present one still has room.
  *
  * When that fails after the file may have got its name, nobody knows whether the next opening will see it. Its number is
  * never used again, and the writer seals it as a suspect: an empty segment between others would look like one that has
  * lost its records.
  */
-import type { Disk } from "../base/disk.ts";
+import type { Disk, DiskFile } from "../base/disk.ts";
 import { messageOf } from "../base/errors.ts";
 import type { ClusterId, Lsn, ServerId } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
+import type { Manifest } from "./manifest.ts";
 import { SEGMENT_HEADER_BYTES, segmentIdentity, type SegmentIdentity } from "./format.ts";
 import type { WritableSegment } from "./recovery.ts";
 import { createSegment, UncertainSegmentError } from "./segment.ts";
@@ -24,6 +25,7 @@ export interface SupplyOptions {
   readonly server: ServerId;
   readonly random: Random;
   readonly logger: Logger;
+  readonly manifest: Manifest;
   /** Told of each new segment, and of those that may have come to be. */
   readonly onCreated: (identity: SegmentIdentity) => void;
 }
@@ -71,18 +73,29 @@ export class SegmentSupply {
   }
 
   private async create(lsnFloor: Lsn): Promise<WritableSegment> {
-    const { disk, directory, cluster, server, random } = this.options;
+    const { disk, directory, cluster, server, random, onCreated } = this.options;
     const number = this.nextNumber++;
     const identity = segmentIdentity(cluster, server, number, random.id64());
-    const file = await createSegment(disk, directory, { identity, lsnFloor }).catch(
-      (error: unknown) => {
-        if (!(error instanceof UncertainSegmentError)) throw error;
-        this.uncertain.push(number);
-        this.options.onCreated(identity);
-        throw error.cause;
-      },
-    );
-    this.options.onCreated(identity);
-    return { identity, file, end: SEGMENT_HEADER_BYTES };
+    try {
+      const file = await createSegment(disk, directory, { identity, lsnFloor });
+      await this.enlist(identity, file);
+      onCreated(identity);
+      return { identity, file, end: SEGMENT_HEADER_BYTES };
+    } catch (error) {
+      if (!(error instanceof UncertainSegmentError)) throw error;
+      this.uncertain.push(number);
+      onCreated(identity);
+      throw error.cause;
+    }
+  }
+
+  /** Until the manifest names a segment durably, nothing may be written to it. */
+  private async enlist(identity: SegmentIdentity, file: DiskFile): Promise<void> {
+    try {
+      await this.options.manifest.add(identity);
+    } catch (error) {
+      void file.close().catch(() => undefined); // it is empty, and stays so
+      throw new UncertainSegmentError(messageOf(error), { cause: error });
+    }
   }
 }

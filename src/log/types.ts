@@ -7,6 +7,7 @@ import type { Disk } from "../base/disk.ts";
 import type { BlockId, ClusterId, ServerId } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
+import type { CheckpointStats } from "./checkpoint.ts";
 import type { CorruptionReporter } from "./corruption.ts";
 import type { CompactionStats } from "./compaction.ts";
 import type { PutFields } from "./record.ts";
@@ -28,6 +29,8 @@ export interface LogOptions {
   readonly compactionRate?: number | undefined;
   /** Bytes that puts leave free, instead of the larger of 5 % of the file system and 4 segments. */
   readonly reserveBytes?: number | undefined;
+  /** Bytes of the log between checkpoints, instead of the larger of 4 segments and 10 lengths of the last one. */
+  readonly checkpointBytes?: number | undefined;
   /** Told when a sync failed: what was being written may or may not be on the disk. */
   readonly onUnsure?: (writes: UnsureWrites) => void;
   /** Called before a segment is deleted; see `BlockLog.highestBlock`. */
@@ -53,7 +56,7 @@ export interface IdRange {
   readonly count: number;
 }
 
-export interface LogStats {
+export interface LogStats extends CheckpointStats {
   /** Blocks held and not known to be rotten, and the sum of all blocks' lengths. */
   readonly blocks: number;
   readonly blockBytes: number;

@@ -105,7 +105,8 @@ export class LogWriter {
   /** Syncs of segments so far. */
   syncs = 0;
   private readonly options: WriterOptions;
-  private nextLsn: Lsn;
+  /** The number that the next new record gets. */
+  nextLsn: Lsn;
   private current: OpenSegment | undefined;
   private queue: Waiting[] = [];
   private moves: WaitingMove[] = [];

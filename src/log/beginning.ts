@@ -1,0 +1,89 @@
+/**
+ * What an opening begins with: the segments that are there and those that have been lost, and the checkpoint, if there is
+ * one that can be used.
+ */
+import { join } from "node:path";
+import type { Disk } from "../base/disk.ts";
+import type { Logger } from "../base/logger.ts";
+import { CHECKPOINT_FILE } from "./checkpoint-format.ts";
+import { misfitOf, readCheckpoint, sizeOf, type Checkpoint } from "./checkpoint-reader.ts";
+import type { CorruptionReporter } from "./corruption.ts";
+import { SEGMENT_HEADER_BYTES } from "./format.ts";
+import { MANIFEST_FILE, readManifest, type FoundManifest, type LogOwner } from "./manifest.ts";
+import { listSegments, segmentFileName, type SegmentName } from "./segment.ts";
+
+export interface BeginningOptions extends LogOwner {
+  readonly disk: Disk;
+  readonly directory: string;
+  readonly reporter: CorruptionReporter;
+  readonly logger: Logger;
+}
+
+export interface Beginning {
+  /** The segments that are there, by rising number. */
+  readonly segments: readonly SegmentName[];
+  /** Those that should be there and are not. */
+  readonly lost: readonly SegmentName[];
+  /** True when the manifest names just the segments that are there. */
+  readonly manifestIsRight: boolean;
+  readonly checkpoint: Checkpoint | undefined;
+}
+
+/**
+ * Looks at the directory of a log; changes nothing. Damage is reported.
+ * @throws DfsError `unsupported`, `wrongCluster`, `wrongPeer` for a manifest of a newer build or of another server.
+ */
+export function beginOpening(options: BeginningOptions): Beginning {
+  const { disk, directory, reporter } = options;
+  const segments = listSegments(disk, directory);
+  const manifest = readManifest(disk, directory, options);
+  if (manifest.state === "damaged" || lacksManifest(options, segments, manifest)) {
+    reporter.report({ kind: "manifest", file: MANIFEST_FILE, from: 0, to: manifest.bytes });
+  }
+  const present = new Set(segments.map(segmentFileName));
+  const lost = manifest.segments.filter((name) => !present.has(segmentFileName(name)));
+  for (const name of lost) {
+    reporter.report({ kind: "lostSegment", file: segmentFileName(name), from: 0, to: 0 });
+  }
+  const manifestIsRight =
+    manifest.state === "whole" && lost.length === 0 && manifest.segments.length === segments.length;
+  // Without the manifest nobody knows whether a segment that is missing was still needed.
+  const isUsable = manifest.state === "whole" && lost.length === 0;
+  const checkpoint = isUsable ? usableCheckpoint(options, segments) : undefined;
+  return { segments, lost, manifestIsRight, checkpoint };
+}
+
+/** True when there is no manifest, though there must have been one: it comes before the first record. */
+function lacksManifest(
+  { disk, directory }: BeginningOptions,
+  segments: readonly SegmentName[],
+  { state }: FoundManifest,
+): boolean {
+  if (state !== "missing") return false;
+  const sizes = segments.map((name) => sizeOf(disk, join(directory, segmentFileName(name))));
+  return sizes.some((size) => size > SEGMENT_HEADER_BYTES);
+}
+
+function usableCheckpoint(
+  options: BeginningOptions,
+  segments: readonly SegmentName[],
+): Checkpoint | undefined {
+  const { disk, directory, reporter, logger } = options;
+  const found = readCheckpoint(disk, directory, options);
+  switch (found.state) {
+    case "missing":
+      return undefined;
+    case "damaged":
+      reporter.report({ kind: "checkpoint", file: CHECKPOINT_FILE, from: 0, to: found.bytes });
+      return undefined;
+    case "other":
+      logger.warn("the checkpoint is not of this log or of another version; reading all segments");
+      return undefined;
+    case "whole": {
+      const misfit = misfitOf(disk, directory, found.checkpoint, segments);
+      if (misfit === undefined) return found.checkpoint;
+      logger.warn(`the checkpoint does not fit the segments, so all of them are read: ${misfit}`);
+      return undefined;
+    }
+  }
+}
