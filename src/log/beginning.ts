@@ -37,11 +37,10 @@ export function beginOpening(options: BeginningOptions): Beginning {
   const { disk, directory, reporter } = options;
   const segments = listSegments(disk, directory);
   const manifest = readManifest(disk, directory, options);
-  if (manifest.state === "damaged" || lacksManifest(options, segments, manifest)) {
+  if (manifest.state === "damaged" || lacksManifest(disk, directory, segments, manifest)) {
     reporter.report({ kind: "manifest", file: MANIFEST_FILE, from: 0, to: manifest.bytes });
   }
-  const present = new Set(segments.map(segmentFileName));
-  const lost = manifest.segments.filter((name) => !present.has(segmentFileName(name)));
+  const lost = lostSegments(segments, manifest);
   for (const name of lost) {
     reporter.report({ kind: "lostSegment", file: segmentFileName(name), from: 0, to: 0 });
   }
@@ -53,9 +52,19 @@ export function beginOpening(options: BeginningOptions): Beginning {
   return { segments, lost, manifestIsRight, checkpoint };
 }
 
+/** Segments that the manifest names and that are not there, by rising number. */
+export function lostSegments(
+  segments: readonly SegmentName[],
+  manifest: FoundManifest,
+): SegmentName[] {
+  const present = new Set(segments.map(segmentFileName));
+  return manifest.segments.filter((name) => !present.has(segmentFileName(name)));
+}
+
 /** True when there is no manifest, though there must have been one: it comes before the first record. */
-function lacksManifest(
-  { disk, directory }: BeginningOptions,
+export function lacksManifest(
+  disk: Disk,
+  directory: string,
   segments: readonly SegmentName[],
   { state }: FoundManifest,
 ): boolean {

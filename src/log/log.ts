@@ -9,7 +9,9 @@
  *     inspect.ts recovery-rules.ts recovery.ts replay.ts    opening
  *     index.ts index-page.ts block-reader.ts buffers.ts     finding and reading blocks
  *     manifest.ts              which segments there are
- *     beginning.ts checkpoint.ts checkpoint-format.ts checkpoint-reader.ts segment-image.ts    opening without reading all
+ *     checkpoint.ts checkpoint-image.ts segment-image.ts checkpoint-format.ts checkpoint-reader.ts beginning.ts
+ *                              opening without reading all segments
+ *     inspect-files.ts         what there is to be said of manifest and checkpoint
  *     ledger.ts id-list.ts counted-put.ts reclaim.ts        deleting segments that nobody needs
  *     compaction.ts compaction-policy.ts segment-copy.ts ahead-file.ts    emptying those that are mostly dead
  *     space.ts                 what puts leave free
@@ -53,7 +55,14 @@ const MAX_OPEN_SEGMENTS = 128;
  * @throws DfsError `unsupported`, `wrongCluster`, `wrongPeer`, `io`.
  */
 export async function openLog(options: LogOptions): Promise<BlockLog> {
-  return new BlockLog(options, await recoverLog(options));
+  const recovered = await recoverLog(options);
+  options.logger.info("opened the log", {
+    blocks: recovered.index.size,
+    segments: recovered.segments.length,
+    checkpointBytes: recovered.checkpointBytes,
+    readBytes: recovered.readBytes,
+  });
+  return new BlockLog(options, recovered);
 }
 
 export class BlockLog {

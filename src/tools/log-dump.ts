@@ -13,6 +13,7 @@ import { DfsError, isDfsError, systemCodeOf } from "../base/errors.ts";
 import { clusterId, serverId, type ClusterId, type ServerId } from "../base/ids.ts";
 import { describeCorruption, type CorruptionKind } from "../log/corruption.ts";
 import { decodeSegmentHeader, SEGMENT_HEADER_BYTES } from "../log/format.ts";
+import { inspectFiles, type InspectedFiles } from "../log/inspect-files.ts";
 import { inspectSegment, knownSynced, type InspectedSegment } from "../log/inspect.ts";
 import { walkSegment, type Finding, type FoundDamage, type FoundRecord } from "../log/reader.ts";
 import { damageRow, segmentRow, type SegmentRow as Decision } from "../log/recovery-rules.ts";
@@ -37,8 +38,8 @@ export const logDump = defineCommand({
   description: `
 Prints what is in the log of a data server that is not running: segments, records, and damage with file and offsets. DIR is
 the server's directory, or the folder log in it. Nothing is written. Headers and deletions are always verified, blocks
-where a start would do it as well: in the last segment with records. --verify reads all blocks. A torn tail, which a crash
-leaves, is told but is no damage: nothing in it was acknowledged, and the next start cuts it off.`,
+where a start may do it as well: in the last segment with records, when no checkpoint covers it. --verify reads all blocks. A
+torn tail, which a crash leaves, is told but is no damage: nothing in it was acknowledged, and the next start cuts it off.`,
   options,
   operands: { least: 1, most: 1 },
   examples: [
@@ -46,14 +47,17 @@ leaves, is told but is no damage: nothing in it was acknowledged, and the next s
     "dfs log dump --brief --verify /srv/dfs/data-1",
   ],
   json: [
-    "row               log, segment, record, damage, torn or total: which of the following keys there are",
+    "row               log, manifest, checkpoint, segment, record, damage, torn or total: which keys there are",
     "log               first row: directory, cluster, server, segments, bytes, torn and unfinished (file names)",
+    "manifest          state (whole, damaged, missing), bytes, segments (how many it names)",
+    "checkpoint        state (whole, damaged, missing, unfit, other), bytes, segment (it covers those up to this number),",
+    "                  entries (blocks in it), misfit (why it is unfit, or null)",
     "segment           segment (its number), file, bytes, header (whole, damaged, foreign, newer), place (tail, inner),",
     "                  seal (own, suspect, none), decision (row of the table in docs/log-format.md), end (it counts up to)",
     "record            segment, position, bytes, lsn, synced, kind, state (kept, torn, surplus);",
     "                  put: block, length, inode, fileOffset, checksum (16 hexadecimal digits);",
     "                  tombstone: blocks; seal: sealed (segment), end, reason",
-    "damage            segment, file, kind, from, to, block (or null), text",
+    "damage            segment (null: of the log as a whole), file, kind, from, to, block (or null), text",
     "torn              segment, file, from, to",
     "total             last row: segments, puts, tombstones, seals, damages, tornBytes, verified",
     "                  64-bit numbers (lsn, block, inode) are text",
@@ -148,7 +152,8 @@ async function print(context: Context<typeof options>, place: LogPlace): Promise
   const { out, signal } = context;
   const { json, verify, brief } = context.options;
   const owner = ownerOf(place);
-  const judged = owner === undefined ? [] : await judgeAll(place.logDirectory, owner, signal);
+  const files = owner && inspectFiles(realDisk, place.logDirectory, owner);
+  const judged = files && owner ? await judgeAll(place.logDirectory, owner, files, signal) : [];
   const text = new DumpText((line) => out.line(line));
   const total = {
     row: "total" as const,
@@ -166,6 +171,7 @@ async function print(context: Context<typeof options>, place: LogPlace): Promise
     await (json ? out.row(row) : text.add(row));
   };
   await tell(logRow(place, owner, judged));
+  if (files !== undefined) for (const row of fileRows(files)) await tell(row);
   for (const each of judged) {
     await turn(signal);
     for (const row of rowsOf(each, verify)) {
@@ -235,14 +241,19 @@ function headerIn(bytes: Uint8Array): Owner | undefined {
 async function judgeAll(
   logDirectory: string,
   owner: Owner,
+  { lost, checkpoint }: InspectedFiles,
   signal: AbortSignal,
 ): Promise<Judged[]> {
   const judged: Judged[] = [];
   const suspectEnds = new Map<number, number>();
+  // Behind what was lost there may have been records; what a checkpoint covers was sealed durably.
+  const newestLost = lost.at(-1)?.number ?? 0;
+  const coveredTo = checkpoint.state === "whole" ? checkpoint.segment : 0;
   let place: "tail" | "inner" = "tail";
   const inspection = { disk: realDisk, directory: logDirectory, ...owner };
   for (const name of listSegments(realDisk, logDirectory).toReversed()) {
     await turn(signal);
+    if (name.number < newestLost || name.number <= coveredTo) place = "inner";
     const { findings, ...segment } = inspectSegment(
       inspection,
       name,
@@ -304,6 +315,17 @@ function logRow({ logDirectory }: LogPlace, owner: Owner | undefined, judged: re
     torn: realDisk.list(join(logDirectory, TORN_DIRECTORY)) ?? [],
     unfinished: (realDisk.list(logDirectory) ?? []).filter((name) => name.endsWith(".seg.new")),
   };
+}
+
+/** Manifest, checkpoint, and what is wrong with them. */
+function* fileRows({ manifest, checkpoint, damages }: InspectedFiles): Generator<DumpRow> {
+  const { state, bytes, segments } = manifest;
+  yield { row: "manifest", state, bytes, segments: segments.length };
+  yield { row: "checkpoint", ...checkpoint, misfit: checkpoint.misfit ?? null };
+  for (const { kind, file, from, to } of damages) {
+    const text = describeCorruption({ kind, file, from, to });
+    yield { row: "damage", segment: null, file, kind, from, to, block: null, text };
+  }
 }
 
 /** Second pass: everything to be said about one segment. */

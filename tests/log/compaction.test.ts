@@ -21,6 +21,7 @@ import {
   expectNotHeld,
   findingsOf,
   flipBit,
+  forgetCheckpoint,
   idsOf,
   makeBlock,
   openTestLog,
@@ -273,6 +274,7 @@ describe("safety", () => {
     );
     const { position } = found!.header!;
     editFile(path, (bytes) => bytes.fill(0xee, position, position + 8));
+    forgetCheckpoint(directory);
     const damaged = readFileSync(path);
     const again = await openTestLog(directory, SMALL);
     expect(again.corruptions.map(({ kind }) => kind)).toEqual(["recordHeader"]);

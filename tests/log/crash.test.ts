@@ -13,7 +13,7 @@ const SEED = Number(
 );
 const SEEDS = 2;
 const STEPS = 20;
-const CUTS = { chances: 3, positionsPerWrite: 8, secondCutEvery: 10 };
+const CUTS = { chances: 3, positionsPerWrite: 8, secondCutEvery: 30 };
 
 for (const name of Object.keys(PROFILES)) {
   test(`whatever a crash leaves of the work "${name}", what was acknowledged is there`, async () => {

@@ -1,4 +1,4 @@
-// The bytes of segments are frozen: tests/golden/log holds the two segments that the little story below leaves. When a
+// The bytes on disk are frozen: tests/golden/log holds the segments, manifest and checkpoint that the little story below leaves. When a
 // new format version comes, they stay, are still read, and its own are added beside them. To write them the first time:
 //
 //     DFS_UPDATE_GOLDEN=1 bin/test tests/log/golden.test.ts
@@ -17,6 +17,7 @@ import {
   expectError,
   expectHeld,
   findingsOf,
+  forgetCheckpoint,
   idsOf,
   kindsOf,
   openTestLog,
@@ -69,7 +70,7 @@ if (UPDATE) {
   cpSync(made, FOLDER, { recursive: true });
 }
 
-describe("golden segments", () => {
+describe("golden files", () => {
   test("are what the log writes today", async () => {
     const made = await goldenDirectory();
     const names = readdirSync(FOLDER).sort();
@@ -92,10 +93,14 @@ describe("golden segments", () => {
       "put",
       "seal",
     ]);
-    const { log, corruptions } = await openTestLog(directory);
-    expect(corruptions).toEqual([]);
-    expect(idsOf(log)).toEqual([2, 4, 5]);
-    await expectHeld(log, pieces);
-    await expectHeld(log, late);
+    const withoutCheckpoint = copyOf(directory);
+    forgetCheckpoint(withoutCheckpoint);
+    for (const each of [directory, withoutCheckpoint]) {
+      const { log, corruptions } = await openTestLog(each);
+      expect(corruptions).toEqual([]);
+      expect(idsOf(log)).toEqual([2, 4, 5]);
+      await expectHeld(log, pieces);
+      await expectHeld(log, late);
+    }
   });
 });

@@ -12,6 +12,7 @@ import {
   eventually,
   expectHeld,
   flipBit,
+  forgetCheckpoint,
   idsOf,
   makeBlock,
   openTestLog,
@@ -177,6 +178,7 @@ describe("segments", () => {
     for (let id = 4; id <= 6; id++) await reopened.log.put(makeBlock(id, 3000));
     await close(reopened);
     flipBit(segmentFile(killed, 0).path, 64 + 9); // whatever it was, it has passed
+    forgetCheckpoint(killed);
     const healed = await openTestLog(killed, { ...SMALL, compactionRate: 0 });
     expect(healed.corruptions).toEqual([]);
     expect(idsOf(healed.log)).toEqual([1, 4, 5, 6]);

@@ -2,7 +2,7 @@
 
 import { afterEach, describe, expect, test } from "bun:test";
 import { readFileSync, renameSync, statSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { hash64 } from "../../src/base/checksum.ts";
 import { blockId, clusterId, lsn, serverId } from "../../src/base/ids.ts";
 import { seededRandom } from "../../src/base/random.ts";
@@ -11,8 +11,8 @@ import { SEGMENT_HEADER_BYTES } from "../../src/log/format.ts";
 import { RECORD_HEADER_BYTES } from "../../src/log/record.ts";
 import { FaultDisk } from "./fault-disk.ts";
 import {
-  cleanUp,
   blockOf,
+  cleanUp,
   close,
   copyOf,
   editFile,
@@ -21,6 +21,7 @@ import {
   expectNotHeld,
   findingsOf,
   flipBit,
+  forgetCheckpoint,
   idsOf,
   kindsOf,
   makeBlock,
@@ -134,6 +135,7 @@ describe("corruption", () => {
     expect(tornFiles(directory)).toEqual([]);
     await reopened.log.put(makeBlock(5, BODY));
     await close(reopened);
+    forgetCheckpoint(directory);
     const again = await openTestLog(directory);
     expect(idsOf(again.log)).toEqual([1, 3, 4, 5]);
     expect(again.corruptions).toHaveLength(1);
@@ -177,6 +179,7 @@ describe("corruption", () => {
     expect(tornFiles(killed).map((name) => name.split(".").at(-1))).toEqual([String(at(2))]);
     await reopened.log.put(makeBlock(5, BODY));
     await close(reopened);
+    forgetCheckpoint(killed);
     const again = await openTestLog(killed);
     expect(idsOf(again.log)).toEqual([1, 5]);
     expect(again.corruptions).toMatchObject([{ kind: "recordHeader", from: at(1), to: at(2) }]);
@@ -321,7 +324,10 @@ describe("what only looks like a record", () => {
     renameSync(path, join(directory, "000000000005-00000000000000aa.seg"));
     const reopened = await openTestLog(directory);
     expect(idsOf(reopened.log)).toEqual([]);
-    expect(reopened.corruptions).toMatchObject([{ kind: "segmentHeader" }]);
+    expect(reopened.corruptions).toMatchObject([
+      { kind: "lostSegment", file: basename(path) },
+      { kind: "segmentHeader" },
+    ]);
     expect(tornFiles(directory)).toHaveLength(1); // the bytes themselves are kept
   });
 });

@@ -4,8 +4,10 @@
 import { describe, expect, test } from "bun:test";
 import { blockId } from "../../src/base/ids.ts";
 import { isDfsError } from "../../src/base/errors.ts";
+import { CHECKPOINT_FILE } from "../../src/log/checkpoint-format.ts";
 import { SEGMENT_HEADER_BYTES, segmentIdentity } from "../../src/log/format.ts";
 import type { BlockToPut } from "../../src/log/log.ts";
+import { MANIFEST_FILE } from "../../src/log/manifest.ts";
 import { walkSegment } from "../../src/log/reader.ts";
 import { listSegments, segmentFileName } from "../../src/log/segment.ts";
 import { PAGE_BYTES, SECTOR_BYTES } from "../support/disk/file-state.ts";
@@ -93,6 +95,7 @@ describe("in a closed log", () => {
       for (let position = 0; position < disk.content(path).length; position++, flips++) {
         const copy = disk.fork(position);
         copy.flip(path, position, 1 << (position % 8));
+        await copy.unlink(`${DIRECTORY}/${CHECKPOINT_FILE}`);
         const { served, damage } = await lookAt(copy, blocks);
         const where = `${file} byte ${position}`;
         const isNamed = damage.some(
@@ -108,6 +111,45 @@ describe("in a closed log", () => {
     }
     expect(flips).toBeGreaterThan(4000);
   });
+
+  test("behind a checkpoint, a flipped bit in any byte of a segment costs at most the block that it is in", async () => {
+    const { disk, blocks } = await closedLog();
+    for (const path of pathsOf(disk)) {
+      const records = recordsOf(disk, path);
+      for (let position = 0; position < disk.content(path).length; position++) {
+        const copy = disk.fork(position);
+        copy.flip(path, position, 1 << (position % 8));
+        const { served } = await lookAt(copy, blocks);
+        const hit = records.find(({ from, to }) => from <= position && position < to);
+        const lost = [...blocks.keys()].filter((id) => !served.has(id) && id !== hit?.block);
+        const where = `${path} byte ${position}`;
+        expect({ where, lost, isBack: served.has(3) }).toEqual({ where, lost: [], isBack: false });
+      }
+    }
+  });
+
+  test.each([MANIFEST_FILE, CHECKPOINT_FILE])(
+    "a flipped bit in any byte of the %s is named and costs nothing, and the file is made anew",
+    async (file) => {
+      const { disk, blocks } = await closedLog();
+      const path = `${DIRECTORY}/${file}`;
+      for (let position = 0; position < disk.content(path).length; position++) {
+        const copy = disk.fork(position);
+        copy.flip(path, position, 1 << (position % 8));
+        const { log, corruptions } = await openSimulated(copy, SHAPE, 2);
+        const { length } = disk.content(path);
+        expect(corruptions).toEqual([
+          { kind: file === MANIFEST_FILE ? "manifest" : "checkpoint", file, from: 0, to: length },
+        ]);
+        expect(listed(log)).toEqual(new Set(blocks.keys()));
+        await log.close();
+        const again = await openSimulated(copy, SHAPE, 2);
+        expect(again.corruptions).toEqual([]);
+        expect(listed(again.log)).toEqual(new Set(blocks.keys()));
+        expect(again.log.stats().checkpointBytes).toBeGreaterThan(0);
+      }
+    },
+  );
 
   test("a sector that cannot be read is named, and costs at most what lies in its page of 4 KiB", async () => {
     const { disk, blocks } = await closedLog({ ...SHAPE, segmentBytes: 65_536 });
@@ -147,8 +189,10 @@ test("a write that went astray is noticed, and makes nothing up", async () => {
       const disk = new SimulatedDisk(astray);
       let writes = 0;
       const { log } = await openSimulated(disk, SHAPE, astray);
-      disk.plan = ({ kind, position }) =>
-        kind === "write" && position > 0 && writes++ === astray ? { goesTo } : undefined;
+      disk.plan = ({ kind, path, position }) =>
+        kind === "write" && path.endsWith(".seg") && position > 0 && writes++ === astray
+          ? { goesTo }
+          : undefined;
       for (const block of blocks.values()) await log.put(block);
       await log.close();
       disk.plan = undefined;

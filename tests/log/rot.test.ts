@@ -12,6 +12,7 @@ import {
   expectHeld,
   findingsOf,
   flipBit,
+  forgetCheckpoint,
   makeBlock,
   openTestLog,
   segmentFile,
@@ -71,6 +72,7 @@ describe("a flipped bit", () => {
     for (let position = 0; position < size; position += 7) {
       const directory = copyOf(opened.directory);
       flipBit(segmentFile(directory).path, position, position % 8);
+      forgetCheckpoint(directory);
       const { log, corruptions } = await openTestLog(directory);
       // A bad tombstone or header may bring block 1 back or lose block 2; it cannot make wrong bytes of them.
       for (const { block, length } of log.list(blockId(0n), 10).blocks) {

@@ -10,6 +10,7 @@ import { isDfsError, type DfsError, type ErrorKind } from "../../src/base/errors
 import { blockId, type BlockId } from "../../src/base/ids.ts";
 import { silentLogger } from "../../src/base/logger.ts";
 import { systemRandom } from "../../src/base/random.ts";
+import { CHECKPOINT_FILE } from "../../src/log/checkpoint-format.ts";
 import type { Corruption } from "../../src/log/corruption.ts";
 import { segmentIdentity, type SegmentIdentity } from "../../src/log/format.ts";
 import { openLog, type BlockLog, type BlockToPut, type LogOptions } from "../../src/log/log.ts";
@@ -84,6 +85,11 @@ export function copyOf(directory: string): string {
     if (readdirSync(directory).join() === before && readdirSync(copy).join() === before)
       return copy;
   }
+}
+
+/** Takes the checkpoint away, so that the next opening looks at all segments. */
+export function forgetCheckpoint(directory: string): void {
+  rmSync(join(directory, CHECKPOINT_FILE), { force: true });
 }
 
 /** Reads a whole block and compares it. */

@@ -2,7 +2,7 @@
 // that have been stopped. What it says of damage must be what an opening of the same bytes says.
 
 import { afterEach, describe, expect, test } from "bun:test";
-import { cpSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { cpSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { hash64 } from "../../src/base/checksum.ts";
 import { blockId } from "../../src/base/ids.ts";
@@ -14,6 +14,7 @@ import {
   copyOf,
   editFile,
   flipBit,
+  forgetCheckpoint,
   makeBlock,
   openTestLog,
   segmentCount,
@@ -93,7 +94,7 @@ describe("a log without damage", () => {
 
     const rows = await rowsOf(directory, "--verify");
     expect(rows[0]).toMatchObject({ row: "log", server: 3, segments: 2, bytes: 66_752 });
-    expect(only(rows, "segment").map(({ decision }) => decision)).toEqual(["G", "E"]);
+    expect(only(rows, "segment").map(({ decision }) => decision)).toEqual(["G", "H"]);
     expect(only(rows, "record").map(({ segment, kind }) => `${segment} ${kind}`)).toEqual([
       "1 put",
       "1 put",
@@ -124,7 +125,14 @@ describe("a log without damage", () => {
 
   test("is printed without its records by --brief", async () => {
     const rows = await rowsOf(GOLDEN, "--brief");
-    expect(rows.map(({ row }) => row)).toEqual(["log", "segment", "segment", "total"]);
+    expect(rows.map(({ row }) => row)).toEqual([
+      "log",
+      "manifest",
+      "checkpoint",
+      "segment",
+      "segment",
+      "total",
+    ]);
     expect(rows.at(-1)).toMatchObject({ puts: 5, tombstones: 1, seals: 2, verified: false });
   });
 });
@@ -153,6 +161,30 @@ describe("damage", () => {
     expect(people.stdout).toContain(`bytes ${damage!.from} to ${damage!.to} (block 2)`);
   });
 
+  test("of manifest and checkpoint, and a segment that is not there, are told", async () => {
+    const directory = await closedLog();
+    const manifest = join(directory, "manifest");
+    const checkpoint = join(directory, "checkpoint");
+    const [damagedManifest, damagedCheckpoint, lost] = [
+      copyOf(directory),
+      copyOf(directory),
+      copyOf(directory),
+    ];
+    flipBit(join(damagedManifest, basename(manifest)), 60);
+    flipBit(join(damagedCheckpoint, basename(checkpoint)), 200);
+    const { path } = segmentFile(lost);
+    rmSync(path);
+    const of = async (dir: string) => only(await rowsOf(dir), "damage");
+    expect(await of(directory)).toEqual([]);
+    expect(await of(damagedManifest)).toMatchObject([{ segment: null, file: "manifest" }]);
+    expect(await of(damagedCheckpoint)).toMatchObject([{ segment: null, file: "checkpoint" }]);
+    expect(await of(lost)).toMatchObject([{ kind: "lostSegment", file: basename(path) }]);
+    const people = await dump(lost);
+    expect(people.code).toBe(1);
+    expect(people.stdout).toContain("checkpoint: ");
+    expect(people.stdout).toContain(`damage: ${basename(path)}: the segment is not there`);
+  });
+
   test(
     "anywhere is told as an opening of the same bytes tells it",
     async () => {
@@ -162,6 +194,7 @@ describe("damage", () => {
       console.log(`seed ${seed}`);
       const random = seededRandom(seed);
       const whole = await closedLog();
+      forgetCheckpoint(whole);
       let found = 0;
       for (let round = 0; round < 12; round++) {
         const directory = copyOf(whole);
@@ -348,6 +381,7 @@ describe("what cannot be dumped", () => {
 async function expectAsOpening(directory: string, torn?: number): Promise<Row[]> {
   const rows = await rowsOf(directory);
   const copy = copyOf(directory);
+  forgetCheckpoint(copy);
   const { corruptions } = await openTestLog(copy);
   const told = only(rows, "damage").map(({ file, from, to, kind, block }) =>
     [file, from, to, kind, block].join(" "),

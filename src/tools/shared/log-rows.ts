@@ -22,6 +22,24 @@ export interface LogRow {
   readonly unfinished: readonly string[];
 }
 
+/** The list of segments. */
+export interface ManifestRow {
+  readonly row: "manifest";
+  readonly state: "whole" | "damaged" | "missing";
+  readonly bytes: number;
+  readonly segments: number;
+}
+
+/** The image of the index that shortens an opening. */
+export interface CheckpointRow {
+  readonly row: "checkpoint";
+  readonly state: "whole" | "damaged" | "missing" | "other" | "unfit";
+  readonly bytes: number;
+  readonly segment: number;
+  readonly entries: number;
+  readonly misfit: string | null;
+}
+
 export interface SegmentRow {
   readonly row: "segment";
   readonly segment: number;
@@ -63,7 +81,8 @@ export interface RecordRow {
 /** Bytes that are not what was written, and were durable. */
 export interface DamageRow {
   readonly row: "damage";
-  readonly segment: number;
+  /** Null for what is no segment, or is not there. */
+  readonly segment: number | null;
   readonly file: string;
   readonly kind: string;
   readonly from: number;
@@ -95,7 +114,8 @@ export interface TotalRow {
   readonly verified: boolean;
 }
 
-export type DumpRow = LogRow | SegmentRow | RecordRow | DamageRow | TornRow | TotalRow;
+export type DumpRow =
+  LogRow | ManifestRow | CheckpointRow | SegmentRow | RecordRow | DamageRow | TornRow | TotalRow;
 
 const ROWS_AT_ONCE = 1000;
 const SHOWN_BLOCKS = 8;
@@ -128,6 +148,10 @@ export class DumpText {
     switch (row.row) {
       case "log":
         return this.#log(row);
+      case "manifest":
+        return this.#line(manifestText(row));
+      case "checkpoint":
+        return this.#line(checkpointText(row));
       case "segment":
         await this.#flush();
         await this.#line("");
@@ -136,6 +160,7 @@ export class DumpText {
         return this.#cellsOf(recordCells(row));
       case "damage":
         this.#findings.push(`damage: ${row.text}`);
+        if (row.segment === null) return this.#line(red(printable(row.text)));
         return this.#cellsOf(rangeCells(row, red("damage"), row.kind));
       case "torn":
         this.#findings.push(tornText(row));
@@ -180,8 +205,26 @@ export class DumpText {
         `${counted(seals, "seal")}: ${places}`,
     );
     if (!verified) {
-      await this.#line("blocks were verified in the last segment only; --verify reads them all");
+      await this.#line("blocks were verified at most in the last segment; --verify reads them all");
     }
+  }
+}
+
+function manifestText({ state, segments }: ManifestRow): string {
+  return state === "whole" ? `manifest: ${counted(segments, "segment")}` : `manifest: ${state}`;
+}
+
+function checkpointText({ state, segment, entries, bytes, misfit }: CheckpointRow): string {
+  const what = `segments up to ${segment} with ${counted(entries, "block")}, ${counted(bytes, "byte")}`;
+  switch (state) {
+    case "whole":
+      return `checkpoint: ${what}`;
+    case "unfit":
+      return `checkpoint: ${what}; the next start does not use it: ${printable(misfit ?? "")}`;
+    case "other":
+      return "checkpoint: of another log or version; the next start does not use it";
+    default:
+      return `checkpoint: ${state}`;
   }
 }
 

@@ -11,9 +11,11 @@
 
 import { messageOf } from "../../../src/base/errors.ts";
 import { seededRandom, type Random } from "../../../src/base/random.ts";
+import { CHECKPOINT_FILE } from "../../../src/log/checkpoint-format.ts";
 import type { Operation, SimulatedDisk } from "../../support/disk/simulated-disk.ts";
 import { makeBlock } from "../blocks.ts";
 import {
+  DIRECTORY,
   faultsOf,
   listed,
   openSimulated,
@@ -44,6 +46,9 @@ export class CutCounters {
   insideWrites = 0;
   /** Cuts during an opening that followed a cut, or during the work after it. */
   secondCuts = 0;
+  /** Cuts that left a checkpoint, and those of them from which it was taken away. */
+  checkpoints = 0;
+  lostCheckpoints = 0;
 
   get all(): number {
     return this.killed + this.powerCuts + this.secondCuts;
@@ -52,7 +57,8 @@ export class CutCounters {
   line(): string {
     return (
       `${this.all} cut points at ${this.moments} moments: ${this.killed} killed processes, ${this.powerCuts} power cuts, ` +
-      `${this.secondCuts} of a recovery or what followed; ${this.insideWrites} of them inside a write`
+      `${this.secondCuts} of a recovery or what followed; ${this.insideWrites} of them inside a write; ` +
+      `${this.checkpoints} left a checkpoint, which ${this.lostCheckpoints} then lost`
     );
   }
 }
@@ -139,6 +145,7 @@ export class CutMaker {
   }
 
   private async examine(cut: Cut): Promise<void> {
+    await this.loseCheckpoint(cut.disk);
     const isCutAgain = this.made++ % this.options.secondCutEvery === 0;
     const again: Cut[] = [];
     if (isCutAgain) this.watchSecond(cut.disk, () => cut.snapshot, cut.what, again);
@@ -147,6 +154,15 @@ export class CutMaker {
     await this.goOn(cut, opened, again);
     cut.disk.watch = undefined;
     for (const second of again) await this.open(second);
+  }
+
+  /** Every third opening has no checkpoint, so what one of them tells is compared with what all segments tell. */
+  private async loseCheckpoint(disk: SimulatedDisk): Promise<void> {
+    if (disk.list(DIRECTORY)?.includes(CHECKPOINT_FILE) !== true) return;
+    this.counters.checkpoints++;
+    if (this.random.below(3) > 0) return;
+    this.counters.lostCheckpoints++;
+    await disk.unlink(`${DIRECTORY}/${CHECKPOINT_FILE}`);
   }
 
   /** Opens the log of a cut and compares. */

@@ -17,6 +17,8 @@ export const DIRECTORY = "/server/log";
 export interface LogShape {
   readonly segmentBytes: number;
   readonly reserveBytes: number;
+  readonly checkpointBytes?: number | undefined;
+  readonly compactionRate?: number;
 }
 
 export interface OpenedLog {
