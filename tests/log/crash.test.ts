@@ -12,17 +12,23 @@ const SEED = Number(
   process.env["DFS_TEST_CRASH_SEED"] ?? crypto.getRandomValues(new Uint16Array(1))[0],
 );
 const SEEDS = 2;
-const STEPS = 20;
+const STEPS = 18;
+const PATIENCE_MS = 300_000;
 const CUTS = { chances: 3, positionsPerWrite: 8, secondCutEvery: 30 };
 
 for (const name of Object.keys(PROFILES)) {
-  test(`whatever a crash leaves of the work "${name}", what was acknowledged is there`, async () => {
-    const counters = new CutCounters();
-    for (let seed = SEED; seed < SEED + SEEDS; seed++) {
-      await runProfile(name, { seed, steps: STEPS, cuts: CUTS }, counters);
-    }
-    console.log(`seed ${SEED}: ${counters.line()}`);
-    expect(counters.insideWrites).toBeGreaterThan(20);
-    expect(counters.secondCuts).toBeGreaterThan(100);
-  });
+  test(
+    `whatever a crash leaves of the work "${name}", what was acknowledged is there`,
+    async () => {
+      const counters = new CutCounters();
+      for (let seed = SEED; seed < SEED + SEEDS; seed++) {
+        await runProfile(name, { seed, steps: STEPS, cuts: CUTS }, counters);
+      }
+      console.log(`seed ${SEED}: ${counters.line()}`);
+      expect(counters.insideWrites).toBeGreaterThan(20);
+      expect(counters.secondCuts).toBeGreaterThan(100);
+      expect(counters.lostCheckpoints).toBeGreaterThan(20);
+    },
+    PATIENCE_MS,
+  );
 }

@@ -17,13 +17,13 @@ const { values } = parseArgs({
 });
 const first = Number(values.seed ?? crypto.getRandomValues(new Uint32Array(1))[0]! >>> 2);
 const names = values.profile === undefined ? Object.keys(PROFILES) : [values.profile];
-const cuts = { chances: 4, positionsPerWrite: 16, secondCutEvery: 6 };
+const cuts = { chances: 4, positionsPerWrite: 16, secondCutEvery: 20 };
 const until = performance.now() + Number(values.seconds) * 1000;
 const counters = new CutCounters();
 console.log(`first seed ${first}`);
 for (let seed = first; performance.now() < until; seed++) {
   for (const name of names) {
     await runProfile(name, { seed, steps: Number(values.steps), cuts }, counters);
+    console.log(`up to seed ${seed}, profile ${name}: ${counters.line()}`);
   }
-  console.log(`up to seed ${seed}: ${counters.line()}`);
 }
