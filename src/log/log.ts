@@ -12,6 +12,7 @@
  *     checkpoint.ts checkpoint-image.ts segment-image.ts checkpoint-format.ts checkpoint-reader.ts beginning.ts
  *                              opening without reading all segments
  *     inspect-files.ts         what there is to be said of manifest and checkpoint
+ *     state.ts                 what durable records change
  *     ledger.ts id-list.ts counted-put.ts reclaim.ts        deleting segments that nobody needs
  *     compaction.ts compaction-policy.ts segment-copy.ts ahead-file.ts    emptying those that are mostly dead
  *     space.ts                 what puts leave free
@@ -22,27 +23,27 @@
  * - The index names durable records only. Reads never wait for appends, nor appends for reads.
  * - One process uses a directory at a time; the owner of the log sees to that.
  */
-import { assert, DfsError } from "../base/errors.ts";
+import { DfsError } from "../base/errors.ts";
 import type { BlockId, Lsn } from "../base/ids.ts";
-import type { Move, Place, PutAppend, PutMove, TombstoneAppend, TombstoneMove } from "./batch.ts";
+import type { Place } from "./batch.ts";
 import { BlockReader, type BlockRange } from "./block-reader.ts";
 import { Checkpointer } from "./checkpoint.ts";
 import { captureCheckpoint } from "./checkpoint-image.ts";
 import { Compactor } from "./compaction.ts";
 import { COMPACTION_BYTES_PER_S } from "./compaction-policy.ts";
-import { countedPut } from "./counted-put.ts";
 import { isDiskFull } from "./append-errors.ts";
 import { SEGMENT_HEADER_BYTES } from "./format.ts";
 import type { BlockIndex, IndexEntry } from "./index.ts";
 import type { SegmentLedger } from "./ledger.ts";
 import type { Manifest } from "./manifest.ts";
 import { Reclaimer } from "./reclaim.ts";
-import { MAX_RECORD_BYTES, MAX_TOMBSTONE_BLOCKS, recordBytes } from "./record.ts";
+import { MAX_RECORD_BYTES, MAX_TOMBSTONE_BLOCKS } from "./record.ts";
 import { recoverLog, type RecoveredLog } from "./recovery.ts";
 import { SegmentReaders } from "./segment.ts";
 import { roomForPuts, SEGMENT_BYTES } from "./space.ts";
 import { SegmentSupply } from "./supply.ts";
 import type { BlockInfo, BlockToPut, IdRange, LogOptions, LogStats } from "./types.ts";
+import { LogState } from "./state.ts";
 import { LogWriter, type WriterEvents } from "./writer.ts";
 
 export type { BlockInfo, BlockToPut, IdRange, LogOptions, LogStats } from "./types.ts";
@@ -71,6 +72,7 @@ export class BlockLog {
   private readonly options: LogOptions;
   private readonly index: BlockIndex;
   private readonly ledger: SegmentLedger;
+  private readonly state: LogState;
   private readonly segments: SegmentReaders;
   private readonly reader: BlockReader;
   private readonly writer: LogWriter;
@@ -96,6 +98,7 @@ export class BlockLog {
     this.options = options;
     this.index = recovered.index;
     this.ledger = recovered.ledger;
+    this.state = new LogState(recovered.index, recovered.ledger);
     this.highestBlock = recovered.highestBlock;
     this.badAtOpening = recovered.index.rotten;
     this.segments = new SegmentReaders(disk, directory, MAX_OPEN_SEGMENTS);
@@ -308,9 +311,13 @@ export class BlockLog {
     return {
       onDurable: (append, place) => {
         this.unsure.clear();
-        this.isDurable(append, place);
+        const leavesSomething = this.state.take(append, place);
+        if (append.kind === "put" && append.put.block > this.highestBlock) {
+          this.highestBlock = append.put.block;
+        }
+        if (leavesSomething) this.tidy();
       },
-      isWanted: (move) => move.kind === "tombstoneMove" || this.index.isCurrent(move.source),
+      isWanted: (move) => this.state.needs(move),
       onGrown: (segment, end) => {
         this.restsAt = undefined;
         this.checkpointer.grew(end - this.ledger.state(segment).bytes);
@@ -334,62 +341,6 @@ export class BlockLog {
       },
       onUnsure: (writes) => this.options.onUnsure?.(writes),
     };
-  }
-
-  private isDurable(append: PutAppend | TombstoneAppend | Move, place: Place): void {
-    switch (append.kind) {
-      case "put":
-        return this.putIsDurable(append, place);
-      case "tombstone":
-        return this.tombstoneIsDurable(append, place);
-      case "putMove":
-        return this.putIsMoved(append, place);
-      case "tombstoneMove":
-        return this.tombstoneIsMoved(append, place);
-    }
-  }
-
-  private putIsDurable({ put, checksum }: PutAppend, { segment, position, lsn }: Place): void {
-    const { block, length } = put;
-    const replaced = this.index.get(block);
-    const entry = { block, length, checksum, segment, position, lsn, rotten: false };
-    this.index.set(entry);
-    this.ledger.holdsRecord(segment, lsn);
-    this.ledger.putBecameLive(countedPut(entry), replaced && countedPut(replaced));
-    if (block > this.highestBlock) this.highestBlock = block;
-    if (replaced !== undefined) this.tidy();
-  }
-
-  private tombstoneIsDurable({ blocks }: TombstoneAppend, { segment, lsn }: Place): void {
-    this.ledger.holdsRecord(segment, lsn);
-    this.countTombstone(segment, blocks);
-    for (const block of blocks) {
-      const held = this.index.get(block);
-      if (held === undefined) continue;
-      this.index.delete(block);
-      this.ledger.putDied(countedPut(held), segment);
-    }
-    this.tidy();
-  }
-
-  /** Its LSN is an old one: it does not make the segment one that holds the highest. */
-  private putIsMoved({ source }: PutMove, { segment, position }: Place): void {
-    const held = this.index.get(source.block);
-    assert(held !== undefined && this.index.isCurrent(source), "a move leads its batch");
-    const entry = { ...held, segment, position };
-    this.index.set(entry);
-    this.ledger.putBecameLive(countedPut(entry), countedPut(held));
-  }
-
-  private tombstoneIsMoved({ blocks, covers }: TombstoneMove, { segment }: Place): void {
-    this.countTombstone(segment, blocks);
-    for (const [older, count] of covers) this.ledger.cover(segment, older, count);
-  }
-
-  private countTombstone(segment: number, blocks: readonly BlockId[]): void {
-    const state = this.ledger.state(segment);
-    state.tombstones = true;
-    state.tombstoneBytes += recordBytes(blocks.length * 8);
   }
 
   private append(block: BlockToPut): Promise<Place> {
