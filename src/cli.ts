@@ -118,8 +118,7 @@ async function startMeta(start: MetaStart): Promise<void> {
 
 async function startData(start: DataStart): Promise<void> {
   const { runDataServer } = await import("./server/data/server.ts");
-  const { allowFaults: _, ...rest } = start;
-  await runDataServer(rest);
+  await runDataServer(start);
 }
 
 /** Runs the command that `args` name; returns the exit code. */
