@@ -150,7 +150,8 @@ describe("a read quorum", () => {
     await cluster.ok("put", cluster.path("content"), "/file");
     const target = cluster.path("target");
     const rows = await cluster.rows<Explained>("get", "-v", "--read-quorum", "3", "/file", target);
-    expect(rows.slice(0, -1).map((row) => row.votes)).toEqual(Array(8).fill([1, 1, 1]));
+    expect(rows).toHaveLength(8 + 1);
+    for (const row of rows.slice(0, -1)) expect(row.votes).toEqual([1, 1, 1]);
     const plain = await cluster.rows<Explained>("get", "-v", "/file", target);
     for (const row of plain.slice(0, -1)) expect(row.votes).toEqual([1, null, null]);
     for (const command of [["cat"], ["get"]]) {
