@@ -90,6 +90,16 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./tools/server-list.ts")).serverList,
   },
   {
+    name: "server stop",
+    summary: "end a data server, in good order or with a crash",
+    load: async () => (await import("./tools/server-stop.ts")).serverStop,
+  },
+  {
+    name: "corrupt",
+    summary: "damage stored copies on purpose, to see that it is noticed",
+    load: async () => (await import("./tools/corrupt.ts")).corrupt,
+  },
+  {
     name: "log dump",
     summary: "print the log of a data server that is stopped, and the damage in it",
     load: async () => (await import("./tools/log-dump.ts")).logDump,
@@ -118,8 +128,7 @@ async function startMeta(start: MetaStart): Promise<void> {
 
 async function startData(start: DataStart): Promise<void> {
   const { runDataServer } = await import("./server/data/server.ts");
-  const { allowFaults: _, ...rest } = start;
-  await runDataServer(rest);
+  await runDataServer(start);
 }
 
 /** Runs the command that `args` name; returns the exit code. */

@@ -85,6 +85,9 @@ export const MAX_ENTRIES_PER_PAGE = 1024;
 /** Block ids that one page of a data server's listing, or one delete command, may hold. */
 export const MAX_BLOCKS_PER_PAGE = 8192;
 
+/** Bytes that one fault on purpose changes: enough to be seen, few enough to be printed. */
+export const MAX_FAULT_BYTES = 8;
+
 function requireThat(holds: boolean, relation: string): void {
   if (!holds) throw new Error(`limits.ts is inconsistent: ${relation} does not hold`);
 }

@@ -9,7 +9,39 @@ import type { BlockId, ClusterId, InodeId, ServerId, SessionId } from "../base/i
 import type { ReplyOf, RequestOf } from "../protocol/message.ts";
 import type * as cluster from "../protocol/messages/cluster.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
-import type { dataStats } from "../protocol/messages/data.ts";
+import type { blockCorrupt, dataStats } from "../protocol/messages/data.ts";
+
+/** What a server has to show for a copy that metadata expects on it. */
+export type CopyState =
+  | "right"
+  /** Other bytes than were written. */
+  | "rotten"
+  | "missing"
+  /** The server's disk cannot read it. */
+  | "unreadable"
+  /** The server does not answer. */
+  | "unreachable"
+  /** The server was not asked, or not waited for. */
+  | "notAsked";
+
+export interface CopyVote {
+  readonly server: ServerId;
+  readonly state: CopyState;
+  /** Why, for people; empty when it is right or was not asked. */
+  readonly reason: string;
+}
+
+/** How the servers of a block voted when a part of it was read. */
+export interface ReadVotes {
+  /** The path as it was opened, printable. */
+  readonly path: string;
+  /** Of the part, in the file. */
+  readonly offset: number;
+  readonly length: number;
+  readonly block: BlockId;
+  /** In placement order. */
+  readonly votes: readonly CopyVote[];
+}
 
 /** A condition that the caller's user should know of but that stopped nothing. */
 export interface ClientWarning {
@@ -41,8 +73,15 @@ export interface ClientOptions {
   readonly retryTimeoutMs?: number;
   /** Upper bound of file bytes held in memory by all transfers together; default 64 MiB. */
   readonly bufferBytes?: number;
-  /** Told at most once for each server and kind of trouble; `metaUnreachable` once for each outage. */
+  /** Servers that have to answer when a block is read, instead of the cluster's read quorum. */
+  readonly readQuorum?: number;
+  /**
+   * Told at most once for each server and kind of trouble; `metaUnreachable` once for each outage, `belowQuorum` every few
+   * seconds while a write waits.
+   */
   readonly onWarning?: (warning: ClientWarning) => void;
+  /** Told of each read of a block that succeeded. */
+  readonly onVotes?: (votes: ReadVotes) => void;
 }
 
 /** Names of a directory as `readdir` yields them, in byte order. */
@@ -125,6 +164,9 @@ export type ServerList = ReplyOf<typeof cluster.servers>["servers"];
 export type ClusterStatus = ReplyOf<typeof cluster.status>;
 /** What a data server tells of itself. */
 export type DataStats = ReplyOf<typeof dataStats>;
+/** A fault to be made on purpose, and what it came to. */
+export type FaultToInject = RequestOf<typeof blockCorrupt>;
+export type InjectedFault = ReplyOf<typeof blockCorrupt>;
 export type ExplainRow = ReplyOf<typeof cluster.explain>["rows"][number];
 export type ReplicaProblem = RequestOf<typeof cluster.reportReplica>["problem"];
 
@@ -135,6 +177,8 @@ export interface DfsClient {
   readonly blockSize: number;
   readonly replicas: number;
   readonly writeQuorum: number;
+  /** Servers that have to answer when this client reads a block. */
+  readonly readQuorum: number;
   /** File bytes held in memory by this client's transfers: now, and the most there ever were. */
   readonly memory: { readonly heldBytes: number; readonly peakBytes: number };
 
@@ -204,7 +248,28 @@ export interface DfsClient {
    */
   dataStats(server: ServerId): Promise<DataStats>;
   status(): Promise<ClusterStatus>;
-  explain(path: Uint8Array): AsyncIterable<ExplainRow>;
+  /** Where each block of a file is, from the one at `offset` on. */
+  explain(path: Uint8Array, options?: { readonly offset?: number }): AsyncIterable<ExplainRow>;
+  /**
+   * Has the copies of a block that `servers` should have read as a whole and compares them with its checksum; one vote for
+   * each. Wrong ones are reported for repair, with a warning.
+   */
+  checkCopies(
+    block: Pick<ExplainRow, "block" | "checksum">,
+    servers: readonly ServerId[],
+  ): Promise<CopyVote[]>;
+  /**
+   * Damages a server's copy of a block, or loses it, durably and without metadata knowing. Not tried again.
+   * @throws DfsError `notPermitted` when the server does not allow it; `noBlock`, `notFound` (no such server),
+   * `unreachable`, `timeout`, `io`.
+   */
+  injectFault(server: ServerId, fault: FaultToInject): Promise<InjectedFault>;
+  /**
+   * Ends a data server, in good order or at once; resolves when it has ended, with the id of its process if it said so.
+   * @throws DfsError `notPermitted` when it does not allow a crash; `notFound`, `unreachable`; `timeout` when it was asked
+   * and has not ended within 30 s.
+   */
+  stopServer(server: ServerId, how: "inGoodOrder" | "crash"): Promise<{ pid: number | undefined }>;
 
   /** Ends the session and all connections. */
   close(): Promise<void>;

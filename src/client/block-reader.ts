@@ -5,6 +5,8 @@
  * - Bytes are returned only when they match: the list of piece hashes against the checksum from metadata, then every
  *   piece that was received against its hash in the list.
  * - A replica that fails is replaced by the next one at once; one that is slow is raced against the next one.
+ * - As many servers have answered as the read quorum asks for. A copy that is wrong or not there is an answer, and what was
+ *   verified is returned beside it: the checksum decides, not the majority.
  *
  * Replicas are asked in placement order, which spreads consecutive blocks over the servers and lets each server cache
  * its own share; those that failed lately come last.
@@ -15,7 +17,7 @@ import { DfsError, isDfsError, messageOf, type ErrorKind } from "../base/errors.
 import type { BlockId, ServerId } from "../base/ids.ts";
 import { PIECE_BYTES } from "../base/limits.ts";
 import type { ReplyOf } from "../protocol/message.ts";
-import type { ClusterSettings, MappedExtent } from "../protocol/messages/common.ts";
+import type { MappedExtent } from "../protocol/messages/common.ts";
 import { blockGet } from "../protocol/messages/data.ts";
 import type { Answer } from "../protocol/peer.ts";
 import type { DataServers } from "./servers.ts";
@@ -25,6 +27,9 @@ export const SLOW_MS = 1_000;
 
 /** After this long a replica counts as not answering. */
 export const READ_TIMEOUT_MS = 10_000;
+
+/** Kinds of failure by which a server has had its say about its copy. */
+const ANSWERS: ReadonlySet<ErrorKind> = new Set(["noBlock", "badChecksum", "io"]);
 
 /** A range inside an extent's block. */
 export interface BlockRange {
@@ -45,15 +50,16 @@ export interface ReplicaFailure {
 /** What reading came to: bytes, unless too few replicas could be read. */
 export interface BlockReadResult {
   readonly bytes: Uint8Array | undefined;
-  /** Replicas that were read and verified. */
-  readonly verified: number;
+  /** Servers whose replica was read and verified. */
+  readonly right: readonly ServerId[];
   /** Replicas that failed on the way. */
   readonly failures: readonly ReplicaFailure[];
 }
 
 export interface BlockReaderOptions {
   readonly servers: DataServers;
-  readonly settings: () => ClusterSettings;
+  /** Servers that have to answer. */
+  readonly readQuorum: () => number;
   readonly clock: Clock;
   /** Told of each replica that is there and wrong. */
   readonly onBadReplica: (block: BlockId, failure: ReplicaFailure) => void;
@@ -68,11 +74,11 @@ export class BlockReader {
 
   /** Reads a range. @throws DfsError `cancelled` only; what failed is in the result. */
   async read(range: BlockRange, signal?: AbortSignal): Promise<BlockReadResult> {
-    const { servers, settings, clock } = this.options;
+    const { servers, readQuorum, clock } = this.options;
     const race = new ReplicaRace(range, this.preferred(range.extent.servers), {
       servers,
       clock,
-      needed: settings().readQuorum,
+      needed: readQuorum(),
       signal,
     });
     const bytes = await race.run();
@@ -81,7 +87,7 @@ export class BlockReader {
         this.options.onBadReplica(range.extent.block, failure);
       }
     }
-    return { bytes, verified: race.verified, failures: race.failures };
+    return { bytes, right: race.right, failures: race.failures };
   }
 
   private preferred(replicas: readonly ServerId[]): ServerId[] {
@@ -93,20 +99,24 @@ export class BlockReader {
 interface RaceOptions {
   readonly servers: DataServers;
   readonly clock: Clock;
-  /** Verified copies to wait for. */
+  /** Answers to wait for. */
   readonly needed: number;
   readonly signal: AbortSignal | undefined;
 }
 
 class ReplicaRace {
   readonly failures: ReplicaFailure[] = [];
-  verified = 0;
+  readonly right: ServerId[] = [];
   private readonly range: BlockRange;
   private readonly waiting: ServerId[];
   private readonly options: RaceOptions;
   private readonly over = Promise.withResolvers<Uint8Array | undefined>();
   private readonly stop = new AbortController();
+  private bytes: Uint8Array | undefined;
+  private answers = 0;
   private unanswered = 0;
+  /** Those of the unanswered that are not slow. */
+  private inTime = 0;
 
   constructor(range: BlockRange, order: readonly ServerId[], options: RaceOptions) {
     this.range = range;
@@ -115,14 +125,13 @@ class ReplicaRace {
   }
 
   async run(): Promise<Uint8Array | undefined> {
-    const { signal, needed } = this.options;
+    const { signal } = this.options;
     const onAbort = (): void =>
       this.over.reject(new DfsError("cancelled", "the read was cancelled"));
     if (signal?.aborted) onAbort();
     else signal?.addEventListener("abort", onAbort, { once: true });
     try {
-      for (let copy = 0; copy < needed; copy++) this.askNext();
-      if (this.unanswered === 0) this.over.resolve(undefined); // no server is on record
+      this.proceed();
       return await this.over.promise;
     } finally {
       signal?.removeEventListener("abort", onAbort);
@@ -130,43 +139,65 @@ class ReplicaRace {
     }
   }
 
-  private askNext(): void {
-    const server = this.waiting.shift();
-    if (server === undefined) return;
-    const { servers, clock, needed } = this.options;
+  /** Asks as many as are lacking, unless it is over. */
+  private proceed(): void {
+    if (this.stop.signal.aborted) return;
+    const { needed } = this.options;
+    if (this.bytes !== undefined && this.answers >= needed) return this.over.resolve(this.bytes);
+    const lacking = Math.max(needed - this.answers, this.bytes === undefined ? 1 : 0);
+    while (this.inTime < lacking && this.waiting.length > 0) this.ask(this.waiting.shift()!);
+    if (this.unanswered === 0) this.over.resolve(undefined); // nobody is left to ask
+  }
+
+  private ask(server: ServerId): void {
+    const { servers, clock } = this.options;
     const { extent, from, length } = this.range;
-    this.unanswered++;
+    let isSlow = false;
     const timer = clock.setTimer(SLOW_MS, () => {
+      isSlow = true;
+      this.inTime--;
       servers.slow(server);
-      this.askNext();
+      this.proceed();
     });
     this.stop.signal.addEventListener("abort", () => timer.cancel(), { once: true });
+    const settled = (): void => {
+      timer.cancel();
+      this.unanswered--;
+      if (!isSlow) this.inTime--;
+      this.proceed();
+    };
+    this.unanswered++;
+    this.inTime++;
     const body = { block: extent.block, offset: from, length };
     const options = { timeoutMs: READ_TIMEOUT_MS, signal: this.stop.signal };
     void servers
       .request(server, blockGet, body, options)
       .then((answer) => {
         const bytes = verifiedBytes(this.range, answer);
-        this.verified++;
-        if (this.verified >= needed) this.over.resolve(bytes);
+        this.bytes ??= bytes;
+        this.right.push(server);
+        this.answers++;
       })
       .catch((error: unknown) => {
         if (this.stop.signal.aborted) return; // it lost the race
         const kind = isDfsError(error) ? error.kind : "internal";
         this.failures.push({ server, kind, reason: messageOf(error) });
-        this.askNext();
+        if (ANSWERS.has(kind)) this.answers++;
       })
-      .finally(() => {
-        timer.cancel();
-        this.unanswered--;
-        if (this.unanswered === 0) this.over.resolve(undefined);
-      });
+      .finally(settled);
   }
 }
 
+/** What a reply is verified against, and the part that is wanted of it. */
+export interface VerifiedRange {
+  readonly extent: Pick<MappedExtent, "blockLength" | "checksum">;
+  readonly from: number;
+  readonly length: number;
+}
+
 /** The wanted bytes of a reply. @throws DfsError `badChecksum` when anything about it does not match. */
-function verifiedBytes(
-  { extent, from, length }: BlockRange,
+export function verifiedBytes(
+  { extent, from, length }: VerifiedRange,
   { body, bulk }: Answer<ReplyOf<typeof blockGet>>,
 ): Uint8Array {
   const { blockLength, checksum } = extent;

@@ -23,6 +23,12 @@ import type { Warnings } from "./warnings.ts";
 
 const WAIT: Backoff = { firstMs: 100, maxMs: 1_000 };
 
+/** While a write waits for the quorum, its user is told this often at most. */
+const TELL_AGAIN_MS = 5_000;
+
+/** Servers named in one message. */
+const MAX_NAMED = 4;
+
 /** The write quorum of a cluster that was formatted without a wish; a higher one is meant strictly. */
 const DEFAULT_WRITE_QUORUM = 2;
 
@@ -59,6 +65,7 @@ export interface Candidates {
 
 export class BlockWriter {
   private readonly options: BlockWriterOptions;
+  private toldMs = -Infinity;
 
   constructor(options: BlockWriterOptions) {
     this.options = options;
@@ -82,10 +89,11 @@ export class BlockWriter {
       if (signal.aborted) throw new DfsError("cancelled", "the transfer was cancelled");
       if (this.enough(copies)) return newBlock(toSend, outgoing.group, table, copies);
       const outOfSpace = round.others.length === 0 && candidates.full.length + round.full > 0;
-      if (outOfSpace && attempt > 0) throw noSpace(candidates.full.length + round.full);
-      if (deadline.passed) throw this.belowQuorum(copies, round, deadline);
+      if (outOfSpace && attempt > 0) throw this.noSpace(candidates.full.length + round.full);
+      const lacking = this.lacking(table, outgoing.group, copies, round);
+      if (deadline.passed) throw this.belowQuorum(copies, lacking, deadline);
       if (outOfSpace) continue; // once more with a fresh table: space may have been made
-      this.tellWaiting(copies);
+      this.tellWaiting(copies, lacking, deadline);
       const delayMs = backoffDelayMs(WAIT, attempt, random);
       await pause(clock, Math.min(delayMs, deadline.remainingMs), signal);
     }
@@ -93,10 +101,8 @@ export class BlockWriter {
 
   /** The servers worth asking, without those that hold a copy already. */
   private candidates(table: Placement, group: number, copies: ReadonlySet<ServerId>): Candidates {
-    const { servers, settings } = this.options;
-    const { replicas, writeQuorum } = settings();
-    const strict = writeQuorum > DEFAULT_WRITE_QUORUM && writeQuorum >= replicas;
-    const order = strict ? table.targets(group) : table.candidates(group);
+    const { servers } = this.options;
+    const order = this.isStrict ? table.targets(group) : table.candidates(group);
     const good: ServerId[] = [];
     const suspect: ServerId[] = [];
     const doubtful: ServerId[] = [];
@@ -129,7 +135,39 @@ export class BlockWriter {
       await new CopyRound(lastResort, seams).run();
     }
     const others = [...failures].filter(([, error]) => !isNoSpace(error));
-    return { others, full: failures.size - others.length };
+    return { failures, others, full: failures.size - others.length };
+  }
+
+  /** Only the servers of a block's group will do. */
+  private get isStrict(): boolean {
+    const { replicas, writeQuorum } = this.options.settings();
+    return writeQuorum > DEFAULT_WRITE_QUORUM && writeQuorum >= replicas;
+  }
+
+  /** The servers that could hold a copy and do not, each with the reason: "server 3 (down)". */
+  private lacking(
+    table: Placement,
+    group: number,
+    copies: ReadonlySet<ServerId>,
+    { failures }: RoundResult,
+  ): string {
+    const { servers } = this.options;
+    const order = this.isStrict ? table.targets(group) : table.candidates(group);
+    const named = order
+      .filter((id) => !copies.has(id))
+      .map((id) => {
+        const known = table.server(id);
+        const failure = failures.get(id);
+        const isFull = known?.full === true || servers.full(id);
+        if (known === undefined) return `server ${id} (not known any more)`;
+        if (known.state !== "up" && known.state !== "suspect")
+          return `server ${id} (${known.state})`;
+        if (isFull) return `server ${id} (full)`;
+        return `server ${id} (${failure === undefined ? "does not answer" : messageOf(failure)})`;
+      });
+    if (named.length === 0) return "more data servers";
+    const rest = named.length - MAX_NAMED;
+    return named.slice(0, MAX_NAMED).join(", ") + (rest > 0 ? ` and ${rest} more` : "");
   }
 
   /** True when there are copies enough to go on; says so when they are fewer than wanted. */
@@ -137,7 +175,6 @@ export class BlockWriter {
     const { settings, warnings } = this.options;
     const { replicas, writeQuorum } = settings();
     if (copies.size < writeQuorum) return false;
-    warnings.rearm("belowQuorum");
     if (copies.size < replicas) {
       warnings.warn({
         kind: "missingCopies",
@@ -149,37 +186,55 @@ export class BlockWriter {
     return true;
   }
 
-  private tellWaiting(copies: ReadonlySet<ServerId>): void {
-    const { writeQuorum } = this.options.settings();
-    this.options.warnings.warn({
+  private tellWaiting(copies: ReadonlySet<ServerId>, lacking: string, deadline: Deadline): void {
+    const { warnings, clock } = this.options;
+    const nowMs = clock.monotonicMs();
+    if (nowMs - this.toldMs < TELL_AGAIN_MS) return;
+    this.toldMs = nowMs;
+    warnings.rearm("belowQuorum");
+    warnings.warn({
       kind: "belowQuorum",
       message:
-        `waiting for data servers: ${copies.size} of the ${writeQuorum} copies that a write needs ` +
-        "could be made",
+        `waiting for ${lacking}: ${this.quorumText(copies)} could be made so far; ` +
+        `giving up in ${Math.ceil(deadline.remainingMs / 1000)} s`,
     });
   }
 
   private belowQuorum(
     copies: ReadonlySet<ServerId>,
-    { others, full }: RoundResult,
+    lacking: string,
     deadline: Deadline,
   ): DfsError {
     const { writeQuorum } = this.options.settings();
-    const reasons = others.map(([server, error]) => `server ${server}: ${messageOf(error)}`);
-    if (full > 0) reasons.push(`${full} without space`);
     return new DfsError(
       "quorum",
-      `could not store a block: ${copies.size} of the ${writeQuorum} copies that a write needs could be made ` +
-        `within ${Math.round(deadline.timeoutMs / 1000)} s` +
-        (reasons.length === 0 ? "" : ` (${reasons.join("; ")})`) +
-        "\nstart the data servers that are down (`dfs status` names them), then try again",
+      `could not store a block: ${this.quorumText(copies)} could be made within ` +
+        `${Math.round(deadline.timeoutMs / 1000)} s; lacking: ${lacking}\n` +
+        "start the data servers that are down (`dfs status` names them), then try again",
       { details: { copies: copies.size, writeQuorum } },
     );
+  }
+
+  private quorumText(copies: ReadonlySet<ServerId>): string {
+    const { writeQuorum } = this.options.settings();
+    const strictly = this.isStrict ? ", for which no other servers stand in," : "";
+    return `${copies.size} of the ${writeQuorum} copies that the write quorum asks for${strictly}`;
+  }
+
+  private noSpace(full: number): DfsError {
+    const which = this.isStrict
+      ? `${full === 1 ? "a data server" : `${full} data servers`} of the block's placement group ` +
+        `${full === 1 ? "is" : "are"} full, and with this write quorum no other stands in`
+      : `${full === 1 ? "the data server that is up is" : `all ${full} usable data servers are`} full`;
+    return new DfsError("noSpace", `no space left: ${which}\nremove files, or add a data server`, {
+      details: { full },
+    });
   }
 }
 
 /** What became of the servers that hold no copy after a round. */
 interface RoundResult {
+  readonly failures: ReadonlyMap<ServerId, unknown>;
   /** Failures for other reasons than space. */
   readonly others: readonly (readonly [ServerId, unknown])[];
   /** Servers that answered that they have no space. */
@@ -207,13 +262,4 @@ function newBlock(
 
 function isNoSpace(error: unknown): boolean {
   return error instanceof DfsError && error.kind === "noSpace";
-}
-
-function noSpace(full: number): DfsError {
-  return new DfsError(
-    "noSpace",
-    `no space left: ${full === 1 ? "the data server that is up is" : `all ${full} usable data servers are`} full\n` +
-      "remove files, or add a data server",
-    { details: { full } },
-  );
 }

@@ -20,33 +20,41 @@ import { pathBase } from "../base/placement.ts";
 import { systemRandom } from "../base/random.ts";
 import * as cluster from "../protocol/messages/cluster.ts";
 import { clusterIdOf, type Attributes, type FileType } from "../protocol/messages/common.ts";
-import { dataStats } from "../protocol/messages/data.ts";
+import { blockCorrupt, dataStats } from "../protocol/messages/data.ts";
 import { lookup, statfs } from "../protocol/messages/namespace.ts";
 import { tcpTransport } from "../protocol/transports/tcp.ts";
 import type {
   ClientOptions,
   ClusterStatus,
+  CopyVote,
   DataStats,
   DfsClient,
   DirectoryEntry,
   ExplainRow,
+  FaultToInject,
   FileOwner,
+  InjectedFault,
   OpenFile,
   PutOptions,
   ServerList,
   SetAttributes,
 } from "./api.ts";
 import type { Content } from "./chunks.ts";
+import { checkCopy, problemOf } from "./copy-check.ts";
 import { FileOpener } from "./file-opener.ts";
 import { Machinery, type ClientSeams } from "./machinery.ts";
 import { Names } from "./names.ts";
 import { checkPath, normalisedPath, shownPath, splitPath } from "./paths.ts";
 import { putFile, type PutParts } from "./put.ts";
+import { stopServer } from "./stop-server.ts";
 
 const EXPLAIN_PAGE = 512;
 
 /** Figures are of little use when they are late. */
 const STATS_TIMEOUT_MS = 2000;
+
+/** A fault is a read, a write and a sync of a few bytes. */
+const FAULT_TIMEOUT_MS = 10_000;
 
 /**
  * Opens a session with the metadata service. Seams that are left out are the machine's own, without a log.
@@ -104,6 +112,10 @@ class Client implements DfsClient {
 
   get writeQuorum(): number {
     return this.machinery.session.settings.writeQuorum;
+  }
+
+  get readQuorum(): number {
+    return this.machinery.readQuorum;
   }
 
   get memory(): DfsClient["memory"] {
@@ -244,13 +256,16 @@ class Client implements DfsClient {
     return this.machinery.session.ask(cluster.status, {});
   }
 
-  async *explain(path: Uint8Array): AsyncGenerator<ExplainRow, void> {
+  async *explain(
+    path: Uint8Array,
+    options?: { readonly offset?: number },
+  ): AsyncGenerator<ExplainRow, void> {
     checkPath(path);
     const { inode, type } = await this.names.resolve(path, true);
     if (type !== "file") {
       throw new DfsError("invalid", `${shownPath(path)} is a ${type}: only files have blocks`);
     }
-    for (let offset = 0, more = true; more;) {
+    for (let offset = options?.offset ?? 0, more = true; more;) {
       const request = { inode, offset, limit: EXPLAIN_PAGE };
       const page = await this.machinery.session.ask(cluster.explain, request);
       yield* page.rows;
@@ -258,6 +273,28 @@ class Client implements DfsClient {
       more = page.more && last !== undefined;
       if (last !== undefined) offset = last.offset + last.length;
     }
+  }
+
+  async checkCopies(
+    block: Pick<ExplainRow, "block" | "checksum">,
+    servers: readonly ServerId[],
+  ): Promise<CopyVote[]> {
+    const { direct, reports } = this.machinery;
+    const votes = await Promise.all(servers.map((server) => checkCopy(direct, block, server)));
+    for (const { server, state, reason } of votes) {
+      const problem = problemOf(state);
+      if (problem !== undefined) reports.report(block.block, { server, reason }, problem);
+    }
+    return votes;
+  }
+
+  async injectFault(server: ServerId, fault: FaultToInject): Promise<InjectedFault> {
+    const options = { timeoutMs: FAULT_TIMEOUT_MS };
+    return (await this.machinery.direct.request(server, blockCorrupt, fault, options)).body;
+  }
+
+  stopServer(server: ServerId, how: "inGoodOrder" | "crash"): Promise<{ pid: number | undefined }> {
+    return stopServer(this.machinery.direct, this.machinery.seams.clock, server, how);
   }
 
   close(): Promise<void> {

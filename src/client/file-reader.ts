@@ -9,6 +9,8 @@ import type { Clock } from "../base/clock.ts";
 import { DfsError, type ErrorKind } from "../base/errors.ts";
 import type { BlockId, ServerId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
+import type { CopyVote, ReadVotes } from "./api.ts";
+import { copyStateOf } from "./copy-check.ts";
 import type { BlockReader, BlockReadResult, ReplicaFailure } from "./block-reader.ts";
 import type { FileMap, Segment } from "./file-map.ts";
 import { backoffDelayMs, Deadline, pause, type Backoff } from "./retry.ts";
@@ -29,6 +31,9 @@ export interface FileReaderOptions {
   readonly mayComeBack: (server: ServerId) => boolean;
   /** A replica that metadata names is not on its server. */
   readonly onMissingReplica: (block: BlockId, failure: ReplicaFailure) => void;
+  readonly readQuorum: () => number;
+  /** Told of each read that succeeded. */
+  readonly onVotes: ((votes: ReadVotes) => void) | undefined;
   readonly clock: Clock;
   readonly random: Random;
 }
@@ -79,6 +84,7 @@ export class FileReader {
       const { bytes, failures } = result;
       const missing = failures.filter((failure) => failure.kind === "noBlock");
       if (bytes !== undefined) {
+        this.tellVotes(segment, result);
         if (missing.length > 0) void this.confirmMissing(segment, missing);
         return bytes;
       }
@@ -127,19 +133,36 @@ export class FileReader {
     }
   }
 
-  private unreadable(segment: Segment, { failures, verified }: BlockReadResult): DfsError {
+  private tellVotes(segment: Segment, { right, failures }: BlockReadResult): void {
+    const { onVotes } = this.options;
+    const { offset, length, extent } = segment;
+    if (onVotes === undefined || extent === undefined) return;
+    const votes = extent.servers.map((server): CopyVote => {
+      if (right.includes(server)) return { server, state: "right", reason: "" };
+      const failure = failures.find((each) => each.server === server);
+      if (failure === undefined) return { server, state: "notAsked", reason: "" };
+      return { server, state: copyStateOf(failure.kind), reason: failure.reason };
+    });
+    onVotes({ path: this.name.path, offset, length, block: extent.block, votes });
+  }
+
+  private unreadable(segment: Segment, { failures, right }: BlockReadResult): DfsError {
     const { offset, length, extent } = segment;
     const { path } = this.name;
     const block = extent?.block ?? 0n;
-    const reasons = failures.map(({ server, reason }) => `server ${server}: ${reason}`).join("; ");
+    const reasons = [
+      ...right.map((server) => `server ${server}: right`),
+      ...failures.map(({ server, reason }) => `server ${server}: ${reason}`),
+    ].join("; ");
     const servers = failures.map(({ server }) => server).join(",");
     const what =
-      verified > 0
-        ? `only ${verified} of the replicas that the read quorum asks for`
-        : "no replica";
+      right.length > 0
+        ? `fewer than the ${this.options.readQuorum()} servers that the read quorum asks for answered for block ${block} ` +
+          `(${length} bytes)`
+        : `no replica of block ${block} (${length} bytes) could be read and verified`;
     return new DfsError(
-      verified > 0 ? "quorum" : "io",
-      `cannot read ${path} at offset ${offset}: ${what} of block ${block} (${length} bytes) could be read and verified\n` +
+      right.length > 0 ? "quorum" : "io",
+      `cannot read ${path} at offset ${offset}: ${what}\n` +
         (reasons === "" ? "no server is on record for it" : `tried ${reasons}`),
       { details: { path, offset, length, block, servers } },
     );

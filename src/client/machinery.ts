@@ -15,6 +15,7 @@ import { BlockReader } from "./block-reader.ts";
 import { BlockStore } from "./block-store.ts";
 import { BlockWriter } from "./block-writer.ts";
 import { ByteBudget } from "./budget.ts";
+import { DirectRequests } from "./direct.ts";
 import type { FileReaderOptions } from "./file-reader.ts";
 import { OpenFileTable } from "./open-files.ts";
 import { PlacementCache, type KnownServer } from "./placement-cache.ts";
@@ -48,6 +49,9 @@ export class Machinery {
   private readonly options: ClientOptions;
   private readonly identity: PeerIdentity;
   readonly servers: DataServers;
+  /** Questions to one server and no other. */
+  readonly direct: DirectRequests;
+  readonly reports: ReplicaReports;
   private readonly placement: PlacementCache;
 
   constructor(options: ClientOptions, seams: ClientSeams) {
@@ -83,6 +87,7 @@ export class Machinery {
     const connect = (server: KnownServer, timeoutMs: number) =>
       this.connectToServer(server, timeoutMs);
     const { placement } = this;
+    this.direct = new DirectRequests(connect, placement, clock);
     this.servers = new DataServers({ connect, placement, warnings, clock, random });
     placement.onChange = (before, now) => this.servers.learn(before, now);
     this.budget = new ByteBudget(options.bufferBytes ?? BUFFER_BYTES);
@@ -95,9 +100,11 @@ export class Machinery {
       () => settings().blockSize,
     );
     const reports = new ReplicaReports(this.session, warnings, logger);
+    this.reports = reports;
+    const readQuorum = (): number => this.readQuorum;
     const blocks = new BlockReader({
       servers,
-      settings,
+      readQuorum,
       clock,
       onBadReplica: (block, failure) =>
         reports.report(block, failure, failure.kind === "io" ? "unreadable" : "badChecksum"),
@@ -109,9 +116,16 @@ export class Machinery {
         return state === undefined || state === "up" || state === "suspect";
       },
       onMissingReplica: (block, failure) => reports.report(block, failure, "missing"),
+      readQuorum,
+      onVotes: options.onVotes,
       clock,
       random,
     };
+  }
+
+  /** Servers that have to answer when a block is read. */
+  get readQuorum(): number {
+    return this.options.readQuorum ?? this.session.settings.readQuorum;
   }
 
   /** Makes the first contact. @throws DfsError as `connectClient`. */
@@ -122,6 +136,7 @@ export class Machinery {
   async close(): Promise<void> {
     await this.session.close(); // which also gives up everything that is still open
     this.servers.close();
+    this.direct.close();
   }
 
   private connectToMeta(timeoutMs: number): Promise<Peer> {

@@ -35,7 +35,11 @@ export class ReplicaReports {
   }
 
   /** Reports one replica. */
-  report(block: BlockId, { server, reason }: ReplicaFailure, problem: ReplicaProblem): void {
+  report(
+    block: BlockId,
+    { server, reason }: Pick<ReplicaFailure, "server" | "reason">,
+    problem: ReplicaProblem,
+  ): void {
     const key = `${block} ${server}`;
     if (this.reported.has(key)) return;
     if (this.reported.size >= MAX_REMEMBERED) this.reported.clear();

@@ -16,6 +16,7 @@
  *     ledger.ts id-list.ts counted-put.ts reclaim.ts        deleting segments that nobody needs
  *     compaction.ts compaction-policy.ts segment-copy.ts ahead-file.ts    emptying those that are mostly dead
  *     space.ts                 what puts leave free
+ *     fault-injection.ts       damage on purpose
  *     corruption.ts types.ts   how damage is reported; what a log takes and tells
  *
  * Invariants
@@ -25,13 +26,14 @@
  */
 import { DfsError } from "../base/errors.ts";
 import type { BlockId, Lsn } from "../base/ids.ts";
+import { isDiskFull } from "./append-errors.ts";
 import type { Place } from "./batch.ts";
 import { BlockReader, type BlockRange } from "./block-reader.ts";
 import { Checkpointer } from "./checkpoint.ts";
 import { captureCheckpoint } from "./checkpoint-image.ts";
 import { Compactor } from "./compaction.ts";
 import { COMPACTION_BYTES_PER_S } from "./compaction-policy.ts";
-import { isDiskFull } from "./append-errors.ts";
+import { injectFault, type Fault, type InjectedFault } from "./fault-injection.ts";
 import { SEGMENT_HEADER_BYTES } from "./format.ts";
 import type { BlockIndex, IndexEntry } from "./index.ts";
 import type { SegmentLedger } from "./ledger.ts";
@@ -210,6 +212,14 @@ export class BlockLog {
       compaction: this.compactor.stats,
       ...this.checkpointer.stats,
     };
+  }
+
+  /** Damages or loses a copy on purpose: fault-injection.ts. @throws DfsError `noBlock`, `io`, `noSpace`. */
+  injectFault(fault: Fault): Promise<InjectedFault> {
+    const { index, segments } = this;
+    const { disk, directory } = this.options;
+    const remove = (block: BlockId): Promise<number> => this.delete([block]);
+    return injectFault({ disk, directory, index, segments, remove }, fault);
   }
 
   /** Finishes what was begun and closes the files. Nothing may be asked of the log after that. */

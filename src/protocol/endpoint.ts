@@ -58,8 +58,11 @@ export interface PeerListener {
   readonly address: Address;
   /** The peers whose hello has succeeded and whose connection has not ended. */
   readonly peers: ReadonlySet<Peer>;
-  /** Stops listening and closes all connections; resolves when they are gone. */
-  close(): Promise<void>;
+  /**
+   * Stops listening and closes all connections but those of `spared`, which are left to the caller; resolves when they are
+   * gone.
+   */
+  close(spared?: ReadonlySet<Peer>): Promise<void>;
 }
 
 /**
@@ -108,11 +111,12 @@ export async function listenPeers(options: ListenOptions): Promise<PeerListener>
   return {
     address: listener.address,
     peers,
-    close: async () => {
+    close: async (spared) => {
       closing = true;
       listener.close();
-      for (const connection of connections) connection.close("the server is shutting down");
-      await Promise.all([...connections].map((connection) => connection.gone));
+      const ending = [...connections].filter((connection) => spared?.has(connection) !== true);
+      for (const connection of ending) connection.close("the server is shutting down");
+      await Promise.all(ending.map((connection) => connection.gone));
     },
   };
 }

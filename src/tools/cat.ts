@@ -4,14 +4,17 @@
 import type { DfsClient } from "../client/api.ts";
 import { defineCommand, value, type Context } from "./shared/command.ts";
 import { clientOptions, withClient } from "./shared/connect.ts";
+import type { ExitCode } from "./shared/exit-codes.ts";
 import { Outcome } from "./shared/outcome.ts";
 import { remotePath } from "./shared/paths.ts";
 import { quoted } from "./shared/text.ts";
 import { size } from "./shared/values.ts";
+import { checkReadQuorum, readQuorumOf, readQuorumOption } from "./shared/votes.ts";
 
 const options = {
   offset: value("<bytes>", size, "begin this far into each file"),
   length: value("<bytes>", size, "at most so much of each file"),
+  ...readQuorumOption,
   ...clientOptions,
 };
 
@@ -19,10 +22,11 @@ const options = {
 const RANGE_BYTES = 1024 * 1024;
 
 export const cat = defineCommand({
-  usage: "cat [--offset N] [--length N] PATH...",
+  usage: "cat [--offset N] [--length N] [--read-quorum Q] PATH...",
   description: `
 Writes files one after the other. Only bytes that were verified are written; where a file cannot be read, the output
-ends there and the error names file, offset and the servers that were tried.`,
+ends there and the error names file, offset and the servers that were tried. With a read quorum Q, Q servers must answer for
+each block; what they say is compared with the block's checksum, and one right copy among wrong ones is enough.`,
   options,
   operands: { least: 1, most: Number.MAX_SAFE_INTEGER },
   examples: ["dfs cat /notes.txt", "dfs cat --offset 1M --length 4K /disk.img | xxd"],
@@ -35,13 +39,16 @@ ends there and the error names file, offset and the servers that were tried.`,
   ],
   run(context) {
     const paths = context.args.map(remotePath);
-    return withClient(context, async (client) => {
+    const wish = readQuorumOf(context.options);
+    const work = async (client: DfsClient): Promise<ExitCode> => {
+      checkReadQuorum(client);
       const outcome = new Outcome(context.messages);
       for (const path of paths) {
         await outcome.attempt(`cannot read ${quoted(path)}`, () => write(context, client, path));
       }
       return outcome.exitCode;
-    });
+    };
+    return withClient(context, work, wish);
   },
 });
 

@@ -46,7 +46,9 @@ const options = {
   listen: value("<address>", address, "HOST:PORT to listen on (default: a free port of 127.0.0.1)"),
   zone: value("<zone>", text, "failure domain: copies of a block go to different ones"),
   tags: value("<a,b>", words, "tags, separated by commas"),
-  allowFaults: flag("allow fault injection here, for tests (no command injects faults yet)"),
+  allowFaults: flag(
+    "let dfs corrupt damage copies here and dfs server stop --crash kill it: for tests",
+  ),
   ...keyOption,
   ...jsonOption,
   ...generalOptions,

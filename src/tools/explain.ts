@@ -1,13 +1,13 @@
 /**
  * `dfs explain`: where each block of a file is, and why it is there.
  */
-import type { DfsClient, ExplainRow, OpenFile } from "../client/api.ts";
+import type { CopyVote, DfsClient, ExplainRow, OpenFile } from "../client/api.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import { DfsError } from "../base/errors.ts";
 import { PLACEMENT_GROUPS } from "../base/limits.ts";
 import { Reason } from "./shared/errors.ts";
 import { red, yellow } from "./shared/colours.ts";
-import { defineCommand, type Context } from "./shared/command.ts";
+import { defineCommand, flag, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { EXIT } from "./shared/exit-codes.ts";
 import { counted, countText } from "./shared/format.ts";
@@ -15,8 +15,15 @@ import { sentence } from "./shared/outcome.ts";
 import { remotePath } from "./shared/paths.ts";
 import { tableLines, type Column } from "./shared/table.ts";
 import { escaped, jsonName, quoted } from "./shared/text.ts";
+import { voteNumber, votesText } from "./shared/votes.ts";
 
-const options = { ...clientOptions, ...jsonOption };
+const options = {
+  votes: flag(
+    "read every copy as a whole and show which are right: always done with a read quorum above 1",
+  ),
+  ...clientOptions,
+  ...jsonOption,
+};
 type ExplainContext = Context<typeof options>;
 
 /** Blocks up to this length are shown as text: those of the 8-byte blocks that the placement is taught with. */
@@ -34,15 +41,17 @@ const COLUMNS: readonly Column[] = [
 ];
 
 export const explain = defineCommand({
-  usage: "explain PATH",
+  usage: "explain [--votes] PATH",
   description: `
 Shows for each block of a file which servers hold it. The rule: hash the path that the file was created under, add the
 block's index; the remainder modulo ${PLACEMENT_GROUPS} is the placement group, and a table names the servers of each group. In a fresh
 cluster of N servers group g is on servers number g, g+1 and g+2 modulo N, so each block starts one server further on.
-A server that was down or full is replaced by a stand-in. Blocks of up to ${SHOWN_BYTES} bytes are shown as text.`,
+A server that was down or full is replaced by a stand-in. Blocks of up to ${SHOWN_BYTES} bytes are shown as text.
+With --votes each copy is read and compared with the block's checksum: 1 for a right one, 0 for one that is rotten, missing
+or out of reach, in the order of SERVERS. Wrong copies are reported for repair.`,
   options,
   operands: { least: 1, most: 1 },
-  examples: ["dfs explain /file", "dfs explain --json /file"],
+  examples: ["dfs explain /file", "dfs explain --votes /file", "dfs explain --json /file"],
   json: [
     "path              as typed; pathBase64 when not UTF-8",
     "block             index in the file, from 0",
@@ -56,6 +65,8 @@ A server that was down or full is replaced by a stand-in. Blocks of up to ${SHOW
     "serverStates      of these servers: up, suspect, down, out, draining",
     "wanted            ids of the servers that the placement table names",
     "why               as the table for people says it",
+    "votes             with --votes: for each server 1 right, 0 wrong, missing or out of reach, null not asked",
+    "verdicts          with --votes: right, rotten, missing, unreadable, unreachable, notAsked",
     "text              the bytes, when there are at most 16; textBase64 when not UTF-8",
   ],
   exits: [
@@ -136,16 +147,37 @@ class Explainer {
     let page: string[][] = [];
     for await (const row of this.#client.explain(this.#path)) {
       const bytes = row.length <= SHOWN_BYTES ? await this.#content(file, row) : undefined;
+      const votes = this.#wantsVotes ? await this.#votes(row) : undefined;
       if (this.#context.options.json) {
-        await this.#context.out.row(jsonBlock(this.#path, row, bytes));
+        await this.#context.out.row(jsonBlock(this.#path, row, votes, bytes));
         continue;
       }
-      page.push(cells(row, bytes));
+      page.push(cells(row, votes, bytes));
       if (page.length < ROWS_AT_ONCE) continue;
       await this.#print(page);
       page = [];
     }
     await this.#print(page);
+  }
+
+  get #wantsVotes(): boolean {
+    return this.#context.options.votes || this.#client.readQuorum > 1;
+  }
+
+  /** A vote for each replica, in their order. */
+  async #votes(row: ExplainRow): Promise<CopyVote[]> {
+    const asked = row.replicas.filter(({ state, serverState }) => {
+      const isThere = state === "present" || state === "bad";
+      return isThere && serverState !== "down" && serverState !== "out";
+    });
+    const servers = asked.map(({ server }) => server);
+    const votes = await this.#client.checkCopies(row, servers);
+    return row.replicas.map(({ server, state, serverState }): CopyVote => {
+      const vote = votes[servers.indexOf(server)];
+      if (vote !== undefined) return vote;
+      if (state !== "present" && state !== "bad") return { server, state: "notAsked", reason: "" };
+      return { server, state: "unreachable", reason: `the server is ${serverState}` };
+    });
   }
 
   /** The bytes of a small block; undefined when they cannot be read, which is no reason not to explain. */
@@ -161,13 +193,19 @@ class Explainer {
 
   async #print(rows: readonly string[][]): Promise<void> {
     if (rows.length === 0) return;
-    const hasText = rows.some((row) => row.length > COLUMNS.length);
-    const columns = hasText ? [...COLUMNS, { title: "TEXT" }] : COLUMNS;
+    const votes = this.#wantsVotes ? [{ title: "VOTES" }] : [];
+    const withVotes = [...COLUMNS, ...votes];
+    const hasText = rows.some((row) => row.length > withVotes.length);
+    const columns = hasText ? [...withVotes, { title: "TEXT" }] : withVotes;
     for (const line of tableLines(columns, rows)) await this.#context.out.line(line);
   }
 }
 
-function cells(row: ExplainRow, bytes: Uint8Array | undefined): string[] {
+function cells(
+  row: ExplainRow,
+  votes: readonly CopyVote[] | undefined,
+  bytes: Uint8Array | undefined,
+): string[] {
   return [
     String(row.index),
     countText(row.offset),
@@ -176,6 +214,7 @@ function cells(row: ExplainRow, bytes: Uint8Array | undefined): string[] {
     String(row.group),
     row.replicas.map(replicaText).join(" ") || red("none"),
     why(row),
+    ...(votes === undefined ? [] : [votesText(votes) || "-"]),
     ...(bytes === undefined ? [] : [`"${escaped(bytes)}"`]),
   ];
 }
@@ -205,7 +244,12 @@ function why(row: ExplainRow): string {
   return [...parts, ...absent].join(", ");
 }
 
-function jsonBlock(path: Uint8Array, row: ExplainRow, bytes: Uint8Array | undefined): object {
+function jsonBlock(
+  path: Uint8Array,
+  row: ExplainRow,
+  votes: readonly CopyVote[] | undefined,
+  bytes: Uint8Array | undefined,
+): object {
   return {
     ...jsonName("path", path),
     block: row.index,
@@ -220,6 +264,9 @@ function jsonBlock(path: Uint8Array, row: ExplainRow, bytes: Uint8Array | undefi
     serverStates: row.replicas.map((replica) => replica.serverState),
     wanted: row.wanted,
     why: why(row),
+    ...(votes === undefined
+      ? {}
+      : { votes: votes.map(voteNumber), verdicts: votes.map((vote) => vote.state) }),
     ...(bytes === undefined ? {} : jsonName("text", bytes)),
   };
 }

@@ -11,6 +11,7 @@ import { endsInSlash, joined, remotePath } from "./shared/paths.ts";
 import { Progress } from "./shared/progress.ts";
 import { quoted } from "./shared/text.ts";
 import { walkTree, type Step } from "./shared/tree.ts";
+import { checkReadQuorum, readQuorumOf, readQuorumOption, VoteTeller } from "./shared/votes.ts";
 import { Downloader } from "./transfer/download.ts";
 import { attempt, tallyRow, TRANSFER_WIDTH, type Surroundings } from "./transfer/jobs.ts";
 import { LocalDirectories } from "./transfer/local-directories.ts";
@@ -21,6 +22,8 @@ const options = {
   preserve: flag("keep modes, times, hard links, user.* attributes, and owners as superuser", {
     short: "p",
   }),
+  verbose: flag("tell for each block how its servers voted", { short: "v" }),
+  ...readQuorumOption,
   ...clientOptions,
   ...jsonOption,
 };
@@ -28,13 +31,16 @@ const options = {
 type GetContext = Context<typeof options>;
 
 export const get = defineCommand({
-  usage: "get [-r] [-p] REMOTE... LOCAL",
+  usage: "get [-r] [-p] [-v] [--read-quorum Q] REMOTE... LOCAL",
   description: `
 Fetches files from the cluster, by the rules of cp: when LOCAL is a directory, the sources go into it under their own
 names; otherwise it is the new name. Several sources need a directory. LOCAL may be - for standard output.
 Files are written under a temporary name and renamed when they are whole, so an interrupted get leaves no half file.
 Only bytes that were verified are written. With -r nothing is ever written outside LOCAL, whatever names and links the
 cluster holds: links are fetched as links and never followed, neither those nor any found inside LOCAL.
+With a read quorum Q, Q servers must answer for each block. What they say is compared with the block's checksum: one right
+copy among wrong ones is enough, and the wrong ones are reported for repair. -v shows the votes on standard error: 1 right,
+0 wrong, missing or out of reach, - not asked.
 Devices need -p and the superuser. What cannot be fetched is listed on standard error while the rest goes on.`,
   options,
   operands: { least: 2, most: Number.MAX_SAFE_INTEGER },
@@ -42,10 +48,13 @@ Devices need -p and the superuser. What cannot be fetched is listed on standard 
     "dfs get /report.pdf .",
     "dfs get -r -p /backup/project restored",
     "dfs get /project.tar - | tar t",
+    "dfs get -v --read-quorum 3 /report.pdf .",
   ],
   json: [
     "one row at the end: files directories symlinks others hardLinks bytes failed seconds, all numbers",
-    "(not when LOCAL is -)",
+    "(not when LOCAL is -); with -v before it one row for each block read: path offset length id,",
+    "servers (ids in placement order), votes (1, 0 or null), verdicts (right, rotten, missing, unreadable,",
+    "unreachable, notAsked)",
   ],
   exits: [
     [0, "all is here"],
@@ -60,13 +69,19 @@ Devices need -p and the superuser. What cannot be fetched is listed on standard 
     const target = context.args.at(-1)!;
     if (target.bytes.length === 0)
       throw new DfsError("usage", "the name of the local file is empty");
-    if (target.text === "-") {
-      if (sources.length > 1) {
-        throw new DfsError("usage", "only one file goes to standard output (-); see dfs cat");
-      }
-      return withClient(context, (client) => toStdout(context, client, sources[0]!));
+    const isStdout = target.text === "-";
+    if (isStdout && sources.length > 1) {
+      throw new DfsError("usage", "only one file goes to standard output (-); see dfs cat");
     }
-    return withClient(context, (client) => run(context, client, sources, target.bytes));
+    const { json, verbose } = context.options;
+    const votes = new VoteTeller(context.messages, json && !isStdout ? context.out : undefined);
+    const work = async (client: DfsClient): Promise<ExitCode> => {
+      checkReadQuorum(client);
+      if (isStdout) return toStdout(context, client, sources[0]!);
+      return run(context, client, sources, target.bytes, votes);
+    };
+    const onVotes = verbose ? { onVotes: votes.listen } : {};
+    return withClient(context, work, { ...readQuorumOf(context.options), ...onVotes });
   },
 });
 
@@ -75,6 +90,7 @@ async function run(
   client: DfsClient,
   sources: readonly Uint8Array[],
   typed: Uint8Array,
+  votes: VoteTeller,
 ): Promise<ExitCode> {
   const { messages, signal, options: chosen } = context;
   const around: Surroundings = {
@@ -100,6 +116,7 @@ async function run(
     around.progress.stop("fetched");
     directories.close();
   }
+  await votes.finish();
   if (chosen.json) await context.out.row(tallyRow(downloader.tally, around));
   return around.outcome.exitCode;
 }

@@ -27,6 +27,8 @@ async function clusterWithBlock(count = 3, readQuorum = 1): Promise<MappedExtent
   };
 }
 
+const byNumber = (a: number, b: number): number => a - b;
+
 const read = (extent: MappedExtent, from = 0, length = CONTENT.length) =>
   cluster.reader.read({ extent, from, length });
 
@@ -122,15 +124,45 @@ describe("reading a block", () => {
     expect(cluster.server(1).gets).toBe(0);
   });
 
-  test("a read quorum reads several replicas", async () => {
+  test("a read quorum asks several servers at once", async () => {
     const extent = await clusterWithBlock(3, 2);
-    expect((await read(extent)).bytes).toEqual(CONTENT);
-    expect(cluster.server(1).gets + cluster.server(2).gets).toBe(2);
+    const { bytes, right } = await read(extent);
+    expect(bytes).toEqual(CONTENT);
+    expect(right.map(Number).toSorted(byNumber)).toEqual([1, 2]);
+    expect([1, 2, 3].map((id) => cluster.server(id).gets)).toEqual([1, 1, 0]);
+  });
+
+  test("a wrong copy is an answer, and the right one beside it is enough", async () => {
+    const extent = await clusterWithBlock(3, 2);
     cluster.server(1).behaviour = "rot";
-    expect((await read(extent)).bytes).toEqual(CONTENT);
-    cluster.server(2).behaviour = "rot";
-    const { bytes, verified } = await read(extent);
-    expect([bytes, verified]).toEqual([undefined, 1]);
+    const one = await read(extent);
+    expect([one.bytes, one.right.map(Number)]).toEqual([CONTENT, [2]]);
+    expect(one.failures).toMatchObject([{ server: 1, kind: "badChecksum" }]);
+    expect(cluster.server(3).gets).toBe(0);
+    cluster.server(2).blocks.clear();
+    const two = await read(extent);
+    expect([two.bytes, two.right.map(Number)]).toEqual([CONTENT, [3]]);
+  });
+
+  test("fewer answers than the read quorum give no bytes, though one was right", async () => {
+    const extent = await clusterWithBlock(3, 2);
+    await cluster.server(1).stop();
+    expect((await read(extent)).right.map(Number).toSorted(byNumber)).toEqual([2, 3]);
+    await cluster.server(2).stop();
+    const { bytes, right, failures } = await read(extent);
+    expect([bytes, right.map(Number)]).toEqual([undefined, [3]]);
+    expect(failures.map(({ server, kind }) => `${server} ${kind}`).toSorted()).toEqual([
+      "1 unreachable",
+      "2 unreachable",
+    ]);
+  });
+
+  test("with a read quorum, a server that hangs is raced against the next one", async () => {
+    const extent = await clusterWithBlock(3, 2);
+    cluster.server(2).behaviour = "hang";
+    const reading = read(extent);
+    await cluster.clock.advance(1_000);
+    expect((await reading).right.map(Number).toSorted(byNumber)).toEqual([1, 3]);
   });
 
   test("a cancelled read ends at once", async () => {

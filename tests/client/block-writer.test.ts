@@ -153,6 +153,32 @@ describe("writing a block", () => {
     expect((await result).servers.map(Number)).toEqual([1, 2, 3]);
   });
 
+  test("a write that waits says for whom and for how many, again every few seconds and not more often", async () => {
+    cluster = await scriptedCluster(4, { replicas: 3, writeQuorum: 3 });
+    cluster.server(3).state = "down";
+    const { result, state } = write();
+    const told = (): string[] =>
+      cluster.warnings.filter(({ kind }) => kind === "belowQuorum").map(({ message }) => message);
+    await cluster.clock.advance(1_000);
+    expect(told()).toEqual([
+      "waiting for server 3 (down): 2 of the 3 copies that the write quorum asks for, for which no other servers " +
+        "stand in, could be made so far; giving up in 60 s",
+    ]);
+    await cluster.clock.advance(30_000);
+    expect(told().length).toBeGreaterThan(3);
+    expect(told().length).toBeLessThan(8);
+    expect(state.settled).toBe(false);
+    cluster.server(3).state = "up";
+    await cluster.clock.advance(2_000);
+    expect((await result).servers.map(Number)).toEqual([1, 2, 3]);
+  });
+
+  test("in the strict mode a full server of the group is an error that says so", async () => {
+    cluster = await scriptedCluster(4, { replicas: 3, writeQuorum: 3 });
+    cluster.server(2).behaviour = "noSpace";
+    expect(await messageOfFailure(write().result)).toContain("no other stands in");
+  });
+
   test("a cancelled write ends at once", async () => {
     cluster = await scriptedCluster(4);
     cluster.server(1).behaviour = "hang";

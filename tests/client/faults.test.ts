@@ -244,15 +244,18 @@ describe("rotten copies", () => {
     });
   });
 
-  test("a read quorum of two needs two good copies", async () => {
+  test("a read quorum of two needs two answers, of which one may be that the copy is rotten", async () => {
     const writer = await clusterWithDirectory({ settings: { blockSize: BLOCK, readQuorum: 2 } });
     const content = patterned(BLOCK);
     await writer.put(PATH, [content], PUT);
     const on = await holders(writer);
     await rotIn(cluster.server(on[0]!).dir, content.subarray(100, 200));
     expectSame(await contentOf(writer), content);
-    await rotIn(cluster.server(on[1]!).dir, content.subarray(100, 200));
-    expect(await failureOf(contentOf(writer))).toMatchObject({ kind: "quorum" });
+    expect(kinds(writer)).toEqual([`badReplica ${cluster.server(on[0]!).running!.server}`]);
+    for (const each of on.slice(0, 2)) await cluster.stopServer(each);
+    const error = await failureOf(contentOf(writer));
+    expect(error).toMatchObject({ kind: "quorum", details: { offset: 0 } });
+    expect((error as Error).message).toContain("the 2 servers that the read quorum asks for");
   });
 });
 

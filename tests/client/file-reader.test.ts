@@ -32,13 +32,16 @@ function readerOf(map: FileMap, read: (block: bigint) => Outcome): FileReader {
       const bytes = typeof outcome === "number" ? new Uint8Array(length).fill(outcome) : undefined;
       const failures =
         typeof outcome === "number" ? [] : [{ server: serverId(1), kind: outcome, reason: "" }];
-      return Promise.resolve({ bytes, verified: bytes === undefined ? 0 : 1, failures });
+      const right = bytes === undefined ? [] : [serverId(1)];
+      return Promise.resolve({ bytes, right, failures });
     },
   };
   const options = {
     blocks: blocks as BlockReader,
     mayComeBack: () => false,
     onMissingReplica: () => undefined,
+    readQuorum: () => 1,
+    onVotes: undefined,
     clock: systemClock,
     random: systemRandom,
   };

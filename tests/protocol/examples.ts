@@ -452,3 +452,16 @@ example(
     freedBytes: 15,
   },
 );
+example(
+  data.blockCorrupt,
+  { block: blockId(99n), fault: "header", seed: 0xfedc_ba98 },
+  {
+    file: "000000000001-0123456789abcdef.seg",
+    record: LARGE,
+    position: LARGE + 5,
+    blockOffset: 6,
+    before: utf8("old"),
+    after: utf8("new"),
+  },
+);
+example(data.dataStop, { crash: true }, { pid: 4711 });

@@ -40,6 +40,8 @@ export interface ClusterOptions {
   readonly transport?: "memory" | "tcp";
   /** The cluster key. */
   readonly key?: Uint8Array;
+  /** Let data servers damage their copies on purpose. */
+  readonly allowFaults?: boolean;
   /** More for the metadata server. */
   readonly meta?: Partial<MetaServerOptions>;
   readonly logger?: Logger;
@@ -157,6 +159,7 @@ export class Cluster {
       transport: this.transport(server.node),
       key: this.options.key,
       logger: this.logger,
+      allowFaults: this.options.allowFaults,
     });
     this.servers[index] = { ...server, running };
     return this.server(index);

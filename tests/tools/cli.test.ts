@@ -52,8 +52,11 @@ describe("dfs", () => {
   test.each([
     [["lss"], "dfs: unknown command lss\ndid you mean dfs ls?\n"],
     [["xyzzy"], "dfs: unknown command xyzzy\ndfs alone lists the commands\n"],
-    [["server"], "dfs: unknown command server\nthere is: dfs server list\n"],
-    [["server", "lst"], "dfs: unknown command server lst\nthere is: dfs server list\n"],
+    [["server"], "dfs: unknown command server\nthere is: dfs server list, dfs server stop\n"],
+    [
+      ["server", "lst"],
+      "dfs: unknown command server lst\nthere is: dfs server list, dfs server stop\n",
+    ],
     [["\u001b[31m"], "dfs: unknown command \\x1b[31m\ndfs alone lists the commands\n"],
     [
       ["ls", "--recusive"],
@@ -65,7 +68,7 @@ describe("dfs", () => {
     ],
     [
       ["explain", "/a", "/b"],
-      'dfs explain: cannot use "/b": dfs explain PATH\nusage is told by: dfs explain --help\n',
+      'dfs explain: cannot use "/b": dfs explain [--votes] PATH\nusage is told by: dfs explain --help\n',
     ],
     [
       ["ls", "--meta", "nowhere"],

@@ -27,6 +27,8 @@ const COMMANDS = [
   ["explain"],
   ["status"],
   ["server", "list"],
+  ["server", "stop"],
+  ["corrupt"],
   ["log", "dump"],
   ["meta"],
   ["data"],

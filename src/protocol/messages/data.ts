@@ -1,11 +1,16 @@
 /**
- * Data servers: blocks. Codes 0x07xx. `put`, `get` and `stats` are for clients and other data servers, on the data
- * server's own listener; `delete` and `list` are commands of the metadata service, on the connection that the data
+ * Data servers: blocks. Codes 0x07xx. `put`, `get`, `stats`, `corrupt` and `stop` are for clients and other data servers, on
+ * the data server's own listener; `delete` and `list` are commands of the metadata service, on the connection that the data
  * server opened to it.
  */
-import { MAX_BLOCK_BYTES, MAX_BLOCKS_PER_PAGE, PIECE_BYTES } from "../../base/limits.ts";
+import {
+  MAX_BLOCK_BYTES,
+  MAX_BLOCKS_PER_PAGE,
+  MAX_FAULT_BYTES,
+  PIECE_BYTES,
+} from "../../base/limits.ts";
 import { request } from "../message.ts";
-import { bool, bytes, list, record, uint, uint53, uint64 } from "../schema.ts";
+import { bool, bytes, choice, list, record, text, uint, uint53, uint64 } from "../schema.ts";
 import { blockField, inodeField, instanceField, reignField, serverField } from "./common.ts";
 
 const pieceList = bytes((MAX_BLOCK_BYTES / PIECE_BYTES) * 8);
@@ -103,4 +108,49 @@ export const dataStats = request(
     movedBytes: uint53,
     freedBytes: uint53,
   }),
+);
+
+/**
+ * Damages or loses the server's copy of a block on purpose; metadata is not told. Sent twice, it damages twice.
+ * Errors: `notPermitted` (the server was not started with `--allow-faults`), `noBlock`, `io`, `noSpace`.
+ */
+export const blockCorrupt = request(
+  0x0709,
+  "data.corrupt",
+  record({
+    block: blockField,
+    fault: choice({
+      /** Some of the block's bytes are changed. */
+      body: 0,
+      /** Some bytes of its record's header are. */
+      header: 1,
+      /** The copy is given up, as if it had never been there. */
+      lose: 2,
+    }),
+    /** Decides which bytes, and what becomes of them. */
+    seed: uint(),
+  }),
+  record({
+    /** File of the segment, its name in the server's log directory. */
+    file: text(255),
+    /** Where the copy's record begins in it. */
+    record: uint53,
+    /** Where the changed bytes begin in the file, and in the block. */
+    position: uint53,
+    blockOffset: uint(MAX_BLOCK_BYTES),
+    before: bytes(MAX_FAULT_BYTES),
+    after: bytes(MAX_FAULT_BYTES),
+  }),
+);
+
+/**
+ * Asks the server to end: in good order, and then this connection ends last of all, when the server's directory is free;
+ * or at once, as if it had been killed, which is not answered. Errors: `notPermitted` (`crash`, and the server was not
+ * started with `--allow-faults`), `unsupported` (`crash`, and it has no process of its own).
+ */
+export const dataStop = request(
+  0x070a,
+  "data.stop",
+  record({ crash: bool }),
+  record({ pid: uint53 }),
 );

@@ -29,6 +29,10 @@ export interface DataServerOptions {
   readonly segmentBytes?: number | undefined;
   /** Bytes that puts leave free on the disk. Default: the larger of 5 % and 4 segments. */
   readonly reserveBytes?: number | undefined;
+  /** Let callers damage copies and crash the process, for tests. */
+  readonly allowFaults?: boolean | undefined;
+  /** What a caller's wish to stop or crash this server comes to. Left out: only the server ends, and it cannot crash. */
+  readonly ending?: Ending | undefined;
   /** Gives the start up. */
   readonly signal?: AbortSignal | undefined;
   // Seams.
@@ -38,6 +42,14 @@ export interface DataServerOptions {
   readonly transport?: Transport | undefined;
   readonly disk?: Disk | undefined;
   readonly lock?: ((dir: string) => DirectoryLock) | undefined;
+}
+
+/** How the process ends that a data server has to itself. */
+export interface Ending {
+  /** In good order, with `DataServer.stop` on the way. */
+  stop(): void;
+  /** At once; does not return. */
+  crash(): void;
 }
 
 /** A running data server. */

@@ -28,6 +28,7 @@ import { tcpTransport } from "../../protocol/transports/tcp.ts";
 import type { Transport } from "../../protocol/transport.ts";
 import { CommandOrder } from "./command-order.ts";
 import type { ServerDirectory } from "./directory.ts";
+import { addFaultHandlers } from "./fault-handlers.ts";
 import { makeHandlers, type DataHandlers, type ServedLog } from "./handlers.ts";
 import type { Identity, SeenReign } from "./identity.ts";
 import { join, type Condition } from "./join.ts";
@@ -72,6 +73,8 @@ export class Running implements ServedLog {
   private seen: SeenReign | undefined;
   private rememberedMs = 0;
   private stopping: Promise<void> | undefined;
+  /** Who asked for the end: their connections are closed when there is nothing left to do. */
+  private readonly askers = new Set<Peer>();
 
   constructor(options: RunningOptions, directory: ServerDirectory, seams: Seams) {
     this.options = options;
@@ -86,6 +89,14 @@ export class Running implements ServedLog {
       instance: this.instance,
       order: this.order,
       clock: seams.clock,
+    });
+    const { ending } = options;
+    addFaultHandlers(this.handlers.forClients, {
+      served: this,
+      allowFaults: options.allowFaults ?? false,
+      stop: (asker) => this.stopFor(asker),
+      crash: ending && (() => ending.crash()),
+      logger: seams.logger,
     });
     this.membership = new Membership({
       ...seams,
@@ -155,12 +166,20 @@ export class Running implements ServedLog {
   private async end(): Promise<void> {
     try {
       await this.membership.stop();
-      await this.listener?.close();
+      await this.listener?.close(this.askers);
       await this.opened?.close();
       await this.remember();
     } finally {
       this.directory.release();
+      for (const asker of this.askers) asker.close("the data server has ended");
     }
+  }
+
+  private stopFor(asker: Peer): void {
+    this.askers.add(asker);
+    const { ending } = this.options;
+    if (ending !== undefined) return ending.stop();
+    this.stop().catch((error: unknown) => this.seams.logger.error(messageOf(error)));
   }
 
   private async openLog(): Promise<BlockLog> {

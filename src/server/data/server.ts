@@ -5,6 +5,7 @@
  *
  *     listen.ts           the address that clients and other data servers connect to
  *     handlers.ts         what is answered there, and to the metadata service
+ *     fault-handlers.ts   what is answered to those who want to break or stop it
  *     command-order.ts    which commands of the service are still valid
  *     membership.ts       the connection to the metadata service: kept for ever, with heartbeats
  *     join.ts             the questions and answers at its beginning
@@ -22,7 +23,7 @@ import { DfsError, isDfsError } from "../../base/errors.ts";
 import { lineLogger, type Logger } from "../../base/logger.ts";
 import { systemRandom } from "../../base/random.ts";
 import { openDirectory } from "./directory.ts";
-import type { DataServer, DataServerOptions } from "./options.ts";
+import type { DataServer, DataServerOptions, Ending } from "./options.ts";
 import { Running } from "./running.ts";
 
 export type { IdentityWish } from "./directory.ts";
@@ -77,11 +78,16 @@ export interface DataRunOptions extends Omit<DataServerOptions, "signal"> {
  * @throws DfsError as `startDataServer`.
  */
 export async function runDataServer(options: DataRunOptions): Promise<void> {
-  const signal = options.signal ?? signals();
+  const asked = new AbortController();
+  const signal = AbortSignal.any([options.signal ?? signals(), asked.signal]);
+  const ending: Ending = {
+    stop: () => asked.abort(new DfsError("cancelled", "asked to end by a caller")),
+    crash: () => void process.kill(process.pid, "SIGKILL"),
+  };
   const logger = options.logger ?? stderrLogger(options.clock ?? systemClock, options.debug);
   let server: DataServer;
   try {
-    server = await startDataServer({ ...options, logger, signal });
+    server = await startDataServer({ ending, ...options, logger, signal });
   } catch (error) {
     if (signal.aborted && isDfsError(error, "cancelled")) return;
     throw error;

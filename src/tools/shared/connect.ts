@@ -98,13 +98,17 @@ export function findMeta(context: MetaSource): MetaAddress {
   return { address: file.meta, source: dir, dir, running: file.metaPid !== null };
 }
 
+/** What a command may want of its client besides what its options say. */
+export type ClientWish = Pick<ClientOptions, "readQuorum" | "onVotes">;
+
 /** Runs `work` with a client that is closed afterwards, whatever happens. */
 export async function withClient<T>(
   context: ConnectionContext,
   work: (client: DfsClient) => Promise<T>,
+  wish: ClientWish = {},
 ): Promise<T> {
   const meta = findMeta(context);
-  const client = await unlessAborted(context.signal, connect(context, meta));
+  const client = await unlessAborted(context.signal, connect(context, meta, wish));
   try {
     return await unlessAborted(context.signal, work(client));
   } finally {
@@ -130,11 +134,16 @@ export function shellWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 
-async function connect(context: ConnectionContext, meta: MetaAddress): Promise<DfsClient> {
+async function connect(
+  context: ConnectionContext,
+  meta: MetaAddress,
+  wish: ClientWish,
+): Promise<DfsClient> {
   const { options, messages } = context;
   const key = readKey(options.keyFile);
   const first = FIRST_CONTACT_MS - FIRST_CONTACT_RESERVE_MS - performance.now();
   const clientSettings: ClientOptions = {
+    ...wish,
     metaAddress: meta.address,
     label: `dfs ${context.name}, pid ${process.pid}`,
     firstContactTimeoutMs: options.timeout ?? Math.max(first, 1000),

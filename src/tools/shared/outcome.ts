@@ -105,7 +105,8 @@ function fullDisk(what: string, error: unknown): Reason | undefined {
 export function sentence(what: string, error: unknown): string {
   if (error instanceof Reason) return `${what}: ${error.message}`;
   // The client tells of bytes that cannot be read in full: file, offset, servers tried.
-  if (isDfsError(error, "io") && error.message.startsWith("cannot read ")) return error.message;
+  const isOfReading = isDfsError(error, "io") || isDfsError(error, "quorum");
+  if (isOfReading && error.message.startsWith("cannot read ")) return error.message;
   const known = isDfsError(error) ? KIND_TEXT[error.kind] : reasonOf(error);
   return `${what}: ${known ?? messageOf(error)}`;
 }

@@ -204,7 +204,7 @@ export async function scriptedCluster(
   });
   const reader = new BlockReader({
     servers: dataServers,
-    settings: inForce,
+    readQuorum: () => inForce().readQuorum,
     clock,
     onBadReplica: (_, failure) => badReplicas.push(failure),
   });

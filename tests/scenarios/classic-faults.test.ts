@@ -1,0 +1,130 @@
+// The fault table of the course project that dfs descends from: a block of 8 bytes on three servers, and the seven things
+// that were shown to an examiner. Rows 4, 5 and 7 there end with the corrupt copies repaired; here they are read right and
+// reported, and what mends them is tested where it is made.
+
+import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { LocalCluster } from "../support/local-cluster.ts";
+
+setDefaultTimeout(120_000); // whole clusters and many commands; a busy machine is slow
+
+const TEXT = "abcdefgh";
+
+interface Explained {
+  readonly id: string;
+  readonly servers: number[];
+  readonly verdicts: string[];
+}
+
+let cluster: LocalCluster;
+/** The servers of the block, in the order in which they are read. */
+let servers: number[];
+let id: string;
+afterEach(() => cluster.stop());
+
+async function begin(): Promise<void> {
+  cluster = await LocalCluster.up("--block-size", "8");
+  await cluster.run(["put", "-", "/abc"], { stdin: Buffer.from(TEXT) });
+  const [row] = await cluster.rows<Explained>("explain", "/abc");
+  ({ servers, id } = row!);
+  expect(servers).toHaveLength(3);
+}
+
+async function crash(...which: number[]): Promise<void> {
+  for (const server of which) await cluster.ok("server", "stop", String(server), "--crash");
+}
+
+async function corrupt(...which: number[]): Promise<void> {
+  for (const server of which) await cluster.ok("corrupt", "/abc", "--server", String(server));
+}
+
+async function restart(): Promise<void> {
+  await cluster.ok("up", "--detach");
+}
+
+/** Reads the file, which must be right, with one warning for each of these servers and none for others. */
+async function expectRead(warnedOf: readonly number[]): Promise<string> {
+  const { text, stderr } = await cluster.ok("cat", "/abc");
+  expect(text).toBe(TEXT);
+  const warnings = stderr.split("\n").filter((line) => line.includes("warning"));
+  const of = warnings.map((line) => Number(/data server (\d+)/.exec(line)?.[1]));
+  expect(of.toSorted((a, b) => a - b)).toEqual(warnedOf.toSorted((a, b) => a - b));
+  return stderr;
+}
+
+async function expectUnreadable(): Promise<void> {
+  const { code, text, stderr } = await cluster.run(["cat", "/abc"]);
+  expect({ code, text }).toEqual({ code: 1, text: "" });
+  expect(stderr).toContain("cannot read /abc at offset 0");
+  for (const server of servers) expect(stderr).toContain(`server ${server}: `);
+}
+
+/** Checks that each of these servers has its data: all others that have it are down while it is read. */
+async function expectAlone(...which: number[]): Promise<void> {
+  for (const server of which) {
+    await crash(...servers.filter((each) => each !== server));
+    expect((await cluster.ok("cat", "/abc")).text).toBe(TEXT);
+    await restart();
+  }
+}
+
+describe("servers down", () => {
+  test("1. one: read with a warning, and it has its data when it returns", async () => {
+    await begin();
+    await crash(servers[0]!);
+    await expectRead([servers[0]!]);
+    await restart();
+    await expectRead([]);
+    await expectAlone(servers[0]!);
+  });
+
+  test("2. two: read with a warning for each, and they have their data when they return", async () => {
+    await begin();
+    const two = servers.slice(0, 2);
+    await crash(...two);
+    await expectRead(two);
+    await restart();
+    await expectRead([]);
+    await expectAlone(...two);
+  });
+
+  test("3. three: no data until they are started again", async () => {
+    await begin();
+    await crash(...servers);
+    await expectUnreadable();
+    await restart();
+    await expectRead([]);
+  });
+});
+
+describe("copies corrupt", () => {
+  test("4. one: read right, and reported", async () => {
+    await begin();
+    await corrupt(servers[0]!);
+    expect(await expectRead([servers[0]!])).toContain("reported for repair");
+  });
+
+  test("5. two: read right, and reported", async () => {
+    await begin();
+    const two = servers.slice(0, 2);
+    await corrupt(...two);
+    expect(await expectRead(two)).toMatch(/reported for repair[^]*reported for repair/);
+  });
+
+  test("6. three: cannot be read, and no other bytes are shown instead", async () => {
+    await begin();
+    await corrupt(...servers);
+    await expectUnreadable();
+    const [row] = await cluster.rows<Explained>("explain", "--votes", "/abc");
+    expect(row).toMatchObject({ id, verdicts: ["rotten", "rotten", "rotten"] });
+  });
+
+  test("7. one, and another one down: read right, and the one that was down has its data when it returns", async () => {
+    await begin();
+    const [rotten, away] = servers;
+    await corrupt(rotten!);
+    await crash(away!);
+    await expectRead([rotten!, away!]);
+    await restart();
+    await expectAlone(away!);
+  });
+});
