@@ -13,6 +13,7 @@ import {
   expectError,
   expectHeld,
   expectNotHeld,
+  forgetCheckpoint,
   idsOf,
   makeBlock,
   openTestLog,
@@ -93,6 +94,7 @@ describe("damage to a block", () => {
     expect(fault.position - fault.record).toBeLessThan(RECORD_HEADER_BYTES);
     await expectError("badChecksum", opened.log.get(BLOCK, 0, 1));
     await close(opened);
+    forgetCheckpoint(opened.directory);
     const reopened = await openTestLog(opened.directory);
     expect(idsOf(reopened.log)).toEqual([1, 3]);
     expect(reopened.corruptions).toHaveLength(1);
