@@ -85,6 +85,9 @@ export const MAX_ENTRIES_PER_PAGE = 1024;
 /** Block ids that one page of a data server's listing, or one delete command, may hold. */
 export const MAX_BLOCKS_PER_PAGE = 8192;
 
+/** Copies that one request may ask a data server to read and verify: at most 4 GiB of the largest blocks. */
+export const MAX_VERIFIED_BLOCKS = 256;
+
 function requireThat(holds: boolean, relation: string): void {
   if (!holds) throw new Error(`limits.ts is inconsistent: ${relation} does not hold`);
 }

@@ -452,3 +452,24 @@ example(
     freedBytes: 15,
   },
 );
+example(
+  data.blockCopy,
+  {
+    ...command,
+    block: blockId(99n),
+    length: 5,
+    checksum: 0xfedc_ba98_7654_3210n,
+    inode: inodeId(2n),
+    fileOffset: LARGE,
+    sources: [{ server: serverId(4), address: "127.0.0.1:7004" }],
+  },
+  {
+    stored: true,
+    failures: [{ server: serverId(5), problem: "badChecksum", detail: "piece 0" }],
+  },
+);
+example(
+  data.blockVerify,
+  { blocks: [{ block: blockId(99n), length: 5, checksum: 0xfedc_ba98_7654_3210n }] },
+  { verdicts: ["rotten"] },
+);
