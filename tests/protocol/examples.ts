@@ -339,6 +339,14 @@ example(
     deadBlocks: 4,
     sessions: 3,
     placementVersion: 6n,
+    repair: {
+      queue: [{ urgency: 1, blocks: 2, copies: 4, bytes: LARGE }],
+      copying: 7,
+      suspects: 8,
+      copiedBlocks: 9,
+      copiedBytes: LARGE,
+      bytesPerSecond: 10,
+    },
   },
 );
 example(

@@ -61,7 +61,7 @@ export class SourcePeers {
   /** Closes all connections; no more are made. */
   close(): void {
     this.closed = true;
-    for (const key of [...this.kept.keys()]) this.drop(key, "the data server is shutting down");
+    for (const key of this.kept.keys()) this.drop(key, "the data server is shutting down");
   }
 
   private async connect(key: string, { server, address }: Source): Promise<Peer> {
