@@ -8,12 +8,12 @@ export const repairOptions = {
   outDelay: value(
     "<seconds>",
     seconds,
-    "a data server silent for so long is out: its copies are made elsewhere (default: 600)",
+    "a data server silent for so long is replaced by others (default: 600)",
   ),
   repairRate: value(
     "<bytes>",
     rate,
-    "bytes that repairs copy in a second, 0 without limit (default: 100M); last good copies come at once",
+    "bytes that repairs copy in a second, 0: no limit (default: 100M)",
   ),
 };
 
