@@ -118,9 +118,10 @@ const COMMANDS: readonly CommandEntry[] = [
 
 async function startMeta(start: MetaStart): Promise<void> {
   const { runMetaServer } = await import("./server/meta/server.ts");
-  const { leaseTimeoutMs, downDelayMs, ...rest } = start;
+  const { leaseTimeoutMs, downDelayMs, repair, ...rest } = start;
   await runMetaServer({
     ...rest,
+    ...repair,
     ...(leaseTimeoutMs === undefined ? {} : { leaseTimeoutMs }),
     ...(downDelayMs === undefined ? {} : { downDelayMs }),
   });

@@ -88,6 +88,9 @@ export const MAX_BLOCKS_PER_PAGE = 8192;
 /** Bytes that one fault on purpose changes: enough to be seen, few enough to be printed. */
 export const MAX_FAULT_BYTES = 8;
 
+/** Copies that one request may ask a data server to read and verify: at most 4 GiB of the largest blocks. */
+export const MAX_VERIFIED_BLOCKS = 256;
+
 function requireThat(holds: boolean, relation: string): void {
   if (!holds) throw new Error(`limits.ts is inconsistent: ${relation} does not hold`);
 }

@@ -6,6 +6,7 @@ import { defineCommand, value, type Command, type OptionSet } from "./shared/com
 import type { ClusterSettings } from "./shared/cluster-file.ts";
 import { generalOptions, jsonOption, keyOption, readKey } from "./shared/connect.ts";
 import { EXIT } from "./shared/exit-codes.ts";
+import { repairOptions, repairWishOf, type RepairWish } from "./shared/repair-options.ts";
 import { settingsOf, settingsOptions } from "./shared/settings-options.ts";
 import { jsonRow } from "./shared/text.ts";
 import { address, directory, seconds } from "./shared/values.ts";
@@ -20,6 +21,7 @@ export interface MetaStart {
   readonly leaseTimeoutMs: number | undefined;
   /** From losing a data server to calling it down. */
   readonly downDelayMs: number | undefined;
+  readonly repair: RepairWish;
   readonly debug: boolean;
   /** Asks it to end in good order. */
   readonly signal: AbortSignal;
@@ -47,6 +49,7 @@ const options = {
   ...settingsOptions,
   leaseTimeout: value("<seconds>", seconds, "a client silent for so long has gone (default: 60)"),
   downDelay: value("<seconds>", seconds, "a data server silent for so long is down (default: 5)"),
+  ...repairOptions,
   ...keyOption,
   ...jsonOption,
   ...generalOptions,
@@ -88,6 +91,7 @@ cluster key.`,
         key: readKey(chosen.keyFile),
         leaseTimeoutMs: chosen.leaseTimeout,
         downDelayMs: chosen.downDelay,
+        repair: repairWishOf(chosen),
         debug: chosen.debug,
         signal: context.signal,
         onReady: ({ address: at, settings }) => {

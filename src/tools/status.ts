@@ -9,6 +9,7 @@ import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { EXIT, type ExitCode } from "./shared/exit-codes.ts";
 import { assess, type Health } from "./shared/health.ts";
 import { counted, durationText, isoTime, sizeText } from "./shared/format.ts";
+import { repairLine, repairSummary } from "./shared/repair-words.ts";
 
 export const status = defineCommand({
   usage: "status",
@@ -28,6 +29,9 @@ what one more failure would cost.`,
     "inodes files directories liveBytes liveBlocks deadBlocks missingCopies sessions",
     "blocksByCopies    list: blocks with no copy on a server that is up, with 1, with 2, ...",
     "placementVersion  64-bit number as text",
+    "repair            blocksToCopy (list: blocks to copy with 1 good copy, with 2, ...), copiesToMake, bytesToCopy,",
+    "                  blocksWithoutGoodCopy, misplacedBlocks, surplusBlocks, copying, suspects, copiedBlocks,",
+    "                  copiedBytes, bytesPerSecond, secondsLeft (missing while nothing is copied)",
     "storage           list, one for each data server: server, blocks, blockBytes, segments, segmentBytes, deadBytes,",
     "                  badReplicas, compaction (running, segments, movedBytes, freedBytes); or server, error",
   ],
@@ -79,6 +83,7 @@ function lines(
       `${sizeText(state.liveBytes)} in ${counted(state.liveBlocks, "block")}`,
     `Copies:   ${copyWords(state, replicas)}`,
     `Missing:  ${state.missingCopies === 0 ? "no copy is missing" : `${counted(state.missingCopies, "missing copy", "missing copies")} on record`}`,
+    ...(state.repair === null ? [] : [`Repairs:  ${repairLine(repairSummary(state.repair))}`]),
     `If one more server fails: ${health.nextFailure}`,
   ];
 }
@@ -153,5 +158,6 @@ function jsonStatus(state: ClusterStatus, health: Health, settings: Settings): o
     deadBlocks: state.deadBlocks,
     sessions: state.sessions,
     placementVersion: state.placementVersion.toString(),
+    ...(state.repair === null ? {} : { repair: repairSummary(state.repair) }),
   };
 }

@@ -339,6 +339,14 @@ example(
     deadBlocks: 4,
     sessions: 3,
     placementVersion: 6n,
+    repair: {
+      queue: [{ urgency: 1, blocks: 2, copies: 4, bytes: LARGE }],
+      copying: 7,
+      suspects: 8,
+      copiedBlocks: 9,
+      copiedBytes: LARGE,
+      bytesPerSecond: 10,
+    },
   },
 );
 example(
@@ -451,6 +459,27 @@ example(
     movedBytes: 14,
     freedBytes: 15,
   },
+);
+example(
+  data.blockCopy,
+  {
+    ...command,
+    block: blockId(99n),
+    length: 5,
+    checksum: 0xfedc_ba98_7654_3210n,
+    inode: inodeId(2n),
+    fileOffset: LARGE,
+    sources: [{ server: serverId(4), address: "127.0.0.1:7004" }],
+  },
+  {
+    stored: true,
+    failures: [{ server: serverId(5), problem: "badChecksum", detail: "piece 0" }],
+  },
+);
+example(
+  data.blockVerify,
+  { blocks: [{ block: blockId(99n), length: 5, checksum: 0xfedc_ba98_7654_3210n }] },
+  { verdicts: ["rotten"] },
 );
 example(
   data.blockCorrupt,

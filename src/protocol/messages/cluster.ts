@@ -102,6 +102,32 @@ export const placement = request(
   }),
 );
 
+/** What there is to repair, and how that goes. */
+export const repairStatus = record({
+  /** What is on record, in order of urgency. */
+  queue: list(
+    record({
+      /** Good copies of a block that lacks some; 100: misplaced; 101: a copy that has to go. */
+      urgency: uint(255),
+      blocks: uint53,
+      /** Copies that they lack, and their bytes. */
+      copies: uint53,
+      bytes: uint53,
+    }),
+    32,
+  ),
+  /** Copies under way. */
+  copying: uint53,
+  /** Copies reported as bad that their servers have not verified yet. */
+  suspects: uint53,
+  /** Made since the service started. */
+  copiedBlocks: uint53,
+  copiedBytes: uint53,
+  /** Of the last seconds. */
+  bytesPerSecond: uint53,
+});
+export type RepairStatus = Infer<typeof repairStatus>;
+
 /** Health of the whole cluster in figures. */
 export const status = request(
   0x0503,
@@ -125,6 +151,7 @@ export const status = request(
     deadBlocks: uint53,
     sessions: uint53,
     placementVersion: uint64,
+    repair: optional(repairStatus),
   }),
 );
 

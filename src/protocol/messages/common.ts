@@ -120,7 +120,7 @@ export const mappedExtent = record({
   blockOffset: uint(MAX_BLOCK_BYTES),
   blockLength: uint(MAX_BLOCK_BYTES),
   checksum: uint64,
-  /** Servers with a present replica, in placement order. */
+  /** Servers with a present replica, in placement order; those that are out last. */
   servers: list(serverField, MAX_REPLICAS),
 });
 export type MappedExtent = Infer<typeof mappedExtent>;

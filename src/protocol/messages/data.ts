@@ -1,17 +1,37 @@
 /**
  * Data servers: blocks. Codes 0x07xx. `put`, `get`, `stats`, `corrupt` and `stop` are for clients and other data servers, on
- * the data server's own listener; `delete` and `list` are commands of the metadata service, on the connection that the data
- * server opened to it.
+ * the data server's own listener; `delete`, `list`, `copy` and `verify` come from the metadata service, on the connection
+ * that the data server opened to it.
  */
 import {
   MAX_BLOCK_BYTES,
   MAX_BLOCKS_PER_PAGE,
   MAX_FAULT_BYTES,
+  MAX_REPLICAS,
+  MAX_VERIFIED_BLOCKS,
   PIECE_BYTES,
 } from "../../base/limits.ts";
 import { request } from "../message.ts";
-import { bool, bytes, choice, list, record, text, uint, uint53, uint64 } from "../schema.ts";
-import { blockField, inodeField, instanceField, reignField, serverField } from "./common.ts";
+import {
+  bool,
+  bytes,
+  choice,
+  list,
+  record,
+  text,
+  uint,
+  uint53,
+  uint64,
+  type Infer,
+} from "../schema.ts";
+import {
+  addressField,
+  blockField,
+  inodeField,
+  instanceField,
+  reignField,
+  serverField,
+} from "./common.ts";
 
 const pieceList = bytes((MAX_BLOCK_BYTES / PIECE_BYTES) * 8);
 
@@ -108,6 +128,60 @@ export const dataStats = request(
     movedBytes: uint53,
     freedBytes: uint53,
   }),
+);
+
+/** What came of asking one source for a block. */
+const sourceFailure = record({
+  server: serverField,
+  problem: choice({ noBlock: 0, badChecksum: 1, unreadable: 2, unreachable: 3 }),
+  /** For people. */
+  detail: text(500),
+});
+export type SourceFailure = Infer<typeof sourceFailure>;
+
+/**
+ * Makes this server fetch a block from the first of these servers that can give it, and store it. Answered when it is
+ * durable, or when no source was of use. A block that is held and right is a success; a rotten one is replaced. It ends
+ * unfinished when the block is deleted here meanwhile, or when this server joins the metadata service anew.
+ * Errors: `wrongPeer` (a stale command), `noSpace`, `io`, `conflict` (other bytes are held under this id), `busy` (too
+ * many copies wait already), `cancelled` (it was ended).
+ */
+export const blockCopy = request(
+  0x0707,
+  "data.copy",
+  record({
+    ...command,
+    block: blockField,
+    length: uint(MAX_BLOCK_BYTES),
+    checksum: uint64,
+    inode: inodeField,
+    fileOffset: uint53,
+    /** In the order in which they are to be asked. */
+    sources: list(record({ server: serverField, address: addressField }), MAX_REPLICAS * 2),
+  }),
+  record({
+    /** True when this server now holds the block durably. */
+    stored: bool,
+    /** Sources that could not give it, those asked before the one that could among them. */
+    failures: list(sourceFailure, MAX_REPLICAS * 2),
+  }),
+);
+
+/** What a server says of its own copy, having read all of it. `rotten`: damaged, or other bytes than these. */
+export const replicaVerdict = choice({ right: 0, rotten: 1, missing: 2, unreadable: 3 });
+export type ReplicaVerdict = Infer<typeof replicaVerdict>;
+
+/** Reads copies whole on this server's own disk, and tells for each what it is worth; in the order of the request. */
+export const blockVerify = request(
+  0x0708,
+  "data.verify",
+  record({
+    blocks: list(
+      record({ block: blockField, length: uint(MAX_BLOCK_BYTES), checksum: uint64 }),
+      MAX_VERIFIED_BLOCKS,
+    ),
+  }),
+  record({ verdicts: list(replicaVerdict, MAX_VERIFIED_BLOCKS) }),
 );
 
 /**

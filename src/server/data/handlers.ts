@@ -1,11 +1,13 @@
 /**
  * What a data server answers: two tables of handlers, one for each kind of connection.
  *
- *     its own listener                  data.put, data.get, data.stats       clients and other data servers
- *     its connection to the service     data.delete, data.list               the metadata service
+ *     its own listener                  data.put, data.get, data.stats             clients and other data servers
+ *     its connection to the service     data.delete, data.list, data.copy, data.verify      the metadata service
  *
  * Bytes are verified before they are appended and after they were read. Nothing is answered before the server has been
  * accepted by a metadata service whose database is not older than what it has seen.
+ *
+ * Deletions are executed one after the other, so that the answer to one tells that those before it have ended as well.
  */
 import { firstBadPiece, verifyPieceList } from "../../base/checksum.ts";
 import type { Clock } from "../../base/clock.ts";
@@ -15,13 +17,17 @@ import type { BlockLog } from "../../log/log.ts";
 import { HandlerTable } from "../../protocol/endpoint.ts";
 import type { ReplyOf, RequestOf } from "../../protocol/message.ts";
 import {
+  blockCopy,
   blockDelete,
   blockGet,
   blockList,
   blockPut,
+  blockVerify,
   dataStats,
 } from "../../protocol/messages/data.ts";
 import type { CommandOrder } from "./command-order.ts";
+import type { Replication } from "./replication.ts";
+import { Verification } from "./verification.ts";
 
 /** What handlers need of the server. */
 export interface ServedLog {
@@ -36,6 +42,7 @@ export interface HandlerOptions {
   readonly served: ServedLog;
   readonly instance: InstanceId;
   readonly order: CommandOrder;
+  readonly replication: Replication;
   readonly clock: Clock;
 }
 
@@ -55,12 +62,18 @@ export interface DataHandlers {
 
 /** The handlers of a server. */
 export function makeHandlers(options: HandlerOptions): DataHandlers {
-  const { served, instance, order, clock } = options;
   const counters: Counters = { puts: 0, gets: 0, deletes: 0 };
-  const startMs = clock.monotonicMs();
+  return {
+    forClients: handlersForClients(options, counters),
+    forService: handlersForService(options, counters),
+  };
+}
 
-  const forClients = new HandlerTable();
-  forClients.onRequest(blockPut, async ({ body, bulk }) => {
+function handlersForClients(options: HandlerOptions, counters: Counters): HandlerTable {
+  const { served, instance, clock } = options;
+  const startMs = clock.monotonicMs();
+  const table = new HandlerTable();
+  table.onRequest(blockPut, async ({ body, bulk }) => {
     const log = served.log();
     checkBlock(body, bulk);
     const { block, length, checksum, inode, fileOffset, pieces } = body;
@@ -76,7 +89,7 @@ export function makeHandlers(options: HandlerOptions): DataHandlers {
     counters.puts++;
     return { body: { instance, sequence } };
   });
-  forClients.onRequest(blockGet, async ({ body: { block, offset, length } }) => {
+  table.onRequest(blockGet, async ({ body: { block, offset, length } }) => {
     const range = await served.log().get(block, offset, length);
     counters.gets++;
     return {
@@ -85,26 +98,48 @@ export function makeHandlers(options: HandlerOptions): DataHandlers {
       sent: () => range.release(),
     };
   });
-  forClients.onRequest(dataStats, () => {
+  table.onRequest(dataStats, () => {
     const uptimeMs = Math.floor(clock.monotonicMs() - startMs);
     return {
       body: { ...statsOf(served.log()), ...counters, server: served.server(), instance, uptimeMs },
     };
   });
+  return table;
+}
 
-  const forService = new HandlerTable();
-  forService.onRequest(blockDelete, async ({ body }) => {
+function handlersForService(options: HandlerOptions, counters: Counters): HandlerTable {
+  const { served, order, replication } = options;
+  const verification = new Verification();
+  let deletions: Promise<unknown> = Promise.resolve();
+  const table = new HandlerTable();
+  table.onRequest(blockDelete, async ({ body }) => {
     const log = await served.registered();
     order.accept(body);
-    const deleted = await log.delete(body.blocks, body.ranges);
+    const { blocks, ranges } = body;
+    const ended = replication.end(blocks, ranges);
+    const turn = deletions.then(async () => {
+      await ended;
+      return log.delete(blocks, ranges);
+    });
+    deletions = turn.catch(() => undefined); // who ordered it is told; the next one does not depend on it
+    const deleted = await turn;
     counters.deletes += deleted;
     return { body: { deleted } };
   });
-  forService.onRequest(blockList, async ({ body: { after, limit } }) => {
+  table.onRequest(blockList, async ({ body: { after, limit } }) => {
     const log = await served.registered();
     return { body: log.list(after, limit) };
   });
-  return { forClients, forService };
+  table.onRequest(blockCopy, async ({ body }) => {
+    const log = await served.registered();
+    order.accept(body);
+    return { body: await replication.copy(log, body) };
+  });
+  table.onRequest(blockVerify, async ({ body: { blocks } }) => {
+    const log = await served.registered();
+    return { body: { verdicts: await verification.verify(log, blocks) } };
+  });
+  return table;
 }
 
 /** @throws DfsError `invalid` or `badChecksum` when what came is not the block that the request describes. */

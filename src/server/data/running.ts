@@ -6,6 +6,7 @@
  *   has been served; `log()` says why.
  * - A new server's log is opened when its id is durable: the id is in every record.
  * - Before a segment is deleted, the highest block id that it may have held is durable.
+ * - When this server registers, no copy that it was told to make before is under way any more.
  */
 import type { Clock } from "../../base/clock.ts";
 import type { Disk } from "../../base/disk.ts";
@@ -35,6 +36,7 @@ import { join, type Condition } from "./join.ts";
 import { listen } from "./listen.ts";
 import { Membership } from "./membership.ts";
 import type { DataServer, DataServerOptions } from "./options.ts";
+import { Replication } from "./replication.ts";
 
 const CONNECT_TIMEOUT_MS = 5_000;
 
@@ -60,6 +62,7 @@ export class Running implements ServedLog {
   private readonly transport: Transport;
   private readonly instance: InstanceId;
   private readonly order: CommandOrder;
+  private readonly replication: Replication;
   private readonly handlers: DataHandlers;
   private readonly membership: Membership;
   private listener: PeerListener | undefined;
@@ -84,10 +87,17 @@ export class Running implements ServedLog {
     this.instance = instanceId(seams.random.id64());
     this.order = new CommandOrder(this.instance);
     this.seen = directory.identity.current.seen;
+    this.replication = new Replication({
+      ...seams,
+      identity: () => this.peerIdentity(),
+      transport: this.transport,
+      key: options.key,
+    });
     this.handlers = makeHandlers({
       served: this,
       instance: this.instance,
       order: this.order,
+      replication: this.replication,
       clock: seams.clock,
     });
     const { ending } = options;
@@ -167,6 +177,7 @@ export class Running implements ServedLog {
     try {
       await this.membership.stop();
       await this.listener?.close(this.askers);
+      await this.replication.close();
       await this.opened?.close();
       await this.remember();
     } finally {
@@ -248,6 +259,7 @@ export class Running implements ServedLog {
   private async join(peer: Peer): Promise<number> {
     assert(this.listener !== undefined, "a server listens before it joins");
     try {
+      await this.replication.endAll();
       const joined = await join(peer, this.seen, {
         identity: this.directory.identity,
         instance: this.instance,

@@ -2,7 +2,7 @@
 import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { HandlerTable } from "../../protocol/endpoint.ts";
-import type { ReplyOf, RequestOf } from "../../protocol/message.ts";
+import type { ReplyOf } from "../../protocol/message.ts";
 import * as cluster from "../../protocol/messages/cluster.ts";
 import { statfs } from "../../protocol/messages/namespace.ts";
 import type { Engine } from "./engine.ts";
@@ -10,7 +10,7 @@ import { ringOf } from "./member-operations.ts";
 import type { Condition, Members } from "./members.ts";
 import { operationContext } from "./namespace-service.ts";
 import { explain } from "./namespace/operations.ts";
-import { suspectReplica } from "./replica-operations.ts";
+import type { Repair } from "./repair/repair.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Server } from "./store/rows.ts";
 import { ask } from "./store/store.ts";
@@ -25,6 +25,7 @@ export interface ClusterServiceOptions {
   readonly engine: Engine;
   readonly sessions: Sessions;
   readonly members: Members;
+  readonly repair: Repair;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -54,7 +55,7 @@ export function serveCluster(table: HandlerTable, options: ClusterServiceOptions
   });
   table.onRequest(cluster.reportReplica, async ({ peer, body }) => {
     sessions.of(peer);
-    await service.reportReplica(peer.identity.label, body);
+    await options.repair.report({ ...body, reporter: peer.identity.label });
     return { body: {} };
   });
   table.onRequest(statfs, async ({ peer }) => {
@@ -132,6 +133,7 @@ class ClusterService {
       deadBlocks: counted.deadBlocks,
       sessions: view.sessions,
       placementVersion: view.placementVersion,
+      repair: { queue: [...counted.repairs], ...this.options.repair.progress() },
     };
   }
 
@@ -152,22 +154,6 @@ class ClusterService {
       availableBytes: Math.floor(available / replicas),
       inodes: await this.countInodes(),
     };
-  }
-
-  async reportReplica(
-    reporter: string,
-    { block, server, problem, detail }: RequestOf<typeof cluster.reportReplica>,
-  ): Promise<void> {
-    const { engine, logger } = this.options;
-    const recorded = await engine.change(() =>
-      suspectReplica(block, server, engine.settings.replicas, engine.nowNs),
-    );
-    logger.warn(
-      recorded
-        ? `a client met a bad copy; it is on record for repair`
-        : `a client met a bad copy of a block that is not on record there any more`,
-      { block, server, problem, detail, reporter },
-    );
   }
 
   private conditionOf(server: Server): Condition {

@@ -1,15 +1,33 @@
 /**
- * Commands of the metadata service to data servers. Each carries the reign, the server's instance and a number that
- * rises, so that a command that was overtaken or delayed is refused; therefore one at a time goes to each server.
+ * What the metadata service asks of data servers.
+ *
+ * Commands carry the reign, the server's instance and a number that rises, so that a command that was overtaken or delayed
+ * is refused. The number is drawn when the command is sent, so commands to one server arrive in their order. Of deletions
+ * one at a time is under way on each server; copies take long, so several are.
  */
+import { DfsError } from "../../base/errors.ts";
 import type { BlockId } from "../../base/ids.ts";
 import { MAX_BLOCKS_PER_PAGE } from "../../base/limits.ts";
-import { blockDelete } from "../../protocol/messages/data.ts";
+import type { ReplyOf, RequestOf } from "../../protocol/message.ts";
+import {
+  blockCopy,
+  blockDelete,
+  blockVerify,
+  type ReplicaVerdict,
+} from "../../protocol/messages/data.ts";
 import type { Peer } from "../../protocol/peer.ts";
 import type { Engine } from "./engine.ts";
 import type { Member } from "./members.ts";
 
 const DELETE_TIMEOUT_MS = 60_000;
+
+/** A server asks several sources in turn, each for up to half a minute, and others' copies come before. */
+const COPY_TIMEOUT_MS = 180_000;
+
+const VERIFY_TIMEOUT_MS = 60_000;
+
+/** A copy to be made. */
+export type CopyOrder = Omit<RequestOf<typeof blockCopy>, "reign" | "instance" | "number">;
 
 export class Commands {
   private readonly engine: Engine;
@@ -30,17 +48,42 @@ export class Commands {
       await this.inTurn(member.peer, () =>
         member.peer.request(
           blockDelete,
-          {
-            reign: this.engine.reign.reign,
-            instance: member.instance,
-            number: ++this.number,
-            blocks: page,
-            ranges: [],
-          },
+          { ...this.place(member), blocks: page, ranges: [] },
           { timeoutMs: DELETE_TIMEOUT_MS },
         ),
       );
     }
+  }
+
+  /**
+   * Tells a server to copy a block from others; resolves when the copy is durable there, or no source was of use.
+   * @throws DfsError what it answers; after `timeout` and `unreachable` nobody knows whether the copy is made.
+   */
+  async copyBlock(member: Member, order: CopyOrder): Promise<ReplyOf<typeof blockCopy>> {
+    const body = { ...this.place(member), ...order };
+    return (await member.peer.request(blockCopy, body, { timeoutMs: COPY_TIMEOUT_MS })).body;
+  }
+
+  /**
+   * Has a server read its own copies, and returns what they are worth, in the order of `blocks`.
+   * @throws DfsError when it cannot be asked.
+   */
+  async verify(
+    { peer, server }: Member,
+    blocks: RequestOf<typeof blockVerify>["blocks"],
+  ): Promise<readonly ReplicaVerdict[]> {
+    const { body } = await peer.request(blockVerify, { blocks }, { timeoutMs: VERIFY_TIMEOUT_MS });
+    if (body.verdicts.length === blocks.length) return body.verdicts;
+    throw new DfsError(
+      "protocol",
+      `data server ${server} answered for ${body.verdicts.length} copies, ${blocks.length} were asked about`,
+    );
+  }
+
+  private place({
+    instance,
+  }: Member): Pick<RequestOf<typeof blockCopy>, "reign" | "instance" | "number"> {
+    return { reign: this.engine.reign.reign, instance, number: ++this.number };
   }
 
   private inTurn<T>(peer: Peer, send: () => Promise<T>): Promise<T> {

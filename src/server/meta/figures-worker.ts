@@ -46,6 +46,7 @@ function countIn(
   return {
     ...primitives["figures.store"](),
     blocksByCopies: primitives["figures.blocksByCopies"](servers, most),
+    repairs: primitives["figures.repairs"](),
   };
 }
 

@@ -7,11 +7,13 @@
 import { DfsError, messageOf } from "../../base/errors.ts";
 import type { ServerId } from "../../base/ids.ts";
 import { DatabaseThread } from "./database-thread.ts";
-import type { ReplicaCount, StoreFigures } from "./store/primitives/cluster.ts";
+import type { RepairCount, ReplicaCount, StoreFigures } from "./store/primitives/cluster.ts";
 
 export interface BlockFigures extends StoreFigures {
   /** Live blocks by number of present replicas on the servers asked about: index 0 none, 1 one, ... */
   readonly blocksByCopies: readonly number[];
+  /** What is on record for repair. */
+  readonly repairs: readonly RepairCount[];
 }
 
 /** What can be counted, and what the answer is. */

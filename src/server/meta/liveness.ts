@@ -1,17 +1,26 @@
 /**
- * Which data servers are up, suspect or down.
+ * Which data servers are up, suspect, down or out.
  *
  *     up ── connection lost, or heartbeats missing ──► suspect ── still silent after the down-delay ──► down
- *     suspect, down ── heartbeat or registration ──► up
+ *     down ── still silent after the out-delay, and few enough others are ──► out
+ *     suspect, down, out ── heartbeat or registration ──► up
  *
- * Silence is counted as `silence.ts` does it, so a stall of this process declares nobody down. After a start all servers
- * that were not down are suspect until they are heard of.
+ * Silence is counted as `silence.ts` does it, so a stall of this process declares nobody down or out. After a start all
+ * servers that were not down or out are suspect until they are heard of, and the delays begin anew.
+ *
+ * What is out is copied elsewhere, which is a lot of work that nobody needs when a switch or a room has lost its power. So
+ * nobody becomes out while more than a third of the servers that are not out already are silent: whoever made so many
+ * silent is somebody to call, and a repair onto the others could not give back what is missing. When enough have
+ * returned, those that are still silent follow.
  */
 import type { Clock } from "../../base/clock.ts";
 import type { ServerId } from "../../base/ids.ts";
 import { Silence } from "./silence.ts";
 
-export type Liveness = "up" | "suspect" | "down";
+export type Liveness = "up" | "suspect" | "down" | "out";
+
+/** While more than one in so many servers is silent, none becomes out. */
+const MOST_SILENT = 3;
 
 /** Heartbeats in a row that a connected server may miss before it is suspect. */
 const MISSED_HEARTBEATS = 3;
@@ -24,6 +33,10 @@ export interface LivenessOptions {
   readonly heartbeatIntervalMs: number;
   /** From suspect to down. */
   readonly downDelayMs: number;
+  /** From losing it to out. */
+  readonly outDelayMs: number;
+  /** So many are silent that none becomes out; called once for each time that this begins. */
+  readonly onTooMany?: (silent: readonly ServerId[]) => void;
   /** A server's state has changed. */
   readonly onChange: (server: ServerId, state: Liveness) => void;
 }
@@ -34,13 +47,17 @@ export class LivenessTracker {
   private readonly silence: Silence<ServerId>;
   private readonly suspectTicks: number;
   private readonly downTicks: number;
+  private readonly outTicks: number;
+  private heldBack = false;
 
   constructor(options: LivenessOptions) {
-    const { clock, heartbeatIntervalMs, downDelayMs } = options;
+    const { clock, heartbeatIntervalMs, downDelayMs, outDelayMs } = options;
     const tickMs = Math.max(1, Math.min(heartbeatIntervalMs, downDelayMs / TICKS_PER_DELAY));
     this.options = options;
     this.suspectTicks = Math.ceil((MISSED_HEARTBEATS * heartbeatIntervalMs) / tickMs);
     this.downTicks = Math.ceil(downDelayMs / tickMs);
+    // Counting begins anew when a server becomes suspect, and goes on through down.
+    this.outTicks = Math.max(this.downTicks + 1, Math.ceil(outDelayMs / tickMs));
     this.silence = new Silence({
       clock,
       tickMs,
@@ -51,9 +68,9 @@ export class LivenessTracker {
   /** A server that the database knows, with the state that it had when this process began. */
   begin(server: ServerId, state: Liveness): void {
     this.states.set(server, state);
-    if (state === "down") return;
+    if (state === "out") return;
     this.silence.heard(server);
-    this.change(server, "suspect");
+    if (state !== "down") this.change(server, "suspect");
   }
 
   stateOf(server: ServerId): Liveness | undefined {
@@ -68,7 +85,7 @@ export class LivenessTracker {
   /** Its connection has ended. */
   lost(server: ServerId): void {
     if (this.states.get(server) !== "up") return;
-    this.silence.heard(server); // the down-delay begins now
+    this.silence.heard(server); // the delays begin now
     this.change(server, "suspect");
   }
 
@@ -82,9 +99,21 @@ export class LivenessTracker {
       this.silence.heard(server);
       this.change(server, "suspect");
     } else if (state === "suspect" && ticks > this.downTicks) {
-      this.silence.forget(server);
       this.change(server, "down");
+    } else if (state === "down" && ticks > this.outTicks && this.mayBeOut()) {
+      this.silence.forget(server);
+      this.change(server, "out");
     }
+  }
+
+  /** False while too many servers are silent. */
+  private mayBeOut(): boolean {
+    const counted = [...this.states].filter(([, state]) => state !== "out");
+    const silent = counted.filter(([, state]) => state !== "up").map(([server]) => server);
+    const tooMany = silent.length * MOST_SILENT > counted.length;
+    if (tooMany && !this.heldBack) this.options.onTooMany?.(silent);
+    this.heldBack = tooMany;
+    return !tooMany;
   }
 
   private change(server: ServerId, state: Liveness): void {

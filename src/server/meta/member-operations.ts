@@ -67,21 +67,25 @@ export function* registerServer(
     registeredNs: context.nowNs,
   };
   yield* ask("server.put", server);
+  if (former?.state === "out") yield* ask("survey.put", { server: id, after: NO_BLOCK });
   if (former === undefined) yield* addToPlacement(context.replicas, servers, server);
   return { server, joined: former === undefined };
 }
 
 /**
  * Writes whether a server was heard of; false when that changes nothing. One that is being drained stays that, heard of
- * or not.
+ * or not. With a server that goes out, or was, its copies stop or begin to count: a survey of them goes on record.
  */
 export function* setServerState(
   id: ServerId,
-  state: Extract<ServerState, "up" | "suspect" | "down">,
+  state: Extract<ServerState, "up" | "suspect" | "down" | "out">,
 ): Operation<boolean> {
   const server = yield* ask("server.get", id);
   if (server === undefined || server.state === state || server.state === "draining") return false;
   yield* ask("server.put", { ...server, state });
+  if (state === "out" || server.state === "out") {
+    yield* ask("survey.put", { server: id, after: NO_BLOCK });
+  }
   return true;
 }
 

@@ -52,10 +52,13 @@ export interface MembersOptions {
   readonly logger: Logger;
   readonly heartbeatIntervalMs: number;
   readonly downDelayMs: number;
+  readonly outDelayMs: number;
   /** Servers or the placement table have changed, durably. */
   readonly onChanged: () => void;
   /** A server has registered and takes commands. */
   readonly onRegistered: (member: Member) => void;
+  /** A server is in another state than it was, durably. */
+  readonly onState: (server: ServerId) => void;
 }
 
 export class Members {
@@ -63,6 +66,8 @@ export class Members {
   private readonly liveness: LivenessTracker;
   private readonly connected = new Map<ServerId, Member>();
   private readonly byPeer = new Map<Peer, Member>();
+  /** Connections whose server has been compared with the record. */
+  private readonly compared = new WeakSet<Peer>();
   /** Of every server that was heard of in this reign. */
   private readonly signs = new Map<ServerId, LastSign>();
   private registrations: Promise<unknown> = Promise.resolve();
@@ -74,6 +79,12 @@ export class Members {
       clock: options.clock,
       heartbeatIntervalMs: options.heartbeatIntervalMs,
       downDelayMs: options.downDelayMs,
+      outDelayMs: options.outDelayMs,
+      onTooMany: (silent) =>
+        options.logger.warn(
+          "too many data servers are silent at once: none of them is replaced by itself until others are back",
+          { silent: silent.join(", ") },
+        ),
       onChange: (server, state) => this.recordState(server, state),
     });
   }
@@ -82,7 +93,7 @@ export class Members {
   async start(): Promise<void> {
     const servers = await this.options.engine.question(() => ask("server.list"));
     for (const { id, state } of servers) {
-      this.liveness.begin(id, state === "down" || state === "out" ? "down" : "up");
+      this.liveness.begin(id, state === "down" || state === "out" ? state : "up");
     }
   }
 
@@ -94,6 +105,20 @@ export class Members {
   /** The servers that are connected, in order of id. */
   all(): Member[] {
     return [...this.connected.values()].toSorted((one, other) => one.server - other.server);
+  }
+
+  /** `member` has been compared with the record: copies may be made there and deletions ordered. */
+  isCompared(member: Member): void {
+    this.compared.add(member.peer);
+  }
+
+  isConnected(server: ServerId): boolean {
+    return this.connected.has(server);
+  }
+
+  /** The servers that are connected and have been compared with the record, in order of id. */
+  settled(): Member[] {
+    return this.all().filter(({ peer }) => this.compared.has(peer));
   }
 
   /** What a server said last in this reign. */
@@ -210,13 +235,16 @@ export class Members {
   }
 
   private recordState(server: ServerId, state: Liveness): void {
-    const { engine, logger, onChanged, clock } = this.options;
+    const { engine, logger, onChanged, onState, clock } = this.options;
     engine
       .change(() => setServerState(server, state))
       .then((changed) => {
         if (!changed) return;
-        logger.info(`data server ${server} is ${state}`);
+        if (state === "out") {
+          logger.warn(`data server ${server} is out: its copies are made again on other servers`);
+        } else logger.info(`data server ${server} is ${state}`);
         onChanged();
+        onState(server);
       })
       .catch((error: unknown) => {
         if (this.stopped) return;

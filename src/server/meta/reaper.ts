@@ -8,7 +8,7 @@
  *     ended session                ─ grace period ─►  forgotten
  *
  * Everything it works through is in the store, so it goes on where it was after a crash of any side. A server that is
- * not connected is dealt with when it is. Steps are small and each is a transaction of its own, so requests of clients
+ * not connected is dealt with when it is, and has been compared with the record. Steps are small and each is a transaction of its own, so requests of clients
  * come in between.
  */
 import type { Clock, Timer } from "../../base/clock.ts";
@@ -54,6 +54,10 @@ export interface ReaperOptions {
   /** How long blocks that an ended session may still be writing are left alone. */
   readonly graceMs: number;
   readonly members: () => readonly Member[];
+  /** Of these, the ones whose copies may be deleted: those that have been compared with the record. */
+  readonly settled: () => readonly Member[];
+  /** True while a copy of the block is being made on the server: its deletion waits until that has ended. */
+  readonly isCopying: (block: BlockId, server: ServerId) => boolean;
   /** False while files without a name must stay. */
   readonly mayReclaim: () => boolean;
 }
@@ -83,7 +87,7 @@ export class Reaper {
 
   private tick(): void {
     if (this.options.mayReclaim()) this.run("reclaiming files", () => this.reclaim());
-    for (const member of this.options.members()) {
+    for (const member of this.options.settled()) {
       this.run(`deleting on data server ${member.server}`, () => this.deleteOn(member));
     }
     this.run("collecting what ended sessions left", () => this.collectOrphans());
@@ -112,14 +116,14 @@ export class Reaper {
   }
 
   private async deleteOn(member: Member): Promise<void> {
-    const { engine, commands } = this.options;
+    const { engine, commands, isCopying } = this.options;
     const { server, peer } = member;
     while (peer.open && !this.stopped) {
       const copies = await engine.question(() =>
         ask("replica.listUnsettled", server, "removing", NO_BLOCK, COPIES_AT_ONCE),
       );
-      if (copies.length === 0) return;
-      const blocks = copies.map((copy) => copy.block);
+      const blocks = copies.map((copy) => copy.block).filter((block) => !isCopying(block, server));
+      if (blocks.length === 0) return;
       await engine.settle(); // a lazy change may have given them up: it must be durable before they are deleted
       await commands.deleteBlocks(member, blocks);
       const forgotten = await engine.change(() => forgetCopies(blocks, server));

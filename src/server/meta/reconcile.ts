@@ -6,7 +6,10 @@
  *     on record for the server     held    decision
  *     present                      yes     fine (other length or checksum: the copy is lost, as below)
  *     present                      no      the copy becomes `bad`, what is missing goes on record
- *     adding, bad                  either  left to whoever makes or mends the copy
+ *     adding                       yes     nobody knows whether that copy was finished: it becomes `bad`, is verified
+ *                                          on its server, and mended or counted then
+ *     adding                       no      it was never finished: forgotten
+ *     bad                          either  left to whoever mends the copy
  *     removing                     either  left to the reaper
  *     nothing, block live          yes     a late copy or one that came back: recorded if length and checksum match
  *     nothing, block dead          yes     recorded as `removing`, which the reaper deletes
@@ -15,6 +18,8 @@
  *
  * A page of the record is taken before the page of the server is asked for: what was on record by then was durable on
  * the server, unless it has been lost. What is held and was not on record then is looked up again inside the transaction.
+ * While the comparison lasts nothing is copied to the server and no deletion is ordered there, and what was ordered before
+ * it registered has ended: so what `data.list` shows stays true, and every copy that is `adding` is one of before.
  */
 import { blockId, type BlockId, type ServerId } from "../../base/ids.ts";
 import type { Logger } from "../../base/logger.ts";
@@ -22,7 +27,8 @@ import type { ReplyOf } from "../../protocol/message.ts";
 import { blockList } from "../../protocol/messages/data.ts";
 import type { Engine } from "./engine.ts";
 import type { Member } from "./members.ts";
-import { markLost, recordMissing } from "./replica-operations.ts";
+import { clusterView, recordNeed, type ClusterView } from "./repair/need.ts";
+import { markLost } from "./replica-operations.ts";
 import type { Block, ReplicaWithBlock } from "./store/rows.ts";
 import { ask, type Operation } from "./store/store.ts";
 
@@ -46,6 +52,8 @@ export interface Reconciliation {
   found: number;
   /** Copies of dead blocks that were not on record, to be deleted. */
   dead: number;
+  /** Copies that were being made: those held are to be verified, the others are forgotten. */
+  unfinished: number;
   /** Blocks reserved by a session and not committed. */
   reserved: number;
   /** Blocks that metadata knows nothing of; they are left where they are. */
@@ -67,7 +75,15 @@ export async function reconcile(
   member: Member,
 ): Promise<Reconciliation> {
   const limit = context.pageSize ?? PAGE;
-  const total: Reconciliation = { held: 0, lost: 0, found: 0, dead: 0, reserved: 0, unknown: 0 };
+  const total: Reconciliation = {
+    held: 0,
+    lost: 0,
+    found: 0,
+    dead: 0,
+    unfinished: 0,
+    reserved: 0,
+    unknown: 0,
+  };
   for (let after: BlockId | undefined = NO_BLOCK; after !== undefined;) {
     after = await reconcilePage(context, member, after, limit, total);
   }
@@ -88,18 +104,16 @@ async function reconcilePage(
   const end = commonEnd(recorded, recorded.length === limit, body);
   const { held, missing, odd } = compare(recorded, body.blocks, end);
   total.held += held;
-  const settling = { server, replicas: engine.settings.replicas };
-  if (missing.length > 0) {
-    total.lost += await engine.change(() =>
-      markAllLost({ ...settling, nowNs: engine.nowNs }, missing),
-    );
-  }
-  if (odd.length > 0) {
-    const verdicts = await engine.change(() =>
-      settleHeld({ ...settling, nowNs: engine.nowNs }, odd),
-    );
-    for (const verdict of verdicts) total[verdict]++;
-  }
+  const { replicas } = engine.settings;
+  const verdicts = [
+    ...(missing.length === 0
+      ? []
+      : await engine.change(() => settleMissing(server, replicas, engine.nowNs, missing))),
+    ...(odd.length === 0
+      ? []
+      : await engine.change(() => settleHeld(server, replicas, engine.nowNs, odd))),
+  ];
+  for (const verdict of verdicts) total[verdict]++;
   return end;
 }
 
@@ -118,7 +132,7 @@ function commonEnd(
 
 interface Comparison {
   readonly held: number;
-  /** On record as present, and not held at all. */
+  /** On record as present or being made, and not held at all. */
   readonly missing: readonly BlockId[];
   /** Held, and not on record as present with these bytes. */
   readonly odd: readonly Held[];
@@ -130,36 +144,55 @@ function compare(
   end: BlockId | undefined,
 ): Comparison {
   const expected = new Map(
-    recorded.filter((each) => each.state === "present").map((each) => [each.block, each]),
+    recorded
+      .filter(({ state }) => state === "present" || state === "adding")
+      .map((each) => [each.block, each]),
   );
   const inside = (block: BlockId): boolean => end === undefined || block <= end;
   const held = blocks.filter((each) => inside(each.block));
-  const odd = held.filter((each) => !isSame(each, expected.get(each.block)));
+  const isFine = (each: Held): boolean => {
+    const row = expected.get(each.block);
+    return row?.state === "present" && isSame(each, row);
+  };
+  const odd = held.filter((each) => !isFine(each));
   for (const each of held) expected.delete(each.block);
   const missing = [...expected.keys()].filter(inside);
   return { held: held.length, missing, odd };
 }
 
-/** What the decisions about one server's copies depend on. */
+/** Who is being compared, and the cluster in this transaction. */
 interface Settling {
   readonly server: ServerId;
-  readonly replicas: number;
-  readonly nowNs: bigint;
+  readonly view: ClusterView;
 }
 
-function* markAllLost(settling: Settling, blocks: readonly BlockId[]): Operation<number> {
-  let lost = 0;
+type Verdict = keyof Reconciliation;
+
+function* settleMissing(
+  server: ServerId,
+  replicas: number,
+  nowNs: bigint,
+  blocks: readonly BlockId[],
+): Operation<Verdict[]> {
+  const view = yield* clusterView(replicas, nowNs);
+  const verdicts: Verdict[] = [];
   for (const block of blocks) {
-    if (yield* markLost(block, settling.server, settling.replicas, settling.nowNs)) lost++;
+    if ((yield* ask("replica.get", block, server)) === "adding") {
+      yield* ask("replica.delete", block, server);
+      verdicts.push("unfinished");
+    } else if (yield* markLost(view, block, server)) verdicts.push("lost");
   }
-  return lost;
+  return verdicts;
 }
 
 function* settleHeld(
-  settling: Settling,
+  server: ServerId,
+  replicas: number,
+  nowNs: bigint,
   batch: readonly Held[],
-): Operation<(keyof Reconciliation)[]> {
-  const verdicts: (keyof Reconciliation)[] = [];
+): Operation<Verdict[]> {
+  const settling = { server, view: yield* clusterView(replicas, nowNs) };
+  const verdicts: Verdict[] = [];
   for (const held of batch) {
     const verdict = yield* settleOne(settling, held);
     if (verdict !== undefined) verdicts.push(verdict);
@@ -168,39 +201,43 @@ function* settleHeld(
 }
 
 /** Decides about one held copy, as the table above says. */
-function* settleOne(settling: Settling, held: Held): Operation<keyof Reconciliation | undefined> {
-  const { server, replicas, nowNs } = settling;
+function* settleOne(settling: Settling, held: Held): Operation<Verdict | undefined> {
+  const { server, view } = settling;
   const block = yield* ask("block.get", held.block);
   const state = yield* ask("replica.get", held.block, server);
   if (block === undefined) return state === undefined ? yield* settleUnnamed(held) : undefined;
   if (block.state === "dead")
     return state === undefined ? yield* settleDead(settling, held) : undefined;
   if (state === undefined) return yield* settleSurplus(settling, held, block);
+  if (state === "adding") return yield* settleUnfinished(settling, held);
   if (state !== "present" || isSame(held, block)) return undefined;
-  return (yield* markLost(held.block, server, replicas, nowNs)) ? "lost" : undefined;
+  return (yield* markLost(view, held.block, server)) ? "lost" : undefined;
+}
+
+/** A copy that was being made for a live block. */
+function* settleUnfinished(settling: Settling, held: Held): Operation<Verdict> {
+  yield* ask("replica.put", { block: held.block, server: settling.server, state: "bad" });
+  yield* recordNeed(settling.view, held.block, "badReplica");
+  return "unfinished";
 }
 
 /** Metadata has no block of this id. */
-function* settleUnnamed(held: Held): Operation<keyof Reconciliation> {
+function* settleUnnamed(held: Held): Operation<Verdict> {
   const reservation = yield* ask("reservation.find", held.block);
   return reservation === undefined ? "unknown" : "reserved";
 }
 
 /** A dead block, and it was not known that this server has it. */
-function* settleDead(settling: Settling, held: Held): Operation<keyof Reconciliation> {
+function* settleDead(settling: Settling, held: Held): Operation<Verdict> {
   yield* ask("replica.put", { block: held.block, server: settling.server, state: "removing" });
   return "dead";
 }
 
 /** A live block, and it was not known that this server has it. */
-function* settleSurplus(
-  settling: Settling,
-  held: Held,
-  block: Block,
-): Operation<keyof Reconciliation> {
+function* settleSurplus(settling: Settling, held: Held, block: Block): Operation<Verdict> {
   if (!isSame(held, block)) return "unknown";
   yield* ask("replica.put", { block: held.block, server: settling.server, state: "present" });
-  yield* recordMissing(held.block, settling.replicas, "badReplica", settling.nowNs);
+  yield* recordNeed(settling.view, held.block, "badReplica");
   return "found";
 }
 

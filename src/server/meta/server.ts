@@ -20,6 +20,7 @@
  *     wal-sync.ts, checkpoint.ts   makes commits durable, keeps the log short
  *     reaper.ts             deletes what was given up, through commands.ts
  *     reconcile.ts          compares what a data server holds with the record
+ *     repair/               makes up for copies that are missing or bad, removes those that are too many
  *     placement.ts          plans the placement table
  *     database.ts, rebuild.ts, settings.ts   formats, opens and mends the directory
  */
@@ -39,6 +40,7 @@ import { Members, type Member } from "./members.ts";
 import type { RootOwner } from "./namespace/operations.ts";
 import { ClusterNotices } from "./notices.ts";
 import { Reaper } from "./reaper.ts";
+import { Repair } from "./repair/repair.ts";
 import { reconcile } from "./reconcile.ts";
 import { makeService } from "./service.ts";
 import { Sessions } from "./sessions.ts";
@@ -51,6 +53,10 @@ const DEFAULT_HEARTBEAT_INTERVAL_MS = 1_000;
 const DEFAULT_DOWN_DELAY_MS = 5_000;
 const DEFAULT_REAPER_INTERVAL_MS = 1_000;
 const DEFAULT_GRACE_MS = 3_600_000;
+const DEFAULT_OUT_DELAY_MS = 600_000;
+const DEFAULT_REPAIR_INTERVAL_MS = 1_000;
+const DEFAULT_REPAIR_BYTES_PER_SECOND = 100 * 1024 * 1024;
+const DEFAULT_COPIES_PER_SERVER = 4;
 
 const ROOT_MODE = 0o755;
 
@@ -74,6 +80,14 @@ export interface MetaServerOptions {
   readonly reaperIntervalMs?: number;
   /** How long unused blocks of an ended session are left alone. Default 1 h. */
   readonly graceMs?: number;
+  /** From losing a data server to making its copies elsewhere. Default 10 min. */
+  readonly outDelayMs?: number;
+  /** Between two looks for repairs. Default 1 s. */
+  readonly repairIntervalMs?: number;
+  /** Bytes that repairs copy in a second, except of blocks with one good copy left; 0: no limit. Default 100 MiB. */
+  readonly repairBytesPerSecond?: number;
+  /** Repairs at a time to one data server, and from one. Default 4. */
+  readonly copiesPerServer?: number;
   // Seams.
   readonly clock?: Clock;
   readonly random?: Random;
@@ -187,6 +201,7 @@ class Running {
   private readonly sessions: Sessions;
   private readonly members: Members;
   private readonly reaper: Reaper;
+  private readonly repair: Repair;
   private stopped = false;
 
   constructor(options: MetaServerOptions, engine: Engine, seams: Seams) {
@@ -211,22 +226,38 @@ class Running {
       heartbeatIntervalMs: options.heartbeatIntervalMs ?? DEFAULT_HEARTBEAT_INTERVAL_MS,
       downDelayMs: options.downDelayMs ?? DEFAULT_DOWN_DELAY_MS,
       onChanged: () => notices.changed(),
+      outDelayMs: options.outDelayMs ?? DEFAULT_OUT_DELAY_MS,
       onRegistered: (member) => void this.compare(member),
+      onState: () => this.repair.serversChanged(),
+    });
+    const commands = new Commands(engine);
+    this.repair = new Repair({
+      engine,
+      commands,
+      members: this.members,
+      clock,
+      logger,
+      intervalMs: options.repairIntervalMs ?? DEFAULT_REPAIR_INTERVAL_MS,
+      copiesPerServer: options.copiesPerServer ?? DEFAULT_COPIES_PER_SERVER,
+      bytesPerSecond: options.repairBytesPerSecond ?? DEFAULT_REPAIR_BYTES_PER_SECOND,
     });
     this.reaper = new Reaper({
       engine,
-      commands: new Commands(engine),
+      commands,
       clock,
       logger,
       intervalMs: options.reaperIntervalMs ?? DEFAULT_REAPER_INTERVAL_MS,
       graceMs: options.graceMs ?? DEFAULT_GRACE_MS,
       members: () => this.members.all(),
+      settled: () => this.members.settled(),
+      isCopying: (block, server) => this.repair.isCopying(block, server),
       mayReclaim: () => !this.sessions.recovering,
     });
     this.service = makeService({
       engine,
       sessions: this.sessions,
       members: this.members,
+      repair: this.repair,
       clock,
       logger,
     });
@@ -236,6 +267,7 @@ class Running {
     await this.sessions.start();
     await this.members.start();
     this.reaper.start();
+    this.repair.start();
   }
 
   async stop(listener: PeerListener | undefined): Promise<void> {
@@ -243,7 +275,7 @@ class Running {
     this.stopped = true;
     this.sessions.stop();
     this.members.stop();
-    const reaped = this.reaper.stop();
+    const reaped = Promise.all([this.reaper.stop(), this.repair.stop()]);
     await this.engine.finish();
     await listener?.close(); // what was answered before is still sent
     await reaped;
@@ -254,6 +286,8 @@ class Running {
   private async compare(member: Member): Promise<void> {
     try {
       await reconcile({ engine: this.engine, logger: this.logger }, member);
+      this.members.isCompared(member);
+      this.repair.serversChanged();
     } catch (error) {
       this.logUnlessStopped(`cannot compare data server ${member.server} with the record`, error);
       member.peer.close("what the server holds could not be compared with the record");

@@ -25,6 +25,7 @@ import {
 import { listenAddress } from "./ports.ts";
 import { dataServerIn, metaAddressIn } from "./server-files.ts";
 import { serverIn, stopServer, type Stopped } from "./processes.ts";
+import { repairFlags } from "../shared/repair-options.ts";
 import { checkSettings, commonFlags, settingFlags, type Wish } from "./wish.ts";
 
 const DEFAULT_DATA_SERVERS = 4;
@@ -173,6 +174,7 @@ export class LocalCluster {
       "--listen",
       listen,
       ...settingFlags(wish.settings),
+      ...repairFlags(wish.repair),
       ...commonFlags(wish),
     ]);
     this.#save({

@@ -3,6 +3,7 @@
  */
 import { DfsError } from "../../base/errors.ts";
 import type { ClusterSettings } from "../shared/cluster-file.ts";
+import type { RepairWish } from "../shared/repair-options.ts";
 import { flagName } from "../shared/command.ts";
 
 /** What `dfs up` was asked for; what is left out is as it was, or the default. */
@@ -12,6 +13,8 @@ export interface Wish {
   /** Port of the metadata server; the data servers take the next ones. */
   readonly port?: number;
   readonly keyFile?: string;
+  /** For a metadata server that is started now. */
+  readonly repair: RepairWish;
   readonly debug: boolean;
 }
 

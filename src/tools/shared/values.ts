@@ -35,6 +35,9 @@ export function size(value: string): number {
   return Number.isSafeInteger(bytes) ? bytes : expected("a size, such as 8, 64K or 1M");
 }
 
+/** A number of bytes in a second; 0: without limit. */
+export const rate = size;
+
 /** A whole number from `least` to `most`. */
 export function count(least: number, most: number): (value: string) => number {
   return (value) => {

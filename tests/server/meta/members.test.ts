@@ -32,6 +32,7 @@ describe("LivenessTracker", () => {
       clock,
       heartbeatIntervalMs: 1_000,
       downDelayMs: 5_000,
+      outDelayMs: 60_000,
       onChange: (_server, state) => changes.push(state),
     });
     return { clock, changes, tracker };

@@ -14,6 +14,9 @@ const GRACE_MS = 1_000;
 
 const SETTINGS = { settings: { blockSize: 8 } };
 
+/** Nothing is copied, so that what is on record stays to be seen. */
+const NO_REPAIRS = { ...SETTINGS, copiesPerServer: 0 };
+
 async function joinAll(address: string, count: number): Promise<TestDataServer[]> {
   const joined: TestDataServer[] = [];
   for (let index = 0; index < count; index++) joined.push(await TestDataServer.join(address));
@@ -155,7 +158,7 @@ describe("the reaper", () => {
     expect(data[0]!.held.size).toBe(kept.blocks.length);
     expect(data[2]!.held.size).toBe(3);
     await data[2]!.restart(meta.address); // it was away while they were collected
-    await until(() => data[2]!.held.size === 0);
+    await until(() => stored.every((id) => !data[2]!.held.has(id)));
     await meta.stop();
   });
 
@@ -179,7 +182,7 @@ describe("the reaper", () => {
 describe("comparing a data server with the record", () => {
   test("copies that it has lost go on record as bad and as missing", async () => {
     using dir = temporaryDirectory();
-    const meta = await startMeta(dir.path, SETTINGS);
+    const meta = await startMeta(dir.path, NO_REPAIRS);
     const data = await joinAll(meta.address, 3);
     const client = await TestClient.open(meta.address);
     const file = await client.put("f", data, 3);
@@ -198,7 +201,7 @@ describe("comparing a data server with the record", () => {
 
   test("a copy with other bytes than those committed is bad", async () => {
     using dir = temporaryDirectory();
-    const meta = await startMeta(dir.path, SETTINGS);
+    const meta = await startMeta(dir.path, NO_REPAIRS);
     const data = await joinAll(meta.address, 3);
     const client = await TestClient.open(meta.address);
     const file = await client.put("f", data, 1);
@@ -213,7 +216,7 @@ describe("comparing a data server with the record", () => {
 
   test("a late copy of a live block is recorded, and makes up for one that was missing", async () => {
     using dir = temporaryDirectory();
-    const meta = await startMeta(dir.path, SETTINGS);
+    const meta = await startMeta(dir.path, NO_REPAIRS);
     const data = await joinAll(meta.address, 3);
     const client = await TestClient.open(meta.address);
     const file = await client.put("f", data.slice(0, 2), 1);
@@ -228,7 +231,7 @@ describe("comparing a data server with the record", () => {
 
   test("a copy of a block that is dead elsewhere is deleted; one that nobody knows is left", async () => {
     using dir = temporaryDirectory();
-    const meta = await startMeta(dir.path, SETTINGS);
+    const meta = await startMeta(dir.path, NO_REPAIRS);
     const data = await joinAll(meta.address, 3);
     const client = await TestClient.open(meta.address);
     const file = await client.put("f", data.slice(0, 2), 1);
@@ -248,7 +251,7 @@ describe("comparing a data server with the record", () => {
 
   test("goes through more than one page on both sides", async () => {
     using dir = temporaryDirectory();
-    const meta = await startMeta(dir.path, SETTINGS);
+    const meta = await startMeta(dir.path, NO_REPAIRS);
     const data = await joinAll(meta.address, 3);
     const client = await TestClient.open(meta.address);
     for (let file = 0; file < 3; file++) await client.put(`f-${file}`, data, 2_000);
@@ -268,25 +271,37 @@ describe("comparing a data server with the record", () => {
 });
 
 describe("a report of a bad copy", () => {
-  test("goes on record for repair once, and the copy stays", async () => {
+  const report = (client: TestClient, block: BlockId, server: TestDataServer) =>
+    client.ask(reportReplica, { block, server: server.id, problem: "badChecksum", detail: "" });
+
+  test("of one that is right changes nothing, and of a block that nobody knows neither", async () => {
     using dir = temporaryDirectory();
-    const meta = await startMeta(dir.path, SETTINGS);
+    const meta = await startMeta(dir.path, NO_REPAIRS);
     const data = await joinAll(meta.address, 3);
     const client = await TestClient.open(meta.address);
     const file = await client.put("f", data, 1);
-    const block = file.blocks[0]!;
-    for (const problem of ["badChecksum", "unreadable"] as const) {
-      await client.ask(reportReplica, { block, server: data[0]!.id, problem, detail: "piece 0" });
-    }
-    expect((await figures(client)).missingCopies).toBe(1);
+    await report(client, file.blocks[0]!, data[0]!);
+    await report(client, blockId(77_777n), data[0]!);
+    await until(async () => data[0]!.verified.includes(file.blocks[0]!));
+    await until(async () => (await figures(client)).repair?.suspects === 0);
     expect(await copies(client, file.inode)).toEqual(["1:present 2:present 3:present"]);
-    await client.ask(reportReplica, {
-      block: blockId(77_777n),
-      server: data[0]!.id,
-      problem: "missing",
-      detail: "",
-    });
-    expect((await figures(client)).missingCopies).toBe(1);
+    expect((await figures(client)).missingCopies).toBe(0);
+    await meta.stop();
+  });
+
+  test("of one that its own server finds rotten marks it bad, and it stays where it is", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path, NO_REPAIRS);
+    const data = await joinAll(meta.address, 3);
+    const client = await TestClient.open(meta.address);
+    const file = await client.put("f", data, 2);
+    data[0]!.rotten.add(file.blocks[0]!);
+    for (let twice = 0; twice < 2; twice++) await report(client, file.blocks[0]!, data[0]!);
+    await until(async () => (await figures(client)).missingCopies === 1);
+    expect(await copies(client, file.inode)).toEqual([
+      "1:bad 2:present 3:present",
+      "1:present 2:present 3:present",
+    ]);
     expect(data[0]!.deleted).toEqual([]);
     await meta.stop();
   });

@@ -84,12 +84,16 @@ export interface Block {
   readonly group: number;
   /** Extents that name it. */
   readonly refs: number;
-  /** The file that it was committed for; a hint for messages. */
+  /** The file that it was committed for, and where in it; hints, so that copies describe themselves. */
   readonly inode: InodeId;
+  readonly fileOffset: number;
   readonly diedNs: bigint | undefined;
 }
 
-/** adding: a copy is being made. present: readable. removing: to be deleted. bad: known rotten or missing. */
+/**
+ * adding: a copy is being made. present: readable. removing: to be deleted. bad: found rotten or missing, or in doubt; it
+ * is verified on its server before anything is done with it.
+ */
 export type ReplicaState = "adding" | "present" | "removing" | "bad";
 
 export interface Replica {
@@ -142,10 +146,13 @@ export interface ReclaimEntry {
 /** Why copies are missing. */
 export type RepairReason = "shortWrite" | "badReplica" | "serverOut" | "placement";
 
-/** Copies that a block lacks, on record until they are made. */
+/** What has to be done for a live block, on record until it is done. */
 export interface Repair {
   readonly block: BlockId;
+  /** Copies that it lacks. */
   readonly missing: number;
+  /** The smaller, the sooner: see repair/need.ts. */
+  readonly urgency: number;
   readonly reason: RepairReason;
   readonly sinceNs: bigint;
 }
@@ -162,6 +169,12 @@ export interface Server {
   /** True from `--recover` until it has been refilled; meanwhile it counts in no quorum. */
   readonly filling: boolean;
   readonly registeredNs: bigint;
+}
+
+/** All copies on one server have to be judged anew, because it went out or came back; those up to `after` have been. */
+export interface Survey {
+  readonly server: ServerId;
+  readonly after: BlockId;
 }
 
 /** A version of the placement table; `rows` as `encodeRows` of base/placement.ts writes them. */

@@ -307,6 +307,7 @@ describe("map", () => {
     harness.primitives["repair.put"]({
       block: first.block,
       missing: 1,
+      urgency: 2,
       reason: "badReplica",
       sinceNs: 1n,
     });

@@ -122,7 +122,8 @@ const CONTENT: readonly Check[] = [
     name: "missing copies of live blocks are on record, and no others",
     query: `SELECT b.id FROM blocks b LEFT JOIN repairs p ON p.block = b.id
       WHERE ifnull(p.missing, 0) <> CASE WHEN b.state = 1 THEN 0 ELSE
-        max(0, $replicas - (SELECT count(*) FROM replicas r WHERE r.block = b.id AND r.state = 1)) END
+        max(0, $replicas - (SELECT count(*) FROM replicas r JOIN servers s ON s.id = r.server
+          WHERE r.block = b.id AND r.state = 1 AND s.state <> 3)) END
       UNION ALL SELECT block FROM repairs WHERE block NOT IN (SELECT id FROM blocks)`,
   },
 ];

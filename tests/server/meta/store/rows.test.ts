@@ -101,8 +101,12 @@ describe("rows keep their values", () => {
     store.primitives["server.put"](server);
     store.primitives["server.put"](other);
     expect(store.primitives["server.get"](server.id)).toEqual(server);
-    const filling = [server.id, other.id, serverId(9)].map(store.primitives["server.isFilling"]);
-    expect(filling).toEqual([true, false, undefined]);
+    const standing = [server.id, other.id, serverId(9)].map(store.primitives["server.standing"]);
+    expect(standing).toEqual([
+      { state: "draining", filling: true },
+      { state: "draining", filling: false },
+      undefined,
+    ]);
     expect(store.primitives["server.list"]()).toEqual([other, server]);
     store.primitives["server.delete"](server.id);
     expect(store.primitives["server.get"](server.id)).toBeUndefined();
@@ -191,6 +195,7 @@ describe("replicas and repairs", () => {
         group: 0,
         refs: 1,
         inode: inodeId(2n),
+        fileOffset: 80,
         diedNs: undefined,
       });
       for (const server of id % 2n === 0n ? [1, 2] : [1, 2, 3]) {
@@ -253,11 +258,12 @@ describe("replicas and repairs", () => {
     expect(store.primitives["figures.highestBlock"]()).toBe(blockId(6n));
   });
 
-  test("missing copies are listed by block and summed", () => {
+  test("repairs are listed by urgency and block, and what is missing is summed", () => {
     const repair = (block: bigint, missing: number): void =>
       store.primitives["repair.put"]({
         block: blockId(block),
         missing,
+        urgency: 3 - missing,
         reason: "serverOut",
         sinceNs: 8n,
       });
@@ -265,16 +271,39 @@ describe("replicas and repairs", () => {
     repair(4n, 2);
     repair(2n, 2);
     expect(store.primitives["repair.total"]()).toBe(4);
-    expect(ids(store.primitives["repair.list"](blockId(0n), 9))).toEqual([2n, 4n]);
-    expect(ids(store.primitives["repair.list"](blockId(2n), 9))).toEqual([4n]);
+    repair(3n, 3);
+    repair(6n, 1);
+    const list = store.primitives["repair.list"];
+    expect(ids(list(-1, blockId(0n), 9))).toEqual([3n, 2n, 4n, 6n]);
+    expect(ids(list(-1, blockId(0n), 2))).toEqual([3n, 2n]);
+    expect(ids(list(1, blockId(2n), 9))).toEqual([4n, 6n]);
+    expect(ids(list(1, blockId(4n), 9))).toEqual([6n]);
+    expect(store.primitives["figures.repairs"]()).toEqual([
+      { urgency: 0, blocks: 1, copies: 3, bytes: 30 },
+      { urgency: 1, blocks: 2, copies: 4, bytes: 40 },
+      { urgency: 2, blocks: 1, copies: 1, bytes: 10 },
+    ]);
     store.primitives["repair.delete"](blockId(2n));
     expect(store.primitives["repair.get"](blockId(2n))).toBeUndefined();
     expect(store.primitives["repair.get"](blockId(4n))).toEqual({
       block: blockId(4n),
       missing: 2,
+      urgency: 1,
       reason: "serverOut",
       sinceNs: 8n,
     });
+  });
+
+  test("surveys are listed by server, and go on where they are put", () => {
+    store.primitives["survey.put"]({ server: serverId(3), after: blockId(0n) });
+    store.primitives["survey.put"]({ server: serverId(1), after: blockId(7n) });
+    store.primitives["survey.put"]({ server: serverId(3), after: blockId(9n) });
+    expect(store.primitives["survey.list"]()).toEqual([
+      { server: serverId(1), after: blockId(7n) },
+      { server: serverId(3), after: blockId(9n) },
+    ]);
+    store.primitives["survey.delete"](serverId(1));
+    expect(store.primitives["survey.list"]()).toHaveLength(1);
   });
 
   test("adding references to a block that is not there is an error", () => {

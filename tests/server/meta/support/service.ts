@@ -13,6 +13,7 @@ import {
   type ServerId,
   type SessionId,
 } from "../../../../src/base/ids.ts";
+import type { DfsError } from "../../../../src/base/errors.ts";
 import { silentLogger } from "../../../../src/base/logger.ts";
 import { groupOf } from "../../../../src/base/placement.ts";
 import { systemRandom } from "../../../../src/base/random.ts";
@@ -24,7 +25,12 @@ import type {
   RequestOf,
 } from "../../../../src/protocol/message.ts";
 import * as content from "../../../../src/protocol/messages/content.ts";
-import { blockDelete, blockList } from "../../../../src/protocol/messages/data.ts";
+import {
+  blockCopy,
+  blockDelete,
+  blockList,
+  blockVerify,
+} from "../../../../src/protocol/messages/data.ts";
 import * as member from "../../../../src/protocol/messages/member.ts";
 import * as names from "../../../../src/protocol/messages/namespace.ts";
 import { sessionOpen, sessionResume } from "../../../../src/protocol/messages/session.ts";
@@ -42,6 +48,7 @@ export const FAST = {
   heartbeatIntervalMs: 100,
   downDelayMs: 300,
   reaperIntervalMs: 20,
+  repairIntervalMs: 20,
   graceMs: 50,
 } as const;
 
@@ -204,6 +211,9 @@ export const text = (value: string): Uint8Array => new TextEncoder().encode(valu
 /** The one byte of a test's block. */
 export const blockBytes = (id: BlockId): Uint8Array => new Uint8Array([Number(id & 0xffn)]);
 
+/** Test data servers by address, so that they can copy from each other. */
+const byAddress = new Map<string, TestDataServer>();
+
 interface HeldBlock {
   readonly length: number;
   readonly checksum: bigint;
@@ -223,11 +233,22 @@ export class TestDataServer {
   /** Numbers of the commands executed, in order. */
   readonly commands: bigint[] = [];
   full = false;
+  /** Blocks that it holds and that have rotted. */
+  readonly rotten = new Set<BlockId>();
+  /** Blocks that it was asked to verify, in order. */
+  readonly verified: BlockId[] = [];
+  /** Copies that it has made, in order. */
+  readonly copied: BlockId[] = [];
+  /** Refuses copies with this. */
+  copyRefusal: DfsError | undefined;
+  /** Copies wait for this before they are stored. */
+  copyGate: () => Promise<void> = () => Promise.resolve();
   peer: Peer | undefined;
   private beating = false;
 
   constructor(address = `127.0.0.1:${1 + systemRandom.below(65_000)}`) {
     this.address = address;
+    byAddress.set(address, this);
   }
 
   get id(): ServerId {
@@ -334,6 +355,37 @@ export class TestDataServer {
       const page = ids.slice(0, body.limit);
       const blocks = page.map((block) => ({ block, ...this.held.get(block)! }));
       return { body: { blocks, more: ids.length > page.length } };
+    });
+    table.onRequest(blockVerify, ({ body }) => ({
+      body: {
+        verdicts: body.blocks.map(({ block, checksum }) => {
+          this.verified.push(block);
+          const held = this.held.get(block);
+          if (held === undefined) return "missing";
+          return held.checksum === checksum && !this.rotten.has(block) ? "right" : "rotten";
+        }),
+      },
+    }));
+    table.onRequest(blockCopy, async ({ body }) => {
+      if (body.instance !== this.instance) throw new Error("a command for another instance");
+      this.commands.push(body.number);
+      await this.copyGate();
+      if (this.copyRefusal !== undefined) throw this.copyRefusal;
+      const { block, checksum } = body;
+      const failures = [];
+      for (const { server, address } of body.sources) {
+        const source = byAddress.get(address);
+        const held = source?.peer === undefined ? undefined : source.held.get(block);
+        if (held !== undefined && held.checksum === checksum && !source!.rotten.has(block)) {
+          this.held.set(block, held);
+          this.rotten.delete(block);
+          this.copied.push(block);
+          return { body: { stored: true, failures } };
+        }
+        const problem = held === undefined ? ("noBlock" as const) : ("badChecksum" as const);
+        failures.push({ server, problem, detail: "said by a test" });
+      }
+      return { body: { stored: false, failures } };
     });
     table.onRequest(blockDelete, ({ body }) => {
       if (body.instance !== this.instance) throw new Error("a command for another instance");

@@ -3,12 +3,16 @@
  * record for repair, in the transaction that names the blocks.
  */
 import { DfsError } from "../../../../base/errors.ts";
-import type { InodeId, ServerId } from "../../../../base/ids.ts";
+import type { BlockId, InodeId, ServerId } from "../../../../base/ids.ts";
 import type { NewBlock } from "../../../../protocol/messages/common.ts";
 import { ask, type Operation } from "../../store/store.ts";
+import type { Server } from "../../store/rows.ts";
 import type { OperationContext } from "../context.ts";
 import type { CheckedContent } from "./check.ts";
 import { claimBlocks } from "./reservations.ts";
+
+/** What decides whether a server's copies count. */
+type Standing = Pick<Server, "state" | "filling">;
 
 /** @throws DfsError `stale` (not reserved), `quorum` (too few copies), `invalid` (copies on servers that cannot be). */
 export function* insertBlocks(
@@ -21,9 +25,10 @@ export function* insertBlocks(
     context.session,
     content.blocks.map((block) => block.block),
   );
-  const filling = new Map<ServerId, boolean>();
+  const known = new Map<ServerId, Standing>();
+  const offsets = fileOffsets(content);
   for (const block of content.blocks) {
-    yield* checkCopies(context, block, filling);
+    yield* checkCopies(context, block, known);
     yield* ask("block.insert", {
       id: block.block,
       state: "live",
@@ -32,21 +37,38 @@ export function* insertBlocks(
       group: block.group,
       refs: content.refs.get(block.block) ?? 0,
       inode,
+      fileOffset: offsets.get(block.block) ?? 0,
       diedNs: undefined,
     });
     for (const server of block.servers) {
       yield* ask("replica.put", { block: block.block, server, state: "present" });
     }
-    yield* recordMissing(context, block);
+    yield* recordMissing(context, block, known);
   }
 }
 
-function* recordMissing(context: OperationContext, block: NewBlock): Operation<void> {
-  const missing = context.settings.replicas - block.servers.length;
+/** The offsets in the file that the blocks were written for: where their first extents would have them begin. */
+function fileOffsets({ extents }: CheckedContent): Map<BlockId, number> {
+  const offsets = new Map<BlockId, number>();
+  for (const { block, offset, blockOffset } of extents) {
+    if (!offsets.has(block)) offsets.set(block, Math.max(0, offset - blockOffset));
+  }
+  return offsets;
+}
+
+/** Copies on servers that are out do not count: nobody would look for them again. */
+function* recordMissing(
+  context: OperationContext,
+  block: NewBlock,
+  known: ReadonlyMap<ServerId, Standing>,
+): Operation<void> {
+  const counting = block.servers.filter((server) => known.get(server)?.state !== "out").length;
+  const missing = context.settings.replicas - counting;
   if (missing <= 0) return;
   yield* ask("repair.put", {
     block: block.block,
     missing,
+    urgency: counting,
     reason: "shortWrite",
     sinceNs: context.nowNs,
   });
@@ -56,22 +78,22 @@ function* recordMissing(context: OperationContext, block: NewBlock): Operation<v
 function* checkCopies(
   context: OperationContext,
   block: NewBlock,
-  known: Map<ServerId, boolean>,
+  known: Map<ServerId, Standing>,
 ): Operation<void> {
   if (new Set(block.servers).size !== block.servers.length) {
     throw new DfsError("invalid", `cannot commit: block ${block.block} names a server twice`);
   }
   let counting = 0;
   for (const id of block.servers) {
-    const filling = known.get(id) ?? (yield* ask("server.isFilling", id));
-    if (filling === undefined) {
+    const standing = known.get(id) ?? (yield* ask("server.standing", id));
+    if (standing === undefined) {
       throw new DfsError(
         "invalid",
         `cannot commit: block ${block.block} names server ${id}, which is not in the cluster`,
       );
     }
-    known.set(id, filling);
-    if (!filling) counting++;
+    known.set(id, standing);
+    if (!standing.filling) counting++;
   }
   const { writeQuorum } = context.settings;
   if (counting < writeQuorum) {

@@ -36,9 +36,10 @@ export function* mappedPage(
   return { extents, more: found.length > limit };
 }
 
-/** Orders servers as the placement table does, asking for each group's row once. */
+/** Orders servers as the placement table does, asking for each group's row and each server's state once. */
 export class RowOrder {
   readonly #rows = new Map<number, readonly ServerId[]>();
+  readonly #out = new Map<ServerId, boolean>();
 
   /** The servers that the table names for a group. */
   *row(group: number): Operation<readonly ServerId[]> {
@@ -49,10 +50,26 @@ export class RowOrder {
     return row;
   }
 
-  /** Servers with a present copy: those of the group's row in its order, then stand-ins by id. */
+  /**
+   * Servers with a present copy: those of the group's row in its order, then stand-ins by id. Servers that are out come
+   * last: readers have others to ask.
+   */
   *present(extent: ExtentWithBlock): Operation<ServerId[]> {
     const row = yield* this.row(extent.group);
-    return inRowOrder(row, yield* ask("replica.present", extent.block), (server) => server);
+    const present = yield* ask("replica.present", extent.block);
+    const ordered = inRowOrder(row, present, (server) => server);
+    const out: ServerId[] = [];
+    for (const server of ordered) if (yield* this.#isOut(server)) out.push(server);
+    if (out.length === 0) return ordered;
+    return [...ordered.filter((server) => !out.includes(server)), ...out];
+  }
+
+  *#isOut(server: ServerId): Operation<boolean> {
+    const known = this.#out.get(server);
+    if (known !== undefined) return known;
+    const isOut = (yield* ask("server.standing", server))?.state === "out";
+    this.#out.set(server, isOut);
+    return isOut;
   }
 }
 

@@ -12,6 +12,15 @@ export interface StoreFigures {
   readonly deadBlocks: number;
 }
 
+/** Entries of `repairs` of one urgency. */
+export interface RepairCount {
+  readonly urgency: number;
+  readonly blocks: number;
+  /** Copies that they lack, and the bytes of those. */
+  readonly copies: number;
+  readonly bytes: number;
+}
+
 export interface ReplicaCount {
   readonly server: ServerId;
   readonly replicas: number;
@@ -19,8 +28,8 @@ export interface ReplicaCount {
 
 export interface ClusterPrimitives {
   "server.get"(server: ServerId): Server | undefined;
-  /** The field `filling` of the server; undefined when there is no such server. */
-  "server.isFilling"(server: ServerId): boolean | undefined;
+  /** What decides whether the server's copies count; undefined when there is no such server. */
+  "server.standing"(server: ServerId): Pick<Server, "state" | "filling"> | undefined;
   /** Puts the row, over the former one. */
   "server.put"(server: Server): void;
   "server.delete"(server: ServerId): void;
@@ -48,6 +57,8 @@ export interface ClusterPrimitives {
   "figures.store"(): StoreFigures;
   /** Live blocks by number of present replicas on the given servers: index 0 none, 1 one, ..., `most` that or more. */
   "figures.blocksByCopies"(servers: readonly ServerId[], most: number): number[];
+  /** What is on record for repair, in order of urgency; costs a scan. */
+  "figures.repairs"(): RepairCount[];
   /** Number of inodes; costs a scan. */
   "figures.inodes"(): number;
   /** Replicas on record on each server that has any; costs a scan. */

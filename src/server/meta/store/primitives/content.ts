@@ -10,6 +10,7 @@ import type {
   ReplicaState,
   ReplicaWithBlock,
   Reservation,
+  Survey,
 } from "../rows.ts";
 
 export interface ContentPrimitives {
@@ -79,8 +80,14 @@ export interface ContentPrimitives {
   "repair.get"(block: BlockId): Repair | undefined;
   "repair.put"(repair: Repair): void;
   "repair.delete"(block: BlockId): void;
-  /** Entries with block ids above `after`, in order of id. */
-  "repair.list"(after: BlockId, limit: number): Repair[];
+  /** Entries behind the one of `after` with this urgency, in order of urgency and id. */
+  "repair.list"(urgency: number, after: BlockId, limit: number): Repair[];
   /** Copies missing in all. */
   "repair.total"(): number;
+
+  /** Puts the survey, over the server's former one if there is one. */
+  "survey.put"(survey: Survey): void;
+  /** All surveys that have not ended, in order of server id. */
+  "survey.list"(): Survey[];
+  "survey.delete"(server: ServerId): void;
 }

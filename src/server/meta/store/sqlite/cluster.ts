@@ -11,7 +11,7 @@ import {
 } from "../../../../base/ids.ts";
 import { PLACEMENT_GROUPS } from "../../../../base/limits.ts";
 import type { ServerState } from "../../../../protocol/messages/cluster.ts";
-import type { ClusterPrimitives, StoreFigures } from "../primitives/cluster.ts";
+import type { ClusterPrimitives, RepairCount, StoreFigures } from "../primitives/cluster.ts";
 import type { Reign, Server } from "../rows.ts";
 import { Enumeration } from "./convert.ts";
 
@@ -61,8 +61,8 @@ export function clusterPrimitives(database: Database): ClusterPrimitives {
 
 function serverArea(database: Database): Area<"server"> {
   const get = database.prepare<ServerColumns, [number]>("SELECT * FROM servers WHERE id = ?");
-  const filling = database.prepare<{ filling: bigint }, [number]>(
-    "SELECT filling FROM servers WHERE id = ?",
+  const standing = database.prepare<Pick<ServerColumns, "state" | "filling">, [number]>(
+    "SELECT state, filling FROM servers WHERE id = ?",
   );
   const put = database.prepare(
     `INSERT OR REPLACE INTO servers (id, incarnation, instance, address, zone, tags, state, filling, registered)
@@ -75,9 +75,10 @@ function serverArea(database: Database): Area<"server"> {
       const row = get.get(server);
       return row === null ? undefined : serverOf(row);
     },
-    "server.isFilling": (server) => {
-      const row = filling.get(server);
-      return row === null ? undefined : row.filling !== 0n;
+    "server.standing": (server) => {
+      const row = standing.get(server);
+      if (row === null) return undefined;
+      return { state: STATES.name(row.state), filling: row.filling !== 0n };
     },
     "server.put": (row) =>
       void put.run(
@@ -179,6 +180,11 @@ function figuresArea(database: Database): Area<"figures"> {
                AND r.server IN (SELECT value FROM json_each(?))) AS copies
        FROM blocks b WHERE b.state = 0) GROUP BY copies`,
   );
+  type RepairRow = { readonly [Name in keyof RepairCount]: bigint };
+  const repairs = database.prepare<RepairRow, []>(
+    `SELECT urgency, count(*) AS blocks, sum(missing) AS copies, sum(missing * b.length) AS bytes
+     FROM repairs JOIN blocks b ON b.id = block GROUP BY urgency ORDER BY urgency`,
+  );
   const inodes = database.prepare<{ total: bigint }, []>("SELECT count(*) AS total FROM inodes");
   const replicas = database.prepare<{ server: bigint; replicas: bigint }, []>(
     "SELECT server, count(*) AS replicas FROM replicas GROUP BY server",
@@ -197,6 +203,13 @@ function figuresArea(database: Database): Area<"figures"> {
       }
       return counts;
     },
+    "figures.repairs": () =>
+      repairs.all().map((row) => ({
+        urgency: Number(row.urgency),
+        blocks: Number(row.blocks),
+        copies: Number(row.copies),
+        bytes: Number(row.bytes),
+      })),
     "figures.inodes": () => Number(inodes.get()?.total ?? 0n),
     "figures.replicasByServer": () =>
       replicas.all().map((row) => ({

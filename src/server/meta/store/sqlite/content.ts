@@ -36,6 +36,7 @@ interface BlockColumns {
   readonly grp: bigint;
   readonly refs: bigint;
   readonly inode: bigint;
+  readonly file_offset: bigint;
   readonly died: bigint | null;
 }
 
@@ -110,7 +111,8 @@ function extentArea(database: Database): Area<"extent"> {
 function blockArea(database: Database): Area<"block"> {
   const get = database.prepare<BlockColumns, [bigint]>("SELECT * FROM blocks WHERE id = ?");
   const insert = database.prepare(
-    "INSERT INTO blocks (id, state, length, checksum, grp, refs, inode, died) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    `INSERT INTO blocks (id, state, length, checksum, grp, refs, inode, file_offset, died)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const addRefs = database.prepare<{ refs: bigint }, [number, bigint]>(
     "UPDATE blocks SET refs = refs + ? WHERE id = ? RETURNING refs",
@@ -134,6 +136,7 @@ function blockArea(database: Database): Area<"block"> {
         block.group,
         block.refs,
         block.inode,
+        block.fileOffset,
         orNull(block.diedNs),
       ),
     "block.addRefs": (block, delta) => {
@@ -220,6 +223,7 @@ function blockOf(row: BlockColumns): Block {
     group: Number(row.grp),
     refs: Number(row.refs),
     inode: inodeId(row.inode),
+    fileOffset: Number(row.file_offset),
     diedNs: orUndefined(row.died),
   };
 }

@@ -1,6 +1,6 @@
-/** Primitives of reservations, the reclaim queue and missing copies on SQLite. */
+/** Primitives of reservations and of the queues (files to reclaim, blocks to repair, servers to survey) on SQLite. */
 import type { Database } from "bun:sqlite";
-import { blockId, inodeId, sessionId } from "../../../../base/ids.ts";
+import { blockId, inodeId, serverId, sessionId } from "../../../../base/ids.ts";
 import type { ContentPrimitives } from "../primitives/content.ts";
 import type { Repair, RepairReason, Reservation } from "../rows.ts";
 import { Enumeration, orNull, orUndefined } from "./convert.ts";
@@ -23,6 +23,7 @@ interface ReservationColumns {
 interface RepairColumns {
   readonly block: bigint;
   readonly missing: bigint;
+  readonly urgency: bigint;
   readonly reason: bigint;
   readonly since: bigint;
 }
@@ -34,8 +35,13 @@ type Area<Prefix extends string> = Pick<
 
 export function queuePrimitives(
   database: Database,
-): Area<"reservation"> & Area<"reclaim"> & Area<"repair"> {
-  return { ...reservationArea(database), ...reclaimArea(database), ...repairArea(database) };
+): Area<"reservation"> & Area<"reclaim"> & Area<"repair"> & Area<"survey"> {
+  return {
+    ...reservationArea(database),
+    ...reclaimArea(database),
+    ...repairArea(database),
+    ...surveyArea(database),
+  };
 }
 
 function reservationArea(database: Database): Area<"reservation"> {
@@ -91,11 +97,11 @@ function reclaimArea(database: Database): Area<"reclaim"> {
 function repairArea(database: Database): Area<"repair"> {
   const get = database.prepare<RepairColumns, [bigint]>("SELECT * FROM repairs WHERE block = ?");
   const put = database.prepare(
-    "INSERT OR REPLACE INTO repairs (block, missing, reason, since) VALUES (?, ?, ?, ?)",
+    "INSERT OR REPLACE INTO repairs (block, missing, urgency, reason, since) VALUES (?, ?, ?, ?, ?)",
   );
   const remove = database.prepare("DELETE FROM repairs WHERE block = ?");
-  const list = database.prepare<RepairColumns, [bigint, number]>(
-    "SELECT * FROM repairs WHERE block > ? ORDER BY block LIMIT +?",
+  const list = database.prepare<RepairColumns, [number, bigint, number]>(
+    "SELECT * FROM repairs WHERE (urgency, block) > (?, ?) ORDER BY urgency, block LIMIT +?",
   );
   const total = database.prepare<{ total: bigint }, []>(
     "SELECT ifnull(sum(missing), 0) AS total FROM repairs",
@@ -106,10 +112,32 @@ function repairArea(database: Database): Area<"repair"> {
       return row === null ? undefined : repairOf(row);
     },
     "repair.put": (repair) =>
-      void put.run(repair.block, repair.missing, REASONS.number(repair.reason), repair.sinceNs),
+      void put.run(
+        repair.block,
+        repair.missing,
+        repair.urgency,
+        REASONS.number(repair.reason),
+        repair.sinceNs,
+      ),
     "repair.delete": (block) => void remove.run(block),
-    "repair.list": (after, limit) => list.all(after, limit).map(repairOf),
+    "repair.list": (urgency, after, limit) => list.all(urgency, after, limit).map(repairOf),
     "repair.total": () => Number(total.get()?.total ?? 0n),
+  };
+}
+
+function surveyArea(database: Database): Area<"survey"> {
+  const put = database.prepare("INSERT OR REPLACE INTO surveys (server, after) VALUES (?, ?)");
+  const list = database.prepare<{ server: bigint; after: bigint }, []>(
+    "SELECT server, after FROM surveys ORDER BY server",
+  );
+  const remove = database.prepare("DELETE FROM surveys WHERE server = ?");
+  return {
+    "survey.put": (survey) => void put.run(survey.server, survey.after),
+    "survey.list": () =>
+      list
+        .all()
+        .map((row) => ({ server: serverId(Number(row.server)), after: blockId(row.after) })),
+    "survey.delete": (server) => void remove.run(server),
   };
 }
 
@@ -127,6 +155,7 @@ function repairOf(row: RepairColumns): Repair {
   return {
     block: blockId(row.block),
     missing: Number(row.missing),
+    urgency: Number(row.urgency),
     reason: REASONS.name(row.reason),
     sinceNs: row.since,
   };

@@ -8,7 +8,7 @@
  */
 
 /** Version of the tables that this build reads and writes. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 
 /** Marks a SQLite file as a dfs metadata database (PRAGMA application_id): "dfsm". */
 export const APPLICATION_ID = 0x6466736d;
@@ -74,6 +74,7 @@ CREATE TABLE blocks (
   grp INTEGER NOT NULL,
   refs INTEGER NOT NULL,
   inode INTEGER NOT NULL,
+  file_offset INTEGER NOT NULL,
   died INTEGER
 ) STRICT;
 CREATE INDEX blocks_dead ON blocks (id) WHERE state = 1;
@@ -131,8 +132,15 @@ CREATE TABLE reclaim (
 CREATE TABLE repairs (
   block INTEGER PRIMARY KEY,
   missing INTEGER NOT NULL,
+  urgency INTEGER NOT NULL,
   reason INTEGER NOT NULL,
   since INTEGER NOT NULL
+) STRICT;
+CREATE INDEX repairs_by_urgency ON repairs (urgency, block);
+
+CREATE TABLE surveys (
+  server INTEGER PRIMARY KEY,
+  after INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE servers (

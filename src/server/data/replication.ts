@@ -1,0 +1,166 @@
+/**
+ * Making copies of blocks that other data servers hold, when the metadata service commands it.
+ *
+ * Invariants
+ * - What is stored has been verified against the checksum that the command brought, which is metadata's.
+ * - One copy of a block is under way at a time; who orders the same again waits for it.
+ * - When `end` or `endAll` has resolved, no copy that was under way before will be stored any more. A deletion calls
+ *   `end` for its blocks before it deletes them, and joining the service calls `endAll`; so a copy can outlive neither
+ *   the removal of its block nor the connection that brought the order.
+ * - A few copies are fetched at a time, a bounded number waits.
+ */
+import { firstBadPiece, verifyPieceList } from "../../base/checksum.ts";
+import { DfsError, isDfsError, messageOf } from "../../base/errors.ts";
+import type { BlockId } from "../../base/ids.ts";
+import type { BlockLog, IdRange } from "../../log/log.ts";
+import type { ReplyOf, RequestOf } from "../../protocol/message.ts";
+import { blockGet, type blockCopy } from "../../protocol/messages/data.ts";
+import { Slots } from "./slots.ts";
+import { SourcePeers, type Source, type SourcePeersOptions } from "./source-peers.ts";
+import { verdictOn } from "./verification.ts";
+
+/** Copies fetched at a time; each holds its block in memory, up to 16 MiB. */
+const AT_ONCE = 4;
+
+/** Copies that may wait. The service orders far fewer. */
+const MOST_WAITING = 64;
+
+/** Longest wait for a block from a source. */
+const GET_TIMEOUT_MS = 30_000;
+
+const MAX_DETAIL = 500;
+
+type Outcome = ReplyOf<typeof blockCopy>;
+type SourceFailure = Outcome["failures"][number];
+
+/** What a copy is to be. */
+export type CopyOrder = Pick<
+  RequestOf<typeof blockCopy>,
+  "block" | "length" | "checksum" | "inode" | "fileOffset" | "sources"
+>;
+
+interface UnderWay {
+  readonly abort: AbortController;
+  readonly done: Promise<Outcome>;
+}
+
+interface FetchedBlock {
+  readonly pieces: Uint8Array;
+  readonly bytes: Uint8Array;
+}
+
+export class Replication {
+  private readonly peers: SourcePeers;
+  private readonly slots = new Slots(AT_ONCE, MOST_WAITING);
+  private readonly underWay = new Map<BlockId, UnderWay>();
+
+  constructor(options: SourcePeersOptions) {
+    this.peers = new SourcePeers(options);
+  }
+
+  /**
+   * Makes a copy; resolves when it is durable, or when no source could give the block.
+   * @throws DfsError `noSpace`, `io`, `conflict`, `busy`; `cancelled` when it was ended.
+   */
+  copy(log: BlockLog, order: CopyOrder): Promise<Outcome> {
+    const present = this.underWay.get(order.block);
+    if (present !== undefined) return present.done;
+    const abort = new AbortController();
+    const done = this.slots
+      .run(() => this.make(log, order, abort.signal), abort.signal)
+      .finally(() => this.underWay.delete(order.block));
+    this.underWay.set(order.block, { abort, done });
+    return done;
+  }
+
+  /** Ends the copies of these blocks that are under way; resolves when none of them will be stored any more. */
+  async end(blocks: readonly BlockId[], ranges: readonly IdRange[] = []): Promise<void> {
+    if (this.underWay.size === 0) return;
+    const named = new Set(blocks);
+    const isNamed = (block: BlockId): boolean =>
+      named.has(block) ||
+      ranges.some(({ first, count }) => block >= first && block < first + BigInt(count));
+    await this.endThose(isNamed);
+  }
+
+  /** Ends all copies that are under way; resolves when none of them will be stored any more. */
+  endAll(): Promise<void> {
+    return this.endThose(() => true);
+  }
+
+  /** Ends everything, connections too. */
+  async close(): Promise<void> {
+    this.peers.close();
+    await this.endAll();
+  }
+
+  private async endThose(isMeant: (block: BlockId) => boolean): Promise<void> {
+    const ended = [...this.underWay].filter(([block]) => isMeant(block));
+    for (const [, { abort }] of ended) abort.abort();
+    await Promise.allSettled(ended.map(([, { done }]) => done)); // who ordered them is told
+  }
+
+  private async make(log: BlockLog, order: CopyOrder, signal: AbortSignal): Promise<Outcome> {
+    if ((await verdictOn(log, order)) === "right") return { stored: true, failures: [] };
+    const failures: SourceFailure[] = [];
+    for (const source of order.sources) {
+      let fetched: FetchedBlock;
+      try {
+        fetched = await this.fetch(order, source, signal);
+      } catch (error) {
+        throwIfEnded(order, signal);
+        failures.push(failureOf(source, error));
+        continue;
+      }
+      throwIfEnded(order, signal);
+      const { block, length, checksum, inode, fileOffset } = order;
+      await log.put({ block, length, checksum, inode, fileOffset, ...fetched });
+      return { stored: true, failures };
+    }
+    return { stored: false, failures };
+  }
+
+  /** @throws DfsError when the source cannot give the block; `badChecksum` when what it gave is not the block. */
+  private async fetch(
+    { block, length, checksum }: CopyOrder,
+    source: Source,
+    signal: AbortSignal,
+  ): Promise<FetchedBlock> {
+    const peer = await this.peers.to(source);
+    const range = { block, offset: 0, length };
+    const options = { timeoutMs: GET_TIMEOUT_MS, signal };
+    const { body, bulk } = await peer.request(blockGet, range, options).catch((error: unknown) => {
+      // Whatever else waits there would wait as long: a new connection shows whether the server lives.
+      if (isDfsError(error, "timeout")) peer.close("it did not answer in time");
+      throw error;
+    });
+    const right =
+      body.blockLength === length &&
+      bulk.length === length &&
+      verifyPieceList(length, body.pieces, checksum) &&
+      firstBadPiece(bulk, 0, body.pieces) === -1;
+    if (right) return { pieces: body.pieces, bytes: bulk };
+    throw new DfsError(
+      "badChecksum",
+      `data server ${source.server} sent other bytes than those of block ${block}`,
+    );
+  }
+}
+
+function throwIfEnded({ block }: CopyOrder, signal: AbortSignal): void {
+  if (!signal.aborted) return;
+  throw new DfsError("cancelled", `the copy of block ${block} was ended before it was stored`);
+}
+
+function failureOf({ server }: Source, error: unknown): SourceFailure {
+  const detail = messageOf(error).slice(0, MAX_DETAIL);
+  return { server, problem: problemOf(error), detail };
+}
+
+function problemOf(error: unknown): SourceFailure["problem"] {
+  if (isDfsError(error, "noBlock")) return "noBlock";
+  // A range that is not inside the block: what is held there is another one.
+  if (isDfsError(error, "badChecksum") || isDfsError(error, "invalid")) return "badChecksum";
+  if (isDfsError(error, "io")) return "unreadable";
+  return "unreachable";
+}

@@ -1,0 +1,198 @@
+/**
+ * What to do next for a block of the queue, and with which servers. Pure functions of what is on record and of how the
+ * servers are.
+ *
+ *     lacks copies    a bad copy, or one whose making was interrupted, on a server that takes copies: made good there
+ *                     else a new copy on a server that has none of the block in any state: those of the placement group
+ *                     in their order, then stand-ins, those of zones that have no copy yet and of more free space first
+ *     too many        the copy that is worst placed goes, when enough others can be read right now and prove to be right
+ *     bad, not needed the same, the bad one first
+ *     misplaced       a copy on a server of the group, after which there is one too many
+ */
+import type { ServerId } from "../../../base/ids.ts";
+import type { Block, Replica, ReplicaState } from "../store/rows.ts";
+import type { Eyes, Seen } from "./eyes.ts";
+import type { Loads } from "./loads.ts";
+import type { Need } from "./need.ts";
+
+/** A block that needs something, as it was on record when the queue was read. */
+export interface Candidate {
+  readonly block: Block;
+  readonly replicas: readonly Replica[];
+  /** The servers of its placement group, in order. */
+  readonly row: readonly ServerId[];
+  readonly need: Need;
+}
+
+/** Make a copy on `target`, from the first of `sources` that can give it. */
+export interface CopyJob {
+  readonly kind: "copy";
+  readonly block: Block;
+  readonly target: ServerId;
+  readonly sources: readonly Seen[];
+  /** State of the copy that is on record there. */
+  readonly present: ReplicaState | undefined;
+  /** One good copy is within reach: rates do not apply. */
+  readonly urgent: boolean;
+  /** The block lacks none; this one is to take the place of another. */
+  readonly move: boolean;
+}
+
+/** Take the copy on `victim` away, after those on `keepers` have been read good. */
+export interface PruneJob {
+  readonly kind: "prune";
+  readonly block: Block;
+  readonly victim: ServerId;
+  readonly victimIsBad: boolean;
+  readonly keepers: readonly ServerId[];
+}
+
+/** Nothing can be copied; find out whether bad copies are as bad as that. */
+export interface CheckJob {
+  readonly kind: "check";
+  readonly block: Block;
+  readonly servers: readonly ServerId[];
+}
+
+export type Job = CopyJob | PruneJob | CheckJob;
+
+/** `busy`: when others have ended. `impossible`: as long as servers are as they are. */
+export type Choice = Job | "busy" | "impossible";
+
+export interface ChoiceLimits {
+  /** Copies that each block should have. */
+  readonly replicas: number;
+  /** Copies at a time to one server, and from one server. */
+  readonly perServer: number;
+  /** Those under way now. */
+  readonly loads: Pick<Loads, "incoming" | "outgoing">;
+  /** Servers that have failed to take a copy of this block lately. */
+  readonly failed: ReadonlySet<ServerId>;
+}
+
+/** What to do for a block now. */
+export function choose(candidate: Candidate, eyes: Eyes, limits: ChoiceLimits): Choice {
+  if (candidate.need.missing > 0) return chooseCopy(candidate, eyes, limits);
+  const misplaced = candidate.need.counting.length <= limits.replicas && !hasBad(candidate);
+  return misplaced
+    ? chooseMove(candidate, eyes, limits)
+    : choosePrune(candidate, eyes, limits.replicas);
+}
+
+/** Good copies that can be read right now. */
+export function withinReach({ need }: Candidate, eyes: Eyes): Seen[] {
+  return need.counting
+    .map((server) => eyes.of(server))
+    .filter((seen): seen is Seen => seen?.usable === true);
+}
+
+function chooseCopy(candidate: Candidate, eyes: Eyes, limits: ChoiceLimits): Choice {
+  const sources = withinReach(candidate, eyes);
+  if (sources.length === 0) return chooseCheck(candidate, eyes);
+  const targets = targetsFor(candidate, eyes).filter(({ server }) => !limits.failed.has(server));
+  return copyTo(targets, sources, candidate, limits);
+}
+
+function copyTo(
+  targets: readonly Seen[],
+  sources: readonly Seen[],
+  { block, replicas, need }: Candidate,
+  { perServer, loads }: ChoiceLimits,
+): Choice {
+  const best = targets[0];
+  if (best === undefined || sources.length === 0) return "impossible";
+  const outgoing = ({ server }: Seen): number => loads.outgoing(server);
+  const ordered = sources.toSorted((one, other) => outgoing(one) - outgoing(other));
+  // The best target is waited for: a stand-in that is free now would have to be moved later.
+  if (loads.incoming(best.server) >= perServer) return "busy";
+  if (outgoing(ordered[0]!) >= perServer) return "busy";
+  return {
+    kind: "copy",
+    block,
+    target: best.server,
+    sources: ordered,
+    present: stateOn(replicas, best.server),
+    urgent: sources.length === 1,
+    move: need.missing === 0,
+  };
+}
+
+/** Servers that may get a copy, the best first. */
+export function targetsFor({ replicas, row, need }: Candidate, eyes: Eyes): Seen[] {
+  const open = eyes.ring.filter(({ usable, hasRoom }) => usable && hasRoom);
+  const state = (seen: Seen) => stateOn(replicas, seen.server);
+  const begun = open.filter((seen) => state(seen) === "adding");
+  const bad = open.filter((seen) => state(seen) === "bad");
+  const free = open.filter((seen) => state(seen) === undefined);
+  const wanted = row
+    .map((server) => free.find((seen) => seen.server === server))
+    .filter((seen): seen is Seen => seen !== undefined);
+  const zones = new Set(need.counting.map((server) => eyes.of(server)?.zone));
+  const standIns = free
+    .filter((seen) => !wanted.includes(seen))
+    .toSorted(
+      (one, other) =>
+        Number(zones.has(one.zone)) - Number(zones.has(other.zone)) ||
+        other.freeShare - one.freeShare,
+    );
+  return [...bad, ...begun, ...wanted, ...standIns];
+}
+
+/** No good copy is within reach: the bad ones that are may have been taken for bad by mistake. */
+function chooseCheck({ block, replicas }: Candidate, eyes: Eyes): Choice {
+  const servers = replicas
+    .filter(({ server, state }) => state === "bad" && eyes.of(server)?.usable === true)
+    .map(({ server }) => server);
+  return servers.length === 0 ? "impossible" : { kind: "check", block, servers };
+}
+
+function chooseMove(candidate: Candidate, eyes: Eyes, limits: ChoiceLimits): Choice {
+  const { row, replicas } = candidate;
+  const homes = targetsFor(candidate, eyes).filter(
+    ({ server }) =>
+      row.includes(server) &&
+      !limits.failed.has(server) &&
+      (stateOn(replicas, server) ?? "adding") === "adding",
+  );
+  return copyTo(homes, withinReach(candidate, eyes), candidate, limits);
+}
+
+function choosePrune(candidate: Candidate, eyes: Eyes, wanted: number): Choice {
+  const { block, replicas, row, need } = candidate;
+  const reachable = withinReach(candidate, eyes).map(({ server }) => server);
+  const bad = replicas.find(
+    ({ server, state }) => state === "bad" && eyes.of(server)?.usable === true,
+  );
+  const surplus = need.counting.length > wanted ? worstPlaced(candidate, eyes) : undefined;
+  const victim = bad?.server ?? surplus;
+  if (victim === undefined) return "impossible";
+  const keepers = reachable
+    .filter((server) => server !== victim)
+    .toSorted((one, other) => rank(row, one) - rank(row, other))
+    .slice(0, wanted);
+  if (keepers.length < wanted) return "impossible";
+  return { kind: "prune", block, victim, victimIsBad: bad !== undefined, keepers };
+}
+
+/** Of the copies that can be reached: a stand-in rather than one of the group's, the fuller server rather than the other. */
+function worstPlaced(candidate: Candidate, eyes: Eyes): ServerId | undefined {
+  const { row } = candidate;
+  return withinReach(candidate, eyes).toSorted(
+    (one, other) =>
+      rank(row, other.server) - rank(row, one.server) || one.freeShare - other.freeShare,
+  )[0]?.server;
+}
+
+/** Place in the row; behind all of them when it is not in it. */
+function rank(row: readonly ServerId[], server: ServerId): number {
+  const at = row.indexOf(server);
+  return at < 0 ? row.length : at;
+}
+
+function stateOn(replicas: readonly Replica[], server: ServerId): ReplicaState | undefined {
+  return replicas.find((replica) => replica.server === server)?.state;
+}
+
+function hasBad({ replicas }: Candidate): boolean {
+  return replicas.some(({ state }) => state === "bad");
+}

@@ -1,0 +1,89 @@
+/**
+ * What a live block needs, judged from the copies on record and the states of their servers.
+ *
+ * Invariants
+ * - Whenever a transaction changes a copy of a live block, or a server goes out or comes back, the block is judged anew and
+ *   `repairs` says what it needs: in the same transaction, or, for the copies of a server, by the survey that the
+ *   transaction put on record.
+ * - A copy counts when it is `present` and its server is not out. A server that is just down may come back at any moment:
+ *   its copies are not made again.
+ *
+ * Urgency, the smaller the sooner: of a block that lacks copies it is the number of those that count; a block that has too
+ * many copies, or a bad one beside enough good ones, comes last.
+ */
+import type { BlockId, ServerId } from "../../../base/ids.ts";
+import { MAX_REPLICAS } from "../../../base/limits.ts";
+import type { Block, RepairReason, Replica, Server } from "../store/rows.ts";
+import { ask, type Operation } from "../store/store.ts";
+
+/** Urgency of a block that has all its copies, one of them on a stand-in although a server of its group could have it. */
+export const MISPLACED = 100;
+
+/** Urgency of a block with copies that have to go. */
+export const SURPLUS = 101;
+
+/** The cluster in one transaction, for judging blocks. */
+export interface ClusterView {
+  /** Copies that each block should have. */
+  readonly replicas: number;
+  readonly nowNs: bigint;
+  readonly servers: ReadonlyMap<ServerId, Server>;
+}
+
+/** What judging a block needs to know of the cluster: few rows, read once for many blocks. */
+export function* clusterView(replicas: number, nowNs: bigint): Operation<ClusterView> {
+  const servers = yield* ask("server.list");
+  return { replicas, nowNs, servers: new Map(servers.map((server) => [server.id, server])) };
+}
+
+export interface Need {
+  /** Servers whose copy counts. */
+  readonly counting: readonly ServerId[];
+  readonly missing: number;
+  /** Undefined: nothing is to be done. */
+  readonly urgency: number | undefined;
+}
+
+/** Judges a live block by its copies. */
+export function needOf(view: ClusterView, replicas: readonly Replica[]): Need {
+  const isOut = (server: ServerId): boolean => {
+    const state = view.servers.get(server)?.state;
+    return state === undefined || state === "out";
+  };
+  const counting = replicas
+    .filter(({ server, state }) => state === "present" && !isOut(server))
+    .map(({ server }) => server);
+  const missing = Math.max(0, view.replicas - counting.length);
+  const tooMany = counting.length > view.replicas;
+  const bad = replicas.some(({ server, state }) => state === "bad" && !isOut(server));
+  const last = tooMany || bad ? SURPLUS : undefined;
+  return {
+    counting,
+    missing,
+    urgency: missing > 0 ? Math.min(counting.length, MAX_REPLICAS) : last,
+  };
+}
+
+/** Judges a live block and puts on record what it needs; takes the record away when that is nothing. */
+export function* recordNeed(
+  view: ClusterView,
+  block: BlockId,
+  reason: RepairReason,
+): Operation<Need> {
+  const need = needOf(view, yield* ask("replica.list", block));
+  const former = yield* ask("repair.get", block);
+  const { missing, urgency } = need;
+  if (urgency === undefined) {
+    if (former !== undefined) yield* ask("repair.delete", block);
+  } else if (former?.missing !== missing || former.urgency !== urgency) {
+    const since = { reason: former?.reason ?? reason, sinceNs: former?.sinceNs ?? view.nowNs };
+    yield* ask("repair.put", { block, missing, urgency, ...since });
+  }
+  return need;
+}
+
+/** The block, if it is live. */
+export function* liveBlock(block: BlockId): Operation<Block | undefined> {
+  const found = yield* ask("block.get", block);
+  return found?.state === "live" ? found : undefined;
+}

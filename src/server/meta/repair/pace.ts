@@ -1,0 +1,68 @@
+/**
+ * How fast repairs copy: the limit, what was reached, and what was done since the service started.
+ *
+ * The limit is an average: a copy may begin when those before it have had their time, however large it is itself.
+ */
+import type { Clock } from "../../../base/clock.ts";
+
+/** The rate that is shown is that of this long. */
+const SHOWN_MS = 10_000;
+
+/** Parts of that time which are counted apart. */
+const PART_MS = 500;
+
+export class Pace {
+  copiedBlocks = 0;
+  copiedBytes = 0;
+  private readonly clock: Clock;
+  private readonly bytesPerSecond: number;
+  private freeMs = 0;
+  /** Bytes copied in each of the last parts of time, by the number of the part. */
+  private readonly parts = new Map<number, number>();
+  private firstPart: number | undefined;
+
+  /** `bytesPerSecond` 0: no limit. */
+  constructor(clock: Clock, bytesPerSecond: number) {
+    this.clock = clock;
+    this.bytesPerSecond = bytesPerSecond;
+  }
+
+  /** Milliseconds until the next copy may begin. */
+  waitMs(): number {
+    return Math.max(0, this.freeMs - this.clock.monotonicMs());
+  }
+
+  /** A copy of so many bytes begins. */
+  begin(bytes: number): void {
+    if (this.bytesPerSecond === 0) return;
+    const nowMs = this.clock.monotonicMs();
+    this.freeMs = Math.max(this.freeMs, nowMs) + (bytes / this.bytesPerSecond) * 1000;
+  }
+
+  /** A copy of so many bytes has been made. */
+  made(bytes: number): void {
+    this.copiedBlocks++;
+    this.copiedBytes += bytes;
+    const part = this.part();
+    this.firstPart ??= part;
+    this.parts.set(part, (this.parts.get(part) ?? 0) + bytes);
+    for (const old of this.parts.keys()) {
+      if (old > part - SHOWN_MS / PART_MS) break;
+      this.parts.delete(old);
+    }
+  }
+
+  /** Bytes in a second, lately. */
+  rate(): number {
+    const now = this.part();
+    const first = now - SHOWN_MS / PART_MS + 1;
+    let bytes = 0;
+    for (const [part, copied] of this.parts) if (part >= first) bytes += copied;
+    const parts = now - Math.max(first, this.firstPart ?? now) + 1;
+    return Math.round((bytes * 1000) / (parts * PART_MS));
+  }
+
+  private part(): number {
+    return Math.floor(this.clock.monotonicMs() / PART_MS);
+  }
+}

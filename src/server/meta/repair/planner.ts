@@ -1,0 +1,214 @@
+/**
+ * The repair planner: goes through the queue in order of urgency, again and again, and begins what can be begun.
+ *
+ *     table `repairs` ── pages, by urgency ──► the room, at most some hundred blocks ── a free slot ──► worker.ts
+ *
+ * The queue is in the store, so that it survives everything and may be of any length. In memory there is only the room:
+ * blocks that wait until a server has a slot free or the rate allows more. Those with the fewest copies within reach
+ * go first, whatever their place in the queue; the order of the queue itself counts copies on servers that are down for a
+ * short while as if they were within reach, because it must not be written anew whenever a server restarts.
+ *
+ * A block that nothing can be done for is passed over until the next pass. A pass begins when the last one has ended, at
+ * once after something has changed, and otherwise after a pause that is long when reading the queue took long: so
+ * impossible repairs cost little, however many there are.
+ */
+import type { Clock, Timer } from "../../../base/clock.ts";
+import { messageOf } from "../../../base/errors.ts";
+import { blockId, type BlockId } from "../../../base/ids.ts";
+import type { Logger } from "../../../base/logger.ts";
+import type { Engine } from "../engine.ts";
+import type { Members } from "../members.ts";
+import { ask } from "../store/store.ts";
+import { choose, withinReach, type Candidate } from "./choice.ts";
+import { lookAt, type Eyes } from "./eyes.ts";
+import type { Loads } from "./loads.ts";
+import { clusterView } from "./need.ts";
+import type { Pace } from "./pace.ts";
+import type { Retries } from "./retries.ts";
+import { readQueue } from "./steps.ts";
+import type { Surveys } from "./surveys.ts";
+import type { Worker } from "./worker.ts";
+
+/** Blocks in the room. */
+const ROOM = 256;
+
+/** Blocks read from the queue at a time. */
+const PAGE = 128;
+
+/** Most jobs under way, copies and removals. */
+const MOST_JOBS = 256;
+
+/** The pause between two passes is so many times as long as the pass was. */
+const PAUSE_FACTOR = 10;
+const MAX_PAUSE_MS = 30_000;
+
+/** Below every block id, and below every urgency. */
+const BEGINNING = { urgency: -1, block: blockId(0n) };
+
+export interface PlannerOptions {
+  readonly engine: Engine;
+  readonly members: Members;
+  readonly worker: Worker;
+  readonly surveys: Surveys;
+  readonly loads: Loads;
+  readonly pace: Pace;
+  readonly retries: Retries;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Between two looks at the beginning of the queue. */
+  readonly intervalMs: number;
+  /** Copies at a time to one server, and from one server. */
+  readonly copiesPerServer: number;
+}
+
+export class Planner {
+  private readonly options: PlannerOptions;
+  private readonly room = new Map<BlockId, Candidate>();
+  /** Where the pass has got to; undefined between two passes. */
+  private cursor: { readonly urgency: number; readonly block: BlockId } | undefined;
+  /** Milliseconds that reading has taken in this pass. */
+  private spentMs = 0;
+  private nextPassMs = 0;
+  private lookedMs = 0;
+  private kicked = false;
+  private stopped = false;
+  private ended: Promise<void> = Promise.resolve();
+  private wake: () => void = () => undefined;
+  private timer: Timer | undefined;
+
+  constructor(options: PlannerOptions) {
+    this.options = options;
+  }
+
+  start(): void {
+    this.ended = this.run();
+  }
+
+  /** Something has changed: a job has ended, a server has come or gone, something was put on record. */
+  kick(): void {
+    this.kicked = true;
+    this.nextPassMs = 0;
+    this.wake();
+  }
+
+  /** A job has ended: what waits in the room may begin. */
+  slotFree(): void {
+    this.kicked = true;
+    this.wake();
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    this.wake();
+    await this.ended;
+  }
+
+  private async run(): Promise<void> {
+    const { surveys, logger, intervalMs } = this.options;
+    while (!this.stopped) {
+      let waitMs = intervalMs;
+      try {
+        surveys.kick();
+        const eyes = await this.look();
+        const isMore = await this.fill();
+        waitMs = this.beginSome(eyes, isMore);
+      } catch (error) {
+        if (!this.stopped) logger.warn(`repairs cannot be planned for now: ${messageOf(error)}`);
+      }
+      if (waitMs > 0) await this.pause(waitMs);
+    }
+  }
+
+  private async look(): Promise<Eyes> {
+    const { engine, members, loads } = this.options;
+    const rows = await engine.question(() => ask("server.list"));
+    return lookAt(rows, members, loads);
+  }
+
+  /** Fills the room from the queue. Returns whether the pass has more to read. */
+  private async fill(): Promise<boolean> {
+    const nowMs = this.options.clock.monotonicMs();
+    if (this.cursor === undefined) {
+      if (nowMs < this.nextPassMs) return false;
+      this.cursor = BEGINNING;
+      this.spentMs = 0;
+      this.lookedMs = nowMs;
+    } else if (nowMs - this.lookedMs >= this.options.intervalMs) {
+      this.lookedMs = nowMs;
+      await this.readFrom(BEGINNING); // what has become more urgent meanwhile
+    }
+    if (this.room.size >= ROOM) return true;
+    this.cursor = await this.readFrom(this.cursor);
+    if (this.cursor !== undefined) return true;
+    const pauseMs = Math.min(MAX_PAUSE_MS, this.spentMs * PAUSE_FACTOR);
+    this.nextPassMs = nowMs + Math.max(this.options.intervalMs, pauseMs);
+    return false;
+  }
+
+  /** Reads a page into the room; returns where it ends, undefined when it was the last one. */
+  private async readFrom(from: { readonly urgency: number; readonly block: BlockId }) {
+    const { engine, worker, retries, clock } = this.options;
+    const beganMs = clock.monotonicMs();
+    const { candidates, last } = await engine.question(function* () {
+      const view = yield* clusterView(engine.settings.replicas, engine.nowNs);
+      return yield* readQueue(view, from.urgency, from.block, PAGE);
+    });
+    this.spentMs += clock.monotonicMs() - beganMs;
+    for (const candidate of candidates) {
+      const { id } = candidate.block;
+      if (!worker.isBusyWith(id) && !retries.waits(id)) this.room.set(id, candidate);
+    }
+    return last;
+  }
+
+  /** Begins what can be begun. Returns how long to wait then, unless something happens: 0 to read on at once. */
+  private beginSome(eyes: Eyes, isMore: boolean): number {
+    const { worker, pace, intervalMs } = this.options;
+    let waitMs = intervalMs;
+    const reach = (candidate: Candidate): number => withinReach(candidate, eyes).length;
+    const order = [...this.room.values()]
+      .map((candidate) => ({ candidate, copies: reach(candidate) }))
+      .toSorted(
+        (one, other) =>
+          one.copies - other.copies ||
+          one.candidate.need.counting.length - other.candidate.need.counting.length,
+      );
+    for (const { candidate } of order) {
+      if (worker.jobs >= MOST_JOBS) break;
+      const choice = this.choose(candidate, eyes);
+      if (choice === "busy") continue;
+      if (choice !== "impossible" && choice.kind === "copy" && !choice.urgent) {
+        const paceMs = pace.waitMs();
+        if (paceMs > 0) {
+          waitMs = Math.min(waitMs, paceMs);
+          continue;
+        }
+      }
+      this.room.delete(candidate.block.id);
+      if (choice !== "impossible" && !worker.isBusyWith(candidate.block.id)) worker.begin(choice);
+    }
+    return isMore && this.room.size < ROOM ? 0 : Math.max(1, waitMs);
+  }
+
+  private choose(candidate: Candidate, eyes: Eyes) {
+    const { engine, retries, loads, copiesPerServer } = this.options;
+    return choose(candidate, eyes, {
+      replicas: engine.settings.replicas,
+      perServer: copiesPerServer,
+      loads,
+      failed: retries.failedServers(candidate.block.id),
+    });
+  }
+
+  private async pause(waitMs: number): Promise<void> {
+    if (this.stopped) return;
+    if (!this.kicked) {
+      await new Promise<void>((resolve) => {
+        this.timer = this.options.clock.setTimer(waitMs, resolve, { background: true });
+        this.wake = resolve;
+      });
+      this.timer?.cancel();
+    }
+    this.kicked = false;
+  }
+}

@@ -1,0 +1,130 @@
+/**
+ * Repair: the cluster returns to as many good copies of every block as it should have, by itself.
+ *
+ *     need.ts        what a block needs, judged from its copies; written to table `repairs`
+ *     suspects.ts    copies that somebody reported: verified on their own server, and marked bad if they are
+ *     surveys.ts     a server went out or came back: all blocks with a copy there are judged anew
+ *     planner.ts     goes through `repairs` in order of urgency and begins jobs
+ *     choice.ts      what to do for a block, and with which servers; eyes.ts and loads.ts are how it sees them
+ *     worker.ts      carries a job out: transactions of steps.ts around requests to data servers
+ *     pace.ts retries.ts    how fast, and when to try again
+ *
+ * Everything that has to survive is in the store. docs/metadata.md has the argument why a crash at any moment is harmless.
+ */
+import type { Clock } from "../../../base/clock.ts";
+import type { BlockId, ServerId } from "../../../base/ids.ts";
+import type { Logger } from "../../../base/logger.ts";
+import type { Commands } from "../commands.ts";
+import type { Engine } from "../engine.ts";
+import type { Member, Members } from "../members.ts";
+import { Loads } from "./loads.ts";
+import { Pace } from "./pace.ts";
+import { Planner } from "./planner.ts";
+import { Retries } from "./retries.ts";
+import { Surveys } from "./surveys.ts";
+import { Suspects, type Report } from "./suspects.ts";
+import { Worker } from "./worker.ts";
+
+export interface RepairOptions {
+  readonly engine: Engine;
+  readonly commands: Commands;
+  readonly members: Members;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Between two looks for work that nobody told of. */
+  readonly intervalMs: number;
+  /** Copies at a time to one server, and from one server. */
+  readonly copiesPerServer: number;
+  /** Bytes copied in a second, except of blocks with one good copy left; 0: no limit. */
+  readonly bytesPerSecond: number;
+}
+
+/** What repairs are doing at this moment. */
+export interface RepairProgress {
+  /** Copies under way. */
+  readonly copying: number;
+  /** Reported copies that wait to be verified. */
+  readonly suspects: number;
+  /** Since the service started. */
+  readonly copiedBlocks: number;
+  readonly copiedBytes: number;
+  /** Lately. */
+  readonly bytesPerSecond: number;
+}
+
+export class Repair {
+  private readonly retries: Retries;
+  private readonly pace: Pace;
+  private readonly suspects: Suspects;
+  private readonly surveys: Surveys;
+  private readonly worker: Worker;
+  private readonly planner: Planner;
+
+  constructor(options: RepairOptions) {
+    const { engine, members, clock, logger, intervalMs, bytesPerSecond } = options;
+    const loads = new Loads(clock);
+    this.retries = new Retries(clock, intervalMs);
+    this.pace = new Pace(clock, bytesPerSecond);
+    const member = (server: ServerId): Member | undefined =>
+      members.settled().find((each) => each.server === server);
+    const onChanged = (): void => this.planner.kick();
+    this.suspects = new Suspects({ ...options, member, onSettled: onChanged });
+    this.surveys = new Surveys({
+      engine,
+      logger,
+      mayBegin: (server) => !members.isConnected(server) || member(server) !== undefined,
+      onJudged: onChanged,
+    });
+    const { retries, pace, suspects, surveys } = this;
+    this.worker = new Worker({
+      ...options,
+      suspects,
+      loads,
+      pace,
+      retries,
+      member,
+      onEnded: () => this.planner.slotFree(),
+    });
+    this.planner = new Planner({ ...options, worker: this.worker, surveys, loads, pace, retries });
+  }
+
+  start(): void {
+    this.planner.start();
+  }
+
+  /** Begins nothing any more, and waits for what is under way: the connections to data servers must be closed first. */
+  async stop(): Promise<void> {
+    await Promise.all([this.planner.stop(), this.surveys.stop(), this.suspects.stop()]);
+    await this.worker.stop();
+  }
+
+  /**
+   * Somebody could not read or verify a copy: a client, a data server that reads its own copies or copies from another.
+   * The copy is verified by its own server, and replaced if it is bad. Resolves when that is planned.
+   */
+  report(report: Report): Promise<void> {
+    return this.suspects.report(report);
+  }
+
+  /** A server is in another state than before, or has been compared with the record. */
+  serversChanged(): void {
+    this.retries.clear();
+    this.suspects.kick();
+    this.planner.kick();
+  }
+
+  /** True while a copy of the block may be on its way to the server. */
+  isCopying(block: BlockId, server: ServerId): boolean {
+    return this.worker.isCopying(block, server);
+  }
+
+  progress(): RepairProgress {
+    return {
+      copying: this.worker.copies,
+      suspects: this.suspects.size,
+      copiedBlocks: this.pace.copiedBlocks,
+      copiedBytes: this.pace.copiedBytes,
+      bytesPerSecond: this.pace.rate(),
+    };
+  }
+}

@@ -1,0 +1,64 @@
+/**
+ * Blocks whose repair has failed: when they are tried again, and with which servers not.
+ *
+ * Bounded: of too many the oldest is forgotten, which only means that it is tried again sooner.
+ */
+import type { Clock } from "../../../base/clock.ts";
+import type { BlockId, ServerId } from "../../../base/ids.ts";
+
+const FIRST_MS = 1_000;
+const MAX_MS = 60_000;
+const MAX_REMEMBERED = 16_384;
+
+interface Failure {
+  readonly atMs: number;
+  readonly delayMs: number;
+  readonly servers: ReadonlySet<ServerId>;
+}
+
+const NONE: ReadonlySet<ServerId> = new Set();
+
+export class Retries {
+  private readonly clock: Clock;
+  private readonly firstMs: number;
+  private readonly failures = new Map<BlockId, Failure>();
+
+  constructor(clock: Clock, firstMs = FIRST_MS) {
+    this.clock = clock;
+    this.firstMs = firstMs;
+  }
+
+  /** The repair of the block failed, through `server` if one is named. */
+  failed(block: BlockId, server?: ServerId): void {
+    const former = this.failures.get(block);
+    this.failures.delete(block);
+    const delayMs = Math.min(MAX_MS, former === undefined ? this.firstMs : former.delayMs * 2);
+    const servers = new Set(former?.servers);
+    if (server !== undefined) servers.add(server);
+    this.failures.set(block, { atMs: this.clock.monotonicMs() + delayMs, delayMs, servers });
+    for (const oldest of this.failures.keys()) {
+      if (this.failures.size <= MAX_REMEMBERED) break;
+      this.failures.delete(oldest);
+    }
+  }
+
+  succeeded(block: BlockId): void {
+    this.failures.delete(block);
+  }
+
+  /** True while the block has to wait. */
+  waits(block: BlockId): boolean {
+    return (this.failures.get(block)?.atMs ?? 0) > this.clock.monotonicMs();
+  }
+
+  /** Servers that failed, until all of them have been tried for some time: then they are worth another try. */
+  failedServers(block: BlockId): ReadonlySet<ServerId> {
+    const failure = this.failures.get(block);
+    return failure === undefined || failure.delayMs >= MAX_MS ? NONE : failure.servers;
+  }
+
+  /** Servers have changed: everything is worth another try. */
+  clear(): void {
+    this.failures.clear();
+  }
+}

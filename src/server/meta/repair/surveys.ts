@@ -1,0 +1,72 @@
+/**
+ * Works off the surveys: when a server has gone out its copies stop to count, when it has come back they count again, and
+ * every block that has a copy there is judged anew, some hundred in a transaction. How far that has come is on record.
+ */
+import { messageOf } from "../../../base/errors.ts";
+import type { ServerId } from "../../../base/ids.ts";
+import type { Logger } from "../../../base/logger.ts";
+import type { Engine } from "../engine.ts";
+import { ask } from "../store/store.ts";
+import { clusterView } from "./need.ts";
+import { surveyStep } from "./steps.ts";
+
+/** Copies judged in one transaction: few enough that the event loop is never held long. */
+const AT_ONCE = 256;
+
+export interface SurveysOptions {
+  readonly engine: Engine;
+  readonly logger: Logger;
+  /** False while the server is being compared with the record: its survey comes after that. */
+  readonly mayBegin: (server: ServerId) => boolean;
+  /** Blocks were judged anew. */
+  readonly onJudged: () => void;
+}
+
+export class Surveys {
+  private readonly options: SurveysOptions;
+  private working: Promise<void> | undefined;
+  private stopped = false;
+
+  constructor(options: SurveysOptions) {
+    this.options = options;
+  }
+
+  /** Begins nothing any more, and waits for what is under way. */
+  async stop(): Promise<void> {
+    this.stopped = true;
+    await this.working;
+  }
+
+  /** Does what is on record and may begin, unless it is still at it. */
+  kick(): void {
+    if (this.stopped) return;
+    this.working ??= this.work()
+      .catch((error: unknown) => {
+        if (this.stopped) return;
+        this.options.logger.warn(`copies cannot be judged for now: ${messageOf(error)}`);
+      })
+      .finally(() => {
+        this.working = undefined;
+      });
+  }
+
+  private async work(): Promise<void> {
+    const { engine, logger, mayBegin } = this.options;
+    const due = await engine.question(() => ask("survey.list"));
+    for (const survey of due.filter(({ server }) => mayBegin(server))) {
+      for (let left: typeof survey | undefined = survey; left !== undefined && !this.stopped;) {
+        left = await this.step(left);
+        this.options.onJudged();
+      }
+      if (!this.stopped) logger.info(`the copies on data server ${survey.server} were judged anew`);
+    }
+  }
+
+  private step(survey: Parameters<typeof surveyStep>[1]): Promise<typeof survey | undefined> {
+    const { engine } = this.options;
+    return engine.change(function* () {
+      const view = yield* clusterView(engine.settings.replicas, engine.nowNs);
+      return yield* surveyStep(view, survey, AT_ONCE);
+    });
+  }
+}

@@ -1,0 +1,195 @@
+/**
+ * Carries jobs out: transactions (steps.ts) around requests to data servers. One job for a block at a time.
+ *
+ * What a crash or a broken connection leaves behind is a copy that is `adding`. When the server registers again it is
+ * compared with the record, which settles that; when it has been connected all the while, the planner orders the copy
+ * again, which does no harm.
+ */
+import { isDfsError, messageOf } from "../../../base/errors.ts";
+import type { BlockId, ServerId } from "../../../base/ids.ts";
+import type { Logger } from "../../../base/logger.ts";
+import type { Commands, CopyOrder } from "../commands.ts";
+import type { Engine } from "../engine.ts";
+import type { Member } from "../members.ts";
+import type { CheckJob, CopyJob, Job, PruneJob } from "./choice.ts";
+import type { Loads } from "./loads.ts";
+import { clusterView, type ClusterView } from "./need.ts";
+import type { Pace } from "./pace.ts";
+import type { Retries } from "./retries.ts";
+import { abandonCopy, beginCopy, beginRemoval, finishCopy } from "./steps.ts";
+import type { Suspects } from "./suspects.ts";
+import type { Operation } from "../store/store.ts";
+
+export interface WorkerOptions {
+  readonly engine: Engine;
+  readonly commands: Commands;
+  readonly logger: Logger;
+  readonly suspects: Suspects;
+  readonly loads: Loads;
+  readonly pace: Pace;
+  readonly retries: Retries;
+  /** The server, if it is connected and has been compared with the record. */
+  readonly member: (server: ServerId) => Member | undefined;
+  /** A job has ended. */
+  readonly onEnded: () => void;
+}
+
+export class Worker {
+  private readonly options: WorkerOptions;
+  private readonly underWay = new Map<
+    BlockId,
+    { readonly job: Job; readonly done: Promise<void> }
+  >();
+  private copying = 0;
+
+  constructor(options: WorkerOptions) {
+    this.options = options;
+  }
+
+  /** Copies under way. */
+  get copies(): number {
+    return this.copying;
+  }
+
+  /** Jobs under way, copies among them. */
+  get jobs(): number {
+    return this.underWay.size;
+  }
+
+  isBusyWith(block: BlockId): boolean {
+    return this.underWay.has(block);
+  }
+
+  /** True while a copy of the block may be on its way to the server. */
+  isCopying(block: BlockId, server: ServerId): boolean {
+    const job = this.underWay.get(block)?.job;
+    return job?.kind === "copy" && job.target === server;
+  }
+
+  /** Begins a job; nothing of its block may be under way. */
+  begin(job: Job): void {
+    const { logger, onEnded, retries } = this.options;
+    const done = this.run(job)
+      .catch((error: unknown) => {
+        // The store failed, or a server could not be asked: nothing has changed that is not on record.
+        logger.info(`cannot go on with block ${job.block.id} for now: ${messageOf(error)}`);
+        retries.failed(job.block.id);
+      })
+      .finally(() => {
+        this.underWay.delete(job.block.id);
+        onEnded();
+      });
+    this.underWay.set(job.block.id, { job, done });
+  }
+
+  /** Waits for what is under way. The connections must have been closed, or that takes long. */
+  async stop(): Promise<void> {
+    await Promise.all(this.underWay.values().map(({ done }) => done));
+  }
+
+  private async run(job: Job): Promise<void> {
+    if (job.kind === "prune") return this.prune(job);
+    if (job.kind === "check") return this.check(job);
+    const { loads, pace } = this.options;
+    const source = job.sources[0]?.server;
+    loads.count(job.target, source, 1);
+    this.copying++;
+    if (!job.urgent) pace.begin(job.block.length);
+    try {
+      await this.copy(job);
+    } finally {
+      this.copying--;
+      loads.count(job.target, source, -1);
+    }
+  }
+
+  private async copy(job: CopyJob): Promise<void> {
+    const { engine, suspects, retries, member: find } = this.options;
+    const { block, target, present, move } = job;
+    const member = find(target);
+    if (member === undefined) return;
+    if (present === "bad") {
+      const [verdict] = await suspects.verify(member, [block]);
+      if (verdict === "right") return retries.succeeded(block.id);
+    }
+    if (!(await this.change((view) => beginCopy(view, block.id, target, move)))) return;
+    const stored = await this.order(member, job);
+    if (stored === "unknown") return retries.failed(block.id);
+    if (!stored) {
+      retries.failed(block.id, target);
+      return engine.change(() => abandonCopy(block.id, target, present === "bad"));
+    }
+    if (await this.change((view) => finishCopy(view, block.id, target))) {
+      this.options.pace.made(block.length);
+    }
+    retries.succeeded(block.id);
+  }
+
+  /** Has the target make the copy. `unknown` when nobody can say whether it did. */
+  private async order(member: Member, job: CopyJob): Promise<boolean | "unknown"> {
+    const { commands, logger, loads } = this.options;
+    const { id: block, length, checksum, inode, fileOffset } = job.block;
+    const sources = job.sources.map(({ server, address }) => ({ server, address }));
+    const order: CopyOrder = { block, length, checksum, inode, fileOffset, sources };
+    try {
+      const { stored, failures } = await commands.copyBlock(member, order);
+      for (const failure of failures) await this.report(job.target, block, failure);
+      return stored;
+    } catch (error) {
+      logger.info(`data server ${job.target} could not copy block ${block}: ${messageOf(error)}`);
+      if (isDfsError(error, "noSpace") || isDfsError(error, "io")) loads.avoid(job.target);
+      return isDfsError(error, "timeout") || isDfsError(error, "unreachable") ? "unknown" : false;
+    }
+  }
+
+  /** A source could not give the block: unless it was just not reached, its copy is looked at. */
+  private async report(
+    target: ServerId,
+    block: BlockId,
+    failure: Awaited<ReturnType<Commands["copyBlock"]>>["failures"][number],
+  ): Promise<void> {
+    const { server, problem, detail } = failure;
+    if (problem === "unreachable") {
+      this.options.logger.info(`data server ${target} cannot reach data server ${server}`, {
+        detail,
+      });
+      return;
+    }
+    const reporter = `data server ${target}`;
+    await this.options.suspects.report({ block, server, problem, detail, reporter });
+  }
+
+  private async prune({ block, victim, victimIsBad, keepers }: PruneJob): Promise<void> {
+    const { suspects, retries, member: find, logger } = this.options;
+    const asked = victimIsBad ? [victim, ...keepers] : keepers;
+    const members = asked.map((server) => find(server));
+    if (!members.every((member) => member !== undefined)) return retries.failed(block.id);
+    const verdicts = await Promise.all(members.map((member) => suspects.verify(member, [block])));
+    const [first, ...others] = verdicts.map(([verdict]) => verdict);
+    const good = victimIsBad ? others : [first, ...others];
+    if (victimIsBad && first === "right") return; // it counts again, and the block is judged anew
+    if (good.some((verdict) => verdict !== "right")) return retries.failed(block.id);
+    if (await this.change((view) => beginRemoval(view, block.id, victim, keepers))) {
+      logger.debug("a copy too many is removed", { block: block.id, server: victim });
+      retries.succeeded(block.id);
+    } else retries.failed(block.id);
+  }
+
+  private async check({ block, servers }: CheckJob): Promise<void> {
+    const { suspects, retries, member: find } = this.options;
+    for (const server of servers) {
+      const member = find(server);
+      if (member === undefined) continue;
+      const [verdict] = await suspects.verify(member, [block]);
+      if (verdict === "right") return retries.succeeded(block.id);
+    }
+    retries.failed(block.id);
+  }
+
+  private change<T>(step: (view: ClusterView) => Operation<T>): Promise<T> {
+    const { engine } = this.options;
+    return engine.change(function* () {
+      return yield* step(yield* clusterView(engine.settings.replicas, engine.nowNs));
+    });
+  }
+}
