@@ -96,7 +96,7 @@ test("damage on purpose is what the log's own examination finds", async () => {
   const server = servers[0]!;
   await damage("/examined", [server]);
   await cluster.ok("server", "stop", String(server));
-  const { code, text } = await cluster.run(["log", "dump", cluster.server(server).dir]);
+  const { code, text } = await cluster.run(["log", "dump", "--verify", cluster.server(server).dir]);
   expect(code).not.toBe(0);
   expect(text).toMatch(
     new RegExp(`damage: .*content does not match its checksum.*\\(block ${id}\\)`),
