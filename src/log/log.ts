@@ -10,6 +10,7 @@
  *     index.ts index-page.ts block-reader.ts buffers.ts     finding and reading blocks
  *     ledger.ts id-list.ts counted-put.ts reclaim.ts        deleting segments that nobody needs
  *     compaction.ts compaction-policy.ts segment-copy.ts ahead-file.ts    emptying those that are mostly dead
+ *     scrub.ts scrub-segment.ts scrub-file.ts read-ahead.ts    verifying everything, now and then
  *     space.ts                 what puts leave free
  *     corruption.ts types.ts   how damage is reported; what a log takes and tells
  *
@@ -32,6 +33,7 @@ import { Reclaimer } from "./reclaim.ts";
 import { MAX_RECORD_BYTES, MAX_TOMBSTONE_BLOCKS, recordBytes } from "./record.ts";
 import { recoverLog, type RecoveredLog } from "./recovery.ts";
 import { SegmentReaders } from "./segment.ts";
+import { Scrubber } from "./scrub.ts";
 import { roomForPuts, SEGMENT_BYTES } from "./space.ts";
 import { SegmentSupply } from "./supply.ts";
 import type { BlockInfo, BlockToPut, IdRange, LogOptions, LogStats } from "./types.ts";
@@ -53,6 +55,8 @@ export async function openLog(options: LogOptions): Promise<BlockLog> {
 export class BlockLog {
   /** Largest block id met since the log was opened or found in it then. Those only in deleted segments are forgotten. */
   highestBlock: BlockId;
+  /** Undefined when the log has no clock. */
+  readonly scrubber: Scrubber | undefined;
   private readonly options: LogOptions;
   private readonly index: BlockIndex;
   private readonly ledger: SegmentLedger;
@@ -74,6 +78,7 @@ export class BlockLog {
   /** Use `openLog`. */
   constructor(options: LogOptions, recovered: RecoveredLog) {
     const { disk, directory, logger, reporter } = options;
+    const onRotten = options.onRotten ?? (() => undefined);
     this.options = options;
     this.index = recovered.index;
     this.ledger = recovered.ledger;
@@ -81,7 +86,7 @@ export class BlockLog {
     this.badAtOpening = recovered.index.rotten;
     this.segments = new SegmentReaders(disk, directory, MAX_OPEN_SEGMENTS);
     for (const identity of recovered.segments) this.segments.add(identity);
-    this.reader = new BlockReader(this.segments, this.index, reporter);
+    this.reader = new BlockReader(this.segments, this.index, reporter, onRotten);
     this.writer = this.makeWriter(recovered);
     this.reclaimer = new Reclaimer({
       ledger: this.ledger,
@@ -89,7 +94,8 @@ export class BlockLog {
       logger,
       beforeDelete: options.beforeReclaim ?? (() => Promise.resolve()),
     });
-    this.compactor = this.makeCompactor();
+    this.compactor = this.makeCompactor(onRotten);
+    this.scrubber = this.makeScrubber(onRotten);
     this.tidy();
   }
 
@@ -182,12 +188,14 @@ export class BlockLog {
       badReplicas: this.badAtOpening + this.reader.badReads,
       deadBytes: this.ledger.bytes - this.ledger.liveBytes,
       compaction: this.compactor.stats,
+      scrub: this.scrubber?.status,
     };
   }
 
   /** Finishes what was begun and closes the files. Nothing may be asked of the log after that. */
   async close(): Promise<void> {
     this.closed = true;
+    await this.scrubber?.close();
     await this.compactor.close();
     await this.writer.close();
     await this.reclaimer.close();
@@ -222,7 +230,14 @@ export class BlockLog {
     return new LogWriter(options, recovered);
   }
 
-  private makeCompactor(): Compactor {
+  private makeScrubber(onRotten: (block: BlockId) => void): Scrubber | undefined {
+    const { clock } = this.options;
+    if (clock === undefined) return undefined;
+    const { ledger, index, segments } = this;
+    return new Scrubber({ ...this.options, clock, ledger, index, segments, onRotten });
+  }
+
+  private makeCompactor(onRotten: (block: BlockId) => void): Compactor {
     const { disk, directory, logger, reporter, clock, segmentBytes, compactionRate } = this.options;
     const { ledger, index, segments, writer } = this;
     return new Compactor({
@@ -230,6 +245,7 @@ export class BlockLog {
       directory,
       logger,
       reporter,
+      onRotten,
       clock,
       ledger,
       index,
