@@ -85,6 +85,9 @@ export const MAX_ENTRIES_PER_PAGE = 1024;
 /** Block ids that one page of a data server's listing, or one delete command, may hold. */
 export const MAX_BLOCKS_PER_PAGE = 8192;
 
+/** Rotten copies that a data server tells of in one message: few enough for one transaction to hold nothing up for long. */
+export const MAX_ROTTEN_PER_MESSAGE = 1024;
+
 function requireThat(holds: boolean, relation: string): void {
   if (!holds) throw new Error(`limits.ts is inconsistent: ${relation} does not hold`);
 }

@@ -34,6 +34,7 @@ import { join, type Condition } from "./join.ts";
 import { listen } from "./listen.ts";
 import { Membership } from "./membership.ts";
 import type { DataServer, DataServerOptions } from "./options.ts";
+import { RottenReports } from "./rotten-reports.ts";
 
 const CONNECT_TIMEOUT_MS = 5_000;
 
@@ -61,6 +62,7 @@ export class Running implements ServedLog {
   private readonly order: CommandOrder;
   private readonly handlers: DataHandlers;
   private readonly membership: Membership;
+  private readonly rottenReports: RottenReports;
   private listener: PeerListener | undefined;
   private opened: BlockLog | undefined;
   /** Why nothing is served; undefined while something is. */
@@ -87,6 +89,7 @@ export class Running implements ServedLog {
       order: this.order,
       clock: seams.clock,
     });
+    this.rottenReports = new RottenReports(seams.clock, seams.logger);
     this.membership = new Membership({
       ...seams,
       addresses: options.meta,
@@ -185,6 +188,7 @@ export class Running implements ServedLog {
           puts: puts.length,
           deletes: deletes.length,
         }),
+      onRotten: (block) => this.rottenReports.add(block),
       beforeReclaim: () => this.rememberHighestBlock(),
     });
     this.opened = log;
@@ -244,6 +248,7 @@ export class Running implements ServedLog {
       this.order.begin(joined.reign);
       this.refusal = undefined;
       this.joining.resolve(log);
+      this.rottenReports.registered(peer);
       return joined.heartbeatIntervalMs;
     } catch (error) {
       this.joining.reject(error);

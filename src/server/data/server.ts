@@ -8,6 +8,7 @@
  *     command-order.ts    which commands of the service are still valid
  *     membership.ts       the connection to the metadata service: kept for ever, with heartbeats
  *     join.ts             the questions and answers at its beginning
+ *     rotten-reports.ts   what is told there of rotten copies
  *     directory.ts        who may begin or use a directory
  *     running.ts          all of this put together, started and ended
  *     identity.ts         who the server is, and what it has seen, in its directory

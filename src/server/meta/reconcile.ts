@@ -22,7 +22,7 @@ import type { ReplyOf } from "../../protocol/message.ts";
 import { blockList } from "../../protocol/messages/data.ts";
 import type { Engine } from "./engine.ts";
 import type { Member } from "./members.ts";
-import { markLost, recordMissing } from "./replica-operations.ts";
+import { markAllLost, markLost, recordMissing } from "./replica-operations.ts";
 import type { Block, ReplicaWithBlock } from "./store/rows.ts";
 import { ask, type Operation } from "./store/store.ts";
 
@@ -91,7 +91,7 @@ async function reconcilePage(
   const settling = { server, replicas: engine.settings.replicas };
   if (missing.length > 0) {
     total.lost += await engine.change(() =>
-      markAllLost({ ...settling, nowNs: engine.nowNs }, missing),
+      markAllLost(missing, server, settling.replicas, engine.nowNs),
     );
   }
   if (odd.length > 0) {
@@ -145,14 +145,6 @@ interface Settling {
   readonly server: ServerId;
   readonly replicas: number;
   readonly nowNs: bigint;
-}
-
-function* markAllLost(settling: Settling, blocks: readonly BlockId[]): Operation<number> {
-  let lost = 0;
-  for (const block of blocks) {
-    if (yield* markLost(block, settling.server, settling.replicas, settling.nowNs)) lost++;
-  }
-  return lost;
 }
 
 function* settleHeld(

@@ -33,7 +33,7 @@ export function* liveBlock(block: BlockId): Operation<Block | undefined> {
   return found?.state === "live" ? found : undefined;
 }
 
-/** The server says that it does not hold a copy that is recorded as present. Returns false when it is not any more. */
+/** The server says that it does not hold a right copy that is recorded as present. Returns false when it is not any more. */
 export function* markLost(
   block: BlockId,
   server: ServerId,
@@ -45,6 +45,20 @@ export function* markLost(
   yield* ask("replica.put", { block, server, state: "bad" });
   yield* recordMissing(block, replicas, "badReplica", nowNs);
   return true;
+}
+
+/** The same for many blocks. Returns how many copies became bad. */
+export function* markAllLost(
+  blocks: readonly BlockId[],
+  server: ServerId,
+  replicas: number,
+  nowNs: bigint,
+): Operation<number> {
+  let lost = 0;
+  for (const block of blocks) {
+    if (yield* markLost(block, server, replicas, nowNs)) lost++;
+  }
+  return lost;
 }
 
 /** A client could not read or verify a copy: at least one copy of the block goes on record as missing. */
