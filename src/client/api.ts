@@ -9,7 +9,7 @@ import type { BlockId, ClusterId, InodeId, ServerId, SessionId } from "../base/i
 import type { ReplyOf, RequestOf } from "../protocol/message.ts";
 import type * as cluster from "../protocol/messages/cluster.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
-import type { dataStats } from "../protocol/messages/data.ts";
+import type { dataScrub, dataStats, ScrubAction } from "../protocol/messages/data.ts";
 
 /** A condition that the caller's user should know of but that stopped nothing. */
 export interface ClientWarning {
@@ -125,6 +125,8 @@ export type ServerList = ReplyOf<typeof cluster.servers>["servers"];
 export type ClusterStatus = ReplyOf<typeof cluster.status>;
 /** What a data server tells of itself. */
 export type DataStats = ReplyOf<typeof dataStats>;
+/** How a data server's scrub is. */
+export type ScrubStatus = ReplyOf<typeof dataScrub>;
 export type ExplainRow = ReplyOf<typeof cluster.explain>["rows"][number];
 export type ReplicaProblem = RequestOf<typeof cluster.reportReplica>["problem"];
 
@@ -203,6 +205,11 @@ export interface DfsClient {
    * @throws DfsError `unreachable`, `timeout` and others when it does not answer within 2 s.
    */
   dataStats(server: ServerId): Promise<DataStats>;
+  /**
+   * Tells the scrub of one data server what to do, and at which rate from now on; returns how it is then. Not tried again.
+   * @throws DfsError as `dataStats`; `invalid` for a rate that cannot be, `io` when the server could not write it down.
+   */
+  scrub(server: ServerId, action: ScrubAction, bytesPerSecond?: number): Promise<ScrubStatus>;
   status(): Promise<ClusterStatus>;
   explain(path: Uint8Array): AsyncIterable<ExplainRow>;
 

@@ -29,7 +29,8 @@ what one more failure would cost.`,
     "blocksByCopies    list: blocks with no copy on a server that is up, with 1, with 2, ...",
     "placementVersion  64-bit number as text",
     "storage           list, one for each data server: server, blocks, blockBytes, segments, segmentBytes, deadBytes,",
-    "                  badReplicas, compaction (running, segments, movedBytes, freedBytes); or server, error",
+    "                  badReplicas, compaction (running, segments, movedBytes, freedBytes), scrub (state, lastPass in UTC",
+    "                  or null, rotten); or server, error",
   ],
   exits: [
     [0, "healthy"],
@@ -117,8 +118,10 @@ async function jsonStorage(
     const { blocks, blockBytes, segments, segmentBytes, deadBytes, badReplicas } = stats;
     const { compacting, compactedSegments, movedBytes, freedBytes } = stats;
     const compaction = { running: compacting, segments: compactedSegments, movedBytes, freedBytes };
+    const lastPass = stats.scrubbedNs === null ? null : isoTime(stats.scrubbedNs);
+    const scrub = { state: stats.scrub, lastPass, rotten: stats.scrubRotten };
     const figures = { blocks, blockBytes, segments, segmentBytes, deadBytes, badReplicas };
-    return { server, ...figures, compaction };
+    return { server, ...figures, compaction, scrub };
   } catch (error) {
     return { server, error: messageOf(error) };
   }

@@ -27,6 +27,7 @@ const COMMANDS = [
   ["explain"],
   ["status"],
   ["server", "list"],
+  ["scrub"],
   ["log", "dump"],
   ["meta"],
   ["data"],
