@@ -319,13 +319,9 @@ describe("segments that change meanwhile", () => {
     const { log, corruptions, rotten, warnings } = await openScrubbed(temporaryFolder(), {
       segmentBytes: 64 * 1024,
     });
-    let ended = false;
-    let passes = 0;
+    const work = { ended: false, passes: 0 };
     const scrubbing = (async () => {
-      while (!ended) {
-        await scrub(log);
-        passes++;
-      }
+      for (; !work.ended; work.passes++) await scrub(log);
     })();
     const live: number[] = [];
     for (let id = 1; id <= 1500; id++) {
@@ -333,9 +329,9 @@ describe("segments that change meanwhile", () => {
       live.push(id);
       if (live.length > 100) await log.delete(ids(...live.splice(random.below(80), 20)));
     }
-    ended = true;
+    work.ended = true;
     await scrubbing;
-    expect(passes).toBeGreaterThan(3);
+    expect(work.passes).toBeGreaterThan(3);
     expect({ corruptions, rotten, warnings }).toEqual({
       corruptions: [],
       rotten: [],
