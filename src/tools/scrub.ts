@@ -97,7 +97,8 @@ DAMAGE and ROTTEN count damage of any kind and bad copies of blocks, in the pass
       }
       const what = action === "status" ? "ask" : action;
       for (const { server, error } of answers) {
-        if (error !== undefined) messages.error(`cannot ${what} the scrub of ${server}: ${error}`);
+        if (error !== undefined)
+          messages.error(`cannot ${what} the scrub of server ${server}: ${error}`);
       }
       return exitCode(good.length, answers.length);
     });

@@ -8,7 +8,7 @@
  *   scrub, which tells each rotten block again.
  * - The service may know nothing of a block yet, because its file is being written; that is why a scrub tells it again.
  */
-import type { Clock } from "../../base/clock.ts";
+import type { Clock, Timer } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { BlockId } from "../../base/ids.ts";
 import { MAX_ROTTEN_PER_MESSAGE } from "../../base/limits.ts";
@@ -30,6 +30,8 @@ export class RottenReports {
   private readonly waiting = new Set<BlockId>();
   private peer: Peer | undefined;
   private sending = false;
+  /** Until it is tried again. */
+  private pause: Timer | undefined;
   private overflowing = false;
 
   constructor(clock: Clock, logger: Logger) {
@@ -53,25 +55,33 @@ export class RottenReports {
   /** This server has registered over this connection. */
   registered(peer: Peer): void {
     this.peer = peer;
+    this.endPause();
     this.send();
   }
 
   private send(): void {
     const { peer } = this;
-    if (this.sending || this.waiting.size === 0 || peer?.open !== true) return;
+    if (this.sending || this.pause !== undefined) return;
+    if (this.waiting.size === 0 || peer?.open !== true) return;
     this.sending = true;
     void this.sendAll(peer).then((told) => {
-      if (told || !peer.open) {
-        this.sending = false;
-        this.send(); // what has come meanwhile, or over the connection that has
-      } else {
-        const again = (): void => {
-          this.sending = false;
-          this.send();
-        };
-        this.clock.setTimer(RETRY_MS, again, { background: true });
-      }
+      this.sending = false;
+      if (!told && peer === this.peer && peer.open) this.beginPause();
+      else this.send(); // what has come meanwhile, or over the connection that has
     });
+  }
+
+  private beginPause(): void {
+    const again = (): void => {
+      this.pause = undefined;
+      this.send();
+    };
+    this.pause = this.clock.setTimer(RETRY_MS, again, { background: true });
+  }
+
+  private endPause(): void {
+    this.pause?.cancel();
+    this.pause = undefined;
   }
 
   /** Returns false when something could not be told; it still waits then. */
