@@ -217,6 +217,9 @@ export class Scrubber {
     const { pass } = this;
     if (this.isPaused) return this.pace.wait(Infinity);
     if (pass === undefined) {
+      // A pause that is longer than any: the wall clock has been set back.
+      if (this.msUntil(this.nextNs) > SCRUB_PERIOD_MS * LONGEST_PAUSE)
+        this.nextNs = this.pauseEnd();
       const leftMs = this.msUntil(this.nextNs);
       if (leftMs > 0) return this.pace.wait(leftMs);
       this.begin(false);

@@ -394,6 +394,19 @@ describe("pace", () => {
     await passing(clock, hour, "the next begins", () => statusOf(log).state === "running");
   });
 
+  test("goes on when the wall clock has been set back by years", async () => {
+    const directory = temporaryFolder();
+    const late = new ManualClock();
+    await late.advance(50 * SCRUB_PERIOD_MS);
+    await close(await openScrubbed(directory, { clock: late }));
+    const clock = new ManualClock();
+    const { log } = await openScrubbed(directory, { clock });
+    await putAll(log, 1, 3);
+    const began = clock.monotonicMs();
+    await passing(clock, 3600_000, "a pass begins", () => statusOf(log).state === "running");
+    expect(clock.monotonicMs() - began).toBeLessThan(SCRUB_PERIOD_MS / 3);
+  });
+
   test("servers do not begin at the same time", async () => {
     const begins = new Set<bigint>();
     for (let seed = 0; seed < 8; seed++) {
