@@ -1,19 +1,26 @@
-// The scrub: rot that nobody has met yet is found, in every kind of place, at the pace that was asked for, and a pass goes
-// on where it was, whatever came between.
+// The scrub: rot that nobody has met yet is found, in every kind of place, whatever else happens to the log meanwhile.
 
 import { afterEach, describe, expect, test } from "bun:test";
 import { existsSync, readFileSync, truncateSync, unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { systemClock } from "../../src/base/clock.ts";
-import { blockId, type BlockId } from "../../src/base/ids.ts";
-import { silentLogger } from "../../src/base/logger.ts";
+import { blockId } from "../../src/base/ids.ts";
 import { seededRandom } from "../../src/base/random.ts";
 import { RECORD_HEADER_BYTES } from "../../src/log/record.ts";
-import { MAX_SCRUB_RATE, SCRUB_PERIOD_MS, type ScrubStatus } from "../../src/log/scrub.ts";
-import { decodeScrubState } from "../../src/log/scrub-file.ts";
-import type { BlockLog, LogOptions } from "../../src/log/log.ts";
+import { SimulatedDisk } from "../support/disk/simulated-disk.ts";
 import { ManualClock } from "../support/manual-clock.ts";
 import { FaultDisk } from "./fault-disk.ts";
+import {
+  ids,
+  LENGTH,
+  MIB,
+  openScrubbed,
+  passing,
+  putAll,
+  recordOf,
+  scrub,
+  statusOf,
+  type ScrubbedLog,
+} from "./scrub-support.ts";
 import {
   cleanUp,
   close,
@@ -24,67 +31,11 @@ import {
   flipBit,
   makeBlock,
   openTestLog,
-  segmentCount,
   segmentFile,
   temporaryFolder,
-  type TestLog,
 } from "./support.ts";
 
 afterEach(cleanUp);
-
-const LENGTH = 1001; // seven bytes of padding behind it
-const MIB = 1024 * 1024;
-
-/** A log with a scrub, and the blocks that it has called rotten. */
-interface ScrubbedLog extends TestLog {
-  readonly rotten: number[];
-  readonly warnings: string[];
-}
-
-async function openScrubbed(
-  directory: string,
-  options: Partial<LogOptions> = {},
-): Promise<ScrubbedLog> {
-  const rotten: number[] = [];
-  const warnings: string[] = [];
-  const keep = (line: string): void => void warnings.push(line);
-  const opened = await openTestLog(directory, {
-    clock: systemClock,
-    logger: { ...silentLogger, warn: keep, error: keep },
-    onRotten: (block) => void rotten.push(Number(block)),
-    ...options,
-  });
-  return { ...opened, rotten, warnings };
-}
-
-function statusOf(log: BlockLog): ScrubStatus {
-  return log.scrubber!.status;
-}
-
-/** A whole pass, as fast as it goes. */
-async function scrub(log: BlockLog): Promise<ScrubStatus> {
-  const before = statusOf(log).lastPassNs;
-  await log.scrubber!.control("start", MAX_SCRUB_RATE);
-  await eventually("the pass is over", () => statusOf(log).lastPassNs > before);
-  return statusOf(log);
-}
-
-async function putAll(log: BlockLog, from: number, to: number, length = LENGTH): Promise<void> {
-  for (let id = from; id <= to; id++) await log.put(makeBlock(id, length));
-}
-
-function ids(...list: number[]): BlockId[] {
-  return list.map((id) => blockId(BigInt(id)));
-}
-
-/** Where the record of a block begins in a segment. */
-function recordOf(directory: string, block: number, place = 0): number {
-  const found = findingsOf(directory, place).find(
-    ({ header }) => header?.kind === "put" && header.block === BigInt(block),
-  );
-  if (found?.header === undefined) throw new Error(`segment ${place} has no block ${block}`);
-  return found.header.position;
-}
 
 /** A sealed segment with blocks 1 to 9, of which 1 and 2 are deleted, and one with 10 to 12 that is being written. */
 async function twoSegments(): Promise<ScrubbedLog> {
@@ -96,20 +47,6 @@ async function twoSegments(): Promise<ScrubbedLog> {
   const again = await openScrubbed(directory);
   await putAll(again.log, 10, 12);
   return again;
-}
-
-/** Lets time pass until `holds`, but none while the scrub does something: what takes the disk real time takes no other. */
-async function passing(
-  clock: ManualClock,
-  stepMs: number,
-  what: string,
-  holds: () => boolean,
-): Promise<void> {
-  for (let steps = 0; !holds(); steps++) {
-    if (steps > 20_000) throw new Error(`it never came to be that ${what}`);
-    await eventually("the scrub waits", () => clock.pending > 0 || holds());
-    await clock.advance(stepMs);
-  }
 }
 
 describe("a pass", () => {
@@ -211,6 +148,52 @@ describe("a pass", () => {
     truncateSync(path, seal.header!.position);
     await scrub(log);
     expect(corruptions.map(({ kind }) => kind)).toEqual(["truncated"]);
+  });
+
+  test("says of a sealed segment that its seal is missing", async () => {
+    const first = await twoSegments();
+    const { directory } = first;
+    await close(first);
+    const seal = findingsOf(directory).find(({ header }) => header?.kind === "seal")!;
+    truncateSync(segmentFile(directory).path, seal.header!.position);
+    const { log, corruptions } = await openScrubbed(directory);
+    expect(corruptions.splice(0).map(({ kind }) => kind)).toEqual(["unsealed"]);
+    expect(await scrub(log)).toMatchObject({ damage: 1, rotten: 0 });
+    expect(corruptions.map(({ kind }) => kind)).toEqual(["unsealed"]);
+  });
+
+  test("goes over a suspect segment as far as that counts", async () => {
+    const disk = new FaultDisk();
+    const { log, directory, corruptions } = await openScrubbed(temporaryFolder(), { disk });
+    await putAll(log, 1, 4);
+    disk.truncateError = "EIO"; // what was being written stays in the file
+    disk.syncErrors.push("EIO");
+    await expectError("io", log.put(makeBlock(5, LENGTH)));
+    await putAll(log, 6, 8);
+    flipBit(segmentFile(directory).path, readFileSync(segmentFile(directory).path).length - 100);
+    expect(await scrub(log)).toMatchObject({ damage: 0, records: 4 + 1 + 3 });
+    expect(corruptions).toEqual([]);
+  });
+
+  test("finds a flipped bit in any byte of a log", async () => {
+    const disk = new SimulatedDisk(1);
+    const opened = await openTestLog("/log", { disk });
+    await putAll(opened.log, 1, 3, 99);
+    await opened.log.delete(ids(1));
+    await close(opened);
+    const again = await openScrubbed("/log", { disk });
+    await again.log.put(makeBlock(9, 99));
+    for (const name of disk.list("/log")!.filter((each) => each.endsWith(".seg"))) {
+      const path = join("/log", name);
+      for (let at = 0; at < disk.content(path).length; at++) {
+        disk.flip(path, at, 1 << (at % 8));
+        const { damage } = await scrub(again.log);
+        disk.flip(path, at, 1 << (at % 8));
+        expect({ path, at, damage }).not.toEqual({ path, at, damage: 0 });
+      }
+    }
+    expect(await scrub(again.log)).toMatchObject({ damage: 0, rotten: 0 });
+    for (const id of [2, 3, 9]) await expectHeld(again.log, makeBlock(id, 99));
   });
 
   test("goes over sectors that cannot be read, and finds what lies around them", async () => {
@@ -346,185 +329,5 @@ describe("segments that change meanwhile", () => {
     expect(rotten.toSorted((a, b) => a - b)).toEqual([3, 4, 5, 6, 7, 8, 9]);
     expect(status).toMatchObject({ rotten: 7, records: 3 });
     expect(warnings.filter((line) => line.includes("cannot scrub segment"))).toHaveLength(1);
-  });
-});
-
-describe("pace", () => {
-  test("of a pass that was asked for is the rate, however it changes", async () => {
-    const clock = new ManualClock();
-    const { log } = await openScrubbed(temporaryFolder(), { clock, segmentBytes: 4 * MIB });
-    await putAll(log, 1, 32, 500_000);
-    const began = clock.monotonicMs();
-    await log.scrubber!.control("start", 2 * MIB);
-    const total = statusOf(log).totalBytes;
-    const elapsed = (): number => (clock.monotonicMs() - began) / 1000;
-    await passing(clock, 50, "half of it is done", () => {
-      expect(statusOf(log).doneBytes).toBeLessThanOrEqual(elapsed() * 2 * MIB + 500_200);
-      return statusOf(log).doneBytes > total / 2;
-    });
-    const half = elapsed();
-    expect(half).toBeGreaterThan(total / 2 / (2 * MIB) - 0.5);
-    await log.scrubber!.control("resume", 16 * MIB);
-    await passing(clock, 50, "the pass is over", () => statusOf(log).lastPassNs > 0n);
-    expect(elapsed() - half).toBeGreaterThan(total / 2 / (16 * MIB) - 0.2);
-    expect(statusOf(log).bytesPerSecond).toBe(16 * MIB);
-  });
-
-  test("of the others: spread over what the pause before them leaves of the period", async () => {
-    const clock = new ManualClock();
-    const { log } = await openScrubbed(temporaryFolder(), { clock, segmentBytes: 4 * MIB });
-    await putAll(log, 1, 32, 500_000);
-    const hour = 3600_000;
-    const began = clock.monotonicMs();
-    expect(statusOf(log).state).toBe("idle");
-    await passing(clock, hour, "a pass begins", () => statusOf(log).state === "running");
-    expect(clock.monotonicMs() - began).toBeGreaterThan(SCRUB_PERIOD_MS / 9);
-    const { totalBytes } = statusOf(log);
-    const passBegan = clock.monotonicMs();
-    await passing(
-      clock,
-      hour,
-      "half of it is done",
-      () => statusOf(log).doneBytes > totalBytes / 2,
-    );
-    expect((clock.monotonicMs() - passBegan) / SCRUB_PERIOD_MS).toBeGreaterThan(0.3);
-    expect((clock.monotonicMs() - passBegan) / SCRUB_PERIOD_MS).toBeLessThan(0.5);
-    await passing(clock, hour, "it is over", () => statusOf(log).lastPassNs > 0n);
-    expect(clock.monotonicMs() - began).toBeLessThan(1.05 * SCRUB_PERIOD_MS);
-    await passing(clock, hour, "the next begins", () => statusOf(log).state === "running");
-  });
-
-  test("goes on when the wall clock has been set back by years", async () => {
-    const directory = temporaryFolder();
-    const late = new ManualClock();
-    await late.advance(50 * SCRUB_PERIOD_MS);
-    await close(await openScrubbed(directory, { clock: late }));
-    const clock = new ManualClock();
-    const { log } = await openScrubbed(directory, { clock });
-    await putAll(log, 1, 3);
-    const began = clock.monotonicMs();
-    await passing(clock, 3600_000, "a pass begins", () => statusOf(log).state === "running");
-    expect(clock.monotonicMs() - began).toBeLessThan(SCRUB_PERIOD_MS / 3);
-  });
-
-  test("servers do not begin at the same time", async () => {
-    const begins = new Set<bigint>();
-    for (let seed = 0; seed < 8; seed++) {
-      const options = { clock: new ManualClock(), random: seededRandom(seed) };
-      const { log } = await openScrubbed(temporaryFolder(), options);
-      begins.add(statusOf(log).nextNs);
-    }
-    expect(begins.size).toBe(8);
-  });
-
-  test("a rate that cannot be is refused", async () => {
-    const { log } = await openScrubbed(temporaryFolder());
-    await expectError("invalid", log.scrubber!.control("start", 0));
-    expect(statusOf(log).state).toBe("idle");
-  });
-});
-
-describe("over a restart", () => {
-  const SMALL = { segmentBytes: 4 * MIB };
-
-  test("a pass goes on where it was, and counts nothing twice", async () => {
-    const directory = temporaryFolder();
-    const clock = new ManualClock();
-    let opened = await openScrubbed(directory, { clock, ...SMALL });
-    await putAll(opened.log, 1, 32, 500_000);
-    flipBit(segmentFile(directory).path, recordOf(directory, 1) + 5000);
-    await opened.log.scrubber!.control("start", MIB);
-    const { totalBytes } = statusOf(opened.log);
-    for (let restart = 1; restart <= 4; restart++) {
-      const { log } = opened;
-      const goal = (totalBytes * restart) / 5;
-      await passing(clock, 100, "more is done", () => statusOf(log).doneBytes > goal);
-      const before = statusOf(log);
-      expect(before.state).toBe("running");
-      await close(opened);
-      opened = await openScrubbed(directory, { clock, ...SMALL });
-      const after = statusOf(opened.log);
-      expect(after.segment).toBeGreaterThanOrEqual(before.segment);
-      expect(after.doneBytes).toBeGreaterThan(goal - MIB);
-      expect(after).toMatchObject({
-        hurried: true,
-        bytesPerSecond: MIB,
-        startedNs: before.startedNs,
-      });
-    }
-    const { log } = opened;
-    await passing(clock, 100, "the pass is over", () => statusOf(log).lastPassNs > 0n);
-    const { records } = statusOf(log); // 31 blocks that are right, and seals, of which closing writes more
-    expect(records).toBeGreaterThanOrEqual(31 + 3);
-    expect(records).toBeLessThanOrEqual(31 + 8);
-    expect(statusOf(log)).toMatchObject({ damage: 1, rotten: 1, rottenEver: 1 });
-    await close(opened);
-    const last = await openScrubbed(directory, { clock, ...SMALL });
-    expect(statusOf(last.log)).toMatchObject({ state: "idle", rottenEver: 1, rotten: 1 });
-    expect(statusOf(last.log).lastPassNs).toBe(statusOf(log).lastPassNs);
-  });
-
-  test("a scrub that was paused stays paused, at its place, until it is told to go on", async () => {
-    const directory = temporaryFolder();
-    const clock = new ManualClock();
-    const opened = await openScrubbed(directory, { clock, ...SMALL });
-    await putAll(opened.log, 1, 16, 500_000);
-    await opened.log.scrubber!.control("start", MIB);
-    await passing(clock, 100, "some is done", () => statusOf(opened.log).doneBytes > 2 * MIB);
-    await opened.log.scrubber!.control("pause");
-    await clock.advance(60_000);
-    const { doneBytes } = statusOf(opened.log);
-    expect(doneBytes).toBeLessThan(4 * MIB);
-    await close(opened);
-    const { log } = await openScrubbed(directory, { clock, ...SMALL });
-    await clock.advance(SCRUB_PERIOD_MS);
-    expect(statusOf(log)).toMatchObject({ state: "paused", doneBytes });
-    await log.scrubber!.control("resume");
-    await passing(clock, 100, "the pass is over", () => statusOf(log).lastPassNs > 0n);
-  });
-
-  test("of a process that was killed, the pass goes on from where it was written down", async () => {
-    const directory = temporaryFolder();
-    const clock = new ManualClock();
-    const opened = await openScrubbed(directory, { clock, ...SMALL });
-    await putAll(opened.log, 1, 32, 500_000);
-    await opened.log.scrubber!.control("start", MIB);
-    await passing(clock, 100, "some is done", () => statusOf(opened.log).doneBytes > 12 * MIB);
-    const state = decodeScrubState(readFileSync(join(directory, "scrub")));
-    expect(state).toMatchObject({ pass: { hurried: true } });
-    if (typeof state !== "object") throw new Error(state);
-    expect(state.pass!.doneBytes).toBeGreaterThan(2 * MIB);
-  });
-
-  test.each([
-    ["damaged", (bytes: Buffer) => bytes.with(50, bytes[50]! ^ 1), "it is damaged"],
-    ["cut off", (bytes: Buffer) => bytes.subarray(0, 40), "it is damaged"],
-    ["empty", () => Buffer.alloc(0), "it is damaged"],
-    ["of a later version", (bytes: Buffer) => bytes.with(11, 9), "it is of version 9"],
-  ])("a file that is %s is reported, and the scrub begins anew", async (_, edit, why) => {
-    const directory = temporaryFolder();
-    const opened = await openScrubbed(directory);
-    await opened.log.scrubber!.control("pause", 3 * MIB);
-    await close(opened);
-    const path = join(directory, "scrub");
-    const bytes = readFileSync(path);
-    writeFileSync(path, edit(bytes));
-    const { log, warnings } = await openScrubbed(directory);
-    expect(warnings).toEqual([expect.stringContaining(why)]);
-    expect(statusOf(log)).toMatchObject({ state: "idle", lastPassNs: 0n });
-    await scrub(log);
-    expect(segmentCount(directory)).toBe(0);
-  });
-
-  test("a disk that is full: the scrub goes on, and says that it will be forgotten", async () => {
-    const disk = new FaultDisk();
-    const { log, warnings } = await openScrubbed(temporaryFolder(), { disk });
-    await putAll(log, 1, 5);
-    disk.roomBytes = 0;
-    await expectError("io", log.scrubber!.control("start", MAX_SCRUB_RATE));
-    await eventually("the pass is over", () => statusOf(log).lastPassNs > 0n);
-    expect(statusOf(log).records).toBe(5);
-    expect(warnings.filter((line) => line.includes("cannot write"))).toHaveLength(1);
-    disk.roomBytes = Infinity;
   });
 });
