@@ -177,6 +177,10 @@ class Walk {
   private *putBodyIsRight(header: PutHeader): Steps<boolean> {
     const bodyAt = header.position + RECORD_HEADER_BYTES;
     const listBytes = header.bodyLength - header.length;
+    if (header.bodyLength <= MAX_WANTED_BYTES) {
+      const body = (yield this.want(bodyAt, header.bodyLength))!;
+      return isWholeBody(body, header, listBytes);
+    }
     const list = (yield this.want(bodyAt, listBytes))!.slice();
     if (!verifyPieceList(header.length, list, header.bodyChecksum)) return false;
     const blockAt = bodyAt + listBytes;
@@ -202,4 +206,13 @@ class Walk {
     this.wanted.length = length;
     return this.wanted;
   }
+}
+
+function isWholeBody(body: Uint8Array, header: PutHeader, listBytes: number): boolean {
+  if (body.length < header.bodyLength) return false;
+  const list = body.subarray(0, listBytes);
+  return (
+    verifyPieceList(header.length, list, header.bodyChecksum) &&
+    firstBadPiece(body.subarray(listBytes), 0, list) === -1
+  );
 }
