@@ -95,8 +95,8 @@ async function timed(work: () => Promise<number>): Promise<Run> {
 async function scrub(log: BlockLog): Promise<number> {
   const scrubber = log.scrubber!;
   const before = scrubber.status.lastPassNs;
+  const bytes = log.stats().segmentBytes;
   await scrubber.control("start", MAX_SCRUB_RATE);
-  const bytes = scrubber.status.totalBytes;
   while (scrubber.status.lastPassNs === before) await Bun.sleep(1);
   if (scrubber.status.damage > 0) throw new Error("the scrub met damage");
   return bytes;
