@@ -10,7 +10,7 @@
  *     index.ts index-page.ts block-reader.ts buffers.ts     finding and reading blocks
  *     ledger.ts id-list.ts counted-put.ts reclaim.ts        deleting segments that nobody needs
  *     compaction.ts compaction-policy.ts segment-copy.ts ahead-file.ts    emptying those that are mostly dead
- *     scrub.ts scrub-segment.ts scrub-file.ts read-ahead.ts    verifying everything, now and then
+ *     scrub.ts scrub-pace.ts scrub-segment.ts scrub-file.ts read-ahead.ts    verifying everything, again and again
  *     space.ts                 what puts leave free
  *     corruption.ts types.ts   how damage is reported; what a log takes and tells
  *
@@ -32,8 +32,8 @@ import type { SegmentLedger } from "./ledger.ts";
 import { Reclaimer } from "./reclaim.ts";
 import { MAX_RECORD_BYTES, MAX_TOMBSTONE_BLOCKS, recordBytes } from "./record.ts";
 import { recoverLog, type RecoveredLog } from "./recovery.ts";
-import { SegmentReaders } from "./segment.ts";
 import { Scrubber } from "./scrub.ts";
+import { SegmentReaders } from "./segment.ts";
 import { roomForPuts, SEGMENT_BYTES } from "./space.ts";
 import { SegmentSupply } from "./supply.ts";
 import type { BlockInfo, BlockToPut, IdRange, LogOptions, LogStats } from "./types.ts";

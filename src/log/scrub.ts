@@ -4,8 +4,8 @@
  *
  * - A pass goes from the oldest segment to the newest that there was when it began, and up to what was durable in that one:
  *   a small log may never seal its only segment. What compaction moves behind the pass it has verified itself.
- * - A pass is spread over PERIOD_MS, the pause before it included, whose length is random so that servers do not scrub in
- *   step. One that was asked for goes as fast as the rate allows. Neither ever goes faster than that.
+ * - A pass is spread over SCRUB_PERIOD_MS, with the pause before it, whose length is random so that servers do not scrub
+ *   in step. One that was asked for goes as fast as the rate allows. Neither ever goes faster than that.
  * - Place, pause, rate and counts survive restarts (scrub-file.ts). They are written every few seconds: a crash costs these
  *   seconds of scrubbing, and may have the damage met in them reported again.
  * - No read or append waits for the scrub. It reads one chunk ahead, and holds a segment open no longer than it takes to
