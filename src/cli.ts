@@ -100,6 +100,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./tools/corrupt.ts")).corrupt,
   },
   {
+    name: "scrub",
+    summary: "verify what the data servers have stored: start, pause, resume, status",
+    load: async () => (await import("./tools/scrub.ts")).scrub,
+  },
+  {
     name: "log dump",
     summary: "print the log of a data server that is stopped, and the damage in it",
     load: async () => (await import("./tools/log-dump.ts")).logDump,

@@ -91,6 +91,9 @@ export const MAX_FAULT_BYTES = 8;
 /** Copies that one request may ask a data server to read and verify: at most 4 GiB of the largest blocks. */
 export const MAX_VERIFIED_BLOCKS = 256;
 
+/** Rotten copies that a data server tells of in one message: few enough for one transaction to hold nothing up for long. */
+export const MAX_ROTTEN_PER_MESSAGE = 1024;
+
 function requireThat(holds: boolean, relation: string): void {
   if (!holds) throw new Error(`limits.ts is inconsistent: ${relation} does not hold`);
 }

@@ -9,7 +9,7 @@ import type { BlockId, ClusterId, InodeId, ServerId, SessionId } from "../base/i
 import type { ReplyOf, RequestOf } from "../protocol/message.ts";
 import type * as cluster from "../protocol/messages/cluster.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
-import type { blockCorrupt, dataStats } from "../protocol/messages/data.ts";
+import type { blockCorrupt, dataScrub, dataStats, ScrubAction } from "../protocol/messages/data.ts";
 
 /** What a server has to show for a copy that metadata expects on it. */
 export type CopyState =
@@ -167,6 +167,9 @@ export type DataStats = ReplyOf<typeof dataStats>;
 /** A fault to be made on purpose, and what it came to. */
 export type FaultToInject = RequestOf<typeof blockCorrupt>;
 export type InjectedFault = ReplyOf<typeof blockCorrupt>;
+
+/** How a data server's scrub is. */
+export type ScrubStatus = ReplyOf<typeof dataScrub>;
 export type ExplainRow = ReplyOf<typeof cluster.explain>["rows"][number];
 export type ReplicaProblem = RequestOf<typeof cluster.reportReplica>["problem"];
 
@@ -247,6 +250,11 @@ export interface DfsClient {
    * @throws DfsError `unreachable`, `timeout` and others when it does not answer within 2 s.
    */
   dataStats(server: ServerId): Promise<DataStats>;
+  /**
+   * Tells the scrub of one data server what to do, and at which rate from now on; returns how it is then. Not tried again.
+   * @throws DfsError as `dataStats`; `invalid` for a rate that cannot be, `io` when the server could not write it down.
+   */
+  scrub(server: ServerId, action: ScrubAction, bytesPerSecond?: number): Promise<ScrubStatus>;
   status(): Promise<ClusterStatus>;
   /** Where each block of a file is, from the one at `offset` on. */
   explain(path: Uint8Array, options?: { readonly offset?: number }): AsyncIterable<ExplainRow>;

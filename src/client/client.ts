@@ -20,7 +20,7 @@ import { pathBase } from "../base/placement.ts";
 import { systemRandom } from "../base/random.ts";
 import * as cluster from "../protocol/messages/cluster.ts";
 import { clusterIdOf, type Attributes, type FileType } from "../protocol/messages/common.ts";
-import { blockCorrupt, dataStats } from "../protocol/messages/data.ts";
+import { blockCorrupt, dataScrub, dataStats, type ScrubAction } from "../protocol/messages/data.ts";
 import { lookup, statfs } from "../protocol/messages/namespace.ts";
 import { tcpTransport } from "../protocol/transports/tcp.ts";
 import type {
@@ -36,6 +36,7 @@ import type {
   InjectedFault,
   OpenFile,
   PutOptions,
+  ScrubStatus,
   ServerList,
   SetAttributes,
 } from "./api.ts";
@@ -55,6 +56,9 @@ const STATS_TIMEOUT_MS = 2000;
 
 /** A fault is a read, a write and a sync of a few bytes. */
 const FAULT_TIMEOUT_MS = 10_000;
+
+/** What a scrub is told is made durable before the answer. */
+const SCRUB_TIMEOUT_MS = 5000;
 
 /**
  * Opens a session with the metadata service. Seams that are left out are the machine's own, without a log.
@@ -250,6 +254,16 @@ class Client implements DfsClient {
   async dataStats(server: ServerId): Promise<DataStats> {
     const options = { timeoutMs: STATS_TIMEOUT_MS };
     return (await this.machinery.servers.request(server, dataStats, {}, options)).body;
+  }
+
+  async scrub(
+    server: ServerId,
+    action: ScrubAction,
+    bytesPerSecond?: number,
+  ): Promise<ScrubStatus> {
+    const request = { action, bytesPerSecond: bytesPerSecond ?? null };
+    const options = { timeoutMs: SCRUB_TIMEOUT_MS };
+    return (await this.machinery.servers.request(server, dataScrub, request, options)).body;
   }
 
   status(): Promise<ClusterStatus> {

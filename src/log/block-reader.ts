@@ -8,6 +8,7 @@
 import { firstBadPiece, PIECE_HASH_BYTES, pieceCount, verifyPieceList } from "../base/checksum.ts";
 import type { DiskFile } from "../base/disk.ts";
 import { DfsError, isDfsError, messageOf } from "../base/errors.ts";
+import type { BlockId } from "../base/ids.ts";
 import { PIECE_BYTES } from "../base/limits.ts";
 import { BufferPool } from "./buffers.ts";
 import type { CorruptionKind, CorruptionReporter } from "./corruption.ts";
@@ -33,12 +34,20 @@ export class BlockReader {
   private readonly segments: SegmentReaders;
   private readonly index: BlockIndex;
   private readonly reporter: CorruptionReporter;
+  private readonly onRotten: (block: BlockId) => void;
   private readonly pool = new BufferPool();
 
-  constructor(segments: SegmentReaders, index: BlockIndex, reporter: CorruptionReporter) {
+  /** `onRotten` is told of blocks that were not known to be rotten. */
+  constructor(
+    segments: SegmentReaders,
+    index: BlockIndex,
+    reporter: CorruptionReporter,
+    onRotten: (block: BlockId) => void,
+  ) {
     this.segments = segments;
     this.index = index;
     this.reporter = reporter;
+    this.onRotten = onRotten;
   }
 
   /**
@@ -84,6 +93,7 @@ export class BlockReader {
 
   private rotten(entry: IndexEntry, kind: CorruptionKind): DfsError {
     this.badReads++;
+    if (!entry.rotten && this.index.isCurrent(entry)) this.onRotten(entry.block);
     this.index.setRotten(entry, true);
     const { block, position, segment } = entry;
     const to = position + recordBytes(putBodyLength(entry.length));

@@ -15,6 +15,7 @@
  *     state.ts                 what durable records change
  *     ledger.ts id-list.ts counted-put.ts reclaim.ts        deleting segments that nobody needs
  *     compaction.ts compaction-policy.ts segment-copy.ts ahead-file.ts    emptying those that are mostly dead
+ *     scrub.ts scrub-pace.ts scrub-segment.ts scrub-file.ts read-ahead.ts    verifying everything, again and again
  *     space.ts                 what puts leave free
  *     fault-injection.ts       damage on purpose
  *     corruption.ts types.ts   how damage is reported; what a log takes and tells
@@ -41,6 +42,7 @@ import type { Manifest } from "./manifest.ts";
 import { Reclaimer } from "./reclaim.ts";
 import { MAX_RECORD_BYTES, MAX_TOMBSTONE_BLOCKS } from "./record.ts";
 import { recoverLog, type RecoveredLog } from "./recovery.ts";
+import { Scrubber } from "./scrub.ts";
 import { SegmentReaders } from "./segment.ts";
 import { roomForPuts, SEGMENT_BYTES } from "./space.ts";
 import { SegmentSupply } from "./supply.ts";
@@ -71,6 +73,8 @@ export async function openLog(options: LogOptions): Promise<BlockLog> {
 export class BlockLog {
   /** Largest block id met since the log was opened or found in it then. Those only in deleted segments are forgotten. */
   highestBlock: BlockId;
+  /** Undefined when the log has no clock. */
+  readonly scrubber: Scrubber | undefined;
   private readonly options: LogOptions;
   private readonly index: BlockIndex;
   private readonly ledger: SegmentLedger;
@@ -97,6 +101,7 @@ export class BlockLog {
   /** Use `openLog`. */
   constructor(options: LogOptions, recovered: RecoveredLog) {
     const { disk, directory, logger, reporter } = options;
+    const onRotten = options.onRotten ?? (() => undefined);
     this.options = options;
     this.index = recovered.index;
     this.ledger = recovered.ledger;
@@ -105,7 +110,7 @@ export class BlockLog {
     this.badAtOpening = recovered.index.rotten;
     this.segments = new SegmentReaders(disk, directory, MAX_OPEN_SEGMENTS);
     for (const identity of recovered.segments) this.segments.add(identity);
-    this.reader = new BlockReader(this.segments, this.index, reporter);
+    this.reader = new BlockReader(this.segments, this.index, reporter, onRotten);
     this.manifest = recovered.manifest;
     this.restsAt = recovered.restsAt;
     this.writer = this.makeWriter(recovered);
@@ -115,9 +120,10 @@ export class BlockLog {
       logger,
       beforeDelete: (segment) => this.beforeDelete(segment),
     });
-    this.compactor = this.makeCompactor();
+    this.compactor = this.makeCompactor(onRotten);
     this.checkpointer = this.makeCheckpointer(recovered);
     if (this.restsAt !== undefined) this.checkpointer.atRest(this.restsAt);
+    this.scrubber = this.makeScrubber(onRotten);
     this.tidy();
   }
 
@@ -211,6 +217,7 @@ export class BlockLog {
       deadBytes: this.ledger.bytes - this.ledger.liveBytes,
       compaction: this.compactor.stats,
       ...this.checkpointer.stats,
+      scrub: this.scrubber?.status,
     };
   }
 
@@ -225,6 +232,7 @@ export class BlockLog {
   /** Finishes what was begun and closes the files. Nothing may be asked of the log after that. */
   async close(): Promise<void> {
     this.closed = true;
+    await this.scrubber?.close();
     await this.compactor.close();
     await this.writer.close();
     await this.reclaimer.close();
@@ -261,7 +269,14 @@ export class BlockLog {
     return new LogWriter(options, recovered);
   }
 
-  private makeCompactor(): Compactor {
+  private makeScrubber(onRotten: (block: BlockId) => void): Scrubber | undefined {
+    const { clock } = this.options;
+    if (clock === undefined) return undefined;
+    const { ledger, index, segments } = this;
+    return new Scrubber({ ...this.options, clock, ledger, index, segments, onRotten });
+  }
+
+  private makeCompactor(onRotten: (block: BlockId) => void): Compactor {
     const { disk, directory, logger, reporter, clock, segmentBytes, compactionRate } = this.options;
     const { ledger, index, segments, writer } = this;
     return new Compactor({
@@ -269,6 +284,7 @@ export class BlockLog {
       directory,
       logger,
       reporter,
+      onRotten,
       clock,
       ledger,
       index,

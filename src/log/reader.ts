@@ -1,6 +1,9 @@
 /**
  * Walks over a segment from record to record and says what it finds. It decides nothing: what damage means is up to
- * recovery.ts, a scrub, or whoever prints a log.
+ * recovery.ts, scrub.ts, or whoever prints a log.
+ *
+ * The walk itself is a generator that asks for the bytes it wants to see, so that it exists once: an opening drives it with
+ * reads that block (`walkSegment`), a scrub with reads that do not (scrub-segment.ts).
  *
  * - A record whose header is whole is stepped over by its length, which the header's checksum vouches for. Nothing inside
  *   it is ever looked at as if it were a record.
@@ -62,82 +65,154 @@ export function* walkSegment(
 ): Generator<Finding, void, void> {
   const end = Math.min(options.end ?? Infinity, file.size());
   const window = new Window(file, end);
-  let position = SEGMENT_HEADER_BYTES;
-  while (position < end) {
-    const finding = findingAt(window, identity, position, options.bodies);
-    yield finding;
-    position = finding.type === "record" ? finding.end : finding.to;
+  const steps = segmentSteps(identity, { bodies: options.bodies, from: SEGMENT_HEADER_BYTES, end });
+  let step = steps.next();
+  while (step.done !== true) {
+    if (step.value.type === "wanted") {
+      step = steps.next(window.view(step.value.position, step.value.length));
+    } else {
+      yield step.value;
+      step = steps.next();
+    }
   }
 }
 
-function findingAt(
-  window: Window,
-  identity: SegmentIdentity,
-  position: number,
-  bodies: WalkOptions["bodies"],
-): Finding {
-  const header = headerAt(window, identity, position);
-  if (header === undefined) {
-    const to = findHeader(window, identity, position + RECORD_ALIGNMENT) ?? window.end;
+/**
+ * The bytes that a walk wants to see next. It must be answered with a view of `length` bytes at `position`, fewer only at
+ * the end of the walk; the view is looked at until the next request. Positions rise, except that a request may reach back
+ * into the answer to the one before. The object is used again for each request.
+ */
+export interface Wanted {
+  readonly type: "wanted";
+  position: number;
+  length: number;
+}
+
+/** No request is for more than this. */
+export const MAX_WANTED_BYTES = PIECE_BYTES;
+
+export interface StepOptions {
+  readonly bodies: WalkOptions["bodies"];
+  /** Where a record begins: behind the segment's header or at the end of a finding. */
+  readonly from: number;
+  /** Only what lies before this position is looked at. Must not be behind the file's end. */
+  readonly end: number;
+}
+
+type Steps<T> = Generator<Wanted | Finding, T, Uint8Array | undefined>;
+
+/** The walk of `walkSegment`, driven by its caller, who answers each `Wanted`; a finding is answered with nothing. */
+export function segmentSteps(identity: SegmentIdentity, options: StepOptions): Steps<void> {
+  return new Walk(identity, options).steps();
+}
+
+class Walk {
+  private readonly identity: SegmentIdentity;
+  private readonly options: StepOptions;
+  private readonly wanted: Wanted = { type: "wanted", position: 0, length: 0 };
+
+  constructor(identity: SegmentIdentity, options: StepOptions) {
+    this.identity = identity;
+    this.options = options;
+  }
+
+  *steps(): Steps<void> {
+    const { from, end } = this.options;
+    let position = from;
+    while (position < end) {
+      const bytes = (yield this.want(position, RECORD_HEADER_BYTES))!;
+      const header = decodeRecordHeader(bytes, 0, this.identity, position);
+      const finding: Finding =
+        header === undefined
+          ? yield* this.withoutHeader(position)
+          : yield* this.withHeader(header, position);
+      yield finding;
+      position = finding.type === "record" ? finding.end : finding.to;
+    }
+  }
+
+  private *withoutHeader(position: number): Steps<FoundDamage> {
+    const to = (yield* this.findHeader(position + RECORD_ALIGNMENT)) ?? this.options.end;
     return { type: "damage", what: "header", from: position, to, header: undefined };
   }
-  const end = position + recordBytes(header.bodyLength);
-  const damage = { type: "damage", from: position, to: Math.min(end, window.end), header } as const;
-  if (end > window.end) return { ...damage, what: "truncated" };
-  if (header.kind === "tombstone") {
-    const body = window.view(position + RECORD_HEADER_BYTES, header.bodyLength);
-    if (hash64(body) !== header.bodyChecksum) return { ...damage, what: "body" };
-    return { type: "record", header, end, blocks: decodeTombstoneBody(body) };
-  }
-  if (header.kind === "put" && bodies === "all") {
-    if (!putBodyIsRight(window, header)) return { ...damage, what: "body" };
-    if (!paddingIsRight(window, header)) return { ...damage, what: "body", blockIsRight: true };
-  }
-  return { type: "record", header, end, blocks: [] };
-}
 
-function headerAt(
-  window: Window,
-  identity: SegmentIdentity,
-  position: number,
-): RecordHeader | undefined {
-  return decodeRecordHeader(window.view(position, RECORD_HEADER_BYTES), 0, identity, position);
-}
-
-/** Position of the first whole header at or behind `from`. */
-function findHeader(window: Window, identity: SegmentIdentity, from: number): number | undefined {
-  for (let start = from; start + RECORD_HEADER_BYTES <= window.end;) {
-    const bytes = window.view(start, PIECE_BYTES);
-    const view = viewOf(bytes);
-    // The last bytes of a view may be the beginning of a header: they are looked at again in the next one.
-    const last = bytes.length - RECORD_HEADER_BYTES;
-    for (let at = 0; at <= last; at += RECORD_ALIGNMENT) {
-      if (!startsLikeRecord(view, at)) continue;
-      if (decodeRecordHeader(bytes, at, identity, start + at) !== undefined) return start + at;
+  private *withHeader(header: RecordHeader, position: number): Steps<Finding> {
+    const { bodies, end: walkEnd } = this.options;
+    const end = position + recordBytes(header.bodyLength);
+    const damage = { type: "damage", from: position, to: Math.min(end, walkEnd), header } as const;
+    if (end > walkEnd) return { ...damage, what: "truncated" };
+    if (header.kind === "tombstone") {
+      const body = (yield this.want(position + RECORD_HEADER_BYTES, header.bodyLength))!;
+      if (hash64(body) !== header.bodyChecksum) return { ...damage, what: "body" };
+      return { type: "record", header, end, blocks: decodeTombstoneBody(body) };
     }
-    start += Math.max(0, last - (last % RECORD_ALIGNMENT)) + RECORD_ALIGNMENT;
+    if (header.kind === "put" && bodies === "all") {
+      if (!(yield* this.putBodyIsRight(header))) return { ...damage, what: "body" };
+      if (!(yield* this.paddingIsRight(header)))
+        return { ...damage, what: "body", blockIsRight: true };
+    }
+    return { type: "record", header, end, blocks: [] };
   }
-  return undefined;
+
+  /** Position of the first whole header at or behind `from`. */
+  private *findHeader(from: number): Steps<number | undefined> {
+    const { end } = this.options;
+    for (let start = from; start + RECORD_HEADER_BYTES <= end;) {
+      const bytes = (yield this.want(start, PIECE_BYTES))!;
+      const view = viewOf(bytes);
+      // The last bytes of a view may be the beginning of a header: they are looked at again in the next one.
+      const last = bytes.length - RECORD_HEADER_BYTES;
+      for (let at = 0; at <= last; at += RECORD_ALIGNMENT) {
+        if (!startsLikeRecord(view, at)) continue;
+        if (decodeRecordHeader(bytes, at, this.identity, start + at) !== undefined) {
+          return start + at;
+        }
+      }
+      start += Math.max(0, last - (last % RECORD_ALIGNMENT)) + RECORD_ALIGNMENT;
+    }
+    return undefined;
+  }
+
+  /** Reads a put's whole body: the hashes against the header, each piece against its hash. */
+  private *putBodyIsRight(header: PutHeader): Steps<boolean> {
+    const bodyAt = header.position + RECORD_HEADER_BYTES;
+    const listBytes = header.bodyLength - header.length;
+    if (header.bodyLength <= MAX_WANTED_BYTES) {
+      const body = (yield this.want(bodyAt, header.bodyLength))!;
+      return isWholeBody(body, header, listBytes);
+    }
+    const list = (yield this.want(bodyAt, listBytes))!.slice();
+    if (!verifyPieceList(header.length, list, header.bodyChecksum)) return false;
+    const blockAt = bodyAt + listBytes;
+    for (let start = 0; start < header.length; start += PIECE_BYTES) {
+      const length = Math.min(PIECE_BYTES, header.length - start);
+      const piece = (yield this.want(blockAt + start, length))!;
+      if (piece.length < length || firstBadPiece(piece, start / PIECE_BYTES, list) !== -1)
+        return false;
+    }
+    return true;
+  }
+
+  private *paddingIsRight(header: PutHeader): Steps<boolean> {
+    const bodyEnd = header.position + RECORD_HEADER_BYTES + header.bodyLength;
+    const length = header.position + recordBytes(header.bodyLength) - bodyEnd;
+    if (length === 0) return true;
+    const padding = (yield this.want(bodyEnd, length))!;
+    return padding.every((byte) => byte === 0);
+  }
+
+  private want(position: number, length: number): Wanted {
+    this.wanted.position = position;
+    this.wanted.length = length;
+    return this.wanted;
+  }
 }
 
-/** Reads a put's whole body: the hashes against the header, each piece against its hash. */
-function putBodyIsRight(window: Window, header: PutHeader): boolean {
-  const bodyAt = header.position + RECORD_HEADER_BYTES;
-  const listBytes = header.bodyLength - header.length;
-  const list = window.view(bodyAt, listBytes).slice();
-  if (!verifyPieceList(header.length, list, header.bodyChecksum)) return false;
-  const blockAt = bodyAt + listBytes;
-  for (let start = 0; start < header.length; start += PIECE_BYTES) {
-    const length = Math.min(PIECE_BYTES, header.length - start);
-    const piece = window.view(blockAt + start, length);
-    if (piece.length < length || firstBadPiece(piece, start / PIECE_BYTES, list) !== -1)
-      return false;
-  }
-  return true;
-}
-
-function paddingIsRight(window: Window, header: PutHeader): boolean {
-  const bodyEnd = header.position + RECORD_HEADER_BYTES + header.bodyLength;
-  const padding = window.view(bodyEnd, header.position + recordBytes(header.bodyLength) - bodyEnd);
-  return padding.every((byte) => byte === 0);
+function isWholeBody(body: Uint8Array, header: PutHeader, listBytes: number): boolean {
+  if (body.length < header.bodyLength) return false;
+  const list = body.subarray(0, listBytes);
+  return (
+    verifyPieceList(header.length, list, header.bodyChecksum) &&
+    firstBadPiece(body.subarray(listBytes), 0, list) === -1
+  );
 }

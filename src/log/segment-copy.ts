@@ -39,6 +39,8 @@ export interface SegmentCopyOptions {
   readonly segments: SegmentReaders;
   readonly writer: LogWriter;
   readonly reporter: CorruptionReporter;
+  /** Told of blocks that have been found rotten. */
+  readonly onRotten: (block: BlockId) => void;
   readonly logger: Logger;
   /** Called after `bytes` more of the segment have been dealt with: waits as long as the rate asks for. */
   readonly pace: (bytes: number) => Promise<void>;
@@ -155,9 +157,10 @@ class SegmentCopy {
   }
 
   private noteRot(entry: IndexEntry, right: boolean): void {
-    const { index, reporter, segments } = this.options;
+    const { index, reporter, segments, onRotten } = this.options;
     index.setRotten(entry, !right);
     if (right || entry.rotten) return;
+    onRotten(entry.block);
     const file = segments.fileName(entry.segment);
     const to = entry.position + RECORD_HEADER_BYTES + entry.length;
     reporter.report({ kind: "recordBody", file, from: entry.position, to, block: entry.block });

@@ -11,6 +11,7 @@ import type { CheckpointStats } from "./checkpoint.ts";
 import type { CorruptionReporter } from "./corruption.ts";
 import type { CompactionStats } from "./compaction.ts";
 import type { PutFields } from "./record.ts";
+import type { ScrubStatus } from "./scrub.ts";
 import type { UnsureWrites } from "./writer.ts";
 
 export interface LogOptions {
@@ -23,7 +24,7 @@ export interface LogOptions {
   /** Told of all damage, at opening and when reads meet it. */
   readonly reporter: CorruptionReporter;
   readonly segmentBytes?: number | undefined;
-  /** For the rate of compaction, which has no limit without it. */
+  /** For the rate of compaction, which has no limit without it, and for scrubbing, of which there is none without it. */
   readonly clock?: Clock | undefined;
   /** Bytes of segments that compaction goes through in a second, unless there is much to free; 0: no compaction. */
   readonly compactionRate?: number | undefined;
@@ -33,6 +34,8 @@ export interface LogOptions {
   readonly checkpointBytes?: number | undefined;
   /** Told when a sync failed: what was being written may or may not be on the disk. */
   readonly onUnsure?: (writes: UnsureWrites) => void;
+  /** Told of held blocks whose copy is rotten: when a read or compaction finds that, and by each scrub. Must not throw. */
+  readonly onRotten?: (block: BlockId) => void;
   /** Called before a segment is deleted; see `BlockLog.highestBlock`. */
   readonly beforeReclaim?: () => Promise<void>;
 }
@@ -73,4 +76,6 @@ export interface LogStats extends CheckpointStats {
   /** Bytes of segment files that are not the record of a live block. */
   readonly deadBytes: number;
   readonly compaction: CompactionStats;
+  /** Undefined when the log has no clock. */
+  readonly scrub: ScrubStatus | undefined;
 }

@@ -7,8 +7,10 @@
 import type { DiskFile } from "../base/disk.ts";
 import { systemCodeOf } from "../base/errors.ts";
 
-const PAGE_BYTES = 4096;
-const UNREADABLE = 0xa5;
+/** What is lost with a sector that cannot be read. */
+export const PAGE_BYTES = 4096;
+/** Stands for each byte of it. */
+export const UNREADABLE = 0xa5;
 
 /** Bytes read at once when the walk goes on near what it has read. */
 const WINDOW_BYTES = 1024 * 1024;

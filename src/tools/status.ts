@@ -33,7 +33,8 @@ what one more failure would cost.`,
     "                  blocksWithoutGoodCopy, misplacedBlocks, surplusBlocks, copying, suspects, copiedBlocks,",
     "                  copiedBytes, bytesPerSecond, secondsLeft (missing while nothing is copied)",
     "storage           list, one for each data server: server, blocks, blockBytes, segments, segmentBytes, deadBytes,",
-    "                  badReplicas, compaction (running, segments, movedBytes, freedBytes); or server, error",
+    "                  badReplicas, compaction (running, segments, movedBytes, freedBytes), scrub (state, lastPass in UTC",
+    "                  or null, rotten); or server, error",
   ],
   exits: [
     [0, "healthy"],
@@ -122,8 +123,10 @@ async function jsonStorage(
     const { blocks, blockBytes, segments, segmentBytes, deadBytes, badReplicas } = stats;
     const { compacting, compactedSegments, movedBytes, freedBytes } = stats;
     const compaction = { running: compacting, segments: compactedSegments, movedBytes, freedBytes };
+    const lastPass = stats.scrubbedNs === null ? null : isoTime(stats.scrubbedNs);
+    const scrub = { state: stats.scrub, lastPass, rotten: stats.scrubRotten };
     const figures = { blocks, blockBytes, segments, segmentBytes, deadBytes, badReplicas };
-    return { server, ...figures, compaction };
+    return { server, ...figures, compaction, scrub };
   } catch (error) {
     return { server, error: messageOf(error) };
   }

@@ -27,7 +27,7 @@ export class FaultDisk implements Disk {
   availableBytes: number | undefined;
   /** Makes reads fail with this error code. */
   readError: string | undefined;
-  /** Positions of pages that reads of start-up scans cannot read. */
+  /** Positions of pages that cannot be read. */
   badPages = new Set<number>();
   /** Makes the truncation of files fail with this error code. */
   truncateError: string | undefined;
@@ -95,15 +95,20 @@ class FaultFile implements DiskFile {
   }
 
   readNow(target: Uint8Array, position: number): number {
-    for (const page of this.disk.badPages) {
-      if (position < page + 4096 && position + target.length > page) throw systemError("EIO");
-    }
+    this.failOnBadPages(target, position);
     return this.file.readNow(target, position);
   }
 
   async read(target: Uint8Array, position: number): Promise<number> {
     if (this.disk.readError !== undefined) throw systemError(this.disk.readError);
+    this.failOnBadPages(target, position);
     return this.file.read(target, position);
+  }
+
+  private failOnBadPages(target: Uint8Array, position: number): void {
+    for (const page of this.disk.badPages) {
+      if (position < page + 4096 && position + target.length > page) throw systemError("EIO");
+    }
   }
 
   write(parts: readonly Uint8Array[], position: number): number {

@@ -402,6 +402,7 @@ example(
   { sequence: 8n, ...condition },
   { reign: reignId(21n), lsn: lsn(70n) },
 );
+example(member.memberRotten, { blocks: [blockId(99n), blockId(100n)] }, { marked: 1 });
 
 // ---- data ----
 const pieces = filled(8, 0xaa);
@@ -458,6 +459,31 @@ example(
     compactedSegments: 13,
     movedBytes: 14,
     freedBytes: 15,
+    scrub: "running",
+    scrubbedNs: 1_700_000_000_000_000_000n,
+    scrubRotten: 16,
+  },
+);
+example(
+  data.dataScrub,
+  { action: "start", bytesPerSecond: LARGE },
+  {
+    server: serverId(3),
+    state: "paused",
+    hurried: true,
+    segment: 1,
+    position: 2,
+    doneBytes: 3,
+    totalBytes: LARGE,
+    bytesPerSecond: 4,
+    startedNs: 1_700_000_000_000_000_000n,
+    expectedNs: 1_700_000_000_000_000_001n,
+    nextNs: null,
+    lastPassNs: null,
+    records: 5,
+    damage: 6,
+    rotten: 7,
+    rottenEver: 8,
   },
 );
 example(

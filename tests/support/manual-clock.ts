@@ -19,6 +19,11 @@ export class ManualClock implements Clock {
     return this.nowMs;
   }
 
+  /** Timers that have not fired. */
+  get pending(): number {
+    return this.timers.length;
+  }
+
   setTimer(delayMs: number, callback: () => void): Timer {
     const entry = { atMs: this.nowMs + Math.max(0, delayMs), callback };
     this.timers.push(entry);

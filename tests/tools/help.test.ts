@@ -29,6 +29,7 @@ const COMMANDS = [
   ["server", "list"],
   ["server", "stop"],
   ["corrupt"],
+  ["scrub"],
   ["log", "dump"],
   ["meta"],
   ["data"],

@@ -1,7 +1,7 @@
 /**
- * Data servers: blocks. Codes 0x07xx. `put`, `get`, `stats`, `corrupt` and `stop` are for clients and other data servers, on
- * the data server's own listener; `delete`, `list`, `copy` and `verify` come from the metadata service, on the connection
- * that the data server opened to it.
+ * Data servers: blocks. Codes 0x07xx. `put`, `get`, `stats`, `scrub`, `corrupt` and `stop` are for clients and other data
+ * servers, on the data server's own listener; `delete`, `list`, `copy` and `verify` come from the metadata service, on the
+ * connection that the data server opened to it.
  */
 import {
   MAX_BLOCK_BYTES,
@@ -16,7 +16,9 @@ import {
   bool,
   bytes,
   choice,
+  int64,
   list,
+  optional,
   record,
   text,
   uint,
@@ -102,6 +104,14 @@ export const blockList = request(
   }),
 );
 
+/** What a data server's scrub is doing; `idle` between two passes. */
+export const scrubState = choice({ idle: 0, running: 1, paused: 2 });
+export type ScrubState = Infer<typeof scrubState>;
+
+/** What its scrub can be told. */
+export const scrubAction = choice({ status: 0, start: 1, pause: 2, resume: 3 });
+export type ScrubAction = Infer<typeof scrubAction>;
+
 /** Figures of a data server. */
 export const dataStats = request(
   0x0705,
@@ -127,6 +137,46 @@ export const dataStats = request(
     compactedSegments: uint53,
     movedBytes: uint53,
     freedBytes: uint53,
+    scrub: optional(scrubState),
+    /** When the last whole pass ended; null when there was none. */
+    scrubbedNs: optional(int64),
+    /** Rotten copies that the scrub has found, each once a pass. */
+    scrubRotten: optional(uint53),
+  }),
+);
+
+/**
+ * Tells a data server's scrub what to do, and asks how it is. Answered when the server has made durable what it was told.
+ * `start` begins a pass over everything as fast as the rate allows, unless one that was asked for is under way; it ends a
+ * pause, as `resume` does. What is told twice is as if told once.
+ * Errors: `invalid` (a rate that cannot be), `io` (done, but it could not be made durable).
+ */
+export const dataScrub = request(
+  0x0706,
+  "data.scrub",
+  record({
+    action: scrubAction,
+    /** The rate from now on; not with `status`. Null leaves it. */
+    bytesPerSecond: optional(uint53),
+  }),
+  record({
+    server: serverField,
+    state: scrubState,
+    /** The pass under way was asked for: it is not spread over the period. */
+    hurried: bool,
+    segment: uint53,
+    position: uint53,
+    doneBytes: uint53,
+    totalBytes: uint53,
+    bytesPerSecond: uint53,
+    startedNs: optional(int64),
+    expectedNs: optional(int64),
+    nextNs: optional(int64),
+    lastPassNs: optional(int64),
+    records: uint53,
+    damage: uint53,
+    rotten: uint53,
+    rottenEver: uint53,
   }),
 );
 

@@ -2,6 +2,7 @@
  * Membership: data servers register with the metadata service and keep in touch. The data server connects; codes 0x06xx.
  * Over the same connection the metadata service sends the server its commands (`data.ts`: `delete`, `list`).
  */
+import { MAX_ROTTEN_PER_MESSAGE } from "../../base/limits.ts";
 import { lsnField, request } from "../message.ts";
 import { bool, list, optional, record, text, uint, uint53, uint64 } from "../schema.ts";
 import {
@@ -69,4 +70,19 @@ export const memberHeartbeat = request(
   "member.heartbeat",
   record({ sequence: uint64, ...condition }),
   record({ reign: reignField, lsn: lsnField }),
+);
+
+/**
+ * A data server has found copies of its own rotten. The service marks them bad and has them repaired, as far as it has them
+ * on record as present; the others are of no interest. What was rotten when the server registered need not be told: it is
+ * not in its list of blocks. Errors: `stale` (the connection belongs to no registered server).
+ */
+export const memberRotten = request(
+  0x0604,
+  "member.rotten",
+  record({ blocks: list(blockField, MAX_ROTTEN_PER_MESSAGE) }),
+  record({
+    /** Copies that were on record as present, and are bad now. */
+    marked: uint53,
+  }),
 );

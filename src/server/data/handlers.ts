@@ -1,8 +1,8 @@
 /**
  * What a data server answers: two tables of handlers, one for each kind of connection.
  *
- *     its own listener                  data.put, data.get, data.stats             clients and other data servers
- *     its connection to the service     data.delete, data.list, data.copy, data.verify      the metadata service
+ *     its own listener                  data.put, data.get, data.stats, data.scrub       clients and other data servers
+ *     its connection to the service     data.delete, data.list, data.copy, data.verify   the metadata service
  *
  * Bytes are verified before they are appended and after they were read. Nothing is answered before the server has been
  * accepted by a metadata service whose database is not older than what it has seen.
@@ -14,6 +14,7 @@ import type { Clock } from "../../base/clock.ts";
 import { DfsError } from "../../base/errors.ts";
 import type { InstanceId, ServerId } from "../../base/ids.ts";
 import type { BlockLog } from "../../log/log.ts";
+import type { Scrubber, ScrubStatus } from "../../log/scrub.ts";
 import { HandlerTable } from "../../protocol/endpoint.ts";
 import type { ReplyOf, RequestOf } from "../../protocol/message.ts";
 import {
@@ -23,6 +24,7 @@ import {
   blockList,
   blockPut,
   blockVerify,
+  dataScrub,
   dataStats,
 } from "../../protocol/messages/data.ts";
 import type { CommandOrder } from "./command-order.ts";
@@ -104,6 +106,17 @@ function handlersForClients(options: HandlerOptions, counters: Counters): Handle
       body: { ...statsOf(served.log()), ...counters, server: served.server(), instance, uptimeMs },
     };
   });
+  table.onRequest(dataScrub, async ({ body: { action, bytesPerSecond } }) => {
+    const scrubber = scrubberOf(served.log());
+    if (action !== "status") await scrubber.control(action, bytesPerSecond ?? undefined);
+    else if (bytesPerSecond !== null) {
+      throw new DfsError(
+        "invalid",
+        "cannot change the rate of a scrub while asking for its status",
+      );
+    }
+    return { body: { server: served.server(), ...scrubReply(scrubber.status) } };
+  });
   return table;
 }
 
@@ -176,7 +189,7 @@ type LogFigures = Omit<
 
 function statsOf(log: BlockLog): LogFigures {
   const { blocks, blockBytes, segments, segmentBytes, ...rest } = log.stats();
-  const { capacityBytes, availableBytes, syncs, badReplicas, deadBytes, compaction } = rest;
+  const { capacityBytes, availableBytes, syncs, badReplicas, deadBytes, compaction, scrub } = rest;
   return {
     blocks,
     blockBytes,
@@ -191,5 +204,27 @@ function statsOf(log: BlockLog): LogFigures {
     compactedSegments: compaction.segments,
     movedBytes: compaction.movedBytes,
     freedBytes: compaction.freedBytes,
+    scrub: scrub?.state ?? null,
+    scrubbedNs: knownTime(scrub?.lastPassNs ?? 0n),
+    scrubRotten: scrub?.rottenEver ?? null,
   };
+}
+
+function scrubberOf({ scrubber }: BlockLog): Scrubber {
+  if (scrubber !== undefined) return scrubber;
+  throw new DfsError("unsupported", "this data server was started without a scrub");
+}
+
+function scrubReply(status: ScrubStatus): Omit<ReplyOf<typeof dataScrub>, "server"> {
+  return {
+    ...status,
+    startedNs: knownTime(status.startedNs),
+    expectedNs: knownTime(status.expectedNs),
+    nextNs: knownTime(status.nextNs),
+    lastPassNs: knownTime(status.lastPassNs),
+  };
+}
+
+function knownTime(timeNs: bigint): bigint | null {
+  return timeNs === 0n ? null : timeNs;
 }

@@ -37,6 +37,7 @@ import { listen } from "./listen.ts";
 import { Membership } from "./membership.ts";
 import type { DataServer, DataServerOptions } from "./options.ts";
 import { Replication } from "./replication.ts";
+import { RottenReports } from "./rotten-reports.ts";
 
 const CONNECT_TIMEOUT_MS = 5_000;
 
@@ -65,6 +66,7 @@ export class Running implements ServedLog {
   private readonly replication: Replication;
   private readonly handlers: DataHandlers;
   private readonly membership: Membership;
+  private readonly rottenReports: RottenReports;
   private listener: PeerListener | undefined;
   private opened: BlockLog | undefined;
   /** Why nothing is served; undefined while something is. */
@@ -108,6 +110,7 @@ export class Running implements ServedLog {
       crash: ending && (() => ending.crash()),
       logger: seams.logger,
     });
+    this.rottenReports = new RottenReports(seams.clock, seams.logger);
     this.membership = new Membership({
       ...seams,
       addresses: options.meta,
@@ -215,6 +218,7 @@ export class Running implements ServedLog {
           puts: puts.length,
           deletes: deletes.length,
         }),
+      onRotten: (block) => this.rottenReports.add(block),
       beforeReclaim: () => this.rememberHighestBlock(),
     });
     this.opened = log;
@@ -275,6 +279,7 @@ export class Running implements ServedLog {
       this.order.begin(joined.reign);
       this.refusal = undefined;
       this.joining.resolve(log);
+      this.rottenReports.registered(peer);
       return joined.heartbeatIntervalMs;
     } catch (error) {
       this.joining.reject(error);

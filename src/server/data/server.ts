@@ -11,6 +11,7 @@
  *     verification.ts     what this server's own copies are worth
  *     membership.ts       the connection to the metadata service: kept for ever, with heartbeats
  *     join.ts             the questions and answers at its beginning
+ *     rotten-reports.ts   what is told there of rotten copies
  *     directory.ts        who may begin or use a directory
  *     running.ts          all of this put together, started and ended
  *     identity.ts         who the server is, and what it has seen, in its directory

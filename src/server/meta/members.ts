@@ -14,6 +14,7 @@ import type {
   memberChain,
   memberHeartbeat,
   memberRegister,
+  memberRotten,
 } from "../../protocol/messages/member.ts";
 import type { Peer } from "../../protocol/peer.ts";
 import type { Engine } from "./engine.ts";
@@ -25,6 +26,7 @@ import {
   type Registration,
 } from "./member-operations.ts";
 import { endOfReign } from "./reign.ts";
+import { markRotten } from "./replica-operations.ts";
 import { ask, type Operation } from "./store/store.ts";
 
 /** After this long a state that could not be written is tried again. */
@@ -55,6 +57,8 @@ export interface MembersOptions {
   readonly outDelayMs: number;
   /** Servers or the placement table have changed, durably. */
   readonly onChanged: () => void;
+  /** Copies have gone on record as bad. */
+  readonly onRotten: () => void;
   /** A server has registered and takes commands. */
   readonly onRegistered: (member: Member) => void;
   /** A server is in another state than it was, durably. */
@@ -141,18 +145,40 @@ export class Members {
   }
 
   heartbeat(peer: Peer, body: RequestOf<typeof memberHeartbeat>): ReplyOf<typeof memberHeartbeat> {
-    const member = this.byPeer.get(peer);
-    if (member === undefined) {
-      throw new DfsError(
-        "stale",
-        "this connection belongs to no registered data server: register first",
-      );
-    }
+    const member = this.memberOf(peer);
     const wasFull = this.signs.get(member.server)?.condition.full;
     this.sawAlive(member.server, body);
     if (wasFull !== body.full) this.options.onChanged();
     const { engine } = this.options;
     return { reign: engine.reign.reign, lsn: engine.durableLsn };
+  }
+
+  /** A server has found copies of its own rotten. What it tells twice changes nothing the second time. */
+  async rotten(
+    peer: Peer,
+    { blocks }: RequestOf<typeof memberRotten>,
+  ): Promise<ReplyOf<typeof memberRotten>> {
+    const { server } = this.memberOf(peer);
+    const { engine, logger } = this.options;
+    const { replicas } = engine.settings;
+    const marked = await engine.change(() => markRotten(blocks, server, replicas, engine.nowNs));
+    if (marked > 0) this.options.onRotten();
+    logger.warn(`data server ${server} has found rotten copies; they are on record for repair`, {
+      copies: blocks.length,
+      marked,
+      block: blocks[0],
+    });
+    return { marked };
+  }
+
+  /** @throws DfsError `stale` when no server has registered on this connection, or it has on another one since. */
+  private memberOf(peer: Peer): Member {
+    const member = this.byPeer.get(peer);
+    if (member !== undefined) return member;
+    throw new DfsError(
+      "stale",
+      "this connection belongs to no registered data server: register first",
+    );
   }
 
   private async registerOne(

@@ -6,16 +6,29 @@
  */
 import type { BlockId, ServerId } from "../../base/ids.ts";
 import type { ReplicaVerdict } from "../../protocol/messages/data.ts";
-import { liveBlock, recordNeed, type ClusterView } from "./repair/need.ts";
+import { clusterView, liveBlock, recordNeed, type ClusterView } from "./repair/need.ts";
 import { ask, type Operation } from "./store/store.ts";
 
-/** The server says that it does not hold a copy that is recorded as present. Returns false when it is not any more. */
+/** The server says that it does not hold a right copy that is recorded as present. Returns false when it is not any more. */
 export function* markLost(view: ClusterView, block: BlockId, server: ServerId): Operation<boolean> {
   if ((yield* ask("replica.get", block, server)) !== "present") return false;
   if ((yield* liveBlock(block)) === undefined) return false;
   yield* ask("replica.put", { block, server, state: "bad" });
   yield* recordNeed(view, block, "badReplica");
   return true;
+}
+
+/** The same for many blocks that the server has found rotten. Returns how many copies became bad. */
+export function* markRotten(
+  blocks: readonly BlockId[],
+  server: ServerId,
+  replicas: number,
+  nowNs: bigint,
+): Operation<number> {
+  const view = yield* clusterView(replicas, nowNs);
+  let lost = 0;
+  for (const block of blocks) if (yield* markLost(view, block, server)) lost++;
+  return lost;
 }
 
 /**

@@ -229,6 +229,7 @@ class Running {
       outDelayMs: options.outDelayMs ?? DEFAULT_OUT_DELAY_MS,
       onRegistered: (member) => void this.compare(member),
       onState: () => this.repair.serversChanged(),
+      onRotten: () => this.repair.recorded(),
     });
     const commands = new Commands(engine);
     this.repair = new Repair({

@@ -5,7 +5,12 @@
  * A peer that sends what its role does not allow is told so (`protocol`).
  */
 import { HandlerTable } from "../../protocol/endpoint.ts";
-import { memberChain, memberHeartbeat, memberRegister } from "../../protocol/messages/member.ts";
+import {
+  memberChain,
+  memberHeartbeat,
+  memberRegister,
+  memberRotten,
+} from "../../protocol/messages/member.ts";
 import {
   sessionClose,
   sessionHeartbeat,
@@ -58,5 +63,9 @@ function serveMembers(table: HandlerTable, members: Members): void {
   table.onRequest(memberHeartbeat, ({ peer, body }) => {
     requireRole(peer, "data");
     return { body: members.heartbeat(peer, body) };
+  });
+  table.onRequest(memberRotten, async ({ peer, body }) => {
+    requireRole(peer, "data");
+    return { body: await members.rotten(peer, body) };
   });
 }

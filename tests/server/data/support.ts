@@ -27,6 +27,7 @@ import {
   memberChain,
   memberHeartbeat,
   memberRegister,
+  memberRotten,
 } from "../../../src/protocol/messages/member.ts";
 import type { Peer, PeerIdentity, Role } from "../../../src/protocol/peer.ts";
 import { tcpTransport } from "../../../src/protocol/transports/tcp.ts";
@@ -80,6 +81,10 @@ export class ScriptedService {
   /** Answers registrations with this instead of what was asked for. */
   calls: Partial<ReplyOf<typeof memberRegister>> = {};
   answersHeartbeats = true;
+  /** Refuses what servers tell of rotten copies with this. */
+  rottenRefusal: DfsError | undefined;
+  /** What servers have told of rotten copies, message by message. */
+  readonly rotten: bigint[][] = [];
   readonly registrations: Registration[] = [];
   readonly heartbeats: RequestOf<typeof memberHeartbeat>[] = [];
   readonly chainsAsked: ReignId[] = [];
@@ -157,6 +162,11 @@ export class ScriptedService {
       this.heartbeats.push(body);
       if (!this.answersHeartbeats) return new Promise<never>(() => undefined);
       return { body: { reign: this.reign, lsn: this.lsn } };
+    });
+    handlers.onRequest(memberRotten, ({ body }) => {
+      if (this.rottenRefusal !== undefined) throw this.rottenRefusal;
+      this.rotten.push(body.blocks);
+      return { body: { marked: body.blocks.length } };
     });
     return handlers;
   }

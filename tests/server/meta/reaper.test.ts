@@ -4,11 +4,19 @@ import { describe, expect, test } from "bun:test";
 import { blockId, ROOT_INODE, type BlockId } from "../../../src/base/ids.ts";
 import { explain, reportReplica, status } from "../../../src/protocol/messages/cluster.ts";
 import { reserve } from "../../../src/protocol/messages/content.ts";
+import { memberRotten } from "../../../src/protocol/messages/member.ts";
 import { open, release, unlink } from "../../../src/protocol/messages/namespace.ts";
 import { sessionClose } from "../../../src/protocol/messages/session.ts";
 import { diskSync, type SyncFile } from "../../../src/server/meta/wal-sync.ts";
-import { temporaryDirectory, turns, until } from "./support/durable.ts";
-import { blockBytes, startMeta, TestClient, TestDataServer, text } from "./support/service.ts";
+import { failureOf, temporaryDirectory, turns, until } from "./support/durable.ts";
+import {
+  blockBytes,
+  connect,
+  startMeta,
+  TestClient,
+  TestDataServer,
+  text,
+} from "./support/service.ts";
 
 const GRACE_MS = 1_000;
 
@@ -303,6 +311,43 @@ describe("a report of a bad copy", () => {
       "1:present 2:present 3:present",
     ]);
     expect(data[0]!.deleted).toEqual([]);
+    await meta.stop();
+  });
+});
+
+describe("what a server tells of rotten copies of its own", () => {
+  const TIMEOUT = { timeoutMs: 20_000 };
+
+  test("makes them bad and puts them on record for repair, however often it is told", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path, SETTINGS);
+    const data = await joinAll(meta.address, 3);
+    const client = await TestClient.open(meta.address);
+    const file = await client.put("f", data, 3);
+    const blocks = [file.blocks[0]!, file.blocks[2]!, blockId(77_777n)];
+    for (const marked of [2, 0]) {
+      const { body } = await data[1]!.peer!.request(memberRotten, { blocks }, TIMEOUT);
+      expect(body).toEqual({ marked });
+      expect((await figures(client)).missingCopies).toBe(2);
+    }
+    expect(await copies(client, file.inode)).toEqual([
+      "1:present 2:bad 3:present",
+      "1:present 2:present 3:present",
+      "1:present 2:bad 3:present",
+    ]);
+    expect(data[1]!.deleted).toEqual([]);
+    await meta.stop();
+  });
+
+  test("is not taken from a connection on which no server has registered", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path, SETTINGS);
+    const stranger = await connect(meta.address, { role: "data", label: "stranger" });
+    const asked = stranger.request(memberRotten, { blocks: [blockId(1n)] }, TIMEOUT);
+    expect(await failureOf(asked)).toMatchObject({ kind: "stale" });
+    const client = await TestClient.open(meta.address);
+    const other = client.peer.request(memberRotten, { blocks: [blockId(1n)] }, TIMEOUT);
+    expect(await failureOf(other)).toMatchObject({ kind: "protocol" });
     await meta.stop();
   });
 });

@@ -113,6 +113,11 @@ export class Repair {
     this.planner.kick();
   }
 
+  /** Something has been put on record. */
+  recorded(): void {
+    this.planner.kick();
+  }
+
   /** True while a copy of the block may be on its way to the server. */
   isCopying(block: BlockId, server: ServerId): boolean {
     return this.worker.isCopying(block, server);
