@@ -164,7 +164,8 @@ describe("data.put and data.get", () => {
     expect(await putBlock(peer, block)).toEqual(first);
     await expectError("conflict", putBlock(peer, makeBlock(5, 5000, 1)));
     const log = join(dir, "log");
-    flipBit(join(log, readdirSync(log)[0]!), 64 + 120 + 8 + 100);
+    const segment = readdirSync(log).find((name) => name.endsWith(".seg"))!;
+    flipBit(join(log, segment), 64 + 120 + 8 + 100);
     await expectError("badChecksum", get(peer, 5n, 0, 5000));
     await putBlock(peer, block);
     expect(Buffer.compare((await get(peer, 5n, 0, 5000)).bulk, block.bytes)).toBe(0);
