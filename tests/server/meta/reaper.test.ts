@@ -320,7 +320,7 @@ describe("what a server tells of rotten copies of its own", () => {
 
   test("makes them bad and puts them on record for repair, however often it is told", async () => {
     using dir = temporaryDirectory();
-    const meta = await startMeta(dir.path, SETTINGS);
+    const meta = await startMeta(dir.path, NO_REPAIRS);
     const data = await joinAll(meta.address, 3);
     const client = await TestClient.open(meta.address);
     const file = await client.put("f", data, 3);
@@ -336,6 +336,22 @@ describe("what a server tells of rotten copies of its own", () => {
       "1:present 2:bad 3:present",
     ]);
     expect(data[1]!.deleted).toEqual([]);
+    await meta.stop();
+  });
+
+  test("has them replaced at once", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path, SETTINGS);
+    const data = await joinAll(meta.address, 3);
+    const client = await TestClient.open(meta.address);
+    const file = await client.put("f", data, 2);
+    const blocks = [...file.blocks];
+    for (const block of blocks) data[1]!.rotten.add(block);
+    await data[1]!.peer!.request(memberRotten, { blocks }, TIMEOUT);
+    await until(() => blocks.every((block) => data[1]!.copied.includes(block)));
+    await until(async () => (await figures(client)).missingCopies === 0);
+    const right = "1:present 2:present 3:present";
+    expect(await copies(client, file.inode)).toEqual([right, right]);
     await meta.stop();
   });
 
