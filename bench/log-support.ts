@@ -40,7 +40,7 @@ export async function withFolder(
   work: (folder: string) => Promise<void>,
 ): Promise<void> {
   const folder = mkdtempSync(join(valueOf("--dir") ?? tmpdir(), `dfs-bench-${name}-`));
-  const remove = (): void => rmSync(folder, { recursive: true, force: true });
+  const remove = (): void => rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.once(signal, () => {
       remove();
