@@ -24,13 +24,20 @@ import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { blockId } from "../src/base/ids.ts";
 import type { CompactIndex } from "../src/log/index.ts";
-import type { BlockLog } from "../src/log/log.ts";
-import { BlockSource, MIB, openBenchLog, row, spread, valueOf, withFolder } from "./log-support.ts";
+import {
+  BlockSource,
+  MIB,
+  openBenchLog,
+  putBlocks,
+  row,
+  spread,
+  valueOf,
+  withFolder,
+} from "./log-support.ts";
 
 const BLOCKS = Number(valueOf("--blocks") ?? 1_000_000);
 const BLOCK_BYTES = Number(valueOf("--block-bytes") ?? 4096);
 const ROUNDS = Number(valueOf("--rounds") ?? 3);
-const PUTS_AT_ONCE = 512;
 const IDS_AT_ONCE = 8192;
 const KILLED_BYTES = 64 * MIB;
 const WIDTHS = [26, 20, 9, 16, 14, 8, 8];
@@ -137,16 +144,12 @@ async function dropFromMemory(log: string): Promise<void> {
 
 async function build(directory: string): Promise<void> {
   const log = await openBenchLog(directory);
-  await putBlocks(log, 1, BLOCKS);
+  await putBlocks(log, source(), 1, BLOCKS);
   await log.close();
 }
 
-async function putBlocks(log: BlockLog, first: number, count: number): Promise<void> {
-  const source = new BlockSource(BLOCK_BYTES, 16 * MIB);
-  for (let next = first; next < first + count;) {
-    const length = Math.min(PUTS_AT_ONCE, first + count - next);
-    await Promise.all(Array.from({ length }, () => log.put(source.block(next++))));
-  }
+function source(): BlockSource {
+  return new BlockSource(BLOCK_BYTES, 16 * MIB);
 }
 
 async function deleteThird(directory: string): Promise<void> {
@@ -162,7 +165,8 @@ async function deleteThird(directory: string): Promise<void> {
 
 async function appendAndDie(directory: string): Promise<void> {
   const log = await openBenchLog(directory);
-  await putBlocks(log, Number(log.highestBlock) + 1, Math.ceil(KILLED_BYTES / BLOCK_BYTES));
+  const first = Number(log.highestBlock) + 1;
+  await putBlocks(log, source(), first, Math.ceil(KILLED_BYTES / BLOCK_BYTES));
   process.kill(process.pid, "SIGKILL");
 }
 

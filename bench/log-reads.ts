@@ -21,7 +21,7 @@
  * A round is a turn of each, in changing order; figures are medians over the rounds with the smallest and the largest, and
  * ratios are those of the turns of one round. The first round does not count.
  */
-import { closeSync, openSync, read, readdirSync } from "node:fs";
+import { closeSync, openSync, read, readdirSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { blockId } from "../src/base/ids.ts";
 import { PIECE_BYTES } from "../src/base/limits.ts";
@@ -36,6 +36,7 @@ import {
   median,
   MIB,
   openBenchLog,
+  putBlocks,
   percentile,
   ratePerSecond,
   row,
@@ -57,13 +58,18 @@ const WIDTHS = [7, 6, 7, 26, 6, 26, 26, 17, 17, 7, 7];
 
 type Way = (typeof WAYS)[number];
 
+interface Place {
+  readonly descriptor: number;
+  readonly position: number;
+}
+
 /** A log that was filled with blocks 1 to `count`, and its files. */
 interface Filled {
   readonly log: BlockLog;
   readonly size: number;
   readonly count: number;
   /** Descriptor of the segment that holds a block, and where its record begins. */
-  placeOf(number: number): { readonly descriptor: number; readonly position: number };
+  readonly placeOf: (number: number) => Place;
 }
 
 const part = valueOf("--part");
@@ -93,27 +99,31 @@ async function withFilledLog(
   const count = Math.floor(TOTAL_BYTES / size);
   const source = new BlockSource(size);
   const log = await openBenchLog(directory);
-  for (let next = 1; next <= count;) {
-    const group = Array.from({ length: Math.min(64, count + 1 - next) }, () => next++);
-    await Promise.all(group.map((number) => log.put(source.block(number))));
-  }
+  await putBlocks(log, source, 1, count);
   const descriptors = readdirSync(directory)
     .filter((name) => name.endsWith(".seg"))
     .toSorted()
     .map((name) => openSync(join(directory, name), "r"));
   const bytes = recordBytes(putBodyLength(size));
   const perSegment = Math.floor((SEGMENT_BYTES - SEGMENT_HEADER_BYTES - SEAL_BYTES) / bytes);
-  await work({
-    log,
-    size,
-    count,
-    placeOf: (number) => ({
-      descriptor: descriptors[Math.floor((number - 1) / perSegment)]!,
-      position: SEGMENT_HEADER_BYTES + ((number - 1) % perSegment) * bytes,
-    }),
+  const placeOf = (number: number): Place => ({
+    descriptor: descriptors[Math.floor((number - 1) / perSegment)]!,
+    position: SEGMENT_HEADER_BYTES + ((number - 1) % perSegment) * bytes,
   });
+  for (const number of [1, Math.min(perSegment + 1, count), count])
+    checkPlace(number, placeOf(number));
+  await work({ log, size, count, placeOf });
   await log.close();
   for (const descriptor of descriptors) closeSync(descriptor);
+}
+
+/** The plain side must read what the log reads. */
+function checkPlace(number: number, { descriptor, position }: Place): void {
+  const header = Buffer.alloc(RECORD_HEADER_BYTES);
+  readSync(descriptor, header, 0, header.length, position);
+  if (header.toString("latin1", 0, 4) === "dfsR" && header.readBigUInt64BE(72) === BigInt(number))
+    return;
+  throw new Error(`block ${number} is not where it is thought to be`);
 }
 
 async function compare(filled: Filled, length: number, readers: number): Promise<void> {

@@ -28,6 +28,8 @@ export const MIB = 1024 * KIB;
 /** Blocks are made of so many bytes, so that their content does not come out of the processor's caches. */
 const SOURCE_BYTES = 64 * MIB;
 
+const PUTS_AT_ONCE = 256;
+
 /** The word behind an option of the command line. */
 export function valueOf(name: string): string | undefined {
   const at = process.argv.indexOf(name);
@@ -148,6 +150,20 @@ function randomBytes(size: number): Uint8Array {
   const bytes = new Uint8Array(size);
   for (let at = 0; at < size; at += 65_536) crypto.getRandomValues(bytes.subarray(at, at + 65_536));
   return bytes;
+}
+
+/** Puts the `count` blocks from `first` on, in this order, many at a time. */
+export async function putBlocks(
+  log: BlockLog,
+  source: BlockSource,
+  first: number,
+  count: number,
+): Promise<void> {
+  const end = first + count;
+  for (let from = first; from < end; from += PUTS_AT_ONCE) {
+    const length = Math.min(PUTS_AT_ONCE, end - from);
+    await Promise.all(Array.from({ length }, (_, at) => log.put(source.block(from + at))));
+  }
 }
 
 /** Runs `work` in `workers` loops side by side, until `durationMs` have passed. Returns how often it ran in a second. */
