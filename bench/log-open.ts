@@ -135,7 +135,9 @@ async function run(name: Task, log: string): Promise<string> {
 
 /** Makes the system forget what it has read or written of the log's files; they are durable already. */
 async function dropFromMemory(log: string): Promise<void> {
-  for (const name of readdirSync(log)) {
+  for (const each of readdirSync(log, { withFileTypes: true })) {
+    if (!each.isFile()) continue;
+    const { name } = each;
     const words = ["dd", `if=${join(log, name)}`, "iflag=nocache", "count=0", "status=none"];
     const { exitCode } = Bun.spawnSync(words);
     if (exitCode !== 0) throw new Error(`dd cannot drop ${name} from the system's memory`);
