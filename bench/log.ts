@@ -1,161 +1,165 @@
 /**
- * How fast does the block log append? Beside it, in the same run and on the same disk, plain write + fdatasync.
+ * How fast does the block log append? Beside it, in the same run and on the same disk, plain writes and fdatasync.
  *
- *     bin/dfs-bun bench/log.ts                       all of it in a temporary folder, about 30 s
- *     bin/dfs-bun bench/log.ts --dir D --seconds 3   on another disk, longer runs
+ *     bin/dfs-bun bench/log.ts                       all of it in a temporary folder, about 2 minutes
+ *     bin/dfs-bun bench/log.ts --dir D --rounds 15   on another disk, more rounds
+ *     bin/dfs-bun bench/log.ts --size 1024 --writers 16 --ms 2000     only one case (KiB), longer turns
  *
  * For blocks of 4 KiB, 64 KiB and 1 MiB and for 1, 16 and 128 writers that each wait for their block to be durable
- * before they put the next one: acknowledged puts per second, MB/s, blocks per sync, and the longest delay of the event
- * loop. "plain" writes the same blocks to one file, as many at a time as there are writers (but no more than 2 MiB), with
- * one fdatasync after each such group; it computes no checksums. The two take turns, so that both meet the same noise.
+ * before they put the next one:
+ *
+ *     log      the log as a data server uses it: each block is verified against its checksum and its piece hashes first,
+ *              as the handler of `data.put` does, and segments are begun and sealed as they fill
+ *     plain    one file, written by writev and fdatasync that block the process: as many blocks in each group as the log
+ *              puts into a batch at most (as many as there are writers, but no more than BATCH_BYTES). No headers, no
+ *              checksums, no segments, nothing else to do meanwhile. Nobody can do better with this disk in this way
+ *     loop     the same, but the fdatasync runs beside the event loop, as it has to in a server: what the log could reach
+ *              at best
+ *
+ * Neither preallocates: files grow as they are written. All write the same 64 MiB of random blocks in turn (4 MiB of
+ * 4 KiB blocks). A round is a turn of each, in changing order; figures are medians over the rounds with the smallest and
+ * the largest, and the ratios are those of the turns of one round. The first round does not count. "delay" is that of the
+ * event loop while the log appends: by how much a timer of 1 ms was late.
  */
-import { fdatasyncSync, openSync, closeSync, mkdtempSync, rmSync, writevSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { closeSync, fdatasync, fdatasyncSync, openSync, rmSync, writevSync } from "node:fs";
 import { join } from "node:path";
-import { checksumOf, pieceHashes } from "../src/base/checksum.ts";
-import { realDisk } from "../src/base/disk.ts";
-import { blockId, clusterId, inodeId, serverId } from "../src/base/ids.ts";
-import { silentLogger } from "../src/base/logger.ts";
-import { systemRandom } from "../src/base/random.ts";
-import { openLog, type BlockLog, type BlockToPut } from "../src/log/log.ts";
+import { firstBadPiece, verifyPieceList } from "../src/base/checksum.ts";
+import type { BlockToPut } from "../src/log/log.ts";
 import { BATCH_BYTES } from "../src/log/writer.ts";
+import {
+  BlockSource,
+  KIB,
+  MIB,
+  openBenchLog,
+  percentile,
+  ratePerSecond,
+  row,
+  settle,
+  sizeName,
+  spread,
+  median,
+  valueOf,
+  withDelays,
+  withFolder,
+} from "./log-support.ts";
 
-const SIZES = [4 * 1024, 64 * 1024, 1024 * 1024];
-const WRITERS = [1, 16, 128];
-const ROUNDS = 3;
+const SIZES = onlyOption("--size", KIB) ?? [4 * KIB, 64 * KIB, MIB];
+const WRITERS = onlyOption("--writers", 1) ?? [1, 16, 128];
+const ROUNDS = Number(valueOf("--rounds") ?? 9);
+const TURN_MS = Number(valueOf("--ms") ?? 400);
+const WAYS = ["plain", "loop", "log"] as const;
+const WIDTHS = [7, 7, 24, 6, 24, 24, 17, 17, 7, 7, 8];
 
-interface Run {
-  readonly perSecond: number;
-  readonly perSync: number;
-  readonly worstDelayMs: number;
+type Way = (typeof WAYS)[number];
+/** Blocks per second. */
+type Rates = Record<Way, number>;
+
+/** One case: blocks of `source`, put by so many writers. */
+interface Case {
+  readonly source: BlockSource;
+  readonly size: number;
+  readonly writers: number;
+  readonly file: string;
 }
 
-const options = process.argv.slice(2);
-const seconds = Number(valueOf("--seconds") ?? 1);
-const folder = mkdtempSync(join(valueOf("--dir") ?? tmpdir(), "dfs-bench-log-"));
-try {
-  console.log(
-    "block     writers      log/s    MB/s  per sync  loop ms    plain/s    MB/s   log/plain",
-  );
+await withFolder("log", async (folder) => {
+  const titles = ["block", "writers", "log/s", "MB/s", "plain/s", "loop/s", "log/plain"];
+  row(WIDTHS, [...titles, "log/loop", "p99 ms", "max ms", "per sync"]);
   for (const size of SIZES) {
-    for (const writers of WRITERS) await compare(size, writers);
+    const source = new BlockSource(size);
+    for (const writers of WRITERS) {
+      await compare(folder, { source, size, writers, file: join(folder, "file") });
+    }
   }
-} finally {
-  rmSync(folder, { recursive: true, force: true });
+});
+
+function onlyOption(name: string, unit: number): number[] | undefined {
+  const value = valueOf(name);
+  return value === undefined ? undefined : [Number(value) * unit];
 }
 
-function valueOf(name: string): string | undefined {
-  const at = options.indexOf(name);
-  return at === -1 ? undefined : options[at + 1];
-}
-
-async function compare(size: number, writers: number): Promise<void> {
-  const log: Run[] = [];
-  const plain: number[] = [];
-  for (let round = 0; round < ROUNDS; round++) {
-    plain.push(plainWrites(size, writers, (seconds * 1000) / ROUNDS));
-    log.push(await logWrites(size, writers, (seconds * 1000) / ROUNDS));
+async function compare(folder: string, what: Case): Promise<void> {
+  const rounds: Rates[] = [];
+  const delaysMs: number[] = [];
+  const perSync: number[] = [];
+  for (let round = 0; round <= ROUNDS; round++) {
+    if (round === 1) delaysMs.length = perSync.length = 0;
+    const rates: Rates = { plain: 0, loop: 0, log: 0 };
+    const order = round % 2 === 0 ? WAYS : WAYS.toReversed(); // nobody always follows the same one
+    for (let turn = 0; turn < WAYS.length; turn++) {
+      const way = order[(round + turn) % WAYS.length]!;
+      rates[way] =
+        way === "log" ? await appendToLog(what, delaysMs, perSync) : await appendPlainly(what, way);
+      rmSync(what.file, { recursive: true });
+      await settle(folder);
+    }
+    if (round > 0) rounds.push(rates);
   }
-  const logRate = mean(log.map((run) => run.perSecond));
-  const plainRate = mean(plain);
-  const columns = [
-    `${size / 1024} KiB`.padEnd(9),
-    String(writers).padStart(7),
-    logRate.toFixed(0).padStart(10),
-    ((logRate * size) / 1e6).toFixed(0).padStart(7),
-    mean(log.map((run) => run.perSync))
-      .toFixed(1)
-      .padStart(9),
-    Math.max(...log.map((run) => run.worstDelayMs))
-      .toFixed(1)
-      .padStart(8),
-    plainRate.toFixed(0).padStart(10),
-    ((plainRate * size) / 1e6).toFixed(0).padStart(7),
-    (logRate / plainRate).toFixed(2).padStart(11),
-  ];
-  console.log(columns.join(" "));
+  const rates = (way: Way): number[] => rounds.map((each) => each[way]);
+  const ratios = (way: Way): number[] => rounds.map((each) => each.log / each[way]);
+  row(WIDTHS, [
+    sizeName(what.size),
+    String(what.writers),
+    spread(rates("log"), 0),
+    ((median(rates("log")) * what.size) / 1e6).toFixed(0),
+    spread(rates("plain"), 0),
+    spread(rates("loop"), 0),
+    spread(ratios("plain"), 2),
+    spread(ratios("loop"), 2),
+    percentile(delaysMs, 0.99).toFixed(1),
+    percentile(delaysMs, 1).toFixed(1),
+    median(perSync).toFixed(1),
+  ]);
 }
 
-function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
-}
-
-/** Blocks per second of plain writes to one file. */
-function plainWrites(size: number, writers: number, durationMs: number): number {
-  const path = join(folder, "plain");
-  const file = openSync(path, "w");
-  const block = systemRandom.bytes(65536);
-  const bytes = new Uint8Array(size).map((_, index) => block[index % block.length]!);
-  const group = Array.from(
-    { length: Math.max(1, Math.min(writers, BATCH_BYTES / size)) },
-    () => bytes,
-  );
-  const start = performance.now();
-  let written = 0;
+async function appendPlainly(
+  { source, size, writers, file }: Case,
+  way: "plain" | "loop",
+): Promise<number> {
+  const perGroup = Math.max(1, Math.min(writers, Math.floor(BATCH_BYTES / size)));
+  const descriptor = openSync(file, "w");
+  let next = 0;
   let position = 0;
-  while (performance.now() - start < durationMs) {
-    position += writevSync(file, group, position);
-    fdatasyncSync(file);
-    written += group.length;
-  }
-  const perSecond = (written * 1000) / (performance.now() - start);
-  closeSync(file);
-  rmSync(path);
+  const groups = await ratePerSecond(1, TURN_MS, async () => {
+    const group = Array.from({ length: perGroup }, () => source.bytes(next++));
+    position += writevSync(descriptor, group, position);
+    if (way === "plain") fdatasyncSync(descriptor);
+    else await syncBeside(descriptor);
+  });
+  closeSync(descriptor);
+  if (position !== next * size) throw new Error("the system took fewer bytes than it was given");
+  return groups * perGroup;
+}
+
+function syncBeside(descriptor: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    fdatasync(descriptor, (error) => (error === null ? resolve() : reject(error)));
+  });
+}
+
+async function appendToLog(
+  { source, writers, file }: Case,
+  delaysMs: number[],
+  perSync: number[],
+): Promise<number> {
+  const log = await openBenchLog(file);
+  let next = 1;
+  await log.put(source.block(next++)); // makes the first segment
+  const syncsBefore = log.stats().syncs;
+  const put = async (): Promise<void> => {
+    const block = source.block(next++);
+    verify(block);
+    await log.put(block);
+  };
+  const perSecond = await withDelays(delaysMs, () => ratePerSecond(writers, TURN_MS, put));
+  perSync.push((next - 2) / (log.stats().syncs - syncsBefore));
+  await log.close();
   return perSecond;
 }
 
-async function logWrites(size: number, writers: number, durationMs: number): Promise<Run> {
-  const directory = join(folder, "log");
-  const log = await openLog({
-    disk: realDisk,
-    directory,
-    cluster: clusterId("00112233445566778899aabbccddeeff"),
-    server: serverId(1),
-    random: systemRandom,
-    logger: silentLogger,
-    reporter: { report: ({ kind }) => console.log(`damage: ${kind}`) },
-  });
-  const make = blockMaker(size);
-  let worstDelayMs = 0;
-  let last = performance.now();
-  const probe = setInterval(() => {
-    worstDelayMs = Math.max(worstDelayMs, performance.now() - last - 1);
-    last = performance.now();
-  }, 1);
-  const start = performance.now();
-  let put = 0;
-  const writer = async (): Promise<void> => {
-    while (performance.now() - start < durationMs) {
-      await log.put(make());
-      put++;
-    }
-  };
-  await Promise.all(Array.from({ length: writers }, writer));
-  const perSecond = (put * 1000) / (performance.now() - start);
-  clearInterval(probe);
-  const perSync = put / log.stats().syncs;
-  await closeAndRemove(log, directory);
-  return { perSecond, perSync, worstDelayMs };
-}
-
-function blockMaker(size: number): () => BlockToPut {
-  const chunk = systemRandom.bytes(Math.min(size, 65536));
-  const bytes = new Uint8Array(size).map((_, index) => chunk[index % chunk.length]!);
-  const pieces = pieceHashes(bytes);
-  const checksum = checksumOf(size, pieces);
-  let next = 1n;
-  return () => ({
-    block: blockId(next++),
-    length: size,
-    inode: inodeId(1n),
-    fileOffset: 0,
-    checksum,
-    pieces,
-    bytes,
-  });
-}
-
-async function closeAndRemove(log: BlockLog, directory: string): Promise<void> {
-  await log.close();
-  rmSync(directory, { recursive: true });
+/** What the handler of `data.put` does before it hands a block to the log. */
+function verify({ bytes, length, pieces, checksum }: BlockToPut): void {
+  if (!verifyPieceList(length, pieces, checksum) || firstBadPiece(bytes, 0, pieces) !== -1) {
+    throw new Error("a block does not match its checksum");
+  }
 }

@@ -9,7 +9,8 @@
  * - Failures are errors with the system's `code` (`ENOSPC`, `EIO`, ...).
  *
  * Short writes and start-up reads are synchronous because the calls are cheaper than handing them to a thread; reads that
- * serve requests, syncs, closes and unlinks may take long and never block the event loop.
+ * serve requests, syncs, closes and unlinks may take long and never block the event loop. Of such reads only those are
+ * done at once whose bytes the system has in its memory.
  */
 import {
   close,
@@ -31,6 +32,7 @@ import {
   writevSync,
 } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { readCached } from "./cached-read.ts";
 import { systemCodeOf } from "./errors.ts";
 
 /** How a file is opened: for reading, for reading and writing, or made anew (failing with EEXIST if there is one). */
@@ -192,7 +194,7 @@ class RealFile implements DiskFile {
   }
 
   async read(target: Uint8Array, position: number): Promise<number> {
-    let filled = 0;
+    let filled = await readCached(this.descriptor, target, position);
     while (filled < target.length) {
       const count = await this.readOnce(target, filled, position + filled);
       if (count === 0) break;

@@ -6,7 +6,7 @@
  */
 import { hash64, type Checksum } from "../base/checksum.ts";
 import type { BlockId, Lsn } from "../base/ids.ts";
-import type { SegmentIdentity } from "./format.ts";
+import { RECORD_ALIGNMENT, type SegmentIdentity } from "./format.ts";
 import type { IndexEntry } from "./index.ts";
 import {
   encodeRecordHeader,
@@ -74,6 +74,12 @@ export interface Place {
 /** Most parts of one writev call, below IOV_MAX (1024) of limits.h. */
 const MAX_PARTS = 1000;
 
+/** Bytes that headers are cut from. */
+const HEAD_SPACE_BYTES = 16 * 1024;
+
+const NOTHING = new Uint8Array(0);
+const ZEROS = new Uint8Array(RECORD_ALIGNMENT);
+
 /** Bytes that an append takes in a segment. */
 export function appendBytes(append: Append): number {
   switch (append.kind) {
@@ -94,6 +100,7 @@ export class Batch {
   end: number;
   readonly parts: Uint8Array[] = [];
   private readonly identity: SegmentIdentity;
+  private readonly heads = new HeadSpace();
 
   /** All of the segment before `start` is durable. */
   constructor(identity: SegmentIdentity, start: number) {
@@ -108,14 +115,16 @@ export class Batch {
 
   add(append: Append, lsn: Lsn): Place {
     const position = this.end;
-    const common = { position, synced: this.start, lsn };
     const body = bodyOf(append);
-    const bodyLength = body.reduce((sum, part) => sum + part.length, 0);
-    const header = headerOf(append, body, { ...common, bodyLength });
-    this.parts.push(encodeRecordHeader(this.identity, header), ...body);
-    const padding = paddingBytes(RECORD_HEADER_BYTES + bodyLength);
-    if (padding > 0) this.parts.push(new Uint8Array(padding));
-    this.end += recordBytes(bodyLength);
+    const header = headerOf(append, body, position, this.start, lsn);
+    const head = this.heads.take(RECORD_HEADER_BYTES + body.list.length);
+    encodeRecordHeader(this.identity, header, head.subarray(0, RECORD_HEADER_BYTES));
+    head.set(body.list, RECORD_HEADER_BYTES);
+    this.parts.push(head);
+    if (body.rest.length > 0) this.parts.push(body.rest);
+    const padding = paddingBytes(RECORD_HEADER_BYTES + header.bodyLength);
+    if (padding > 0) this.parts.push(ZEROS.subarray(0, padding));
+    this.end += recordBytes(header.bodyLength);
     return { segment: this.identity.number, position, lsn };
   }
 
@@ -139,33 +148,90 @@ export class Batch {
   }
 }
 
-function bodyOf(append: Append): Uint8Array[] {
-  switch (append.kind) {
-    case "put":
-      return [append.pieces, append.bytes];
-    case "putMove":
-      return [append.body];
-    case "tombstone":
-    case "tombstoneMove":
-      return [encodeTombstoneBody(append.blocks)];
-    case "seal":
-      return [];
+/**
+ * Memory for what stands before the bytes of blocks, cut from a few large buffers: in 128 buffers of their own, headers
+ * would take a good part of the time that a batch of small blocks takes.
+ */
+class HeadSpace {
+  private free = new Uint8Array(0);
+  private nextBytes = HEAD_SPACE_BYTES / 16; // most batches of large blocks need no more
+
+  /** `length` zeros. */
+  take(length: number): Uint8Array {
+    if (this.free.length < length) {
+      this.free = new Uint8Array(new ArrayBuffer(Math.max(length, this.nextBytes)));
+      this.nextBytes = HEAD_SPACE_BYTES;
+    }
+    const taken = this.free.subarray(0, length);
+    this.free = this.free.subarray(length);
+    return taken;
   }
 }
 
-function headerOf(
-  append: Append,
-  body: readonly Uint8Array[],
-  common: { position: number; synced: number; lsn: Lsn; bodyLength: number },
-): RecordHeader {
+/** The parts of a record's body: what is small enough to be copied behind the header, and the rest. */
+interface Body {
+  readonly list: Uint8Array;
+  readonly rest: Uint8Array;
+}
+
+function bodyOf(append: Append): Body {
   switch (append.kind) {
     case "put":
+      return { list: append.pieces, rest: append.bytes };
     case "putMove":
-      return { kind: "put", ...common, ...append.put, bodyChecksum: append.checksum };
+      return { list: NOTHING, rest: append.body };
     case "tombstone":
     case "tombstoneMove":
-      return { kind: "tombstone", ...common, bodyChecksum: hash64(body[0]!) };
+      return { list: NOTHING, rest: encodeTombstoneBody(append.blocks) };
     case "seal":
-      return { kind: "seal", ...common, ...append.seal, bodyChecksum: hash64(new Uint8Array(0)) };
+      return { list: NOTHING, rest: NOTHING };
+  }
+}
+
+/** All fields are written out: copying them from objects costs as much as everything else here together. */
+function headerOf(
+  append: Append,
+  { list, rest }: Body,
+  position: number,
+  synced: number,
+  lsn: Lsn,
+): RecordHeader {
+  const bodyLength = list.length + rest.length;
+  switch (append.kind) {
+    case "put":
+    case "putMove": {
+      const { block, length, inode, fileOffset } = append.put;
+      const bodyChecksum = append.checksum;
+      return {
+        kind: "put",
+        position,
+        synced,
+        lsn,
+        bodyLength,
+        block,
+        length,
+        inode,
+        fileOffset,
+        bodyChecksum,
+      };
+    }
+    case "tombstone":
+    case "tombstoneMove":
+      return { kind: "tombstone", position, synced, lsn, bodyLength, bodyChecksum: hash64(rest) };
+    case "seal": {
+      const { segment, end, reason } = append.seal;
+      const bodyChecksum = hash64(rest);
+      return {
+        kind: "seal",
+        position,
+        synced,
+        lsn,
+        bodyLength,
+        segment,
+        end,
+        reason,
+        bodyChecksum,
+      };
+    }
   }
 }

@@ -125,9 +125,12 @@ export const SEAL_BYTES = recordBytes(0);
 /** The largest record there can be. */
 export const MAX_RECORD_BYTES = recordBytes(putBodyLength(MAX_BLOCK_BYTES));
 
-/** The header of a record that lies in the segment `identity`. */
-export function encodeRecordHeader(identity: SegmentIdentity, header: RecordHeader): Uint8Array {
-  const bytes = new Uint8Array(RECORD_HEADER_BYTES);
+/** The header of a record that lies in the segment `identity`, in `bytes`, which hold RECORD_HEADER_BYTES zeros. */
+export function encodeRecordHeader(
+  identity: SegmentIdentity,
+  header: RecordHeader,
+  bytes: Uint8Array = new Uint8Array(RECORD_HEADER_BYTES),
+): Uint8Array {
   const view = viewOf(bytes);
   view.setUint32(MAGIC_AT, RECORD_MAGIC);
   view.setUint8(KIND_AT, RECORD_KINDS[header.kind]);
