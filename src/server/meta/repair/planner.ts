@@ -59,6 +59,8 @@ export interface PlannerOptions {
   readonly intervalMs: number;
   /** Copies at a time to one server, and from one server. */
   readonly copiesPerServer: number;
+  /** Whether copies on stand-ins are moved to where the placement table wants them. */
+  readonly moveMisplaced: boolean;
 }
 
 export class Planner {
@@ -191,11 +193,12 @@ export class Planner {
   }
 
   private choose(candidate: Candidate, eyes: Eyes) {
-    const { engine, retries, loads, copiesPerServer } = this.options;
+    const { engine, retries, loads, copiesPerServer, moveMisplaced } = this.options;
     return choose(candidate, eyes, {
       replicas: engine.settings.replicas,
       perServer: copiesPerServer,
       loads,
+      moveMisplaced,
       failed: retries.failedServers(candidate.block.id),
     });
   }

@@ -16,7 +16,7 @@ import type { Loads } from "./loads.ts";
 import { clusterView, type ClusterView } from "./need.ts";
 import type { Pace } from "./pace.ts";
 import type { Retries } from "./retries.ts";
-import { abandonCopy, beginCopy, beginRemoval, finishCopy } from "./steps.ts";
+import { abandonCopy, beginCopy, beginRemoval, finishCopy, judge } from "./steps.ts";
 import type { Suspects } from "./suspects.ts";
 import type { Operation } from "../store/store.ts";
 
@@ -90,6 +90,7 @@ export class Worker {
   private async run(job: Job): Promise<void> {
     if (job.kind === "prune") return this.prune(job);
     if (job.kind === "check") return this.check(job);
+    if (job.kind === "judge") return this.change((view) => judge(view, job.block.id));
     const { loads, pace } = this.options;
     const source = job.sources[0]?.server;
     loads.count(job.target, source, 1);
