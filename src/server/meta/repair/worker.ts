@@ -41,6 +41,7 @@ export class Worker {
     { readonly job: Job; readonly done: Promise<void> }
   >();
   private copying = 0;
+  private pruning = 0;
 
   constructor(options: WorkerOptions) {
     this.options = options;
@@ -51,7 +52,12 @@ export class Worker {
     return this.copying;
   }
 
-  /** Jobs under way, copies among them. */
+  /** Removals under way. */
+  get prunes(): number {
+    return this.pruning;
+  }
+
+  /** Jobs under way, copies and removals among them. */
   get jobs(): number {
     return this.underWay.size;
   }
@@ -88,10 +94,14 @@ export class Worker {
   }
 
   private async run(job: Job): Promise<void> {
-    if (job.kind === "prune") return this.prune(job);
+    const { loads, pace } = this.options;
+    if (job.kind === "prune") {
+      this.pruning++;
+      pace.begin(job.block.length);
+      return this.prune(job).finally(() => this.pruning--);
+    }
     if (job.kind === "check") return this.check(job);
     if (job.kind === "judge") return this.change((view) => judge(view, job.block.id));
-    const { loads, pace } = this.options;
     const source = job.sources[0]?.server;
     loads.count(job.target, source, 1);
     this.copying++;
