@@ -46,7 +46,7 @@ async function withCluster(
 }
 
 const contentOf = (path: string): Uint8Array => {
-  const seed = Buffer.from(path).reduce((sum, byte) => sum * 31 + byte, 7);
+  const seed = bytesOf(path).reduce((sum, byte) => (sum * 31 + byte) % 1_000_003, 7);
   return patterned(BLOCK + (seed % (3 * BLOCK)), seed);
 };
 

@@ -15,7 +15,13 @@ import { bytesOf, until } from "./cluster.ts";
 
 const TIMEOUT_MS = 10_000;
 
-/** Waits until the service says that nothing is left to do. */
+/** Urgency of blocks that are to be moved back. */
+const MISPLACED = 100;
+
+/**
+ * Waits until the service says that nothing is left to do. While a server is away, what should be moved back to it does not
+ * count.
+ */
 export async function untilHealed(client: DfsClient, patienceMs = 60_000): Promise<void> {
   let last = "";
   try {
@@ -24,9 +30,12 @@ export async function untilHealed(client: DfsClient, patienceMs = 60_000): Promi
       async () => {
         const { repair, missingCopies, deadBlocks, blocksByCopies, liveBlocks } =
           await client.status();
+        const allUp = (await client.servers()).every(({ state }) => state === "up");
+        const left = repair?.queue.filter(({ urgency }) => allUp || urgency !== MISPLACED);
         last = JSON.stringify({ repair, missingCopies, deadBlocks, blocksByCopies, liveBlocks });
         return (
-          repair?.queue.length === 0 &&
+          repair !== null &&
+          left?.length === 0 &&
           repair.copying === 0 &&
           repair.suspects === 0 &&
           missingCopies === 0 &&

@@ -209,15 +209,15 @@ function* settleOne(settling: Settling, held: Held): Operation<Verdict | undefin
   if (block.state === "dead")
     return state === undefined ? yield* settleDead(settling, held) : undefined;
   if (state === undefined) return yield* settleSurplus(settling, held, block);
-  if (state === "adding") return yield* settleUnfinished(settling, held);
+  if (state === "adding") return yield* settleUnfinished(settling, block);
   if (state !== "present" || isSame(held, block)) return undefined;
   return (yield* markLost(view, held.block, server)) ? "lost" : undefined;
 }
 
 /** A copy that was being made for a live block. */
-function* settleUnfinished(settling: Settling, held: Held): Operation<Verdict> {
-  yield* ask("replica.put", { block: held.block, server: settling.server, state: "bad" });
-  yield* recordNeed(settling.view, held.block, "badReplica");
+function* settleUnfinished({ server, view }: Settling, block: Block): Operation<Verdict> {
+  yield* ask("replica.put", { block: block.id, server, state: "bad" });
+  yield* recordNeed(view, block, "badReplica");
   return "unfinished";
 }
 
@@ -237,7 +237,7 @@ function* settleDead(settling: Settling, held: Held): Operation<Verdict> {
 function* settleSurplus(settling: Settling, held: Held, block: Block): Operation<Verdict> {
   if (!isSame(held, block)) return "unknown";
   yield* ask("replica.put", { block: held.block, server: settling.server, state: "present" });
-  yield* recordNeed(settling.view, held.block, "badReplica");
+  yield* recordNeed(settling.view, block, "badReplica");
   return "found";
 }
 

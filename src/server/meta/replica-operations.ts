@@ -12,9 +12,10 @@ import { ask, type Operation } from "./store/store.ts";
 /** The server says that it does not hold a right copy that is recorded as present. Returns false when it is not any more. */
 export function* markLost(view: ClusterView, block: BlockId, server: ServerId): Operation<boolean> {
   if ((yield* ask("replica.get", block, server)) !== "present") return false;
-  if ((yield* liveBlock(block)) === undefined) return false;
+  const live = yield* liveBlock(block);
+  if (live === undefined) return false;
   yield* ask("replica.put", { block, server, state: "bad" });
-  yield* recordNeed(view, block, "badReplica");
+  yield* recordNeed(view, live, "badReplica");
   return true;
 }
 
@@ -43,9 +44,10 @@ export function* settleVerdict(
 ): Operation<boolean> {
   const state = yield* ask("replica.get", block, server);
   if (state !== "present" && state !== "bad") return false;
-  if ((yield* liveBlock(block)) === undefined) return false;
+  const live = yield* liveBlock(block);
+  if (live === undefined) return false;
   const settled = verdict === "right" ? "present" : "bad";
   if (state !== settled) yield* ask("replica.put", { block, server, state: settled });
-  yield* recordNeed(view, block, "badReplica");
+  yield* recordNeed(view, live, "badReplica");
   return state !== settled;
 }

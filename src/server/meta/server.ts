@@ -88,6 +88,8 @@ export interface MetaServerOptions {
   readonly repairBytesPerSecond?: number;
   /** Repairs at a time to one data server, and from one. Default 4. */
   readonly copiesPerServer?: number;
+  /** Whether copies on stand-ins are moved back when the servers that should have them are. Default true. */
+  readonly moveMisplaced?: boolean;
   // Seams.
   readonly clock?: Clock;
   readonly random?: Random;
@@ -240,6 +242,7 @@ class Running {
       logger,
       intervalMs: options.repairIntervalMs ?? DEFAULT_REPAIR_INTERVAL_MS,
       copiesPerServer: options.copiesPerServer ?? DEFAULT_COPIES_PER_SERVER,
+      moveMisplaced: options.moveMisplaced ?? true,
       bytesPerSecond: options.repairBytesPerSecond ?? DEFAULT_REPAIR_BYTES_PER_SECOND,
     });
     this.reaper = new Reaper({

@@ -81,6 +81,103 @@ describe("LivenessTracker", () => {
     expect(changes).toEqual(["suspect", "down"]);
     expect(tracker.stateOf(serverId(2))).toBe("down");
   });
+
+  describe("and the out-delay", () => {
+    const servers = (count: number) =>
+      Array.from({ length: count }, (_, index) => serverId(index + 1));
+
+    /** A tracker that has heard of so many servers, and goes on hearing of those that are not lost. */
+    const cluster = (count: number) => {
+      const { clock, tracker } = make();
+      const lost = new Set<ServerId>();
+      for (const server of servers(count)) tracker.heard(server);
+      const pass = (seconds: number): void => {
+        for (let second = 0; second < seconds; second++) {
+          clock.advance(1_000);
+          for (const server of servers(count)) if (!lost.has(server)) tracker.heard(server);
+        }
+      };
+      const lose = (...numbers: number[]): void => {
+        for (const server of numbers.map(serverId)) {
+          lost.add(server);
+          tracker.lost(server);
+        }
+      };
+      const find = (number: number): void => {
+        lost.delete(serverId(number));
+        tracker.heard(serverId(number));
+      };
+      const states = (): string =>
+        servers(count)
+          .map((each) => tracker.stateOf(each))
+          .join(" ");
+      return { clock, tracker, pass, lose, find, states };
+    };
+
+    test("a silent server goes out after it, and one sign of life brings it back", () => {
+      const { pass, lose, find, states } = cluster(4);
+      lose(1);
+      pass(55);
+      expect(states()).toBe("down up up up");
+      pass(10);
+      expect(states()).toBe("out up up up");
+      find(1);
+      expect(states()).toBe("up up up up");
+    });
+
+    test.each([
+      [3, [1], "out up up"],
+      [4, [1, 2], "down down up up"],
+      [6, [1, 2], "out out up up up up"],
+      [6, [1, 2, 3], "down down down up up up"],
+      [2, [1], "down up"],
+    ])("of %d servers, %j silent: %s", (count, silent, wanted) => {
+      const { pass, lose, states } = cluster(count);
+      lose(...silent);
+      pass(300);
+      expect(states()).toBe(wanted);
+    });
+
+    test("when enough have come back, the others go out; those that are out count no more", () => {
+      const { pass, lose, find, states } = cluster(4);
+      lose(1, 2);
+      pass(300);
+      find(2);
+      pass(5);
+      expect(states()).toBe("out up up up");
+      lose(3); // one of three that are left
+      pass(100);
+      expect(states()).toBe("out up out up");
+    });
+
+    test("a stall of this process puts nobody out", () => {
+      const { clock, lose, pass, states } = cluster(4);
+      lose(1);
+      pass(20);
+      for (let stall = 0; stall < 5; stall++) {
+        clock.stall(3_600_000);
+        pass(1); // the others are heard of again
+      }
+      expect(states()).toBe("down up up up");
+    });
+
+    test("it begins anew with this process; who was out stays that", () => {
+      const { clock, tracker } = make();
+      for (const server of servers(6).slice(2)) tracker.heard(server);
+      tracker.begin(serverId(1), "down");
+      tracker.begin(serverId(2), "out");
+      const pass = (seconds: number): void => {
+        for (let second = 0; second < seconds; second++) {
+          clock.advance(1_000);
+          for (const server of servers(6).slice(2)) tracker.heard(server);
+        }
+      };
+      pass(55);
+      expect(tracker.stateOf(serverId(1))).toBe("down");
+      pass(10);
+      expect([1, 2].map((each) => tracker.stateOf(serverId(each)))).toEqual(["out", "out"]);
+    });
+  });
 });
 
 describe("data servers", () => {

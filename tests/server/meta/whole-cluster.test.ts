@@ -57,7 +57,8 @@ describe("a whole cluster", () => {
 
   test("a server that lost its directory comes back empty, and every copy it had is on record as missing", async () => {
     using dir = temporaryDirectory();
-    const meta = await startMeta(join(dir.path, "meta"), { settings: { blockSize: 4096 } });
+    const settings = { blockSize: 4096 };
+    const meta = await startMeta(join(dir.path, "meta"), { settings, copiesPerServer: 0 });
     const data = await startAll(dir.path, meta);
     const client = await connectClient({ metaAddress: meta.address, label: "test" });
     await client.put(text("/f"), [new Uint8Array(40 * 4096).fill(1)], OWNER);
@@ -74,6 +75,36 @@ describe("a whole cluster", () => {
     expect(data[1].server as number).toBe(2);
     await until(async () => (await client.status()).missingCopies === had);
     expect((await client.status()).blocksByCopies).toEqual([0, 0, had, 40 - had]);
+    await client.close();
+    for (const server of data) await server.stop();
+    await meta.stop();
+  }, 30_000);
+
+  test("a server that lost its directory is refilled, and then counts for the write quorum again", async () => {
+    using dir = temporaryDirectory();
+    const settings = { blockSize: 4096, writeQuorum: 3 };
+    const meta = await startMeta(join(dir.path, "meta"), { settings });
+    const data: DataServer[] = [];
+    for (let number = 1; number <= 3; number++) {
+      data.push(await startData(dir.path, number, meta, true));
+    }
+    const client = await connectClient({ metaAddress: meta.address, label: "test" });
+    await client.put(text("/f"), [new Uint8Array(40 * 4096).fill(1)], OWNER);
+    await data[1]!.stop();
+    rmSync(join(dir.path, "data-2"), { recursive: true });
+    data[1] = await startDataServer({
+      dir: join(dir.path, "data-2"),
+      meta: meta.address,
+      identity: { recover: data[1]!.server },
+      ...SMALL,
+    });
+    await until(async () => (await client.servers())[1]!.blocks === 40);
+    await until(async () => {
+      const { blocksByCopies, repair } = await client.status();
+      return blocksByCopies[3] === 40 && repair?.queue.length === 0;
+    });
+    // All three have to count for this one.
+    await client.put(text("/g"), [new Uint8Array(4096).fill(2)], OWNER);
     await client.close();
     for (const server of data) await server.stop();
     await meta.stop();

@@ -13,7 +13,7 @@ import type { ServerId } from "../../../base/ids.ts";
 import type { Block, Replica, ReplicaState } from "../store/rows.ts";
 import type { Eyes, Seen } from "./eyes.ts";
 import type { Loads } from "./loads.ts";
-import type { Need } from "./need.ts";
+import { MISPLACED, type Need } from "./need.ts";
 
 /** A block that needs something, as it was on record when the queue was read. */
 export interface Candidate {
@@ -21,6 +21,8 @@ export interface Candidate {
   readonly replicas: readonly Replica[];
   /** The servers of its placement group, in order. */
   readonly row: readonly ServerId[];
+  /** Urgency on record, and what the block needs as things are now. */
+  readonly recorded: number;
   readonly need: Need;
 }
 
@@ -54,7 +56,13 @@ export interface CheckJob {
   readonly servers: readonly ServerId[];
 }
 
-export type Job = CopyJob | PruneJob | CheckJob;
+/** What is on record is out of date: a server has come or gone since. */
+export interface JudgeJob {
+  readonly kind: "judge";
+  readonly block: Block;
+}
+
+export type Job = CopyJob | PruneJob | CheckJob | JudgeJob;
 
 /** `busy`: when others have ended. `impossible`: as long as servers are as they are. */
 export type Choice = Job | "busy" | "impossible";
@@ -68,13 +76,16 @@ export interface ChoiceLimits {
   readonly loads: Pick<Loads, "incoming" | "outgoing">;
   /** Servers that have failed to take a copy of this block lately. */
   readonly failed: ReadonlySet<ServerId>;
+  /** Whether misplaced blocks are moved back. */
+  readonly moveMisplaced: boolean;
 }
 
 /** What to do for a block now. */
 export function choose(candidate: Candidate, eyes: Eyes, limits: ChoiceLimits): Choice {
-  if (candidate.need.missing > 0) return chooseCopy(candidate, eyes, limits);
-  const misplaced = candidate.need.counting.length <= limits.replicas && !hasBad(candidate);
-  return misplaced
+  const { block, need, recorded } = candidate;
+  if (need.urgency !== recorded) return { kind: "judge", block };
+  if (need.missing > 0) return chooseCopy(candidate, eyes, limits);
+  return need.urgency === MISPLACED
     ? chooseMove(candidate, eyes, limits)
     : choosePrune(candidate, eyes, limits.replicas);
 }
@@ -148,6 +159,7 @@ function chooseCheck({ block, replicas }: Candidate, eyes: Eyes): Choice {
 
 function chooseMove(candidate: Candidate, eyes: Eyes, limits: ChoiceLimits): Choice {
   const { row, replicas } = candidate;
+  if (!limits.moveMisplaced) return "impossible";
   const homes = targetsFor(candidate, eyes).filter(
     ({ server }) =>
       row.includes(server) &&
@@ -191,8 +203,4 @@ function rank(row: readonly ServerId[], server: ServerId): number {
 
 function stateOn(replicas: readonly Replica[], server: ServerId): ReplicaState | undefined {
   return replicas.find((replica) => replica.server === server)?.state;
-}
-
-function hasBad({ replicas }: Candidate): boolean {
-  return replicas.some(({ state }) => state === "bad");
 }

@@ -8,15 +8,18 @@
  * - A copy counts when it is `present` and its server is not out. A server that is just down may come back at any moment:
  *   its copies are not made again.
  *
- * Urgency, the smaller the sooner: of a block that lacks copies it is the number of those that count; a block that has too
- * many copies, or a bad one beside enough good ones, comes last.
+ * Urgency, the smaller the sooner: of a block that lacks copies it is the number of those that count. Then come blocks that
+ * are misplaced, then those that have too many copies, or a bad one beside enough good ones.
  */
 import type { BlockId, ServerId } from "../../../base/ids.ts";
 import { MAX_REPLICAS } from "../../../base/limits.ts";
 import type { Block, RepairReason, Replica, Server } from "../store/rows.ts";
 import { ask, type Operation } from "../store/store.ts";
 
-/** Urgency of a block that has all its copies, one of them on a stand-in although a server of its group could have it. */
+/**
+ * Urgency of a block that has all its copies, one of them on a stand-in because a server of its group was away. While that
+ * server is out the block counts as well placed: it may never come back.
+ */
 export const MISPLACED = 100;
 
 /** Urgency of a block with copies that have to go. */
@@ -44,8 +47,12 @@ export interface Need {
   readonly urgency: number | undefined;
 }
 
-/** Judges a live block by its copies. */
-export function needOf(view: ClusterView, replicas: readonly Replica[]): Need {
+/** Judges a live block by its copies; `row` are the servers of its placement group. */
+export function needOf(
+  view: ClusterView,
+  replicas: readonly Replica[],
+  row: readonly ServerId[],
+): Need {
   const isOut = (server: ServerId): boolean => {
     const state = view.servers.get(server)?.state;
     return state === undefined || state === "out";
@@ -56,21 +63,24 @@ export function needOf(view: ClusterView, replicas: readonly Replica[]): Need {
   const missing = Math.max(0, view.replicas - counting.length);
   const tooMany = counting.length > view.replicas;
   const bad = replicas.some(({ server, state }) => state === "bad" && !isOut(server));
-  const last = tooMany || bad ? SURPLUS : undefined;
-  return {
-    counting,
-    missing,
-    urgency: missing > 0 ? Math.min(counting.length, MAX_REPLICAS) : last,
-  };
+  const holds = (server: ServerId): boolean =>
+    replicas.some((replica) => replica.server === server && replica.state !== "adding");
+  const misplaced =
+    counting.some((server) => !row.includes(server)) &&
+    row.some((server) => !isOut(server) && !holds(server));
+  const rest = tooMany || bad ? SURPLUS : misplaced ? MISPLACED : undefined;
+  const urgency = missing > 0 ? Math.min(counting.length, MAX_REPLICAS) : rest;
+  return { counting, missing, urgency };
 }
 
 /** Judges a live block and puts on record what it needs; takes the record away when that is nothing. */
 export function* recordNeed(
   view: ClusterView,
-  block: BlockId,
+  { id: block, group }: Block,
   reason: RepairReason,
 ): Operation<Need> {
-  const need = needOf(view, yield* ask("replica.list", block));
+  const replicas = yield* ask("replica.list", block);
+  const need = needOf(view, replicas, yield* ask("placement.row", group));
   const former = yield* ask("repair.get", block);
   const { missing, urgency } = need;
   if (urgency === undefined) {

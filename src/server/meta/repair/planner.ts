@@ -10,7 +10,7 @@
  *
  * A block that nothing can be done for is passed over until the next pass. A pass begins when the last one has ended, at
  * once after something has changed, and otherwise after a pause that is long when reading the queue took long: so
- * impossible repairs cost little, however many there are.
+ * impossible repairs cost little, however many there are. The beginning of the queue is looked at all the while.
  */
 import type { Clock, Timer } from "../../../base/clock.ts";
 import { messageOf } from "../../../base/errors.ts";
@@ -19,7 +19,7 @@ import type { Logger } from "../../../base/logger.ts";
 import type { Engine } from "../engine.ts";
 import type { Members } from "../members.ts";
 import { ask } from "../store/store.ts";
-import { choose, withinReach, type Candidate } from "./choice.ts";
+import { choose, withinReach, type Candidate, type Job } from "./choice.ts";
 import { lookAt, type Eyes } from "./eyes.ts";
 import type { Loads } from "./loads.ts";
 import { clusterView } from "./need.ts";
@@ -35,12 +35,15 @@ const ROOM = 256;
 /** Blocks read from the queue at a time. */
 const PAGE = 128;
 
-/** Most jobs under way, copies and removals. */
+/** Most jobs under way. */
 const MOST_JOBS = 256;
 
+/** Of these, removals: before each of them some servers read a block. */
+const MOST_PRUNES = 16;
+
 /** The pause between two passes is so many times as long as the pass was. */
-const PAUSE_FACTOR = 10;
-const MAX_PAUSE_MS = 30_000;
+const PAUSE_FACTOR = 20;
+const MAX_PAUSE_MS = 600_000;
 
 /** Below every block id, and below every urgency. */
 const BEGINNING = { urgency: -1, block: blockId(0n) };
@@ -59,6 +62,8 @@ export interface PlannerOptions {
   readonly intervalMs: number;
   /** Copies at a time to one server, and from one server. */
   readonly copiesPerServer: number;
+  /** Whether copies on stand-ins are moved to where the placement table wants them. */
+  readonly moveMisplaced: boolean;
 }
 
 export class Planner {
@@ -128,15 +133,15 @@ export class Planner {
   /** Fills the room from the queue. Returns whether the pass has more to read. */
   private async fill(): Promise<boolean> {
     const nowMs = this.options.clock.monotonicMs();
-    if (this.cursor === undefined) {
-      if (nowMs < this.nextPassMs) return false;
+    if (this.cursor === undefined && nowMs >= this.nextPassMs) {
       this.cursor = BEGINNING;
       this.spentMs = 0;
       this.lookedMs = nowMs;
     } else if (nowMs - this.lookedMs >= this.options.intervalMs) {
       this.lookedMs = nowMs;
-      await this.readFrom(BEGINNING); // what has become more urgent meanwhile
+      await this.readFrom(BEGINNING); // what has come, or become more urgent, meanwhile
     }
+    if (this.cursor === undefined) return false;
     if (this.room.size >= ROOM) return true;
     this.cursor = await this.readFrom(this.cursor);
     if (this.cursor !== undefined) return true;
@@ -177,12 +182,10 @@ export class Planner {
       if (worker.jobs >= MOST_JOBS) break;
       const choice = this.choose(candidate, eyes);
       if (choice === "busy") continue;
-      if (choice !== "impossible" && choice.kind === "copy" && !choice.urgent) {
+      if (choice !== "impossible" && isPaced(choice)) {
         const paceMs = pace.waitMs();
-        if (paceMs > 0) {
-          waitMs = Math.min(waitMs, paceMs);
-          continue;
-        }
+        if (paceMs > 0) waitMs = Math.min(waitMs, paceMs);
+        if (paceMs > 0 || (choice.kind === "prune" && worker.prunes >= MOST_PRUNES)) continue;
       }
       this.room.delete(candidate.block.id);
       if (choice !== "impossible" && !worker.isBusyWith(candidate.block.id)) worker.begin(choice);
@@ -191,11 +194,12 @@ export class Planner {
   }
 
   private choose(candidate: Candidate, eyes: Eyes) {
-    const { engine, retries, loads, copiesPerServer } = this.options;
+    const { engine, retries, loads, copiesPerServer, moveMisplaced } = this.options;
     return choose(candidate, eyes, {
       replicas: engine.settings.replicas,
       perServer: copiesPerServer,
       loads,
+      moveMisplaced,
       failed: retries.failedServers(candidate.block.id),
     });
   }
@@ -211,4 +215,9 @@ export class Planner {
     }
     this.kicked = false;
   }
+}
+
+/** Whether the rate applies: to everything that moves or reads blocks, unless it saves one. */
+function isPaced(job: Job): boolean {
+  return job.kind === "prune" || (job.kind === "copy" && !job.urgent);
 }

@@ -35,6 +35,8 @@ export interface RepairOptions {
   readonly intervalMs: number;
   /** Copies at a time to one server, and from one server. */
   readonly copiesPerServer: number;
+  /** Whether copies on stand-ins are moved to where the placement table wants them. */
+  readonly moveMisplaced: boolean;
   /** Bytes copied in a second, except of blocks with one good copy left; 0: no limit. */
   readonly bytesPerSecond: number;
 }

@@ -5,11 +5,14 @@
  *                                     └───── abandonCopy ──► nothing, bad
  *     present, bad ── beginRemoval ──► removing          (deleted and forgotten by the reaper)
  */
-import type { BlockId, ServerId } from "../../../base/ids.ts";
+import { blockId, type BlockId, type ServerId } from "../../../base/ids.ts";
 import { ask, type Operation } from "../store/store.ts";
 import type { Survey } from "../store/rows.ts";
 import type { Candidate } from "./choice.ts";
-import { liveBlock, needOf, recordNeed, type ClusterView } from "./need.ts";
+import { liveBlock, MISPLACED, needOf, recordNeed, type ClusterView } from "./need.ts";
+
+/** Below every block id. */
+const NO_BLOCK = blockId(0n);
 
 /** The next blocks of the queue, behind `urgency` and `after`. */
 export function* readQueue(
@@ -20,12 +23,12 @@ export function* readQueue(
 ): Operation<{ candidates: Candidate[]; last: { urgency: number; block: BlockId } | undefined }> {
   const rows = yield* ask("repair.list", urgency, after, limit);
   const candidates: Candidate[] = [];
-  for (const { block: id } of rows) {
+  for (const { block: id, urgency: recorded } of rows) {
     const block = yield* liveBlock(id);
     if (block === undefined) continue; // its death takes it off the record
     const replicas = yield* ask("replica.list", id);
     const row = yield* ask("placement.row", block.group);
-    candidates.push({ block, replicas, row, need: needOf(view, replicas) });
+    candidates.push({ block, replicas, row, recorded, need: needOf(view, replicas, row) });
   }
   return { candidates, last: rows.length < limit ? undefined : rows.at(-1) };
 }
@@ -40,9 +43,10 @@ export function* beginCopy(
   target: ServerId,
   move: boolean,
 ): Operation<boolean> {
-  if ((yield* liveBlock(block)) === undefined) return false;
-  const need = yield* recordNeed(view, block, "placement");
-  if (need.missing === 0 && !(move && need.counting.length <= view.replicas)) return false;
+  const live = yield* liveBlock(block);
+  if (live === undefined) return false;
+  const need = yield* recordNeed(view, live, "placement");
+  if (need.missing === 0 && !(move && need.urgency === MISPLACED)) return false;
   const state = yield* ask("replica.get", block, target);
   if (state === "present" || state === "removing") return false;
   yield* ask("replica.put", { block, server: target, state: "adding" });
@@ -56,9 +60,10 @@ export function* finishCopy(
   target: ServerId,
 ): Operation<boolean> {
   if ((yield* ask("replica.get", block, target)) !== "adding") return false;
-  if ((yield* liveBlock(block)) === undefined) return false;
+  const live = yield* liveBlock(block);
+  if (live === undefined) return false;
   yield* ask("replica.put", { block, server: target, state: "present" });
-  yield* recordNeed(view, block, "placement");
+  yield* recordNeed(view, live, "placement");
   return true;
 }
 
@@ -79,7 +84,8 @@ export function* beginRemoval(
   victim: ServerId,
   keepers: readonly ServerId[],
 ): Operation<boolean> {
-  if ((yield* liveBlock(block)) === undefined) return false;
+  const live = yield* liveBlock(block);
+  if (live === undefined) return false;
   const state = yield* ask("replica.get", block, victim);
   if (state !== "present" && state !== "bad") return false;
   for (const keeper of keepers) {
@@ -88,7 +94,27 @@ export function* beginRemoval(
   }
   if (new Set(keepers).size < view.replicas) return false;
   yield* ask("replica.put", { block, server: victim, state: "removing" });
-  yield* recordNeed(view, block, "placement");
+  yield* recordNeed(view, live, "placement");
+  return true;
+}
+
+/** Puts on record what the block needs as things are now. */
+export function* judge(view: ClusterView, block: BlockId): Operation<void> {
+  const live = yield* liveBlock(block);
+  if (live !== undefined) yield* recordNeed(view, live, "serverOut");
+}
+
+/**
+ * A server that had lost its disk has been refilled when nothing of what it should hold is bad or being made: its copies
+ * count for the write quorum again. Returns false when it has not.
+ */
+export function* endFilling(server: ServerId): Operation<boolean> {
+  const row = yield* ask("server.get", server);
+  if (row?.filling !== true) return false;
+  for (const state of ["bad", "adding"] as const) {
+    if ((yield* ask("replica.listUnsettled", server, state, NO_BLOCK, 1)).length > 0) return false;
+  }
+  yield* ask("server.put", { ...row, filling: false });
   return true;
 }
 
@@ -99,9 +125,7 @@ export function* surveyStep(
   limit: number,
 ): Operation<Survey | undefined> {
   const replicas = yield* ask("replica.listByServer", server, after, limit);
-  for (const { block } of replicas) {
-    if ((yield* liveBlock(block)) !== undefined) yield* recordNeed(view, block, "serverOut");
-  }
+  for (const { block } of replicas) yield* judge(view, block);
   const last = replicas.at(-1);
   if (last === undefined || replicas.length < limit) {
     yield* ask("survey.delete", server);

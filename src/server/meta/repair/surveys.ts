@@ -1,5 +1,7 @@
 /**
- * Works off the surveys: when a server has gone out its copies stop to count, when it has come back they count again, and
+ * Works off the surveys, and notices when a server that had lost its disk has been refilled.
+ *
+ * Surveys: when a server has gone out its copies stop to count, when it has come back they count again, and
  * every block that has a copy there is judged anew, some hundred in a transaction. How far that has come is on record.
  */
 import { messageOf } from "../../../base/errors.ts";
@@ -8,7 +10,7 @@ import type { Logger } from "../../../base/logger.ts";
 import type { Engine } from "../engine.ts";
 import { ask } from "../store/store.ts";
 import { clusterView } from "./need.ts";
-import { surveyStep } from "./steps.ts";
+import { endFilling, surveyStep } from "./steps.ts";
 
 /** Copies judged in one transaction: few enough that the event loop is never held long. */
 const AT_ONCE = 256;
@@ -52,6 +54,14 @@ export class Surveys {
 
   private async work(): Promise<void> {
     const { engine, logger, mayBegin } = this.options;
+    const filling = (await engine.question(() => ask("server.list"))).filter(
+      (server) => server.filling && mayBegin(server.id) && server.state === "up",
+    );
+    for (const { id } of filling) {
+      if (await engine.change(() => endFilling(id))) {
+        logger.info(`data server ${id} has been refilled: its copies count again`);
+      }
+    }
     const due = await engine.question(() => ask("survey.list"));
     for (const survey of due.filter(({ server }) => mayBegin(server))) {
       for (let left: typeof survey | undefined = survey; left !== undefined && !this.stopped;) {

@@ -60,9 +60,13 @@ export class Suspects {
     this.options = options;
   }
 
-  /** Copies that wait to be verified. */
+  /** Copies that wait to be verified, on servers that can be asked. */
   get size(): number {
-    return this.waiting.values().reduce((sum, blocks) => sum + blocks.size, 0);
+    let size = 0;
+    for (const [server, blocks] of this.waiting) {
+      if (this.options.member(server) !== undefined) size += blocks.size;
+    }
+    return size;
   }
 
   /** Has a copy verified, if it is on record as one that is read. */

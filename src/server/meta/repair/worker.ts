@@ -16,7 +16,7 @@ import type { Loads } from "./loads.ts";
 import { clusterView, type ClusterView } from "./need.ts";
 import type { Pace } from "./pace.ts";
 import type { Retries } from "./retries.ts";
-import { abandonCopy, beginCopy, beginRemoval, finishCopy } from "./steps.ts";
+import { abandonCopy, beginCopy, beginRemoval, finishCopy, judge } from "./steps.ts";
 import type { Suspects } from "./suspects.ts";
 import type { Operation } from "../store/store.ts";
 
@@ -34,6 +34,17 @@ export interface WorkerOptions {
   readonly onEnded: () => void;
 }
 
+type SourceFailure = Awaited<ReturnType<Commands["copyBlock"]>>["failures"][number];
+
+/**
+ * What came of an order. `unknown`: nobody can say whether the copy was made. `notThere`: not on this server.
+ * `notFromThese`: none of the sources had it right.
+ */
+interface Outcome {
+  readonly made: "yes" | "unknown" | "notThere" | "notFromThese";
+  readonly failures: readonly SourceFailure[];
+}
+
 export class Worker {
   private readonly options: WorkerOptions;
   private readonly underWay = new Map<
@@ -41,6 +52,7 @@ export class Worker {
     { readonly job: Job; readonly done: Promise<void> }
   >();
   private copying = 0;
+  private pruning = 0;
 
   constructor(options: WorkerOptions) {
     this.options = options;
@@ -51,7 +63,12 @@ export class Worker {
     return this.copying;
   }
 
-  /** Jobs under way, copies among them. */
+  /** Removals under way. */
+  get prunes(): number {
+    return this.pruning;
+  }
+
+  /** Jobs under way, copies and removals among them. */
   get jobs(): number {
     return this.underWay.size;
   }
@@ -88,9 +105,14 @@ export class Worker {
   }
 
   private async run(job: Job): Promise<void> {
-    if (job.kind === "prune") return this.prune(job);
-    if (job.kind === "check") return this.check(job);
     const { loads, pace } = this.options;
+    if (job.kind === "prune") {
+      this.pruning++;
+      pace.begin(job.block.length);
+      return this.prune(job).finally(() => this.pruning--);
+    }
+    if (job.kind === "check") return this.check(job);
+    if (job.kind === "judge") return this.change((view) => judge(view, job.block.id));
     const source = job.sources[0]?.server;
     loads.count(job.target, source, 1);
     this.copying++;
@@ -113,10 +135,11 @@ export class Worker {
       if (verdict === "right") return retries.succeeded(block.id);
     }
     if (!(await this.change((view) => beginCopy(view, block.id, target, move)))) return;
-    const stored = await this.order(member, job);
-    if (stored === "unknown") return retries.failed(block.id);
-    if (!stored) {
-      retries.failed(block.id, target);
+    const { made, failures } = await this.order(member, job);
+    for (const failure of failures) await this.report(target, block.id, failure);
+    if (made === "unknown") return retries.failed(block.id);
+    if (made !== "yes") {
+      retries.failed(block.id, made === "notThere" ? target : undefined);
       return engine.change(() => abandonCopy(block.id, target, present === "bad"));
     }
     if (await this.change((view) => finishCopy(view, block.id, target))) {
@@ -125,29 +148,28 @@ export class Worker {
     retries.succeeded(block.id);
   }
 
-  /** Has the target make the copy. `unknown` when nobody can say whether it did. */
-  private async order(member: Member, job: CopyJob): Promise<boolean | "unknown"> {
+  /** Has the target make the copy. */
+  private async order(member: Member, job: CopyJob): Promise<Outcome> {
     const { commands, logger, loads } = this.options;
     const { id: block, length, checksum, inode, fileOffset } = job.block;
     const sources = job.sources.map(({ server, address }) => ({ server, address }));
     const order: CopyOrder = { block, length, checksum, inode, fileOffset, sources };
     try {
       const { stored, failures } = await commands.copyBlock(member, order);
-      for (const failure of failures) await this.report(job.target, block, failure);
-      return stored;
+      if (stored) return { made: "yes", failures };
+      // Who cannot reach any source is perhaps not the right one to ask; a bad source is not its fault.
+      const cutOff = failures.every(({ problem }) => problem === "unreachable");
+      return { made: cutOff ? "notThere" : "notFromThese", failures };
     } catch (error) {
       logger.info(`data server ${job.target} could not copy block ${block}: ${messageOf(error)}`);
       if (isDfsError(error, "noSpace") || isDfsError(error, "io")) loads.avoid(job.target);
-      return isDfsError(error, "timeout") || isDfsError(error, "unreachable") ? "unknown" : false;
+      const lost = isDfsError(error, "timeout") || isDfsError(error, "unreachable");
+      return { made: lost ? "unknown" : "notThere", failures: [] };
     }
   }
 
   /** A source could not give the block: unless it was just not reached, its copy is looked at. */
-  private async report(
-    target: ServerId,
-    block: BlockId,
-    failure: Awaited<ReturnType<Commands["copyBlock"]>>["failures"][number],
-  ): Promise<void> {
+  private async report(target: ServerId, block: BlockId, failure: SourceFailure): Promise<void> {
     const { server, problem, detail } = failure;
     if (problem === "unreachable") {
       this.options.logger.info(`data server ${target} cannot reach data server ${server}`, {

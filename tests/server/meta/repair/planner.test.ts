@@ -12,10 +12,16 @@ import {
 } from "../../../../src/protocol/messages/cluster.ts";
 import { unlink } from "../../../../src/protocol/messages/namespace.ts";
 import type { MetaServerOptions } from "../../../../src/server/meta/server.ts";
+import { MISPLACED } from "../../../../src/server/meta/repair/need.ts";
 import { temporaryDirectory, turns, until } from "../support/durable.ts";
 import { blockBytes, startMeta, TestClient, TestDataServer, text } from "../support/service.ts";
 
-const OPTIONS: Partial<MetaServerOptions> = { settings: { blockSize: 8 }, outDelayMs: 600 };
+/** Most tests put copies where they want them, whatever the placement table says. */
+const OPTIONS: Partial<MetaServerOptions> = {
+  settings: { blockSize: 8 },
+  outDelayMs: 600,
+  moveMisplaced: false,
+};
 
 /** So long a delay that no server goes out in a test. */
 const NEVER_OUT: Partial<MetaServerOptions> = { ...OPTIONS, outDelayMs: 3_600_000 };
@@ -46,7 +52,7 @@ async function allIsWell(client: TestClient, data: readonly TestDataServer[]): P
   await until(async () => {
     const { repair, missingCopies, blocksByCopies, liveBlocks } = await figures(client);
     return (
-      repair!.queue.length === 0 &&
+      repair!.queue.every(({ urgency }) => urgency === MISPLACED) &&
       repair!.copying === 0 &&
       repair!.suspects === 0 &&
       missingCopies === 0 &&
@@ -189,6 +195,31 @@ describe("a missing copy", () => {
   });
 });
 
+describe("a misplaced copy", () => {
+  test("is moved to the server that the table wants when that is back, and the stand-in's goes", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path, { ...NEVER_OUT, moveMisplaced: true });
+    const data = await joinAll(meta.address, 4);
+    const client = await TestClient.open(meta.address);
+    await data[3]!.kill();
+    const file = await client.put("f", data.slice(0, 3), 40); // group i wants i+1, i+2, i+3 of four servers
+    await turns(100);
+    expect((await figures(client)).repair?.queue).toEqual([
+      { urgency: MISPLACED, blocks: 30, copies: 0, bytes: 0 },
+    ]);
+    expect(data.flatMap(({ copied }) => copied)).toEqual([]);
+    await data[3]!.restart(meta.address);
+    await until(async () => (await figures(client)).repair?.queue.length === 0);
+    const { rows } = await client.ask(explain, { inode: file.inode, offset: 0, limit: 100 });
+    await until(() => data.reduce((sum, server) => sum + server.held.size, 0) === 120);
+    for (const { block, wanted } of rows) {
+      const holders = data.filter((server) => server.held.has(block)).map(({ id }) => id);
+      expect(holders).toEqual(wanted.toSorted((one, other) => one - other));
+    }
+    await meta.stop();
+  });
+});
+
 describe("a bad copy", () => {
   test("is made good on its own server", async () => {
     using dir = temporaryDirectory();
@@ -238,13 +269,13 @@ describe("a bad copy", () => {
     const client = await TestClient.open(meta.address);
     const file = await client.put("f", data.slice(0, 3), 1);
     const [block] = file.blocks;
+    for (const server of data.slice(0, 3)) server.rotten.add(block!);
     for (const server of data.slice(0, 3)) {
-      server.rotten.add(block!);
       const report = { block: block!, server: server.id, detail: "" };
       await client.ask(reportReplica, { ...report, problem: "badChecksum" });
     }
-    await until(async () => (await figures(client)).missingCopies === 3);
-    expect(await copies(client, file)).toEqual(["1:bad 2:bad 3:bad"]);
+    await until(async () => (await copies(client, file)).join() === "1:bad 2:bad 3:bad");
+    expect((await figures(client)).missingCopies).toBe(3);
     await turns(200);
     expect(data.flatMap((server) => [...server.deleted, ...server.copied])).toEqual([]);
     // One that can be read again after all is enough to mend the others.

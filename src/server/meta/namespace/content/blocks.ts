@@ -5,6 +5,7 @@
 import { DfsError } from "../../../../base/errors.ts";
 import type { BlockId, InodeId, ServerId } from "../../../../base/ids.ts";
 import type { NewBlock } from "../../../../protocol/messages/common.ts";
+import { MISPLACED } from "../../repair/need.ts";
 import { ask, type Operation } from "../../store/store.ts";
 import type { Server } from "../../store/rows.ts";
 import type { OperationContext } from "../context.ts";
@@ -63,15 +64,26 @@ function* recordMissing(
   known: ReadonlyMap<ServerId, Standing>,
 ): Operation<void> {
   const counting = block.servers.filter((server) => known.get(server)?.state !== "out").length;
-  const missing = context.settings.replicas - counting;
-  if (missing <= 0) return;
+  const missing = Math.max(0, context.settings.replicas - counting);
+  if (missing === 0 && !(yield* isMisplaced(block))) return;
   yield* ask("repair.put", {
     block: block.block,
     missing,
-    urgency: counting,
-    reason: "shortWrite",
+    urgency: missing > 0 ? counting : MISPLACED,
+    reason: missing > 0 ? "shortWrite" : "placement",
     sinceNs: context.nowNs,
   });
+}
+
+/** True when a stand-in has a copy although a server of the group may still come back for it. */
+function* isMisplaced({ group, servers }: NewBlock): Operation<boolean> {
+  const row = yield* ask("placement.row", group);
+  if (servers.every((server) => row.includes(server))) return false;
+  for (const server of row) {
+    if (servers.includes(server)) continue;
+    if ((yield* ask("server.standing", server))?.state !== "out") return true;
+  }
+  return false;
 }
 
 /** A server that is being refilled after it lost its disk holds copies but counts in no quorum. */
