@@ -12,7 +12,7 @@ import type { BlockId, Lsn } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import { isDiskFull } from "./append-errors.ts";
 import { beginOpening, type Beginning } from "./beginning.ts";
-import { removeUnfinishedCheckpoint } from "./checkpoint.ts";
+import { removeCheckpoint, removeUnfinishedCheckpoint } from "./checkpoint.ts";
 import type { CorruptionKind, CorruptionReporter } from "./corruption.ts";
 import { SEGMENT_HEADER_BYTES, segmentIdentity, type SegmentIdentity } from "./format.ts";
 import { CompactIndex, type BlockIndex } from "./index.ts";
@@ -93,6 +93,8 @@ export async function recoverLog(options: RecoveryOptions): Promise<RecoveredLog
   const recovery = new Recovery(options, beginning);
   try {
     await recovery.takeAll();
+    // Before the manifest forgets what is lost: a later opening would not know that the checkpoint is not to be used.
+    if (beginning.checkpoint === undefined) await removeCheckpoint(disk, directory);
     // A segment's name was durable before its first record, but maybe not before that of an empty one.
     await disk.syncDirectory(directory);
     const manifest = new Manifest(disk, directory, options, beginning.segments);
