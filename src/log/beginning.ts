@@ -27,6 +27,8 @@ export interface Beginning {
   /** True when the manifest names just the segments that are there. */
   readonly manifestIsRight: boolean;
   readonly checkpoint: Checkpoint | undefined;
+  /** Segments that the checkpoint covers and that have been deleted since it was made. */
+  readonly deleted: ReadonlySet<number>;
 }
 
 /**
@@ -49,7 +51,17 @@ export function beginOpening(options: BeginningOptions): Beginning {
   // Without the manifest nobody knows whether a segment that is missing was still needed.
   const isUsable = manifest.state === "whole" && lost.length === 0;
   const checkpoint = isUsable ? usableCheckpoint(options, segments) : undefined;
-  return { segments, lost, manifestIsRight, checkpoint };
+  const deleted = deletedSince(checkpoint, segments);
+  return { segments, lost, manifestIsRight, checkpoint, deleted };
+}
+
+function deletedSince(
+  checkpoint: Checkpoint | undefined,
+  segments: readonly SegmentName[],
+): Set<number> {
+  const deleted = new Set(checkpoint?.salts.keys());
+  for (const { number } of segments) deleted.delete(number);
+  return deleted;
 }
 
 /** Segments that the manifest names and that are not there, by rising number. */

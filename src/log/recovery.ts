@@ -139,12 +139,12 @@ class Recovery {
   private corruptBytes = 0;
 
   constructor(options: RecoveryOptions, beginning: Beginning) {
-    const { checkpoint, lost } = beginning;
+    const { checkpoint, lost, deleted } = beginning;
     this.options = options;
     this.beginning = beginning;
     this.index = checkpoint?.index ?? new CompactIndex();
     this.ledger = checkpoint?.ledger ?? new SegmentLedger();
-    this.replay = new Replay(this.index, this.ledger, checkpoint?.header.nextLsn);
+    this.replay = new Replay(this.index, this.ledger, checkpoint?.header.nextLsn, deleted);
     this.replay.highestBlock = checkpoint?.header.highestBlock ?? (0n as BlockId);
     this.coveredTo = checkpoint?.header.segment ?? 0;
     this.newestLost = lost.at(-1)?.number ?? 0;
@@ -161,16 +161,15 @@ class Recovery {
   }
 
   /**
-   * Segments that the checkpoint covers and that have been deleted since. They were not needed any more: what was alive in
-   * them then has a copy behind the checkpoint, which has been taken, or has died.
+   * Deleted segments were not needed any more: what was alive in them when the checkpoint was made has a copy behind it,
+   * which has been taken, or has died.
    */
   private forgetDeleted(): void {
-    const present = new Set(this.beginning.segments.map(({ number }) => number));
-    const deleted = [...this.ledger.states()].filter(({ number }) => !present.has(number));
-    if (deleted.some(({ livePuts }) => livePuts > 0)) {
-      this.index.deleteIn(new Set(deleted.map(({ number }) => number)));
+    const { deleted } = this.beginning;
+    if ([...deleted].some((number) => this.ledger.state(number).livePuts > 0)) {
+      this.index.deleteIn(deleted);
     }
-    for (const { number } of deleted) this.ledger.remove(number);
+    for (const number of deleted) this.ledger.remove(number);
   }
 
   private async take(name: SegmentName): Promise<void> {

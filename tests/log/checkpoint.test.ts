@@ -20,6 +20,7 @@ import {
   copyOf,
   editFile,
   eventually,
+  expectError,
   expectHeld,
   expectNotHeld,
   forgetCheckpoint,
@@ -279,6 +280,32 @@ describe("compaction after an opening with a checkpoint", () => {
     await again.unlink(PATH);
     ({ log } = await openSimulated(again, still, 4));
     expect(listed(log)).toEqual(new Set([2, 3, 4, 5, 26]));
+  });
+
+  test("keeps a copy that has become rotten, when the record that it is a copy of is gone", async () => {
+    // What broke: the checkpoint named the record that compaction had deleted since, and that one was preferred to a rotten
+    // copy. The block was forgotten, and its copy, whose good pieces can be read, counted as dead and was deleted.
+    const disk = new SimulatedDisk(1);
+    const first = await withFirstSegment(disk);
+    await first.put(makeBlock(10, 500)); // the first segment is sealed, and has a checkpoint
+    await first.put(makeBlock(11, 500));
+    await first.close();
+    let { log } = await openSimulated(disk, compacting, 2);
+    const [source] = segmentsOn(disk);
+    await log.delete(ids(2, 3, 4));
+    await eventually("the source is gone", () => !disk.list(DIRECTORY)!.includes(source!));
+    await log.put(makeBlock(12, 100)); // it says that the copies are durable
+    const path = `${DIRECTORY}/${segmentsOn(disk).at(-1)!}`;
+    const block = makeBlock(1, 230);
+    disk.flip(path, Buffer.from(disk.content(path)).indexOf(block.bytes));
+    const crashed = afterPowerCut(disk);
+    const opened = await openSimulated(crashed, still, 3);
+    log = opened.log;
+    expect(opened.corruptions).toMatchObject([{ kind: "recordBody", block: 1n }]);
+    expect(log.stats().badReplicas).toBe(1);
+    await expectError("badChecksum", log.get(block.block, 0, 230));
+    await log.put(block);
+    await expectHeld(log, block);
   });
 
   test("keeps the tombstone of a block as long as a rotten copy of it is there, which was put again", async () => {
