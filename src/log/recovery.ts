@@ -89,7 +89,7 @@ export async function recoverLog(options: RecoveryOptions): Promise<RecoveredLog
   disk.makeDirectory(directory);
   await removeUnfinishedSegments(disk, directory);
   await removeUnfinishedCheckpoint(disk, directory);
-  const beginning = beginOpening(options);
+  const beginning = await beginOpening(options);
   const recovery = new Recovery(options, beginning);
   try {
     await recovery.takeAll();
