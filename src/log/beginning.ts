@@ -24,20 +24,22 @@ export interface Beginning {
   readonly segments: readonly SegmentName[];
   /** Those that should be there and are not. */
   readonly lost: readonly SegmentName[];
-  /** True when the manifest names just the segments that are there. */
+  /** True when the manifest names the segments that are there and those that have been lost, and no others. */
   readonly manifestIsRight: boolean;
   readonly checkpoint: Checkpoint | undefined;
+  /** Segments that the checkpoint covers and that have been deleted since it was made. */
+  readonly deleted: ReadonlySet<number>;
 }
 
 /**
  * Looks at the directory of a log; changes nothing. Damage is reported.
  * @throws DfsError `unsupported`, `wrongCluster`, `wrongPeer` for a manifest of a newer build or of another server.
  */
-export function beginOpening(options: BeginningOptions): Beginning {
+export async function beginOpening(options: BeginningOptions): Promise<Beginning> {
   const { disk, directory, reporter } = options;
   const segments = listSegments(disk, directory);
   const manifest = readManifest(disk, directory, options);
-  if (manifest.state === "damaged" || lacksManifest(disk, directory, segments, manifest)) {
+  if (manifest.state === "damaged" || (await lacksManifest(disk, directory, segments, manifest))) {
     reporter.report({ kind: "manifest", file: MANIFEST_FILE, from: 0, to: manifest.bytes });
   }
   const lost = lostSegments(segments, manifest);
@@ -45,11 +47,21 @@ export function beginOpening(options: BeginningOptions): Beginning {
     reporter.report({ kind: "lostSegment", file: segmentFileName(name), from: 0, to: 0 });
   }
   const manifestIsRight =
-    manifest.state === "whole" && lost.length === 0 && manifest.segments.length === segments.length;
+    manifest.state === "whole" && manifest.segments.length === segments.length + lost.length;
   // Without the manifest nobody knows whether a segment that is missing was still needed.
   const isUsable = manifest.state === "whole" && lost.length === 0;
-  const checkpoint = isUsable ? usableCheckpoint(options, segments) : undefined;
-  return { segments, lost, manifestIsRight, checkpoint };
+  const checkpoint = isUsable ? await usableCheckpoint(options, segments) : undefined;
+  const deleted = deletedSince(checkpoint, segments);
+  return { segments, lost, manifestIsRight, checkpoint, deleted };
+}
+
+function deletedSince(
+  checkpoint: Checkpoint | undefined,
+  segments: readonly SegmentName[],
+): Set<number> {
+  const deleted = new Set(checkpoint?.salts.keys());
+  for (const { number } of segments) deleted.delete(number);
+  return deleted;
 }
 
 /** Segments that the manifest names and that are not there, by rising number. */
@@ -62,21 +74,24 @@ export function lostSegments(
 }
 
 /** True when there is no manifest, though there must have been one: it comes before the first record. */
-export function lacksManifest(
+export async function lacksManifest(
   disk: Disk,
   directory: string,
   segments: readonly SegmentName[],
   { state }: FoundManifest,
-): boolean {
+): Promise<boolean> {
   if (state !== "missing") return false;
-  const sizes = segments.map((name) => sizeOf(disk, join(directory, segmentFileName(name))));
-  return sizes.some((size) => size > SEGMENT_HEADER_BYTES);
+  for (const name of segments) {
+    const size = await sizeOf(disk, join(directory, segmentFileName(name)));
+    if (size > SEGMENT_HEADER_BYTES) return true;
+  }
+  return false;
 }
 
-function usableCheckpoint(
+async function usableCheckpoint(
   options: BeginningOptions,
   segments: readonly SegmentName[],
-): Checkpoint | undefined {
+): Promise<Checkpoint | undefined> {
   const { disk, directory, reporter, logger } = options;
   const found = readCheckpoint(disk, directory, options);
   switch (found.state) {
@@ -89,7 +104,7 @@ function usableCheckpoint(
       logger.warn("the checkpoint is not of this log or of another version; reading all segments");
       return undefined;
     case "whole": {
-      const misfit = misfitOf(disk, directory, found.checkpoint, segments);
+      const misfit = await misfitOf(disk, directory, found.checkpoint, segments);
       if (misfit === undefined) return found.checkpoint;
       logger.warn(`the checkpoint does not fit the segments, so all of them are read: ${misfit}`);
       return undefined;

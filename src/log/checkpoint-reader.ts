@@ -64,18 +64,18 @@ export function readCheckpoint(disk: Disk, directory: string, owner: LogOwner): 
 }
 
 /** Why the segments that are there are not those that a checkpoint is of, in words; undefined when they are. */
-export function misfitOf(
+export async function misfitOf(
   disk: Disk,
   directory: string,
   { header, ledger, salts }: Checkpoint,
   present: readonly SegmentName[],
-): string | undefined {
+): Promise<string | undefined> {
   for (const name of present) {
     if (name.number > header.segment) break;
     const file = segmentFileName(name);
     if (salts.get(name.number) !== name.salt) return `it knows nothing of ${file}`;
     const { bytes, end } = ledger.state(name.number);
-    const size = sizeOf(disk, join(directory, file));
+    const size = await sizeOf(disk, join(directory, file));
     // What lies behind the end of a suspect may have been cut off since, or come back with a crash.
     const fits = end === undefined ? size === bytes : size >= end;
     if (!fits) return `${file} has ${size} bytes instead of ${bytes}`;
@@ -83,13 +83,13 @@ export function misfitOf(
   return undefined;
 }
 
-/** Length of a file. */
-export function sizeOf(disk: Disk, path: string): number {
+/** Length of a file, which is closed when this resolves: whoever asks for thousands has one open at a time. */
+export async function sizeOf(disk: Disk, path: string): Promise<number> {
   const file = disk.open(path, "read");
   try {
     return file.size();
   } finally {
-    void file.close().catch(() => undefined); // nothing was even read
+    await file.close().catch(() => undefined); // nothing was even read
   }
 }
 

@@ -9,7 +9,7 @@
 import { join } from "node:path";
 import { hash64 } from "../base/checksum.ts";
 import { writeFully, type Disk, type DiskFile } from "../base/disk.ts";
-import { messageOf } from "../base/errors.ts";
+import { DfsError, messageOf } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import {
   CHECKPOINT_FILE,
@@ -130,6 +130,26 @@ export class Checkpointer {
 /** Removes what a crash while a checkpoint was being written has left. */
 export async function removeUnfinishedCheckpoint(disk: Disk, directory: string): Promise<void> {
   if (disk.list(directory)?.includes(UNFINISHED)) await disk.unlink(join(directory, UNFINISHED));
+}
+
+/**
+ * Takes a checkpoint away that an opening has not begun with; durable with the next sync of the directory. What the log does
+ * from now on follows from what was read of the segments, and need not follow from the checkpoint.
+ * @throws DfsError `io`.
+ */
+export async function removeCheckpoint(disk: Disk, directory: string): Promise<void> {
+  if (disk.list(directory)?.includes(CHECKPOINT_FILE) !== true) return;
+  const path = join(directory, CHECKPOINT_FILE);
+  try {
+    await disk.unlink(path);
+  } catch (error) {
+    throw new DfsError(
+      "io",
+      `cannot open the log: its checkpoint ${path} cannot be used, and cannot be removed: ${messageOf(error)}\n` +
+        "remove it, it holds nothing that is not in the segments, and start the server again",
+      { cause: error },
+    );
+  }
 }
 
 /** Puts a checkpoint in place of the one before; durable when it resolves, with its length. Throws what the disk throws. */

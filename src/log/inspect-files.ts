@@ -29,13 +29,17 @@ export interface InspectedCheckpoint {
 }
 
 /** @throws DfsError as `readManifest`. */
-export function inspectFiles(disk: Disk, directory: string, owner: LogOwner): InspectedFiles {
+export async function inspectFiles(
+  disk: Disk,
+  directory: string,
+  owner: LogOwner,
+): Promise<InspectedFiles> {
   const segments = listSegments(disk, directory);
   const manifest = readManifest(disk, directory, owner);
-  const checkpoint = inspectCheckpoint(disk, directory, owner, segments);
+  const checkpoint = await inspectCheckpoint(disk, directory, owner, segments);
   const lost = lostSegments(segments, manifest);
   const damages: Corruption[] = [];
-  if (manifest.state === "damaged" || lacksManifest(disk, directory, segments, manifest)) {
+  if (manifest.state === "damaged" || (await lacksManifest(disk, directory, segments, manifest))) {
     damages.push({ kind: "manifest", file: MANIFEST_FILE, from: 0, to: manifest.bytes });
   }
   for (const name of lost) {
@@ -47,18 +51,18 @@ export function inspectFiles(disk: Disk, directory: string, owner: LogOwner): In
   return { manifest, checkpoint, lost, damages };
 }
 
-function inspectCheckpoint(
+async function inspectCheckpoint(
   disk: Disk,
   directory: string,
   owner: LogOwner,
   segments: readonly SegmentName[],
-): InspectedCheckpoint {
+): Promise<InspectedCheckpoint> {
   const found = readCheckpoint(disk, directory, owner);
   const unknown = { bytes: 0, segment: 0, entries: 0, misfit: undefined };
   if (found.state === "damaged") return { ...unknown, state: found.state, bytes: found.bytes };
   if (found.state !== "whole") return { ...unknown, state: found.state };
   const { bytes, header } = found.checkpoint;
   const { segment, entries } = header;
-  const misfit = misfitOf(disk, directory, found.checkpoint, segments);
+  const misfit = await misfitOf(disk, directory, found.checkpoint, segments);
   return { state: misfit === undefined ? "whole" : "unfit", bytes, segment, entries, misfit };
 }

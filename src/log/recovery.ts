@@ -12,7 +12,7 @@ import type { BlockId, Lsn } from "../base/ids.ts";
 import type { Logger } from "../base/logger.ts";
 import { isDiskFull } from "./append-errors.ts";
 import { beginOpening, type Beginning } from "./beginning.ts";
-import { removeUnfinishedCheckpoint } from "./checkpoint.ts";
+import { removeCheckpoint, removeUnfinishedCheckpoint } from "./checkpoint.ts";
 import type { CorruptionKind, CorruptionReporter } from "./corruption.ts";
 import { SEGMENT_HEADER_BYTES, segmentIdentity, type SegmentIdentity } from "./format.ts";
 import { CompactIndex, type BlockIndex } from "./index.ts";
@@ -89,13 +89,15 @@ export async function recoverLog(options: RecoveryOptions): Promise<RecoveredLog
   disk.makeDirectory(directory);
   await removeUnfinishedSegments(disk, directory);
   await removeUnfinishedCheckpoint(disk, directory);
-  const beginning = beginOpening(options);
+  const beginning = await beginOpening(options);
   const recovery = new Recovery(options, beginning);
   try {
     await recovery.takeAll();
+    // Before the manifest forgets what is lost: a later opening would not know that the checkpoint is not to be used.
+    if (beginning.checkpoint === undefined) await removeCheckpoint(disk, directory);
     // A segment's name was durable before its first record, but maybe not before that of an empty one.
     await disk.syncDirectory(directory);
-    const manifest = new Manifest(disk, directory, options, beginning.segments);
+    const manifest = new Manifest(disk, directory, options, beginning.segments, beginning.lost);
     if (!beginning.manifestIsRight) await writeIfThereIsRoom(manifest, options.logger);
     return recovery.result(manifest);
   } catch (error) {
@@ -137,12 +139,12 @@ class Recovery {
   private corruptBytes = 0;
 
   constructor(options: RecoveryOptions, beginning: Beginning) {
-    const { checkpoint, lost } = beginning;
+    const { checkpoint, lost, deleted } = beginning;
     this.options = options;
     this.beginning = beginning;
     this.index = checkpoint?.index ?? new CompactIndex();
     this.ledger = checkpoint?.ledger ?? new SegmentLedger();
-    this.replay = new Replay(this.index, this.ledger, checkpoint?.header.nextLsn);
+    this.replay = new Replay(this.index, this.ledger, checkpoint?.header.nextLsn, deleted);
     this.replay.highestBlock = checkpoint?.header.highestBlock ?? (0n as BlockId);
     this.coveredTo = checkpoint?.header.segment ?? 0;
     this.newestLost = lost.at(-1)?.number ?? 0;
@@ -159,16 +161,15 @@ class Recovery {
   }
 
   /**
-   * Segments that the checkpoint covers and that have been deleted since. They were not needed any more: what was alive in
-   * them then has a copy behind the checkpoint, which has been taken, or has died.
+   * Deleted segments were not needed any more: what was alive in them when the checkpoint was made has a copy behind it,
+   * which has been taken, or has died.
    */
   private forgetDeleted(): void {
-    const present = new Set(this.beginning.segments.map(({ number }) => number));
-    const deleted = [...this.ledger.states()].filter(({ number }) => !present.has(number));
-    if (deleted.some(({ livePuts }) => livePuts > 0)) {
-      this.index.deleteIn(new Set(deleted.map(({ number }) => number)));
+    const { deleted } = this.beginning;
+    if ([...deleted].some((number) => this.ledger.state(number).livePuts > 0)) {
+      this.index.deleteIn(deleted);
     }
-    for (const { number } of deleted) this.ledger.remove(number);
+    for (const number of deleted) this.ledger.remove(number);
   }
 
   private async take(name: SegmentName): Promise<void> {

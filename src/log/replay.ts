@@ -24,6 +24,8 @@ export class Replay {
   private readonly ledger: SegmentLedger;
   /** Records with lower numbers that lie behind the checkpoint are copies made by compaction. */
   private readonly checkpointLsn: Lsn;
+  /** Segments that the checkpoint covers and that have been deleted since: what it names in them is not there. */
+  private readonly deleted: ReadonlySet<number>;
   /** For each block with a tombstone the newest one met so far. */
   private readonly graves = new Map<BlockId, Grave>();
   /** Tombstones that are copies of what the checkpoint knows already: by block the segments that hold one. */
@@ -37,9 +39,15 @@ export class Replay {
 
   /**
    * `index` and `ledger` are those of a checkpoint, made when `checkpointLsn` was the next number, of which only what lies
-   * behind it is taken; or both are empty, and all there is is taken.
+   * behind it is taken, `deleted` having gone since; or both are empty, and all there is is taken.
    */
-  constructor(index: BlockIndex, ledger: SegmentLedger, checkpointLsn = 0n as Lsn) {
+  constructor(
+    index: BlockIndex,
+    ledger: SegmentLedger,
+    checkpointLsn = 0n as Lsn,
+    deleted: ReadonlySet<number> = new Set(),
+  ) {
+    this.deleted = deleted;
     this.index = index;
     this.ledger = ledger;
     this.checkpointLsn = checkpointLsn;
@@ -115,7 +123,7 @@ export class Replay {
     const entry = { block, length, checksum, segment, position, lsn, rotten };
     if (grave !== undefined && grave.lsn > lsn) {
       this.ledger.addDeadPut(block, segment, grave.segment);
-    } else if (held !== undefined && isBetter(held, entry)) {
+    } else if (held !== undefined && !this.deleted.has(held.segment) && isBetter(held, entry)) {
       this.ledger.addOlderCopy(block, segment);
     } else {
       this.index.set(entry);

@@ -152,7 +152,7 @@ async function print(context: Context<typeof options>, place: LogPlace): Promise
   const { out, signal } = context;
   const { json, verify, brief } = context.options;
   const owner = ownerOf(place);
-  const files = owner && inspectFiles(realDisk, place.logDirectory, owner);
+  const files = owner && (await inspectFiles(realDisk, place.logDirectory, owner));
   const judged = files && owner ? await judgeAll(place.logDirectory, owner, files, signal) : [];
   const text = new DumpText((line) => out.line(line));
   const total = {
