@@ -76,18 +76,20 @@ export class FileReader {
   /** The bytes of one segment, from its block, or zeros. @throws as `range`. */
   async segment(segment: Segment, signal?: AbortSignal): Promise<Uint8Array> {
     const deadline = new Deadline(this.options.clock, RETRY_MS);
+    const asked = new FailedCopies();
     for (let attempt = 0, changes = 0; ; attempt++) {
       const { extent, length } = segment;
       if (extent === undefined) return new Uint8Array(length);
       const from = extent.blockOffset + (segment.offset - extent.offset);
       const result = await this.options.blocks.read({ extent, from, length }, signal);
-      const { bytes, failures } = result;
+      const { bytes, failures, right } = result;
       const missing = failures.filter((failure) => failure.kind === "noBlock");
       if (bytes !== undefined) {
         this.tellVotes(segment, result);
         if (missing.length > 0) void this.confirmMissing(segment, missing);
         return bytes;
       }
+      asked.add(extent.block, failures);
       if (attempt === 0) this.map.forget();
       const now = await this.map.segments(segment.offset, length);
       if (!isSame(segment, now) && changes < MAX_MAP_CHANGES) {
@@ -100,7 +102,10 @@ export class FileReader {
         continue;
       }
       for (const failure of missing) this.options.onMissingReplica(extent.block, failure);
-      if (!this.worthWaiting(failures) || deadline.passed) throw this.unreadable(segment, result);
+      if (!this.worthWaiting(failures) || deadline.passed) {
+        const inVain = asked.of(extent.block).filter(({ server }) => !right.includes(server));
+        throw this.unreadable(segment, { ...result, failures: inVain });
+      }
       this.map.forget(); // a repair may have made a copy elsewhere
       const delayMs = backoffDelayMs(RETRY, attempt, this.options.random);
       await pause(this.options.clock, Math.min(delayMs, deadline.remainingMs), signal);
@@ -166,6 +171,25 @@ export class FileReader {
         (reasons === "" ? "no server is on record for it" : `tried ${reasons}`),
       { details: { path, offset, length, block, servers } },
     );
+  }
+}
+
+/**
+ * What has become of the copies of a block in all attempts to read it. A copy that was found bad may be off the map at the
+ * next attempt; whoever is told that nothing can be read wants to know of it all the same.
+ */
+class FailedCopies {
+  private block: BlockId | undefined;
+  private readonly failures = new Map<ServerId, ReplicaFailure>();
+
+  add(block: BlockId, failures: readonly ReplicaFailure[]): void {
+    if (block !== this.block) this.failures.clear();
+    this.block = block;
+    for (const failure of failures) this.failures.set(failure.server, failure);
+  }
+
+  of(block: BlockId): ReplicaFailure[] {
+    return block === this.block ? [...this.failures.values()] : [];
   }
 }
 

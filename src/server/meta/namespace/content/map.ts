@@ -52,16 +52,24 @@ export class RowOrder {
 
   /**
    * Servers with a present copy: those of the group's row in its order, then stand-ins by id. Servers that are out come
-   * last: readers have others to ask.
+   * last: readers have others to ask. When no copy is present, the bad ones are named: a reader verifies what it gets, and
+   * can say which servers it has asked in vain.
    */
   *present(extent: ExtentWithBlock): Operation<ServerId[]> {
     const row = yield* this.row(extent.group);
-    const present = yield* ask("replica.present", extent.block);
+    const present = yield* this.#readable(extent);
     const ordered = inRowOrder(row, present, (server) => server);
     const out: ServerId[] = [];
     for (const server of ordered) if (yield* this.#isOut(server)) out.push(server);
     if (out.length === 0) return ordered;
     return [...ordered.filter((server) => !out.includes(server)), ...out];
+  }
+
+  *#readable({ block }: ExtentWithBlock): Operation<ServerId[]> {
+    const present = yield* ask("replica.present", block);
+    if (present.length > 0) return present;
+    const replicas = yield* ask("replica.list", block);
+    return replicas.filter(({ state }) => state === "bad").map(({ server }) => server);
   }
 
   *#isOut(server: ServerId): Operation<boolean> {
