@@ -24,7 +24,7 @@ export interface Beginning {
   readonly segments: readonly SegmentName[];
   /** Those that should be there and are not. */
   readonly lost: readonly SegmentName[];
-  /** True when the manifest names just the segments that are there. */
+  /** True when the manifest names the segments that are there and those that have been lost, and no others. */
   readonly manifestIsRight: boolean;
   readonly checkpoint: Checkpoint | undefined;
   /** Segments that the checkpoint covers and that have been deleted since it was made. */
@@ -47,7 +47,7 @@ export async function beginOpening(options: BeginningOptions): Promise<Beginning
     reporter.report({ kind: "lostSegment", file: segmentFileName(name), from: 0, to: 0 });
   }
   const manifestIsRight =
-    manifest.state === "whole" && lost.length === 0 && manifest.segments.length === segments.length;
+    manifest.state === "whole" && manifest.segments.length === segments.length + lost.length;
   // Without the manifest nobody knows whether a segment that is missing was still needed.
   const isUsable = manifest.state === "whole" && lost.length === 0;
   const checkpoint = isUsable ? await usableCheckpoint(options, segments) : undefined;

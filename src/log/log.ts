@@ -24,7 +24,7 @@
  * - The index names durable records only. Reads never wait for appends, nor appends for reads.
  * - One process uses a directory at a time; the owner of the log sees to that.
  */
-import { DfsError } from "../base/errors.ts";
+import { DfsError, messageOf } from "../base/errors.ts";
 import type { BlockId, Lsn } from "../base/ids.ts";
 import { isDiskFull } from "./append-errors.ts";
 import type { Place } from "./batch.ts";
@@ -228,6 +228,7 @@ export class BlockLog {
     await this.compactor.close();
     await this.writer.close();
     await this.reclaimer.close();
+    await this.manifest.close();
     await this.checkpointer.close(this.restsAt);
     await this.segments.close();
   }
@@ -311,6 +312,15 @@ export class BlockLog {
     }
   }
 
+  /** From the first record on, what an opening finds says which numbers come next. */
+  private forgetLost(): void {
+    this.manifest.forgetLost().catch((error: unknown) => {
+      this.options.logger.warn(
+        `cannot write the list of the log's segments yet, so what was lost will be told again: ${messageOf(error)}`,
+      );
+    });
+  }
+
   /** Something may have become needless. */
   private tidy(): void {
     this.reclaimer.kick();
@@ -330,6 +340,7 @@ export class BlockLog {
       isWanted: (move) => this.state.needs(move),
       onGrown: (segment, end) => {
         this.restsAt = undefined;
+        this.forgetLost();
         this.checkpointer.grew(end - this.ledger.state(segment).bytes);
         this.ledger.setBytes(segment, end);
       },

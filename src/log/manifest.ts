@@ -6,7 +6,8 @@
  * - and is out of it, durably, before its file is deleted.
  *
  * So a segment that the manifest names and that is not there has been lost; one that is there and not named was being made,
- * or deleted, when the last process ended, and counts like any other.
+ * or deleted, when the last process ended, and counts like any other. A lost one stays in the manifest until a record has
+ * been written behind it: until then nothing else would tell which numbers it may have used.
  *
  *     0  magic "dfs-man\n"    8
  *     8  version              4
@@ -144,14 +145,22 @@ export class Manifest {
   private readonly directory: string;
   private readonly owner: LogOwner;
   private readonly salts: Map<number, bigint>;
+  private lost: readonly SegmentName[];
   private writing: Promise<void> = Promise.resolve();
   private waiting: Promise<void> | undefined;
 
-  /** `segments` are those that the file names, or will name with the next change. */
-  constructor(disk: Disk, directory: string, owner: LogOwner, segments: readonly SegmentName[]) {
+  /** `segments` and `lost` are those that the file names, or will name with the next change. */
+  constructor(
+    disk: Disk,
+    directory: string,
+    owner: LogOwner,
+    segments: readonly SegmentName[],
+    lost: readonly SegmentName[] = [],
+  ) {
     this.disk = disk;
     this.directory = directory;
     this.owner = owner;
+    this.lost = lost;
     this.salts = new Map(segments.map(({ number, salt }) => [number, salt]));
   }
 
@@ -174,6 +183,19 @@ export class Manifest {
     }
   }
 
+  /** A record is durable behind all segments that have been lost: they need not be named any more. Does nothing twice. */
+  async forgetLost(): Promise<void> {
+    if (this.lost.length === 0) return;
+    this.lost = [];
+    await this.write();
+  }
+
+  /** Waits for what is being written. */
+  async close(): Promise<void> {
+    await this.waiting?.catch(() => undefined); // whoever asked is told
+    await this.writing;
+  }
+
   /** Writes the list as it is when its turn comes. */
   write(): Promise<void> {
     this.waiting ??= this.writing.then(() => {
@@ -187,6 +209,7 @@ export class Manifest {
 
   private replace(): Promise<void> {
     const segments = [...this.salts].map(([number, salt]) => ({ number, salt }));
+    segments.push(...this.lost);
     segments.sort((a, b) => a.number - b.number);
     const bytes = encodeManifest(this.owner, segments);
     return replaceFile(this.disk, this.directory, MANIFEST_FILE, bytes);

@@ -97,7 +97,7 @@ export async function recoverLog(options: RecoveryOptions): Promise<RecoveredLog
     if (beginning.checkpoint === undefined) await removeCheckpoint(disk, directory);
     // A segment's name was durable before its first record, but maybe not before that of an empty one.
     await disk.syncDirectory(directory);
-    const manifest = new Manifest(disk, directory, options, beginning.segments);
+    const manifest = new Manifest(disk, directory, options, beginning.segments, beginning.lost);
     if (!beginning.manifestIsRight) await writeIfThereIsRoom(manifest, options.logger);
     return recovery.result(manifest);
   } catch (error) {

@@ -143,6 +143,37 @@ describe("a segment that has disappeared", () => {
     await expectError("badChecksum", asInner.log.get(blockId(2n), 0, 500));
   });
 
+  test("is told again, with all that follows from it, until something has been written", async () => {
+    // What broke: the first opening wrote a manifest without it. The second one gave its number and its LSNs out again, and
+    // took damage in front of it for a torn write: it cut whole records off that had been acknowledged.
+    const { log, directory } = await openTestLog(temporaryFolder(), SMALL);
+    const lengths = [500, 500, 500, 3000]; // the last one seals the first segment, in the same batch
+    const lsns = await Promise.all(lengths.map((length, at) => log.put(makeBlock(at + 1, length))));
+    const last = lsns.at(-1)!;
+    const copy = copyOf(directory);
+    const [, second] = findingsOf(copy, 0);
+    flipBit(segmentFile(copy, 0).path, second!.header!.position + RECORD_HEADER_BYTES + 100);
+    const { number } = segmentFile(copy, -1).id;
+    while (segmentFile(copy, -1).id.number > 1) rmSync(segmentFile(copy, -1).path);
+
+    const killed = [copy];
+    for (let opening = 0; opening < 3; opening++) {
+      const opened = await openTestLog(killed.at(-1)!, SMALL);
+      expect(opened.corruptions.map(({ kind }) => kind)).toContain("lostSegment");
+      expect(idsOf(opened.log)).toContain(3);
+      expect(tornFiles(killed.at(-1)!)).toEqual([]);
+      killed.push(copyOf(killed.at(-1)!));
+    }
+    const again = killed.at(-1)!;
+    const opened = await openTestLog(again, SMALL);
+    expect(await opened.log.put(makeBlock(9, 10))).toBeGreaterThan(last);
+    expect(segmentFile(again, -1).id.number).toBeGreaterThan(number);
+    await close(opened);
+    const after = await openTestLog(again, SMALL);
+    expect(after.corruptions.map(({ kind }) => kind)).not.toContain("lostSegment");
+    expect(idsOf(after.log)).toEqual(idsOf(opened.log));
+  });
+
   test("and comes back is taken like any other", async () => {
     const directory = await killed();
     const { path } = segmentFile(directory, 1);
