@@ -6,13 +6,12 @@ import type { CheckpointHeader } from "./checkpoint-format.ts";
 import type { BlockIndex } from "./index.ts";
 import type { SegmentLedger } from "./ledger.ts";
 import type { SegmentReaders } from "./segment.ts";
-import { encodeSegmentImage } from "./segment-image.ts";
+import { imageOf, type SegmentImage } from "./segment-image.ts";
 
 /** Nothing of it changes any more. */
 export interface CheckpointImage {
   readonly header: CheckpointHeader;
-  /** As of segment-image.ts. */
-  readonly segments: readonly BigUint64Array[];
+  readonly segments: readonly SegmentImage[];
   /** As the index freezes them. */
   readonly pages: readonly Uint32Array[];
 }
@@ -28,12 +27,11 @@ export interface CapturedState {
 /** The state at this moment, at which the log ends with the sealed `segment`: behind it there are only empty ones. */
 export function captureCheckpoint(state: CapturedState, segment: number): CheckpointImage {
   const { index, ledger, segments, nextLsn, highestBlock } = state;
-  const images: BigUint64Array[] = [];
+  const images: SegmentImage[] = [];
   for (const each of ledger.states()) {
     const salt = segments.saltOf(each.number);
     if (each.number > segment || salt === undefined) continue; // empty, or just deleted
-    const olderCopies = ledger.olderCopiesIn(each.number);
-    images.push(encodeSegmentImage({ salt, state: each, olderCopies }));
+    images.push(imageOf(each, salt, ledger.olderCopiesIn(each.number)));
   }
   return {
     header: {

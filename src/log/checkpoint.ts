@@ -20,6 +20,7 @@ import {
 } from "./checkpoint-format.ts";
 import type { CheckpointImage } from "./checkpoint-image.ts";
 import type { LogOwner } from "./manifest.ts";
+import { encodeSegmentImage } from "./segment-image.ts";
 
 /** Ends the name of a checkpoint that is being written. */
 const UNFINISHED = `${CHECKPOINT_FILE}.new`;
@@ -93,6 +94,7 @@ export class Checkpointer {
     const { disk, directory } = this.options;
     await disk.unlink(join(directory, CHECKPOINT_FILE));
     this.lastBytes = 0;
+    this.sinceBytes = Math.max(1, this.sinceBytes); // so that a closing makes one again
   }
 
   /** Waits for what is under way; then makes a last one, if the log ends with a sealed segment and has grown. */
@@ -192,22 +194,22 @@ function* partsOf(owner: LogOwner, image: CheckpointImage): Generator<Uint8Array
   const header = encodeCheckpointHeader(owner, image.header);
   const heads: Uint8Array[] = [header];
   yield header;
-  const contents = [
-    [CHUNK_KINDS.segment, image.segments],
-    [CHUNK_KINDS.entries, image.pages],
-  ] as const;
-  for (const [kind, arrays] of contents) {
-    for (const { buffer, byteOffset, byteLength } of arrays) {
-      const content = new Uint8Array(buffer, byteOffset, byteLength);
-      const head = encodeChunkHeader({ kind, length: byteLength, hash: hash64(content) });
-      heads.push(head);
-      yield head;
-      yield content;
-      yield new Uint8Array(chunkPadding(byteLength));
-    }
+  for (const [kind, words] of chunksOf(image)) {
+    const content = new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
+    const head = encodeChunkHeader({ kind, length: content.length, hash: hash64(content) });
+    heads.push(head);
+    yield head;
+    yield content;
+    yield new Uint8Array(chunkPadding(content.length));
   }
   const hash = hash64(Buffer.concat(heads));
   yield encodeChunkHeader({ kind: CHUNK_KINDS.end, length: 0, hash });
+}
+
+/** Kind and content of each chunk. Segments are encoded when their turn comes: there may be many. */
+function* chunksOf({ segments, pages }: CheckpointImage) {
+  for (const each of segments) yield [CHUNK_KINDS.segment, encodeSegmentImage(each)] as const;
+  for (const page of pages) yield [CHUNK_KINDS.entries, page] as const;
 }
 
 /** Parts for one call each. */

@@ -148,6 +148,8 @@ export class Manifest {
   private lost: readonly SegmentName[];
   private writing: Promise<void> = Promise.resolve();
   private waiting: Promise<void> | undefined;
+  /** The file names what it should, as far as is known. An opening says so when it has found it so. */
+  isRight = false;
 
   /** `segments` and `lost` are those that the file names, or will name with the next change. */
   constructor(
@@ -190,6 +192,11 @@ export class Manifest {
     await this.write();
   }
 
+  /** Makes sure that the file names all segments: it may not, when the disk was full at the opening. */
+  async settle(): Promise<void> {
+    if (!this.isRight) await this.write();
+  }
+
   /** Waits for what is being written. */
   async close(): Promise<void> {
     await this.waiting?.catch(() => undefined); // whoever asked is told
@@ -200,7 +207,8 @@ export class Manifest {
   write(): Promise<void> {
     this.waiting ??= this.writing.then(() => {
       this.waiting = undefined;
-      const write = this.replace();
+      this.isRight = false;
+      const write = this.replace().then(() => void (this.isRight = true));
       this.writing = write.catch(() => undefined); // whoever asked is told; the next write writes everything anew
       return write;
     });

@@ -98,7 +98,8 @@ export async function recoverLog(options: RecoveryOptions): Promise<RecoveredLog
     // A segment's name was durable before its first record, but maybe not before that of an empty one.
     await disk.syncDirectory(directory);
     const manifest = new Manifest(disk, directory, options, beginning.segments, beginning.lost);
-    if (!beginning.manifestIsRight) await writeIfThereIsRoom(manifest, options.logger);
+    if (beginning.manifestIsRight) manifest.isRight = true;
+    else await writeIfThereIsRoom(manifest, options.logger);
     return recovery.result(manifest);
   } catch (error) {
     await recovery.abandon();
@@ -244,8 +245,8 @@ class Recovery {
 
   private restsAt(): number | undefined {
     if (this.active !== undefined || this.suspects.length > 0) return undefined;
-    const spares = new Set(this.spares.map(({ identity }) => identity.number));
-    return this.beginning.segments.findLast(({ number }) => !spares.has(number))?.number;
+    return this.beginning.segments.findLast(({ number }) => this.ledger.state(number).sealed)
+      ?.number;
   }
 
   /** Rows E and F: what lies beyond the last known sync may be torn; the segment may be gone on with. */

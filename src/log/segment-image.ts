@@ -13,7 +13,7 @@ import type { SegmentState } from "./ledger.ts";
 
 export interface SegmentImage {
   readonly salt: bigint;
-  readonly state: SegmentState;
+  readonly state: Readonly<SegmentState>;
   /** Live blocks of which there is another record in this segment, older than the live one or the same. */
   readonly olderCopies: ReadonlySet<BlockId>;
 }
@@ -23,6 +23,26 @@ const SEALED = 1n;
 const DAMAGED = 2n;
 const TOMBSTONES = 4n;
 const FIXED_WORDS = 12;
+
+const NO_BLOCKS: ReadonlySet<BlockId> = new Set();
+
+/** The segment as it is now. Nothing of the image changes later; that the list of dead puts only grows saves copying it. */
+export function imageOf(
+  state: Readonly<SegmentState>,
+  salt: bigint,
+  olderCopies: ReadonlySet<BlockId>,
+): SegmentImage {
+  return {
+    salt,
+    state: {
+      ...state,
+      covers: new Map(state.covers),
+      suspects: new Set(state.suspects),
+      dead: IdList.of(state.dead.values),
+    },
+    olderCopies: olderCopies.size === 0 ? NO_BLOCKS : new Set(olderCopies),
+  };
+}
 
 export function encodeSegmentImage({ salt, state, olderCopies }: SegmentImage): BigUint64Array {
   const { covers, suspects, dead } = state;

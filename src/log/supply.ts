@@ -47,6 +47,7 @@ export class SegmentSupply {
   /** The next segment. `lsnFloor` is the number that its first record will get at least. Throws what the disk throws. */
   async take(lsnFloor: Lsn): Promise<WritableSegment> {
     await this.preparing;
+    await this.options.manifest.settle();
     return this.spares.shift() ?? (await this.create(lsnFloor));
   }
 

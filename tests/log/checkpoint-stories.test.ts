@@ -67,6 +67,25 @@ describe("compaction after an opening with a checkpoint", () => {
     expect(listed(log)).toEqual(new Set([2, 3, 4, 5, 26]));
   });
 
+  test("knows that the blocks of a deleted segment are gone, when their tombstones have gone as well", async () => {
+    const disk = new SimulatedDisk(1);
+    const first = await withFirstSegment(disk);
+    await first.put(makeBlock(10, 500)); // the first segment is sealed, and has a checkpoint
+    await first.close();
+    let { log } = await openSimulated(disk, compacting, 2);
+    const old = disk.content(PATH).slice();
+    await log.delete(ids(1, 2, 3, 4, 5));
+    const withTombstone = segmentsOn(disk).at(-1)!;
+    for (let id = 11; id <= 16; id++) await log.put(makeBlock(id, 500));
+    await log.delete(ids(10, 11, 12, 13));
+    await eventually("both are gone", () => segmentsOn(disk)[0]! > withTombstone);
+    const crashed = afterPowerCut(disk);
+    expect(crashed.content(PATH)).toEqual(old);
+    ({ log } = await openSimulated(crashed, still, 3));
+    expect(listed(log)).toEqual(new Set([14, 15, 16]));
+    await expectNotHeld(log, 1);
+  });
+
   test("keeps a copy that has become rotten, when the record that it is a copy of is gone", async () => {
     // What broke: the checkpoint named the record that compaction had deleted since, and that one was preferred to a rotten
     // copy. The block was forgotten, and its copy, whose good pieces can be read, counted as dead and was deleted.

@@ -75,6 +75,7 @@ describe("an opening", () => {
     const opened = await openCounting(disk);
     expect(opened.readBytes).toBeLessThanOrEqual(64); // the header of a spare one
     expect(listed(opened.log).size).toBe(40);
+    expect(opened.log.highestBlock).toBe(blockId(40n));
     await expectHeld(opened.log, makeBlock(17, 300));
   });
 

@@ -147,9 +147,9 @@ describe("a segment that has disappeared", () => {
     // What broke: the first opening wrote a manifest without it. The second one gave its number and its LSNs out again, and
     // took damage in front of it for a torn write: it cut whole records off that had been acknowledged.
     const { log, directory } = await openTestLog(temporaryFolder(), SMALL);
-    await Promise.all([1, 2, 3].map((id) => log.put(makeBlock(id, 500))));
-    let last = 0n;
-    for (const id of [4, 5]) last = await log.put(makeBlock(id, 3000));
+    const lengths = [500, 500, 500, 3000]; // the last one seals the first segment, in the same batch
+    const lsns = await Promise.all(lengths.map((length, at) => log.put(makeBlock(at + 1, length))));
+    const last = lsns.at(-1)!;
     const copy = copyOf(directory);
     const [, second] = findingsOf(copy, 0);
     flipBit(segmentFile(copy, 0).path, second!.header!.position + RECORD_HEADER_BYTES + 100);
@@ -244,4 +244,28 @@ test("a segment that the manifest cannot be told of takes no records", async () 
   const opened = await openSimulated(disk, shape, 2);
   expect(opened.corruptions).toEqual([]);
   expect(listed(opened.log)).toEqual(new Set([1]));
+});
+
+test("a spare segment that a full disk kept out of the manifest takes no records before it is in", async () => {
+  const disk = new SimulatedDisk(1);
+  const shape = { segmentBytes: 2048, reserveBytes: 0 };
+  const { log } = await openSimulated(disk, shape, 1);
+  await log.put(makeBlock(1, 1500)); // more than half: the next segment is made
+  await eventually("there is a spare one", () => listSegments(disk, DIRECTORY).length === 2);
+  await log.close();
+  await disk.unlink(`${DIRECTORY}/${MANIFEST_FILE}`);
+  let writes = 0;
+  disk.plan = ({ kind, path }) =>
+    kind === "write" && path.includes(MANIFEST_FILE) && writes++ < 2
+      ? { code: "ENOSPC" }
+      : undefined;
+  const opened = await openSimulated(disk, shape, 2);
+  expect(writes).toBe(1);
+  await expectError("noSpace", opened.log.put(makeBlock(2, 100)));
+  const spare = segmentFileName(listSegments(disk, DIRECTORY)[1]!);
+  expect(disk.content(`${DIRECTORY}/${spare}`).length).toBe(64);
+  await opened.log.put(makeBlock(2, 100));
+  await disk.unlink(`${DIRECTORY}/${spare}`);
+  const again = await openSimulated(disk, shape, 3);
+  expect(again.corruptions).toEqual([{ kind: "lostSegment", file: spare, from: 0, to: 0 }]);
 });
