@@ -2,7 +2,7 @@
  * `dfs meta`: run a metadata server in this process.
  */
 import { DfsError } from "../base/errors.ts";
-import { defineCommand, value, type Command, type OptionSet } from "./shared/command.ts";
+import { defineCommand, flag, value, type Command, type OptionSet } from "./shared/command.ts";
 import type { ClusterSettings } from "./shared/cluster-file.ts";
 import { generalOptions, jsonOption, keyOption, readKey } from "./shared/connect.ts";
 import { EXIT } from "./shared/exit-codes.ts";
@@ -20,6 +20,10 @@ export interface MetaStart {
   readonly leaseTimeoutMs: number | undefined;
   /** From losing a data server to calling it down. */
   readonly downDelayMs: number | undefined;
+  /** Between two backups of the database. */
+  readonly backupIntervalMs: number | undefined;
+  /** Go on from an older copy of the database. */
+  readonly acceptOlder: boolean;
   readonly debug: boolean;
   /** Asks it to end in good order. */
   readonly signal: AbortSignal;
@@ -47,6 +51,14 @@ const options = {
   ...settingsOptions,
   leaseTimeout: value("<seconds>", seconds, "a client silent for so long has gone (default: 60)"),
   downDelay: value("<seconds>", seconds, "a data server silent for so long is down (default: 5)"),
+  backupInterval: value(
+    "<seconds>",
+    seconds,
+    "between two backups onto data servers, when something changes (default: 3600)",
+  ),
+  acceptOlder: flag(
+    "the database is an older copy and the newer one is lost: go on from it. For one start only",
+  ),
   ...keyOption,
   ...jsonOption,
   ...generalOptions,
@@ -59,7 +71,10 @@ export function metaCommand(run: MetaRunner): Command<OptionSet> {
 Runs a metadata server until it is asked to end (Ctrl-C, SIGTERM). An empty or missing directory becomes that of a new
 cluster with the settings given; later they may be left out, and others than the cluster has are refused.
 It prints one line when it is ready; its log goes to standard error. Addresses that other machines can reach need a
-cluster key.`,
+cluster key.
+Data servers refuse a database that is older than what they have seen. With --accept-older they go along with it, once:
+sessions are ended, blocks stored later are left alone and listed by dfs meta quarantine. When the directory is lost, dfs
+meta restore brings a backup back.`,
     options,
     operands: { least: 0, most: 0 },
     examples: ["dfs meta --dir /srv/dfs/meta --listen 127.0.0.1:7000"],
@@ -88,6 +103,8 @@ cluster key.`,
         key: readKey(chosen.keyFile),
         leaseTimeoutMs: chosen.leaseTimeout,
         downDelayMs: chosen.downDelay,
+        backupIntervalMs: chosen.backupInterval,
+        acceptOlder: acceptOlder(context.typed, chosen.acceptOlder),
         debug: chosen.debug,
         signal: context.signal,
         onReady: ({ address: at, settings }) => {
@@ -102,4 +119,13 @@ cluster key.`,
       return EXIT.done;
     },
   });
+}
+
+/** It is for one start, and a variable stays: only what was typed counts. */
+function acceptOlder(typed: ReadonlySet<string>, chosen: boolean): boolean {
+  if (!chosen || typed.has("acceptOlder")) return chosen;
+  throw new DfsError(
+    "usage",
+    "--accept-older is for one start, so it is not taken from the environment: unset DFS_ACCEPT_OLDER, and type it",
+  );
 }

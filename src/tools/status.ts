@@ -3,6 +3,7 @@
  */
 import { messageOf } from "../base/errors.ts";
 import type { ClusterStatus, DfsClient, ServerList } from "../client/api.ts";
+import { backupLine, backupRow, backupTroubles, quarantineLine } from "./shared/backup-words.ts";
 import { green, red, yellow } from "./shared/colours.ts";
 import { defineCommand } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
@@ -28,6 +29,9 @@ what one more failure would cost.`,
     "inodes files directories liveBytes liveBlocks deadBlocks missingCopies sessions",
     "blocksByCopies    list: blocks with no copy on a server that is up, with 1, with 2, ...",
     "placementVersion  64-bit number as text",
+    "backup            of the metadata: newest (backup, created, lsn, bytes, files; null when there is none), servers",
+    "                  (ids of those that hold it), wanted, intervalSeconds, overdue, failure (text or null),",
+    "                  quarantinedCopies (of blocks that metadata does not know)",
     "storage           list, one for each data server: server, blocks, blockBytes, segments, segmentBytes, deadBytes,",
     "                  badReplicas, compaction (running, segments, movedBytes, freedBytes); or server, error",
   ],
@@ -79,7 +83,20 @@ function lines(
       `${sizeText(state.liveBytes)} in ${counted(state.liveBlocks, "block")}`,
     `Copies:   ${copyWords(state, replicas)}`,
     `Missing:  ${state.missingCopies === 0 ? "no copy is missing" : `${counted(state.missingCopies, "missing copy", "missing copies")} on record`}`,
+    ...backupLines(state),
     `If one more server fails: ${health.nextFailure}`,
+  ];
+}
+
+function backupLines({ backup }: ClusterStatus): string[] {
+  if (backup === null) return [];
+  const line = backupLine(backup, BigInt(Date.now()) * 1_000_000n);
+  const isThin = backup.newest !== null && backup.servers.length < backup.wanted;
+  const isBad = isThin || backupTroubles(backup).length > 0;
+  const unknown = quarantineLine(backup);
+  return [
+    `Backup:   ${isBad ? yellow(line) : line}`,
+    ...(unknown === undefined ? [] : [`Unknown:  ${unknown}`]),
   ];
 }
 
@@ -153,5 +170,6 @@ function jsonStatus(state: ClusterStatus, health: Health, settings: Settings): o
     deadBlocks: state.deadBlocks,
     sessions: state.sessions,
     placementVersion: state.placementVersion.toString(),
+    ...(state.backup === null ? {} : { backup: backupRow(state.backup) }),
   };
 }

@@ -23,6 +23,7 @@ import {
   uint64,
   type Infer,
 } from "../schema.ts";
+import { backupStatus } from "./backup.ts";
 import {
   addressField,
   blockField,
@@ -125,6 +126,8 @@ export const status = request(
     deadBlocks: uint53,
     sessions: uint53,
     placementVersion: uint64,
+    /** Backups of the metadata; null from a service that makes none. */
+    backup: optional(backupStatus),
   }),
 );
 

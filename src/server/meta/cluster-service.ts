@@ -5,11 +5,13 @@ import type { HandlerTable } from "../../protocol/endpoint.ts";
 import type { ReplyOf, RequestOf } from "../../protocol/message.ts";
 import * as cluster from "../../protocol/messages/cluster.ts";
 import { statfs } from "../../protocol/messages/namespace.ts";
+import type { Backups } from "./backup/backups.ts";
 import type { Engine } from "./engine.ts";
 import { ringOf } from "./member-operations.ts";
 import type { Condition, Members } from "./members.ts";
 import { operationContext } from "./namespace-service.ts";
 import { explain } from "./namespace/operations.ts";
+import type { Quarantine } from "./quarantine.ts";
 import { suspectReplica } from "./replica-operations.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Server } from "./store/rows.ts";
@@ -25,6 +27,8 @@ export interface ClusterServiceOptions {
   readonly engine: Engine;
   readonly sessions: Sessions;
   readonly members: Members;
+  readonly backups: Backups;
+  readonly quarantine: Quarantine;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -132,6 +136,7 @@ class ClusterService {
       deadBlocks: counted.deadBlocks,
       sessions: view.sessions,
       placementVersion: view.placementVersion,
+      backup: await this.options.backups.status(),
     };
   }
 

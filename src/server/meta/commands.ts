@@ -2,14 +2,22 @@
  * Commands of the metadata service to data servers. Each carries the reign, the server's instance and a number that
  * rises, so that a command that was overtaken or delayed is refused; therefore one at a time goes to each server.
  */
-import type { BlockId } from "../../base/ids.ts";
+import type { BlockId, InstanceId, ReignId } from "../../base/ids.ts";
 import { MAX_BLOCKS_PER_PAGE } from "../../base/limits.ts";
+import type { RequestDefinition } from "../../protocol/message.ts";
 import { blockDelete } from "../../protocol/messages/data.ts";
-import type { Peer } from "../../protocol/peer.ts";
+import type { Answer, Peer, RequestOptions } from "../../protocol/peer.ts";
 import type { Engine } from "./engine.ts";
 import type { Member } from "./members.ts";
 
 const DELETE_TIMEOUT_MS = 60_000;
+
+/** What every command begins with. */
+interface CommandPlace {
+  readonly reign: ReignId;
+  readonly instance: InstanceId;
+  readonly number: bigint;
+}
 
 export class Commands {
   private readonly engine: Engine;
@@ -41,6 +49,23 @@ export class Commands {
         ),
       );
     }
+  }
+
+  /**
+   * Gives a server any other command, behind those that it has been given.
+   * @throws DfsError what it answers; after `timeout` and `unreachable` nobody knows whether it was executed.
+   */
+  order<Request extends CommandPlace, Reply>(
+    member: Member,
+    definition: RequestDefinition<Request, Reply>,
+    body: Omit<Request, keyof CommandPlace>,
+    options: RequestOptions,
+  ): Promise<Answer<Reply>> {
+    return this.inTurn(member.peer, () => {
+      const { reign } = this.engine.reign;
+      const place = { reign, instance: member.instance, number: ++this.number };
+      return member.peer.request(definition, { ...place, ...body } as Request, options);
+    });
   }
 
   private inTurn<T>(peer: Peer, send: () => Promise<T>): Promise<T> {

@@ -9,6 +9,7 @@
  *     rebuild-needed                      a sync failed: the next start copies the database before it uses it
  *     rebuilding.db, rebuilt.db           that copy, being made or complete
  *     formatting.db                       a new database that is not complete yet
+ *     backup.db                           a copy of the database that is being sent to data servers; worthless
  *
  * The parts, in the order in which a request meets them:
  *
@@ -20,6 +21,9 @@
  *     wal-sync.ts, checkpoint.ts   makes commits durable, keeps the log short
  *     reaper.ts             deletes what was given up, through commands.ts
  *     reconcile.ts          compares what a data server holds with the record
+ *     quarantine.ts         what data servers hold and the record does not know
+ *     backup/               backups of the database onto data servers; restore.ts brings one back
+ *     acceptance.ts         going on from an older copy of the database
  *     placement.ts          plans the placement table
  *     database.ts, rebuild.ts, settings.ts   formats, opens and mends the directory
  */
@@ -32,12 +36,14 @@ import { listenPeers, type HandlerTable, type PeerListener } from "../../protoco
 import { clusterIdOf, type ClusterSettings } from "../../protocol/messages/common.ts";
 import type { Transport } from "../../protocol/transport.ts";
 import { tcpTransport } from "../../protocol/transports/tcp.ts";
+import { Backups } from "./backup/backups.ts";
 import { Commands } from "./commands.ts";
 import { Engine } from "./engine.ts";
 import { addressToListenOn, rememberAddress } from "./listen-address.ts";
 import { Members, type Member } from "./members.ts";
 import type { RootOwner } from "./namespace/operations.ts";
 import { ClusterNotices } from "./notices.ts";
+import { Quarantine } from "./quarantine.ts";
 import { Reaper } from "./reaper.ts";
 import { reconcile } from "./reconcile.ts";
 import { makeService } from "./service.ts";
@@ -51,6 +57,7 @@ const DEFAULT_HEARTBEAT_INTERVAL_MS = 1_000;
 const DEFAULT_DOWN_DELAY_MS = 5_000;
 const DEFAULT_REAPER_INTERVAL_MS = 1_000;
 const DEFAULT_GRACE_MS = 3_600_000;
+const DEFAULT_BACKUP_INTERVAL_MS = 3_600_000;
 
 const ROOT_MODE = 0o755;
 
@@ -74,6 +81,10 @@ export interface MetaServerOptions {
   readonly reaperIntervalMs?: number;
   /** How long unused blocks of an ended session are left alone. Default 1 h. */
   readonly graceMs?: number;
+  /** Between two backups of the database, when it changes. Default 1 h. */
+  readonly backupIntervalMs?: number;
+  /** The database is an older copy, and the newer one is lost: go on from it. */
+  readonly acceptOlder?: boolean;
   // Seams.
   readonly clock?: Clock;
   readonly random?: Random;
@@ -113,6 +124,7 @@ export async function startMetaServer(options: MetaServerOptions): Promise<MetaS
     clock,
     random,
     logger,
+    acceptOlder: options.acceptOlder ?? false,
     onFatal: failure.resolve,
     ...(options.syncFile === undefined ? {} : { syncFile: options.syncFile }),
     ...(options.defer === undefined ? {} : { defer: options.defer }),
@@ -187,6 +199,8 @@ class Running {
   private readonly sessions: Sessions;
   private readonly members: Members;
   private readonly reaper: Reaper;
+  private readonly quarantine: Quarantine;
+  private readonly backups: Backups;
   private stopped = false;
 
   constructor(options: MetaServerOptions, engine: Engine, seams: Seams) {
@@ -211,11 +225,26 @@ class Running {
       heartbeatIntervalMs: options.heartbeatIntervalMs ?? DEFAULT_HEARTBEAT_INTERVAL_MS,
       downDelayMs: options.downDelayMs ?? DEFAULT_DOWN_DELAY_MS,
       onChanged: () => notices.changed(),
-      onRegistered: (member) => void this.compare(member),
+      onRegistered: (member) => {
+        void this.compare(member);
+        void this.backups.registered(member);
+      },
+    });
+    const commands = new Commands(engine);
+    this.quarantine = new Quarantine(engine, this.members);
+    this.backups = new Backups({
+      engine,
+      commands,
+      members: this.members,
+      copier: engine.copier,
+      ...seams,
+      dir: options.dir,
+      intervalMs: options.backupIntervalMs ?? DEFAULT_BACKUP_INTERVAL_MS,
+      quarantined: () => this.quarantine.copies,
     });
     this.reaper = new Reaper({
       engine,
-      commands: new Commands(engine),
+      commands,
       clock,
       logger,
       intervalMs: options.reaperIntervalMs ?? DEFAULT_REAPER_INTERVAL_MS,
@@ -227,6 +256,8 @@ class Running {
       engine,
       sessions: this.sessions,
       members: this.members,
+      backups: this.backups,
+      quarantine: this.quarantine,
       clock,
       logger,
     });
@@ -236,6 +267,7 @@ class Running {
     await this.sessions.start();
     await this.members.start();
     this.reaper.start();
+    this.backups.start();
   }
 
   async stop(listener: PeerListener | undefined): Promise<void> {
@@ -244,16 +276,19 @@ class Running {
     this.sessions.stop();
     this.members.stop();
     const reaped = this.reaper.stop();
+    const backedUp = this.backups.stop();
     await this.engine.finish();
     await listener?.close(); // what was answered before is still sent
     await reaped;
+    await backedUp;
     await this.engine.close();
   }
 
   /** A server that could not be compared is sent away; it comes back and is compared again. */
   private async compare(member: Member): Promise<void> {
     try {
-      await reconcile({ engine: this.engine, logger: this.logger }, member);
+      const found = await reconcile({ engine: this.engine, logger: this.logger }, member);
+      this.quarantine.compared(member.server, found.unknown);
     } catch (error) {
       this.logUnlessStopped(`cannot compare data server ${member.server} with the record`, error);
       member.peer.close("what the server holds could not be compared with the record");
