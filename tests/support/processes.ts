@@ -101,11 +101,15 @@ export class ProcessCluster {
     return join(this.dir, `data-${index}`);
   }
 
-  /** Starts the metadata server, or starts it again. */
-  async startMeta(): Promise<void> {
+  /** Directory of the metadata server. */
+  get metaDir(): string {
+    return join(this.dir, "meta");
+  }
+
+  /** Starts the metadata server, or starts it again; `more` holds for this run. */
+  async startMeta(more: Readonly<Record<string, unknown>> = {}): Promise<void> {
     const { settings = {}, meta = {} } = this.options;
-    const dir = join(this.dir, "meta");
-    this.metaProcess = await launch("meta", { dir, settings, ...meta });
+    this.metaProcess = await launch("meta", { dir: this.metaDir, settings, ...meta, ...more });
   }
 
   /** Starts a data server, or starts it again. */
