@@ -151,20 +151,21 @@ async function verifiedChunk(
   return bulk;
 }
 
-/** The servers that answer. @throws DfsError when none does, or when one refuses for a reason that others have as well. */
+/** The servers that answer, in the order in which they were named. @throws DfsError when none does, or when one refuses for a reason that others have as well. */
 async function reach(options: SourceOptions): Promise<Reached[]> {
   const failures: DfsError[] = [];
-  const reached: Reached[] = [];
-  const connectOne = async (address: string): Promise<void> => {
+  const connectOne = async (address: string): Promise<Reached | undefined> => {
     try {
-      reached.push({ address, peer: await connect(address, options) });
+      return { address, peer: await connect(address, options) };
     } catch (error) {
       if (!isDfsError(error)) throw error;
       failures.push(error);
       options.onWarning(`cannot ask the data server at ${address}: ${error.message}`);
+      return undefined;
     }
   };
-  await Promise.all([...new Set(options.from)].map(connectOne));
+  const all = await Promise.all([...new Set(options.from)].map(connectOne));
+  const reached = all.filter((each) => each !== undefined);
   if (reached.length > 0) return reached;
   const { kind } = failures.find((each) => each.kind !== "timeout") ?? { kind: "unreachable" };
   throw new DfsError(

@@ -19,9 +19,16 @@ import { join } from "node:path";
 import { backupName } from "../../../../src/base/backup.ts";
 import { isDfsError, type DfsError, type ErrorKind } from "../../../../src/base/errors.ts";
 import { serverId } from "../../../../src/base/ids.ts";
+import { MAX_EXTENTS_PER_MESSAGE } from "../../../../src/base/limits.ts";
 import type { DfsClient } from "../../../../src/client/api.ts";
 import { listBackups, restoreMetadata } from "../../../../src/server/meta/restore.ts";
-import { addressesOf, backupFiles, contentOf, store, wrongFiles } from "../../../support/backups.ts";
+import {
+  addressesOf,
+  backupFiles,
+  contentOf,
+  store,
+  wrongFiles,
+} from "../../../support/backups.ts";
 import { bytesOf, KiB, OWNER, patterned, until } from "../../../support/cluster.ts";
 import { failureOf, messageOfFailure } from "../../../support/failure.ts";
 import { spawnCluster, type ProcessCluster } from "../../../support/processes.ts";
@@ -39,10 +46,10 @@ afterEach(async () => {
 });
 
 /** A cluster whose blocks are deleted without delay once they may be. */
-async function cluster(servers = 4): Promise<ProcessCluster> {
+async function cluster(servers = 4, blockSize = 16 * KiB): Promise<ProcessCluster> {
   const spawned = await spawnCluster({
     servers,
-    settings: { blockSize: 16 * KiB },
+    settings: { blockSize, writeQuorum: Math.min(2, servers) },
     meta: { reaperIntervalMs: 50, graceMs: 100, leaseTimeoutMs: 2000, heartbeatIntervalMs: 200 },
     data: { firstContactTimeoutMs: 60_000 },
   });
@@ -91,6 +98,45 @@ async function allUp(client: DfsClient, count = 4): Promise<void> {
   });
 }
 
+/** What the data servers hold together, as they said last. */
+async function heldCopies(client: DfsClient): Promise<number> {
+  return (await client.servers()).reduce((sum, { blocks }) => sum + blocks, 0);
+}
+
+/**
+ * A client goes in the middle of a put, and what it leaves is collected: reserved blocks, a file without a name. Whatever
+ * of that kind there was before has then been collected too, because the oldest come first.
+ */
+async function leaveOrphans(running: ProcessCluster): Promise<void> {
+  const watcher = await running.client();
+  const before = await heldCopies(watcher);
+  const client = await running.client();
+  const gone = new AbortController();
+  async function* content(): AsyncGenerator<Uint8Array> {
+    for (let block = 0; block < 20; block++) yield patterned(client.blockSize, 900 + block);
+    await until("the blocks are held", async () => (await heldCopies(watcher)) > before);
+    gone.abort(new Error("the writer has gone"));
+    await new Promise(() => undefined);
+  }
+  const put = client.put(bytesOf("/gone"), content(), {
+    ...OWNER,
+    keepReplaced: false,
+    signal: gone.signal,
+  });
+  await failureOf(put);
+  await client.close();
+  await until("what it left is collected", async () => (await heldCopies(watcher)) <= before);
+}
+
+/** Waits until data servers have refused the database that is served now. */
+async function refusedByAll(client: DfsClient, path: string): Promise<void> {
+  await until("data servers have refused the database", async () => {
+    const found = await contentOf(client, path);
+    return typeof found === "string" && found.includes("older than what this server has");
+  });
+  expect((await client.servers()).map(({ state }) => state)).not.toContain("up");
+}
+
 async function kindOf(work: Promise<unknown>): Promise<ErrorKind> {
   const error = await failureOf(work);
   if (!isDfsError(error)) throw error;
@@ -132,7 +178,7 @@ describe("the metadata server's directory is lost", () => {
     const again = await four.client();
     await allUp(again);
     expect(await wrongFiles(again, before)).toEqual([]);
-    expect(await contentOf(again, "/after-1")).toContain("no such file");
+    expect(await contentOf(again, "/after-1")).toContain("there is no");
     expect([...(await quarantined(again, [1, 2, 3, 4]))].sort()).toEqual(later.sort());
     const { backup } = await again.status();
     expect(backup?.quarantined).toBe(3 * later.length);
@@ -152,38 +198,36 @@ describe("the metadata server's directory is lost", () => {
   });
 
   test("what a session had reserved or was writing at the time of the backup is kept as well", async () => {
-    const four = await cluster();
+    const size = 256;
+    const count = MAX_EXTENTS_PER_MESSAGE + 50;
+    const four = await cluster(4, size);
     const client = await four.client();
-    const bytes = patterned(20 * 16 * KiB, 5);
-    // Half of the file is committed to a file without a name when the backup is made; it gets its name later.
+    // The first part is committed to a file without a name when the backup is made; it gets its name later.
     const gate = Promise.withResolvers<void>();
-    const half = Promise.withResolvers<void>();
     async function* content(): AsyncGenerator<Uint8Array> {
-      for (let at = 0; at < bytes.length; at += 16 * KiB) {
-        if (at === bytes.length / 2) {
-          half.resolve();
-          await gate.promise;
-        }
-        yield bytes.subarray(at, at + 16 * KiB);
+      for (let block = 0; block < count; block++) {
+        if (block === count - 10) await gate.promise;
+        yield patterned(size, 1 + block);
       }
     }
     const put = client.put(bytesOf("/slow"), content(), { ...OWNER, keepReplaced: false });
-    await half.promise;
+    await until("the first part is committed", async () => {
+      const { liveBlocks } = await client.status();
+      return liveBlocks === MAX_EXTENTS_PER_MESSAGE;
+    });
     await client.backUpMetadata();
     gate.resolve();
     await put;
     const blocks = await blocksOf(client, ["/slow"]);
-    expect(blocks).toHaveLength(20);
+    expect(blocks).toHaveLength(count);
     await client.close();
 
     await loseAndRestore(four);
     const again = await four.client();
     await allUp(again);
-    // Long enough for sessions to end and their orphans to be collected, were there any.
-    await store(again, files("fresh", 8, 300));
-    await Bun.sleep(1_000);
+    await leaveOrphans(four);
     expect([...(await quarantined(again, [1, 2, 3, 4]))].sort()).toEqual(blocks.sort());
-    expect((await again.status()).inodes).toBe(9);
+    expect((await again.status()).inodes).toBe(1); // the root directory
   });
 
   test("a backup that is damaged on one server is taken from another, and that is said", async () => {
@@ -292,9 +336,7 @@ describe("an older copy of the database was put back by hand", () => {
     };
     await putBack();
     const refused = await four.client({ retryTimeoutMs: 500 });
-    await Bun.sleep(1_000); // data servers try again and again meanwhile
-    expect((await refused.servers()).map(({ state }) => state)).not.toContain("up");
-    expect(await contentOf(refused, "/before-1")).toContain("older than what this server has");
+    await refusedByAll(refused, "/before-1");
     await refused.close();
 
     await putBack({ acceptOlder: true });
@@ -317,9 +359,7 @@ describe("an older copy of the database was put back by hand", () => {
 
     // The same old copy once more, without the flag: it does not know of the acceptance, and is refused again.
     await putBack();
-    const once = await four.client({ retryTimeoutMs: 500 });
-    await Bun.sleep(1_000);
-    expect((await once.servers()).map(({ state }) => state)).not.toContain("up");
+    await refusedByAll(await four.client({ retryTimeoutMs: 500 }), "/before-1");
   });
 
   test("a copy from after an acceptance is refused too: each acceptance counts once", async () => {
@@ -344,9 +384,7 @@ describe("an older copy of the database was put back by hand", () => {
     rmSync(four.metaDir, { recursive: true });
     cpSync(copy, four.metaDir, { recursive: true });
     await four.startMeta({ listen: address });
-    const refused = await four.client({ retryTimeoutMs: 500 });
-    await Bun.sleep(1_000);
-    expect((await refused.servers()).map(({ state }) => state)).not.toContain("up");
+    await refusedByAll(await four.client({ retryTimeoutMs: 500 }), "/before-1");
   });
 });
 
@@ -413,7 +451,6 @@ describe("a damaged database", () => {
     const message = await messageOfFailure(one.startMeta());
     expect(message).toContain(`the metadata database ${path} is damaged`);
     expect(message).toContain("dfs meta restore --dir DIR --from HOST:PORT");
-    expect(message).not.toContain("    at "); // no stack trace from the server itself
   });
 
   test("is not backed up", async () => {
