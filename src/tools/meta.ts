@@ -57,7 +57,7 @@ const options = {
     "between two backups onto data servers, when something changes (default: 3600)",
   ),
   acceptOlder: flag(
-    "the database is an older copy and the newer one is lost: go on from it. For one start only",
+    "go on from an older copy of the database, because the newer one is lost; for one start",
   ),
   ...keyOption,
   ...jsonOption,
@@ -104,7 +104,7 @@ meta restore brings a backup back.`,
         leaseTimeoutMs: chosen.leaseTimeout,
         downDelayMs: chosen.downDelay,
         backupIntervalMs: chosen.backupInterval,
-        acceptOlder: acceptOlder(context.typed, chosen.acceptOlder),
+        acceptOlder: chosen.acceptOlder,
         debug: chosen.debug,
         signal: context.signal,
         onReady: ({ address: at, settings }) => {
@@ -119,13 +119,4 @@ meta restore brings a backup back.`,
       return EXIT.done;
     },
   });
-}
-
-/** It is for one start, and a variable stays: only what was typed counts. */
-function acceptOlder(typed: ReadonlySet<string>, chosen: boolean): boolean {
-  if (!chosen || typed.has("acceptOlder")) return chosen;
-  throw new DfsError(
-    "usage",
-    "--accept-older is for one start, so it is not taken from the environment: unset DFS_ACCEPT_OLDER, and type it",
-  );
 }

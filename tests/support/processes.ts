@@ -112,11 +112,11 @@ export class ProcessCluster {
     this.metaProcess = await launch("meta", { dir: this.metaDir, settings, ...meta, ...more });
   }
 
-  /** Starts a data server, or starts it again. */
-  async startServer(index: number): Promise<void> {
+  /** Starts a data server, or starts it again; `more` holds for this run. */
+  async startServer(index: number, more: Readonly<Record<string, unknown>> = {}): Promise<void> {
     const dir = this.serverDir(index);
     const identity = existsSync(dir) ? "present" : "new";
-    const options = { dir, meta: this.meta.address, identity, ...this.options.data };
+    const options = { dir, meta: this.meta.address, identity, ...this.options.data, ...more };
     this.servers[index] = await launch("data", options);
   }
 

@@ -30,6 +30,9 @@ const COMMANDS = [
   ["server", "stop"],
   ["corrupt"],
   ["log", "dump"],
+  ["meta", "backup"],
+  ["meta", "restore"],
+  ["meta", "quarantine"],
   ["meta"],
   ["data"],
 ];
