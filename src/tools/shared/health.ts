@@ -43,7 +43,7 @@ export function assess(
 ): Health {
   const counts = countServers(servers);
   const dangers = dangersOf(state, wanted);
-  const backup = state.backup == null ? [] : backupTroubles(state.backup);
+  const backup = state.backup ? backupTroubles(state.backup) : [];
   const reasons = [...dangers, ...shortcomings(state, counts, wanted), ...backup];
   return {
     level: dangers.length > 0 ? "atRisk" : reasons.length > 0 ? "degraded" : "healthy",

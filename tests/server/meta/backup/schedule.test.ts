@@ -75,7 +75,7 @@ describe("a metadata server", () => {
     running.push(cluster);
     const [one, other] = await Promise.all([cluster.client(), cluster.client()]);
     const made = await Promise.all([one.backUpMetadata(), other.backUpMetadata()]);
-    expect(made[0]!.backup).toBe(made[1]!.backup);
+    expect(made[0].backup).toBe(made[1].backup);
   });
 });
 
