@@ -16,6 +16,7 @@ import { useColours, wantsColours } from "./tools/shared/colours.ts";
 import type { Command, Context, OptionSet } from "./tools/shared/command.ts";
 import type { DataStart } from "./tools/data.ts";
 import type { MetaStart } from "./tools/meta.ts";
+import type { Restorer } from "./tools/meta-restore.ts";
 import { findRequest, type CommandEntry } from "./tools/shared/dispatch.ts";
 import { report } from "./tools/shared/errors.ts";
 import { EXIT } from "./tools/shared/exit-codes.ts";
@@ -110,6 +111,21 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./tools/log-dump.ts")).logDump,
   },
   {
+    name: "meta backup",
+    summary: "back the metadata up onto data servers now",
+    load: async () => (await import("./tools/meta-backup.ts")).metaBackup,
+  },
+  {
+    name: "meta restore",
+    summary: "bring the metadata back from data servers, when its directory is lost",
+    load: async () => (await import("./tools/meta-restore.ts")).metaRestoreCommand(loadRestorer),
+  },
+  {
+    name: "meta quarantine",
+    summary: "list blocks that data servers hold and metadata does not know",
+    load: async () => (await import("./tools/meta-quarantine.ts")).metaQuarantine,
+  },
+  {
     name: "meta",
     summary: "run a metadata server",
     load: async () => (await import("./tools/meta.ts")).metaCommand(startMeta),
@@ -123,18 +139,25 @@ const COMMANDS: readonly CommandEntry[] = [
 
 async function startMeta(start: MetaStart): Promise<void> {
   const { runMetaServer } = await import("./server/meta/server.ts");
-  const { leaseTimeoutMs, downDelayMs, repair, ...rest } = start;
+  const { leaseTimeoutMs, downDelayMs, backupIntervalMs, repair, ...rest } = start;
   await runMetaServer({
     ...rest,
     ...repair,
     ...(leaseTimeoutMs === undefined ? {} : { leaseTimeoutMs }),
     ...(downDelayMs === undefined ? {} : { downDelayMs }),
+    ...(backupIntervalMs === undefined ? {} : { backupIntervalMs }),
   });
 }
 
 async function startData(start: DataStart): Promise<void> {
   const { runDataServer } = await import("./server/data/server.ts");
-  await runDataServer(start);
+  const { wait, ...rest } = start;
+  await runDataServer({ ...rest, ...(wait ? { firstContactTimeoutMs: Infinity } : {}) });
+}
+
+async function loadRestorer(): Promise<Restorer> {
+  const { listBackups, restoreMetadata } = await import("./server/meta/restore.ts");
+  return { list: listBackups, restore: restoreMetadata };
 }
 
 /** Runs the command that `args` name; returns the exit code. */

@@ -94,6 +94,19 @@ export const MAX_VERIFIED_BLOCKS = 256;
 /** Rotten copies that a data server tells of in one message: few enough for one transaction to hold nothing up for long. */
 export const MAX_ROTTEN_PER_MESSAGE = 1024;
 
+/** A backup of the metadata database travels and is verified in chunks of this size; the last one may be shorter. */
+export const BACKUP_CHUNK_BYTES = 4 * MiB;
+
+/** Chunks of a backup: their hashes fit a head. The largest database that can be backed up is 256 GiB. */
+export const MAX_BACKUP_CHUNKS = 65_536;
+export const MAX_BACKUP_BYTES = MAX_BACKUP_CHUNKS * BACKUP_CHUNK_BYTES;
+
+/** Backups that one data server may hold; many more than are kept. */
+export const MAX_BACKUPS = 256;
+
+/** How often an older copy of one database may be accepted before the first of these times is forgotten. */
+export const MAX_ACCEPTANCES = 64;
+
 function requireThat(holds: boolean, relation: string): void {
   if (!holds) throw new Error(`limits.ts is inconsistent: ${relation} does not hold`);
 }
@@ -114,3 +127,6 @@ requireThat(
 );
 requireThat(MAX_ENTRIES_PER_PAGE * 400 <= MAX_HEAD_BYTES, "a full listing page fits a head");
 requireThat(MAX_BLOCKS_PER_PAGE * 32 <= MAX_HEAD_BYTES, "a full page of blocks fits a head");
+requireThat(BACKUP_CHUNK_BYTES <= MAX_BLOCK_BYTES, "a chunk of a backup fits a frame");
+requireThat(MAX_BACKUP_CHUNKS * 8 * 2 <= MAX_HEAD_BYTES, "the hashes of a backup fit a head");
+requireThat(MAX_BACKUPS * 1024 <= MAX_HEAD_BYTES, "a list of backups fits a head");

@@ -7,6 +7,7 @@
  */
 import type { BlockId, ClusterId, InodeId, ServerId, SessionId } from "../base/ids.ts";
 import type { ReplyOf, RequestOf } from "../protocol/message.ts";
+import type { clusterBackup, clusterQuarantine } from "../protocol/messages/backup.ts";
 import type * as cluster from "../protocol/messages/cluster.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
 import type { blockCorrupt, dataScrub, dataStats, ScrubAction } from "../protocol/messages/data.ts";
@@ -170,6 +171,11 @@ export type InjectedFault = ReplyOf<typeof blockCorrupt>;
 
 /** How a data server's scrub is. */
 export type ScrubStatus = ReplyOf<typeof dataScrub>;
+
+/** What became of a backup of the metadata. */
+export type BackupOutcome = ReplyOf<typeof clusterBackup>;
+/** A block that a data server holds and metadata does not know. */
+export type QuarantinedBlock = ReplyOf<typeof clusterQuarantine>["blocks"][number];
 export type ExplainRow = ReplyOf<typeof cluster.explain>["rows"][number];
 export type ReplicaProblem = RequestOf<typeof cluster.reportReplica>["problem"];
 
@@ -256,6 +262,13 @@ export interface DfsClient {
    */
   scrub(server: ServerId, action: ScrubAction, bytesPerSecond?: number): Promise<ScrubStatus>;
   status(): Promise<ClusterStatus>;
+  /**
+   * Has the metadata service back its database up onto data servers; resolves when that is done.
+   * @throws DfsError why no server took it; `notFound` when the service was started anew meanwhile.
+   */
+  backUpMetadata(): Promise<BackupOutcome>;
+  /** Blocks on a data server that metadata knows nothing of. @throws DfsError `notFound`, `io` when it is not there. */
+  quarantined(server: ServerId): AsyncIterable<QuarantinedBlock>;
   /** Where each block of a file is, from the one at `offset` on. */
   explain(path: Uint8Array, options?: { readonly offset?: number }): AsyncIterable<ExplainRow>;
   /**

@@ -14,16 +14,29 @@
  */
 import { systemClock } from "../base/clock.ts";
 import { DfsError, isDfsError } from "../base/errors.ts";
-import type { ClusterId, InodeId, ServerId, SessionId } from "../base/ids.ts";
+import {
+  blockId,
+  type BlockId,
+  type ClusterId,
+  type InodeId,
+  type ServerId,
+  type SessionId,
+} from "../base/ids.ts";
 import { silentLogger } from "../base/logger.ts";
 import { pathBase } from "../base/placement.ts";
 import { systemRandom } from "../base/random.ts";
+import {
+  clusterBackup,
+  clusterQuarantine,
+  type QuarantinePage,
+} from "../protocol/messages/backup.ts";
 import * as cluster from "../protocol/messages/cluster.ts";
 import { clusterIdOf, type Attributes, type FileType } from "../protocol/messages/common.ts";
 import { blockCorrupt, dataScrub, dataStats, type ScrubAction } from "../protocol/messages/data.ts";
 import { lookup, statfs } from "../protocol/messages/namespace.ts";
 import { tcpTransport } from "../protocol/transports/tcp.ts";
 import type {
+  BackupOutcome,
   ClientOptions,
   ClusterStatus,
   CopyVote,
@@ -36,6 +49,7 @@ import type {
   InjectedFault,
   OpenFile,
   PutOptions,
+  QuarantinedBlock,
   ScrubStatus,
   ServerList,
   SetAttributes,
@@ -50,6 +64,9 @@ import { putFile, type PutParts } from "./put.ts";
 import { stopServer } from "./stop-server.ts";
 
 const EXPLAIN_PAGE = 512;
+
+/** Below every block id. */
+const NO_BLOCK = blockId(0n);
 
 /** Figures are of little use when they are late. */
 const STATS_TIMEOUT_MS = 2000;
@@ -268,6 +285,26 @@ class Client implements DfsClient {
 
   status(): Promise<ClusterStatus> {
     return this.machinery.session.ask(cluster.status, {});
+  }
+
+  async backUpMetadata(): Promise<BackupOutcome> {
+    let outcome = await this.machinery.session.ask(clusterBackup, { backup: null });
+    while (!outcome.done) {
+      const { backup } = outcome;
+      outcome = await this.machinery.session.ask(clusterBackup, { backup });
+    }
+    return outcome;
+  }
+
+  async *quarantined(server: ServerId): AsyncGenerator<QuarantinedBlock, void> {
+    for (let after: BlockId | null = NO_BLOCK; after !== null;) {
+      const page: QuarantinePage = await this.machinery.session.ask(clusterQuarantine, {
+        server,
+        after,
+      });
+      yield* page.blocks;
+      after = page.next;
+    }
   }
 
   async *explain(

@@ -22,6 +22,8 @@ export interface DataStart {
   readonly zone: string | undefined;
   readonly tags: readonly string[] | undefined;
   readonly allowFaults: boolean;
+  /** Wait for the metadata server, however long it takes to come. */
+  readonly wait: boolean;
   readonly key: Uint8Array | undefined;
   readonly debug: boolean;
   /** Asks it to end in good order. */
@@ -48,6 +50,9 @@ const options = {
   tags: value("<a,b>", words, "tags, separated by commas"),
   allowFaults: flag(
     "let dfs corrupt damage copies here and dfs server stop --crash kill it: for tests",
+  ),
+  wait: flag(
+    "wait for the metadata server for ever, and give backups of the metadata out meanwhile",
   ),
   ...keyOption,
   ...jsonOption,
@@ -97,6 +102,7 @@ mounted looks the same. It prints one line when it is ready; its log goes to sta
         zone: chosen.zone,
         tags: chosen.tags,
         allowFaults: chosen.allowFaults,
+        wait: chosen.wait,
         key: readKey(chosen.keyFile),
         debug: chosen.debug,
         signal: context.signal,

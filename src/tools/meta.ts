@@ -2,7 +2,7 @@
  * `dfs meta`: run a metadata server in this process.
  */
 import { DfsError } from "../base/errors.ts";
-import { defineCommand, value, type Command, type OptionSet } from "./shared/command.ts";
+import { defineCommand, flag, value, type Command, type OptionSet } from "./shared/command.ts";
 import type { ClusterSettings } from "./shared/cluster-file.ts";
 import { generalOptions, jsonOption, keyOption, readKey } from "./shared/connect.ts";
 import { EXIT } from "./shared/exit-codes.ts";
@@ -22,6 +22,10 @@ export interface MetaStart {
   /** From losing a data server to calling it down. */
   readonly downDelayMs: number | undefined;
   readonly repair: RepairWish;
+  /** Between two backups of the database. */
+  readonly backupIntervalMs: number | undefined;
+  /** Go on from an older copy of the database. */
+  readonly acceptOlder: boolean;
   readonly debug: boolean;
   /** Asks it to end in good order. */
   readonly signal: AbortSignal;
@@ -50,6 +54,14 @@ const options = {
   leaseTimeout: value("<seconds>", seconds, "a client silent for so long has gone (default: 60)"),
   downDelay: value("<seconds>", seconds, "a data server silent for so long is down (default: 5)"),
   ...repairOptions,
+  backupInterval: value(
+    "<seconds>",
+    seconds,
+    "between two backups onto data servers, when something changes (default: 3600)",
+  ),
+  acceptOlder: flag(
+    "go on from an older copy of the database, because the newer one is lost; for one start",
+  ),
   ...keyOption,
   ...jsonOption,
   ...generalOptions,
@@ -62,7 +74,10 @@ export function metaCommand(run: MetaRunner): Command<OptionSet> {
 Runs a metadata server until it is asked to end (Ctrl-C, SIGTERM). An empty or missing directory becomes that of a new
 cluster with the settings given; later they may be left out, and others than the cluster has are refused.
 It prints one line when it is ready; its log goes to standard error. Addresses that other machines can reach need a
-cluster key.`,
+cluster key.
+Data servers refuse a database that is older than what they have seen. With --accept-older they go along with it, once:
+sessions are ended, blocks stored later are left alone and listed by dfs meta quarantine. When the directory is lost, dfs
+meta restore brings a backup back.`,
     options,
     operands: { least: 0, most: 0 },
     examples: ["dfs meta --dir /srv/dfs/meta --listen 127.0.0.1:7000"],
@@ -92,6 +107,8 @@ cluster key.`,
         leaseTimeoutMs: chosen.leaseTimeout,
         downDelayMs: chosen.downDelay,
         repair: repairWishOf(chosen),
+        backupIntervalMs: chosen.backupInterval,
+        acceptOlder: chosen.acceptOlder,
         debug: chosen.debug,
         signal: context.signal,
         onReady: ({ address: at, settings }) => {

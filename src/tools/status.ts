@@ -3,6 +3,7 @@
  */
 import { messageOf } from "../base/errors.ts";
 import type { ClusterStatus, DfsClient, ServerList } from "../client/api.ts";
+import { backupLine, backupRow, backupTroubles, quarantineLine } from "./shared/backup-words.ts";
 import { green, red, yellow } from "./shared/colours.ts";
 import { defineCommand } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
@@ -32,6 +33,9 @@ what one more failure would cost.`,
     "repair            blocksToCopy (list: blocks to copy with 1 good copy, with 2, ...), copiesToMake, bytesToCopy,",
     "                  blocksWithoutGoodCopy, misplacedBlocks, surplusBlocks, copying, suspects, copiedBlocks,",
     "                  copiedBytes, bytesPerSecond, secondsLeft (missing while nothing is copied)",
+    "backup            of the metadata: newest (backup, created, lsn, bytes, files; null when there is none), servers",
+    "                  (ids of those that hold it), wanted, intervalSeconds, overdue, failure (text or null),",
+    "                  quarantinedCopies (of blocks that metadata does not know)",
     "storage           list, one for each data server: server, blocks, blockBytes, segments, segmentBytes, deadBytes,",
     "                  badReplicas, compaction (running, segments, movedBytes, freedBytes), scrub (state, lastPass in UTC",
     "                  or null, rotten); or server, error",
@@ -85,7 +89,20 @@ function lines(
     `Copies:   ${copyWords(state, replicas)}`,
     `Missing:  ${state.missingCopies === 0 ? "no copy is missing" : `${counted(state.missingCopies, "missing copy", "missing copies")} on record`}`,
     ...(state.repair === null ? [] : [`Repairs:  ${repairLine(repairSummary(state.repair))}`]),
+    ...backupLines(state),
     `If one more server fails: ${health.nextFailure}`,
+  ];
+}
+
+function backupLines({ backup }: ClusterStatus): string[] {
+  if (backup === null) return [];
+  const line = backupLine(backup, BigInt(Date.now()) * 1_000_000n);
+  const isThin = backup.newest !== null && backup.servers.length < backup.wanted;
+  const isBad = isThin || backupTroubles(backup).length > 0;
+  const unknown = quarantineLine(backup);
+  return [
+    `Backup:   ${isBad ? yellow(line) : line}`,
+    ...(unknown === undefined ? [] : [`Unknown:  ${unknown}`]),
   ];
 }
 
@@ -162,5 +179,6 @@ function jsonStatus(state: ClusterStatus, health: Health, settings: Settings): o
     sessions: state.sessions,
     placementVersion: state.placementVersion.toString(),
     ...(state.repair === null ? {} : { repair: repairSummary(state.repair) }),
+    ...(state.backup === null ? {} : { backup: backupRow(state.backup) }),
   };
 }

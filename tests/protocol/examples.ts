@@ -12,6 +12,7 @@ import {
   sessionId,
 } from "../../src/base/ids.ts";
 import type { NoticeDefinition, RequestDefinition } from "../../src/protocol/message.ts";
+import * as backups from "../../src/protocol/messages/backup.ts";
 import * as cluster from "../../src/protocol/messages/cluster.ts";
 import type { Attributes, ClusterSettings } from "../../src/protocol/messages/common.ts";
 import * as content from "../../src/protocol/messages/content.ts";
@@ -347,6 +348,15 @@ example(
       copiedBytes: LARGE,
       bytesPerSecond: 10,
     },
+    backup: {
+      newest: { backup: 0xb0n, createdNs: TIME_NS, lsn: lsn(68n), length: LARGE, files: 9 },
+      servers: [serverId(1), serverId(3)],
+      wanted: 3,
+      intervalMs: 3_600_000,
+      overdue: true,
+      failure: "no room",
+      quarantined: 7,
+    },
   },
 );
 example(
@@ -380,7 +390,7 @@ noticeExample(cluster.clusterChanged, { placementVersion: 6n });
 example(
   member.memberChain,
   { reign: reignId(20n) },
-  { current: reignId(21n), lsn: lsn(70n), end: lsn(60n) },
+  { current: reignId(21n), lsn: lsn(70n), end: lsn(60n), accepted: [0xacn, 0xadn] },
 );
 example(
   member.memberRegister,
@@ -520,3 +530,51 @@ example(
   },
 );
 example(data.dataStop, { crash: true }, { pid: 4711 });
+
+// ---- backups of the metadata ----
+const backup = 0xbac0_0000_0000_0001n;
+const manifest = {
+  backup,
+  cluster: filled(16, 0xc1),
+  reign: reignId(21n),
+  lsn: lsn(68n),
+  createdNs: TIME_NS,
+  length: LARGE,
+  checksum: 0xfedc_ba98_7654_3210n,
+  address: "127.0.0.1:7000",
+  files: 9,
+};
+example(
+  backups.clusterBackup,
+  { backup },
+  {
+    backup,
+    done: true,
+    manifest,
+    servers: [serverId(1), serverId(3)],
+    wanted: 4,
+    failures: [{ server: serverId(2), reason: "no room" }],
+  },
+);
+example(
+  backups.clusterQuarantine,
+  { server: serverId(2), after: blockId(99n) },
+  {
+    blocks: [{ block: blockId(100n), length: 5, checksum: 0xfedc_ba98_7654_3210n }],
+    next: blockId(101n),
+  },
+);
+example(
+  backups.backupPut,
+  { ...command, backup, chunk: 7, length: LARGE, hash: 0xfedc_ba98_7654_3211n },
+  {},
+  utf8("bytes"),
+);
+example(backups.backupCommit, { ...command, manifest, chunks: filled(16, 0xcc) }, {});
+example(
+  backups.backupList,
+  { verify: true },
+  { server: serverId(2), backups: [{ manifest, state: "whole" }], damaged: ["a file"] },
+);
+example(backups.backupGet, { backup, chunk: 7 }, { chunks: filled(16, 0xcc) }, utf8("bytes"));
+example(backups.backupDelete, { ...command, backups: [backup] }, { deleted: 1 });

@@ -101,18 +101,22 @@ export class ProcessCluster {
     return join(this.dir, `data-${index}`);
   }
 
-  /** Starts the metadata server, or starts it again. */
-  async startMeta(): Promise<void> {
-    const { settings = {}, meta = {} } = this.options;
-    const dir = join(this.dir, "meta");
-    this.metaProcess = await launch("meta", { dir, settings, ...meta });
+  /** Directory of the metadata server. */
+  get metaDir(): string {
+    return join(this.dir, "meta");
   }
 
-  /** Starts a data server, or starts it again. */
-  async startServer(index: number): Promise<void> {
+  /** Starts the metadata server, or starts it again; `more` holds for this run. */
+  async startMeta(more: Readonly<Record<string, unknown>> = {}): Promise<void> {
+    const { settings = {}, meta = {} } = this.options;
+    this.metaProcess = await launch("meta", { dir: this.metaDir, settings, ...meta, ...more });
+  }
+
+  /** Starts a data server, or starts it again; `more` holds for this run. */
+  async startServer(index: number, more: Readonly<Record<string, unknown>> = {}): Promise<void> {
     const dir = this.serverDir(index);
     const identity = existsSync(dir) ? "present" : "new";
-    const options = { dir, meta: this.meta.address, identity, ...this.options.data };
+    const options = { dir, meta: this.meta.address, identity, ...this.options.data, ...more };
     this.servers[index] = await launch("data", options);
   }
 

@@ -31,6 +31,9 @@ const COMMANDS = [
   ["corrupt"],
   ["scrub"],
   ["log", "dump"],
+  ["meta", "backup"],
+  ["meta", "restore"],
+  ["meta", "quarantine"],
   ["meta"],
   ["data"],
 ];

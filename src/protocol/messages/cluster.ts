@@ -23,6 +23,7 @@ import {
   uint64,
   type Infer,
 } from "../schema.ts";
+import { backupStatus } from "./backup.ts";
 import {
   addressField,
   blockField,
@@ -152,6 +153,8 @@ export const status = request(
     sessions: uint53,
     placementVersion: uint64,
     repair: optional(repairStatus),
+    /** Backups of the metadata; null from a service that makes none. */
+    backup: optional(backupStatus),
   }),
 );
 

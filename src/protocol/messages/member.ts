@@ -2,7 +2,7 @@
  * Membership: data servers register with the metadata service and keep in touch. The data server connects; codes 0x06xx.
  * Over the same connection the metadata service sends the server its commands (`data.ts`: `delete`, `list`).
  */
-import { MAX_ROTTEN_PER_MESSAGE } from "../../base/limits.ts";
+import { MAX_ACCEPTANCES, MAX_ROTTEN_PER_MESSAGE } from "../../base/limits.ts";
 import { lsnField, request } from "../message.ts";
 import { bool, list, optional, record, text, uint, uint53, uint64 } from "../schema.ts";
 import {
@@ -25,13 +25,20 @@ const condition = {
 /**
  * Asks what the metadata database knows of a reign, before registering: a data server serves only a database whose
  * chain of reigns contains the last position that it has seen. `end` is the log position at which that reign ended (or
- * the present position when it is the current one); null when the reign is not in the chain.
+ * the present position when it is the current one); null when the reign is not in the chain. `accepted` names the times
+ * at which the operator has declared an older copy of the database to be the right one, the last of them last. A server
+ * that meets one which it does not know goes along with it, and knows it from then on; so each counts once.
  */
 export const memberChain = request(
   0x0601,
   "member.chain",
   record({ reign: reignField }),
-  record({ current: reignField, lsn: lsnField, end: optional(lsnField) }),
+  record({
+    current: reignField,
+    lsn: lsnField,
+    end: optional(lsnField),
+    accepted: optional(list(uint64, MAX_ACCEPTANCES)),
+  }),
 );
 
 /**

@@ -4,6 +4,7 @@
  *     lock             flock of the process that owns it, with its pid
  *     identity.json    who the server is (identity.ts)
  *     log/             its blocks (src/log)
+ *     backups/         backups of the metadata (backups.ts)
  *
  * An empty or missing directory is used only when told so, because a disk that is just not mounted looks the same, and a
  * server that quietly began anew would make the cluster copy everything. Hence:
@@ -115,5 +116,6 @@ function begin({ disk, dir, identity, random }: DirectoryOptions): Promise<Ident
     seen: undefined,
     highestBlock: blockId(0n),
     address: undefined,
+    accepted: [],
   });
 }

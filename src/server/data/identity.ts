@@ -2,10 +2,11 @@
  * Who a data server is and what it has seen, in one small file of its directory.
  *
  *     identity.json      { "format": 1, "cluster", "server", "incarnation", "recovered", "reign", "lsn",
- *                          "highestBlock", "address", "checksum" }
+ *                          "highestBlock", "address", "accepted", "checksum" }
  *
  * 64-bit numbers are texts of decimal digits; `checksum` is the hash of everything before it, as 16 hexadecimal digits.
- * The file is replaced as a whole, durably. `cluster` and `server` are null from the moment that `--new` or `--recover`
+ * `accepted` names the times that an older copy of the metadata was declared the right one, as far as this server knows
+ * them (`join.ts`); files of before have none. The file is replaced as a whole, durably. `cluster` and `server` are null from the moment that `--new` or `--recover`
  * has begun a directory to its first registration (with `--recover` the server is known, the cluster is not).
  */
 import { join } from "node:path";
@@ -48,6 +49,8 @@ export interface Identity {
   readonly highestBlock: BlockId;
   /** Where it listened last, so that it comes back there. */
   readonly address: string | undefined;
+  /** Acceptances of older copies of the metadata that this server knows: each makes it go along with one but once. */
+  readonly accepted: readonly bigint[];
 }
 
 /** The bytes of the file. */
@@ -62,6 +65,7 @@ export function encodeIdentity(identity: Identity): Uint8Array {
     lsn: identity.seen === undefined ? null : String(identity.seen.lsn),
     highestBlock: String(identity.highestBlock),
     address: identity.address ?? null,
+    accepted: identity.accepted.map(String),
   };
   const text = JSON.stringify({ ...fields, checksum: checksumOfFields(fields) }, null, 2);
   return new TextEncoder().encode(`${text}\n`);
@@ -94,6 +98,7 @@ export function decodeIdentity(bytes: Uint8Array, path: string): Identity {
       : undefined,
     highestBlock: blockId(BigInt(text("highestBlock"))),
     address: isThere("address") ? text("address") : undefined,
+    accepted: ((fields["accepted"] ?? []) as unknown[]).map((each) => BigInt(String(each))),
   };
 }
 

@@ -4,9 +4,23 @@
  *
  * Order matters. The chain of reigns is asked before anything is told to the service. A new server's id, and the reign
  * that it has joined, are durable before anything is served.
+ *
+ * A database whose chain lacks what this server has seen is refused, with one exception: the operator has accepted an
+ * older copy (`--accept-older`, `dfs meta restore`). The database names each such acceptance. One that this server does
+ * not know yet lets it go along; from then on it knows it, so the next older copy is refused again.
  */
 import { DfsError } from "../../base/errors.ts";
-import type { BlockId, ClusterId, InstanceId, Lsn, ReignId, ServerId } from "../../base/ids.ts";
+import {
+  reignId,
+  type BlockId,
+  type ClusterId,
+  type InstanceId,
+  type Lsn,
+  type ReignId,
+  type ServerId,
+} from "../../base/ids.ts";
+import { MAX_ACCEPTANCES } from "../../base/limits.ts";
+import type { Logger } from "../../base/logger.ts";
 import type { RequestOf } from "../../protocol/message.ts";
 import { clusterIdOf } from "../../protocol/messages/common.ts";
 import { memberChain, memberRegister } from "../../protocol/messages/member.ts";
@@ -30,6 +44,7 @@ export interface JoinOptions {
   readonly condition: () => Condition;
   /** Largest block id in the log. */
   readonly highestBlock: () => BlockId;
+  readonly logger: Logger;
 }
 
 /** What the service answered. It is in the identity file when `join` resolves. */
@@ -51,9 +66,9 @@ export async function join(
   seen: SeenReign | undefined,
   options: JoinOptions,
 ): Promise<Joined> {
-  if (seen !== undefined) await checkChain(peer, seen);
   const { identity } = options;
   const { current } = identity;
+  const accepted = await checkChain(peer, seen, current.accepted, options.logger);
   const { body } = await peer.request(memberRegister, registration(options), {
     timeoutMs: TIMEOUT_MS,
   });
@@ -81,6 +96,7 @@ export async function join(
     server: joined.server,
     seen: { reign: joined.reign, lsn: joined.lsn },
     address: options.address,
+    accepted: accepted.slice(-MAX_ACCEPTANCES),
   });
   return joined;
 }
@@ -101,14 +117,35 @@ function registration(options: JoinOptions): RequestOf<typeof memberRegister> {
   };
 }
 
-/** Refuses a database that lacks what this server has already served. */
-async function checkChain(peer: Peer, seen: SeenReign): Promise<void> {
+/** Asked for by a server that has served none. */
+const NO_REIGN = reignId(0n);
+
+/**
+ * Refuses a database that lacks what this server has already served, unless that was accepted and this server did not
+ * know. Returns the acceptances that it knows from now on.
+ */
+async function checkChain(
+  peer: Peer,
+  seen: SeenReign | undefined,
+  known: readonly bigint[],
+  logger: Logger,
+): Promise<bigint[]> {
   const { body } = await peer.request(
     memberChain,
-    { reign: seen.reign },
+    { reign: seen?.reign ?? NO_REIGN },
     { timeoutMs: TIMEOUT_MS },
   );
-  if (body.end !== null && body.end >= seen.lsn) return;
+  const news = (body.accepted ?? []).filter((each) => !known.includes(each));
+  const accepted = [...known, ...news];
+  if (seen === undefined || (body.end !== null && body.end >= seen.lsn)) return accepted;
+  if (news.length > 0) {
+    logger.error(
+      "the operator has accepted an older copy of the metadata; this server goes along. What it holds of later is " +
+        "kept, but no file names it",
+      { reign: seen.reign, lsn: seen.lsn, ends: body.end ?? undefined },
+    );
+    return accepted;
+  }
   const lacks =
     body.end === null
       ? `knows nothing of reign ${seen.reign}`
@@ -118,7 +155,7 @@ async function checkChain(peer: Peer, seen: SeenReign): Promise<void> {
     `the metadata database at ${peer.address} is older than what this server has already served: it ${lacks}, ` +
       `this server has seen position ${seen.lsn}\n` +
       "it was probably restored from an older copy; nothing is served from it. Stop the metadata server, put the newest " +
-      "copy of its database back and start it again",
+      "copy of its database back and start it again; if that is lost for good, start it once with --accept-older",
     { details: { reign: seen.reign, lsn: seen.lsn } },
   );
 }

@@ -27,6 +27,8 @@ import { connectPeer, type PeerListener } from "../../protocol/endpoint.ts";
 import type { Peer, PeerIdentity } from "../../protocol/peer.ts";
 import { tcpTransport } from "../../protocol/transports/tcp.ts";
 import type { Transport } from "../../protocol/transport.ts";
+import { addBackupHandlers } from "./backup-handlers.ts";
+import { BackupStore } from "./backups.ts";
 import { CommandOrder } from "./command-order.ts";
 import type { ServerDirectory } from "./directory.ts";
 import { addFaultHandlers } from "./fault-handlers.ts";
@@ -65,6 +67,7 @@ export class Running implements ServedLog {
   private readonly order: CommandOrder;
   private readonly replication: Replication;
   private readonly handlers: DataHandlers;
+  private readonly backups: BackupStore;
   private readonly membership: Membership;
   private readonly rottenReports: RottenReports;
   private listener: PeerListener | undefined;
@@ -102,6 +105,17 @@ export class Running implements ServedLog {
       replication: this.replication,
       clock: seams.clock,
     });
+    this.backups = new BackupStore({
+      ...seams,
+      dir: directory.dir,
+      room: () => roomForPuts({ ...options, disk: seams.disk }, directory.dir),
+    });
+    addBackupHandlers(this.handlers, {
+      store: this.backups,
+      served: this,
+      order: this.order,
+      server: () => directory.identity.current.server,
+    });
     const { ending } = options;
     addFaultHandlers(this.handlers.forClients, {
       served: this,
@@ -127,6 +141,7 @@ export class Running implements ServedLog {
     const { identity } = this.directory;
     const { cluster, server } = identity.current;
     if (cluster !== undefined && server !== undefined) await this.openLog();
+    await this.backups.open();
     this.listener = await this.listen();
     const cancel = (): void => void this.membership.stop();
     signal?.addEventListener("abort", cancel, { once: true });
@@ -181,6 +196,7 @@ export class Running implements ServedLog {
       await this.membership.stop();
       await this.listener?.close(this.askers);
       await this.replication.close();
+      await this.backups.close();
       await this.opened?.close();
       await this.remember();
     } finally {
@@ -273,6 +289,7 @@ export class Running implements ServedLog {
         condition: () => this.condition(),
         highestBlock: () =>
           this.opened?.highestBlock ?? this.directory.identity.current.highestBlock,
+        logger: this.seams.logger,
       });
       const log = this.opened ?? (await this.openLog());
       this.seen = { reign: joined.reign, lsn: joined.lsn };

@@ -5,6 +5,7 @@
  *
  *     listen.ts           the address that clients and other data servers connect to
  *     handlers.ts         what is answered there, and to the metadata service
+ *     backup-handlers.ts, backups.ts, backup-file.ts   backups of the metadata, which lie beside the blocks
  *     fault-handlers.ts   what is answered to those who want to break or stop it
  *     command-order.ts    which commands of the service are still valid
  *     replication.ts      copies of blocks that other servers hold (source-peers.ts), made when commanded

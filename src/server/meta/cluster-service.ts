@@ -5,11 +5,13 @@ import type { HandlerTable } from "../../protocol/endpoint.ts";
 import type { ReplyOf } from "../../protocol/message.ts";
 import * as cluster from "../../protocol/messages/cluster.ts";
 import { statfs } from "../../protocol/messages/namespace.ts";
+import type { Backups } from "./backup/backups.ts";
 import type { Engine } from "./engine.ts";
 import { ringOf } from "./member-operations.ts";
 import type { Condition, Members } from "./members.ts";
 import { operationContext } from "./namespace-service.ts";
 import { explain } from "./namespace/operations.ts";
+import type { Quarantine } from "./quarantine.ts";
 import type { Repair } from "./repair/repair.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Server } from "./store/rows.ts";
@@ -26,6 +28,8 @@ export interface ClusterServiceOptions {
   readonly sessions: Sessions;
   readonly members: Members;
   readonly repair: Repair;
+  readonly backups: Backups;
+  readonly quarantine: Quarantine;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -134,6 +138,7 @@ class ClusterService {
       sessions: view.sessions,
       placementVersion: view.placementVersion,
       repair: { queue: [...counted.repairs], ...this.options.repair.progress() },
+      backup: await this.options.backups.status(),
     };
   }
 

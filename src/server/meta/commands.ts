@@ -6,16 +6,16 @@
  * one at a time is under way on each server; copies take long, so several are.
  */
 import { DfsError } from "../../base/errors.ts";
-import type { BlockId } from "../../base/ids.ts";
+import type { BlockId, InstanceId, ReignId } from "../../base/ids.ts";
 import { MAX_BLOCKS_PER_PAGE } from "../../base/limits.ts";
-import type { ReplyOf, RequestOf } from "../../protocol/message.ts";
+import type { ReplyOf, RequestDefinition, RequestOf } from "../../protocol/message.ts";
 import {
   blockCopy,
   blockDelete,
   blockVerify,
   type ReplicaVerdict,
 } from "../../protocol/messages/data.ts";
-import type { Peer } from "../../protocol/peer.ts";
+import type { Answer, Peer, RequestOptions } from "../../protocol/peer.ts";
 import type { Engine } from "./engine.ts";
 import type { Member } from "./members.ts";
 
@@ -27,7 +27,14 @@ const COPY_TIMEOUT_MS = 180_000;
 const VERIFY_TIMEOUT_MS = 60_000;
 
 /** A copy to be made. */
-export type CopyOrder = Omit<RequestOf<typeof blockCopy>, "reign" | "instance" | "number">;
+export type CopyOrder = Omit<RequestOf<typeof blockCopy>, keyof CommandPlace>;
+
+/** What every command begins with. */
+interface CommandPlace {
+  readonly reign: ReignId;
+  readonly instance: InstanceId;
+  readonly number: bigint;
+}
 
 export class Commands {
   private readonly engine: Engine;
@@ -80,9 +87,23 @@ export class Commands {
     );
   }
 
-  private place({
-    instance,
-  }: Member): Pick<RequestOf<typeof blockCopy>, "reign" | "instance" | "number"> {
+  /**
+   * Gives a server any other command, behind those that it has been given.
+   * @throws DfsError what it answers; after `timeout` and `unreachable` nobody knows whether it was executed.
+   */
+  order<Request extends CommandPlace, Reply>(
+    member: Member,
+    definition: RequestDefinition<Request, Reply>,
+    body: Omit<Request, keyof CommandPlace>,
+    options: RequestOptions,
+  ): Promise<Answer<Reply>> {
+    return this.inTurn(member.peer, () => {
+      const whole = { ...this.place(member), ...body } as Request;
+      return member.peer.request(definition, whole, options);
+    });
+  }
+
+  private place({ instance }: Member): CommandPlace {
     return { reign: this.engine.reign.reign, instance, number: ++this.number };
   }
 

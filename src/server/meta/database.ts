@@ -128,7 +128,9 @@ function checkIntegrity(store: SqliteStore): void {
 function damaged(path: string, how: string): DfsError {
   return new DfsError(
     "invalid",
-    `the metadata database ${path} is damaged: ${how}\nput a backup in its place`,
+    `the metadata database ${path} is damaged: ${how}\n` +
+      "move its directory away and bring the newest backup back from the data servers, into a new one:\n" +
+      "dfs meta restore --dir DIR --from HOST:PORT[,HOST:PORT]",
   );
 }
 
@@ -138,7 +140,8 @@ function refuseVanished(dir: string): void {
   throw new DfsError(
     "notFound",
     `cannot start: ${dir} has served a cluster before, but its database ${DATABASE_FILE} is gone\n` +
-      "put the database or a backup of it back, or use an empty directory for a new cluster",
+      "put the database back, or bring a backup back from the data servers, into another directory:\n" +
+      "dfs meta restore --dir DIR --from HOST:PORT[,HOST:PORT]; for a new cluster use an empty directory",
   );
 }
 

@@ -13,6 +13,8 @@ import { blockId, inodeId, type Lsn } from "../../base/ids.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Random } from "../../base/random.ts";
 import type { ClusterSettings } from "../../protocol/messages/common.ts";
+import { acceptOlder } from "./acceptance.ts";
+import { CopyThread } from "./backup/copy.ts";
 import { Checkpointer, CheckpointThread } from "./checkpoint.ts";
 import { openDatabase, type OpenDatabase } from "./database.ts";
 import { classifyEngineError } from "./engine-errors.ts";
@@ -32,6 +34,8 @@ export interface EngineOptions {
   readonly wish: SettingsWish;
   /** Of the root directory, when the cluster is formatted. */
   readonly owner: RootOwner;
+  /** The database is an older copy, and the operator wants to go on from it (acceptance.ts). */
+  readonly acceptOlder?: boolean;
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
@@ -49,6 +53,8 @@ export class Engine {
   readonly ids: IdRanges;
   readonly idSource: IdSource;
   readonly figures: FiguresCounter;
+  /** Whoever uses it closes it before the engine is closed. */
+  readonly copier: CopyThread;
   readonly startedNs: bigint;
   private readonly options: EngineOptions;
   private readonly lock: DirectoryLock;
@@ -71,6 +77,7 @@ export class Engine {
     store.transaction(() => this.ids.skipTo("block", store.primitives["figures.highestBlock"]()));
     this.idSource = idSourceOf(this.ids);
     this.figures = new FiguresThread(store.path);
+    this.copier = new CopyThread(store.path);
     this.checkpointer = new Checkpointer({
       runner: new CheckpointThread(store.path),
       pause: () => this.group.pause(),
@@ -101,6 +108,7 @@ export class Engine {
       rebuildIfNeeded(dir, logger);
       const nowNs = options.clock.nowNs();
       const database = openDatabase({ dir, wish, owner, nowNs, random, logger });
+      if (options.acceptOlder === true) accept(database, options);
       const engine = new Engine(options, lock, database);
       await engine.syncReign();
       return engine;
@@ -193,6 +201,14 @@ function idSourceOf(ids: IdRanges): IdSource {
     nextInode: () => inodeId(ids.take("inode")),
     nextBlocks: (count) => blockId(ids.take("block", count)),
   };
+}
+
+function accept({ store }: OpenDatabase, { random, clock, logger }: EngineOptions): void {
+  acceptOlder(store, random, clock.nowNs());
+  logger.warn(
+    "this copy of the metadata database has been accepted, however old it is: data servers go along with it once; " +
+      "sessions are ended, later blocks are left alone. Start without --accept-older from now on",
+  );
 }
 
 /** What the engine under us throws becomes an error that says what could not be done. */

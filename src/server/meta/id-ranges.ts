@@ -11,6 +11,9 @@
 import { DfsError } from "../../base/errors.ts";
 import { MAX_ID } from "../../base/ids.ts";
 
+/** Counter with the largest id of a data server that was ever given; those are given singly (`member-operations.ts`). */
+export const SERVER_COUNTER = "server";
+
 export type IdKind = "inode" | "block" | "session";
 
 /** The two primitives of the store that this needs. */

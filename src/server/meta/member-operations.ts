@@ -11,12 +11,11 @@ import { decodeRows, encodeRows, type RingServer } from "../../base/placement.ts
 import type { RequestOf } from "../../protocol/message.ts";
 import type { ServerState } from "../../protocol/messages/cluster.ts";
 import type { memberRegister } from "../../protocol/messages/member.ts";
+import { mayHaveJoined } from "./acceptance.ts";
+import { SERVER_COUNTER } from "./id-ranges.ts";
 import { freshRows, ringOrder, rowsWithJoined } from "./placement.ts";
 import type { PlacementVersion, Server } from "./store/rows.ts";
 import { ask, type Operation } from "./store/store.ts";
-
-/** Counter with the largest server id that was ever given. */
-const SERVER_COUNTER = "server";
 
 /** Below every block id. */
 const NO_BLOCK = blockId(0n);
@@ -48,13 +47,13 @@ export function* registerServer(
   body: Registration,
 ): Operation<Registered> {
   const servers = yield* ask("server.list");
-  const former = formerRow(servers, body);
+  const former = yield* formerRow(servers, body);
   if (former !== undefined) refuseImpostor(context, former, body);
   refuseTakenAddress(context, servers, former?.id, body.address);
   if (former === undefined && servers.length >= MAX_SERVERS) {
     throw new DfsError("outOfRange", `a cluster has at most ${MAX_SERVERS} data servers`);
   }
-  const id = former?.id ?? (yield* newServerId());
+  const id = former?.id ?? body.server ?? (yield* newServerId());
   const server: Server = {
     id,
     incarnation: body.incarnation,
@@ -95,13 +94,16 @@ export function ringOf(servers: readonly Server[]): Server[] {
   return ringOrder(servers.map(ringServer)).map(({ server }) => byId.get(server)!);
 }
 
-/** The row of the server that this registration is of. A new server whose reply got lost is known by its incarnation. */
-function formerRow(servers: readonly Server[], body: Registration): Server | undefined {
+/**
+ * The row of the server that this registration is of. A new server whose reply got lost is known by its incarnation. A
+ * server that joined in a time that was lost with a newer database has no row, and keeps its id.
+ */
+function* formerRow(servers: readonly Server[], body: Registration): Operation<Server | undefined> {
   if (body.server === null) {
     return servers.find((each) => each.incarnation === body.incarnation);
   }
   const former = servers.find((each) => each.id === body.server);
-  if (former !== undefined) return former;
+  if (former !== undefined || (yield* mayHaveJoined(body.server))) return former;
   throw wrongPeer(
     `this cluster has no data server ${body.server}: start the server with an empty directory and --new to add it`,
   );

@@ -7,7 +7,7 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import { DfsError, messageOf } from "../../base/errors.ts";
-import type { InstanceId, ServerId } from "../../base/ids.ts";
+import type { InstanceId, Lsn, ReignId, ServerId } from "../../base/ids.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { ReplyOf, RequestOf } from "../../protocol/message.ts";
 import type {
@@ -25,6 +25,7 @@ import {
   type Registered,
   type Registration,
 } from "./member-operations.ts";
+import { acceptances } from "./acceptance.ts";
 import { endOfReign } from "./reign.ts";
 import { markRotten } from "./replica-operations.ts";
 import { ask, type Operation } from "./store/store.ts";
@@ -133,8 +134,8 @@ export class Members {
   async chain(body: RequestOf<typeof memberChain>): Promise<ReplyOf<typeof memberChain>> {
     const { engine } = this.options;
     const lsn = engine.durableLsn;
-    const end = await engine.question(() => endOfReign(body.reign, lsn));
-    return { current: engine.reign.reign, lsn, end: end ?? null };
+    const { end, accepted } = await engine.question(() => chainView(body.reign, lsn));
+    return { current: engine.reign.reign, lsn, end: end ?? null, accepted };
   }
 
   /** Registers the data server behind `peer`. @throws DfsError as `registerServer`. */
@@ -282,4 +283,9 @@ export class Members {
         clock.setTimer(RETRY_DELAY_MS, again, { background: true });
       });
   }
+}
+
+function* chainView(reign: ReignId, current: Lsn) {
+  const accepted = (yield* acceptances()).map((each) => each.acceptance);
+  return { end: yield* endOfReign(reign, current), accepted };
 }

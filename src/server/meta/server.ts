@@ -9,6 +9,7 @@
  *     rebuild-needed                      a sync failed: the next start copies the database before it uses it
  *     rebuilding.db, rebuilt.db           that copy, being made or complete
  *     formatting.db                       a new database that is not complete yet
+ *     backup.db                           a copy of the database that is being sent to data servers; worthless
  *
  * The parts, in the order in which a request meets them:
  *
@@ -21,6 +22,9 @@
  *     reaper.ts             deletes what was given up, through commands.ts
  *     reconcile.ts          compares what a data server holds with the record
  *     repair/               makes up for copies that are missing or bad, removes those that are too many
+ *     quarantine.ts         what data servers hold and the record does not know
+ *     backup/               backups of the database onto data servers; restore.ts brings one back
+ *     acceptance.ts         going on from an older copy of the database
  *     placement.ts          plans the placement table
  *     database.ts, rebuild.ts, settings.ts   formats, opens and mends the directory
  */
@@ -33,12 +37,14 @@ import { listenPeers, type HandlerTable, type PeerListener } from "../../protoco
 import { clusterIdOf, type ClusterSettings } from "../../protocol/messages/common.ts";
 import type { Transport } from "../../protocol/transport.ts";
 import { tcpTransport } from "../../protocol/transports/tcp.ts";
+import { Backups } from "./backup/backups.ts";
 import { Commands } from "./commands.ts";
 import { Engine } from "./engine.ts";
 import { addressToListenOn, rememberAddress } from "./listen-address.ts";
 import { Members, type Member } from "./members.ts";
 import type { RootOwner } from "./namespace/operations.ts";
 import { ClusterNotices } from "./notices.ts";
+import { Quarantine } from "./quarantine.ts";
 import { Reaper } from "./reaper.ts";
 import { Repair } from "./repair/repair.ts";
 import { reconcile } from "./reconcile.ts";
@@ -57,6 +63,7 @@ const DEFAULT_OUT_DELAY_MS = 600_000;
 const DEFAULT_REPAIR_INTERVAL_MS = 1_000;
 const DEFAULT_REPAIR_BYTES_PER_SECOND = 100 * 1024 * 1024;
 const DEFAULT_COPIES_PER_SERVER = 4;
+const DEFAULT_BACKUP_INTERVAL_MS = 3_600_000;
 
 const ROOT_MODE = 0o755;
 
@@ -90,6 +97,10 @@ export interface MetaServerOptions {
   readonly copiesPerServer?: number;
   /** Whether copies on stand-ins are moved back when the servers that should have them are. Default true. */
   readonly moveMisplaced?: boolean;
+  /** Between two backups of the database, when it changes. Default 1 h. */
+  readonly backupIntervalMs?: number;
+  /** The database is an older copy, and the newer one is lost: go on from it. */
+  readonly acceptOlder?: boolean;
   // Seams.
   readonly clock?: Clock;
   readonly random?: Random;
@@ -129,6 +140,7 @@ export async function startMetaServer(options: MetaServerOptions): Promise<MetaS
     clock,
     random,
     logger,
+    acceptOlder: options.acceptOlder ?? false,
     onFatal: failure.resolve,
     ...(options.syncFile === undefined ? {} : { syncFile: options.syncFile }),
     ...(options.defer === undefined ? {} : { defer: options.defer }),
@@ -204,6 +216,8 @@ class Running {
   private readonly members: Members;
   private readonly reaper: Reaper;
   private readonly repair: Repair;
+  private readonly quarantine: Quarantine;
+  private readonly backups: Backups;
   private stopped = false;
 
   constructor(options: MetaServerOptions, engine: Engine, seams: Seams) {
@@ -229,7 +243,10 @@ class Running {
       downDelayMs: options.downDelayMs ?? DEFAULT_DOWN_DELAY_MS,
       onChanged: () => notices.changed(),
       outDelayMs: options.outDelayMs ?? DEFAULT_OUT_DELAY_MS,
-      onRegistered: (member) => void this.compare(member),
+      onRegistered: (member) => {
+        void this.compare(member);
+        void this.backups.registered(member);
+      },
       onState: () => this.repair.serversChanged(),
       onRotten: () => this.repair.recorded(),
     });
@@ -244,6 +261,17 @@ class Running {
       copiesPerServer: options.copiesPerServer ?? DEFAULT_COPIES_PER_SERVER,
       moveMisplaced: options.moveMisplaced ?? true,
       bytesPerSecond: options.repairBytesPerSecond ?? DEFAULT_REPAIR_BYTES_PER_SECOND,
+    });
+    this.quarantine = new Quarantine(engine, this.members);
+    this.backups = new Backups({
+      engine,
+      commands,
+      members: this.members,
+      copier: engine.copier,
+      ...seams,
+      dir: options.dir,
+      intervalMs: options.backupIntervalMs ?? DEFAULT_BACKUP_INTERVAL_MS,
+      quarantined: () => this.quarantine.copies,
     });
     this.reaper = new Reaper({
       engine,
@@ -262,6 +290,8 @@ class Running {
       sessions: this.sessions,
       members: this.members,
       repair: this.repair,
+      backups: this.backups,
+      quarantine: this.quarantine,
       clock,
       logger,
     });
@@ -272,6 +302,7 @@ class Running {
     await this.members.start();
     this.reaper.start();
     this.repair.start();
+    this.backups.start();
   }
 
   async stop(listener: PeerListener | undefined): Promise<void> {
@@ -280,16 +311,19 @@ class Running {
     this.sessions.stop();
     this.members.stop();
     const reaped = Promise.all([this.reaper.stop(), this.repair.stop()]);
+    const backedUp = this.backups.stop();
     await this.engine.finish();
     await listener?.close(); // what was answered before is still sent
     await reaped;
+    await backedUp;
     await this.engine.close();
   }
 
   /** A server that could not be compared is sent away; it comes back and is compared again. */
   private async compare(member: Member): Promise<void> {
     try {
-      await reconcile({ engine: this.engine, logger: this.logger }, member);
+      const found = await reconcile({ engine: this.engine, logger: this.logger }, member);
+      this.quarantine.compared(member.server, found.unknown);
       this.members.isCompared(member);
       this.repair.serversChanged();
     } catch (error) {

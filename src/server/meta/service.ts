@@ -17,6 +17,7 @@ import {
   sessionOpen,
   sessionResume,
 } from "../../protocol/messages/session.ts";
+import { serveBackups } from "./backup/service.ts";
 import { serveCluster, type ClusterServiceOptions } from "./cluster-service.ts";
 import type { Members } from "./members.ts";
 import { serveNamespace } from "./namespace-service.ts";
@@ -30,6 +31,7 @@ export function makeService(options: ClusterServiceOptions): HandlerTable {
   serveMembers(table, options.members);
   serveNamespace(table, options.engine, options.sessions);
   serveCluster(table, options);
+  serveBackups(table, options);
   return table;
 }
 

@@ -3,10 +3,12 @@
  *
  * - at risk: some block has no copy on a server that is up (it cannot be read now, and is lost unless a server returns),
  *   or just one although more are wanted.
- * - degraded: everything has two copies or more, but not all the copies or servers that should be there.
+ * - degraded: everything has two copies or more, but not all the copies or servers that should be there, or the metadata
+ *   is not backed up as it should be.
  */
 import type { ClusterStatus, ServerList } from "../../client/api.ts";
 import type { ServerState } from "../../protocol/messages/cluster.ts";
+import { backupTroubles } from "./backup-words.ts";
 import { counted } from "./format.ts";
 
 export interface ServerCounts {
@@ -34,13 +36,15 @@ interface Wanted {
 
 /** Judges the figures of a cluster with these settings. */
 export function assess(
-  state: Pick<ClusterStatus, "blocksByCopies" | "missingCopies" | "liveBlocks">,
+  state: Pick<ClusterStatus, "blocksByCopies" | "missingCopies" | "liveBlocks"> &
+    Partial<Pick<ClusterStatus, "backup">>,
   servers: ServerList,
   wanted: Wanted,
 ): Health {
   const counts = countServers(servers);
   const dangers = dangersOf(state, wanted);
-  const reasons = [...dangers, ...shortcomings(state, counts, wanted)];
+  const backup = state.backup ? backupTroubles(state.backup) : [];
+  const reasons = [...dangers, ...shortcomings(state, counts, wanted), ...backup];
   return {
     level: dangers.length > 0 ? "atRisk" : reasons.length > 0 ? "degraded" : "healthy",
     reasons,

@@ -27,6 +27,7 @@ const full: Identity = {
   seen: { reign: reignId(2n ** 61n + 3n), lsn: lsn(12345678901234567n) },
   highestBlock: blockId(2n ** 60n + 5n),
   address: "127.0.0.1:7001",
+  accepted: [5n, 2n ** 62n + 9n],
 };
 
 function open(dir: string, identity: IdentityWish) {
