@@ -1,15 +1,11 @@
 /**
  * Buffers for reads, used again and again: a fresh one costs several times what reading into it costs.
  *
- * Sizes are powers of two with HEAD_BYTES added, because what is read is a block, or some of its pieces, with a record's
- * header and list of hashes in front: of plain powers of two the next larger one would be taken. At most MAX_IDLE_BYTES lie
- * idle; what comes back beyond that is left to the collector.
+ * Sizes are powers of two. At most MAX_IDLE_BYTES lie idle; what comes back beyond that is left to the collector.
  */
 import { assert } from "../base/errors.ts";
 
 const MIN_BYTES = 4096;
-/** No less than a record's header and the list of hashes of a largest block. */
-const HEAD_BYTES = 4096;
 const MAX_IDLE_BYTES = 32 * 1024 * 1024;
 
 /** A buffer that is somebody's until `release`. */
@@ -50,7 +46,5 @@ export class BufferPool {
 }
 
 function sizeFor(length: number): number {
-  return (
-    Math.max(MIN_BYTES, 2 ** Math.ceil(Math.log2(Math.max(1, length - HEAD_BYTES)))) + HEAD_BYTES
-  );
+  return Math.max(MIN_BYTES, 2 ** Math.ceil(Math.log2(Math.max(1, length))));
 }
