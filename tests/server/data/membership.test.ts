@@ -60,7 +60,7 @@ describe("a new server", () => {
       },
     ]);
     expect(service.registrations[0]!.capacityBytes).toBeGreaterThan(0);
-    expect(service.chainsAsked).toEqual([]);
+    expect(service.chainsAsked).toEqual([reignId(0n)]);
     expect(identityIn(dir)).toMatchObject({
       cluster: CLUSTER,
       server: server.server,
@@ -116,7 +116,7 @@ describe("a server that is started again", () => {
       blocks: 2,
       highestBlock: 70n,
     });
-    expect(service.chainsAsked).toEqual([service.reign]);
+    expect(service.chainsAsked).toEqual([reignId(0n), service.reign]);
     const { body } = await service.member.request(
       blockList,
       { after: blockId(0n), limit: 10 },
@@ -367,5 +367,44 @@ describe("a database that is older than what was served", () => {
         () => false,
       ),
     );
+  });
+
+  test("is served all the same when that was accepted, once for each acceptance", async () => {
+    const { server, service, dir } = await newServer();
+    await putBlock(await callerOf(server), makeBlock(1, 10));
+    await server.stop();
+    const { logger, lines } = keptWarnings();
+    service.reign = reignId(7n);
+    service.lsn = lsn(20n);
+    service.accepted = [71n, 72n];
+    const accepting = await startData(service, dir, { logger });
+    expect(lines.join("\n")).toContain("the operator has accepted an older copy");
+    await get(await callerOf(accepting), 1n);
+    await accepting.stop();
+
+    // It has seen reign 7 at 20, and knows both: neither makes it go along with something older again.
+    service.reign = reignId(8n);
+    lines.length = 0;
+    const refused = startData(service, dir, { logger });
+    await eventually("it has said so", () => lines.length > 0);
+    expect(lines[0]).toContain("older than what this server has already served");
+    service.accepted = [73n];
+    await get(await callerOf(await refused), 1n);
+  });
+
+  test("is not served by a server that joined after it had been accepted", async () => {
+    const { service } = await newServer();
+    service.accepted = [71n];
+    const dir = freshDirectory();
+    const server = await startData(service, dir, { identity: "new" });
+    await server.stop();
+    service.reign = reignId(7n);
+    service.lsn = lsn(20n);
+    const { logger, lines } = keptWarnings();
+    const refused = startData(service, dir, { logger });
+    await eventually("it has said so", () => lines.length > 0);
+    expect(lines[0]).toContain("older than what this server has already served");
+    service.accepted = [71n, 72n];
+    await refused;
   });
 });

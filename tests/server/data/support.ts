@@ -76,6 +76,8 @@ export class ScriptedService {
   lsn: Lsn = lsn(50n);
   /** Where earlier reigns ended. */
   ended = new Map<ReignId, Lsn>();
+  /** Acceptances of older copies. */
+  accepted: bigint[] = [];
   /** Refuses registrations with this. */
   refusal: DfsError | undefined;
   /** Answers registrations with this instead of what was asked for. */
@@ -138,7 +140,7 @@ export class ScriptedService {
     handlers.onRequest(memberChain, ({ body: { reign } }) => {
       this.chainsAsked.push(reign);
       const end = reign === this.reign ? this.lsn : (this.ended.get(reign) ?? null);
-      return { body: { current: this.reign, lsn: this.lsn, end } };
+      return { body: { current: this.reign, lsn: this.lsn, end, accepted: this.accepted } };
     });
     handlers.onRequest(memberRegister, ({ body, peer }) => {
       if (this.refusal !== undefined) throw this.refusal;
