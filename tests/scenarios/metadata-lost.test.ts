@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { seededRandom } from "../../src/base/random.ts";
-import { differences, LocalCluster } from "../support/local-cluster.ts";
+import { differences, LocalCluster, until } from "../support/local-cluster.ts";
 
 setDefaultTimeout(120_000); // whole clusters and many commands; a busy machine is slow
 
@@ -64,6 +64,11 @@ test("dfs meta backup, the directory is lost, dfs meta restore, dfs up", async (
   await cluster.ok("get", "-r", "/tree", cluster.path("copy"));
   expect(await differences(tree, cluster.path("copy"))).toBe("");
   expect((await cluster.run(["ls", "/late"])).code).toBe(4);
+  // The data servers have been without a service: it may take a second until they are all back.
+  await until(
+    async () => (await cluster.run(["meta", "quarantine"])).code === 0,
+    "all servers to answer",
+  );
   const unknown = await cluster.rows<{ server: number; block: string }>("meta", "quarantine");
   expect(unknown.length).toBeGreaterThan(0);
   const after = (await cluster.ok("meta", "quarantine")).text;
