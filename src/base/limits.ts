@@ -94,6 +94,10 @@ export const MAX_VERIFIED_BLOCKS = 256;
 /** Rotten copies that a data server tells of in one message: few enough for one transaction to hold nothing up for long. */
 export const MAX_ROTTEN_PER_MESSAGE = 1024;
 
+/** Findings of fsck in one message, and characters that tell of one. */
+export const MAX_FSCK_FINDINGS = 128;
+export const MAX_FSCK_DETAIL = 500;
+
 function requireThat(holds: boolean, relation: string): void {
   if (!holds) throw new Error(`limits.ts is inconsistent: ${relation} does not hold`);
 }
@@ -114,3 +118,8 @@ requireThat(
 );
 requireThat(MAX_ENTRIES_PER_PAGE * 400 <= MAX_HEAD_BYTES, "a full listing page fits a head");
 requireThat(MAX_BLOCKS_PER_PAGE * 32 <= MAX_HEAD_BYTES, "a full page of blocks fits a head");
+// A character of a text takes at most three bytes.
+requireThat(
+  MAX_FSCK_FINDINGS * (MAX_PATH_BYTES + 3 * MAX_FSCK_DETAIL + 64) <= MAX_HEAD_BYTES,
+  "a full list of findings fits a head",
+);

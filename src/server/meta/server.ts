@@ -21,6 +21,7 @@
  *     reaper.ts             deletes what was given up, through commands.ts
  *     reconcile.ts          compares what a data server holds with the record
  *     repair/               makes up for copies that are missing or bad, removes those that are too many
+ *     fsck/                 checks the record and the copies, and watches repair mend them
  *     placement.ts          plans the placement table
  *     database.ts, rebuild.ts, settings.ts   formats, opens and mends the directory
  */
@@ -35,6 +36,7 @@ import type { Transport } from "../../protocol/transport.ts";
 import { tcpTransport } from "../../protocol/transports/tcp.ts";
 import { Commands } from "./commands.ts";
 import { Engine } from "./engine.ts";
+import { Fsck } from "./fsck/fsck.ts";
 import { addressToListenOn, rememberAddress } from "./listen-address.ts";
 import { Members, type Member } from "./members.ts";
 import type { RootOwner } from "./namespace/operations.ts";
@@ -204,6 +206,7 @@ class Running {
   private readonly members: Members;
   private readonly reaper: Reaper;
   private readonly repair: Repair;
+  private readonly fsck: Fsck;
   private stopped = false;
 
   constructor(options: MetaServerOptions, engine: Engine, seams: Seams) {
@@ -257,7 +260,10 @@ class Running {
       isCopying: (block, server) => this.repair.isCopying(block, server),
       mayReclaim: () => !this.sessions.recovering,
     });
+    const { members, repair } = this;
+    this.fsck = new Fsck({ engine, commands, members, repair, clock, logger });
     this.service = makeService({
+      fsck: this.fsck,
       engine,
       sessions: this.sessions,
       members: this.members,
@@ -279,7 +285,7 @@ class Running {
     this.stopped = true;
     this.sessions.stop();
     this.members.stop();
-    const reaped = Promise.all([this.reaper.stop(), this.repair.stop()]);
+    const reaped = Promise.all([this.reaper.stop(), this.repair.stop(), this.fsck.stop()]);
     await this.engine.finish();
     await listener?.close(); // what was answered before is still sent
     await reaped;

@@ -1,0 +1,251 @@
+/**
+ * The copies on one data server: does it hold what the record counts there, with the right bytes?
+ *
+ * The record goes first: what it counted then was durable on the server, unless it has been lost or was given up since.
+ * So a copy that the server's list lacks, or that it finds rotten, is read once more by it alone, and then looked up again
+ * in one transaction. Only what is wrong both times, and still on record, is told.
+ */
+import { blockId, type BlockId } from "../../../base/ids.ts";
+import { MAX_VERIFIED_BLOCKS } from "../../../base/limits.ts";
+import type { ReplyOf } from "../../../protocol/message.ts";
+import { blockList, type ReplicaVerdict } from "../../../protocol/messages/data.ts";
+import type { FsckKind } from "../../../protocol/messages/fsck.ts";
+import type { Member } from "../members.ts";
+import { clusterView } from "../repair/need.ts";
+import { ask } from "../store/store.ts";
+import type { CopyFinding, Mending } from "./mending.ts";
+import type { RunParts } from "./parts.ts";
+import { copiesOn, isOrphan, settleBadCopy, type Suspect } from "./steps.ts";
+
+/** Rows of the record looked at together. */
+const PAGE = 512;
+
+/** Bytes and copies verified with one request: it must be answered in time by a slow disk, too. */
+const BYTES_AT_ONCE = 8 * 1024 * 1024;
+const COPIES_AT_ONCE = Math.min(64, MAX_VERIFIED_BLOCKS);
+
+/** Blocks that nobody seemed to know which are kept for a second look. */
+const MOST_ORPHANS = 16_384;
+
+/** Requests under way to one server, so that it always has something to read. */
+const REQUESTS_AT_ONCE = 2;
+
+const LIST_TIMEOUT_MS = 30_000;
+
+type Held = ReplyOf<typeof blockList>["blocks"][number];
+
+/** Rows of the record up to `end`, which undefined is the last block of all. */
+interface Page {
+  readonly copies: readonly Suspect[];
+  /** Everything on record there, whatever its state. */
+  readonly known: ReadonlySet<BlockId>;
+  readonly end: BlockId | undefined;
+}
+
+const KINDS: Readonly<Record<Exclude<ReplicaVerdict, "right">, FsckKind>> = {
+  rotten: "rottenCopy",
+  missing: "lostCopy",
+  unreadable: "unreadableCopy",
+};
+
+const WORDS: Readonly<Record<Exclude<ReplicaVerdict, "right">, string>> = {
+  rotten: "its bytes are not those that were written",
+  missing: "the server does not hold it",
+  unreadable: "the server cannot read it",
+};
+
+/**
+ * Checks everything that `member` should hold.
+ * @throws DfsError when the server cannot be asked any more.
+ */
+export class CopyCheck {
+  private readonly parts: RunParts;
+  private readonly mending: Mending;
+  private readonly member: Member;
+  /** Blocks that the server holds and nobody seemed to know; looked at again at the end. */
+  private readonly orphans: Held[] = [];
+
+  constructor(parts: RunParts, mending: Mending, member: Member) {
+    this.parts = parts;
+    this.mending = mending;
+    this.member = member;
+  }
+
+  async run(): Promise<void> {
+    const { signal, blocks } = this.parts;
+    for (let after: BlockId | undefined = blockId(0n); after !== undefined; ) {
+      if (signal.aborted) return;
+      const page = await this.page(after);
+      await this.check(page, after, blocks === undefined);
+      after = page.end;
+    }
+    await this.tellOrphans();
+  }
+
+  private async page(after: BlockId): Promise<Page> {
+    const { engine, blocks } = this.parts;
+    const { server } = this.member;
+    if (blocks !== undefined) {
+      const part = idsBehind(blocks, after, PAGE);
+      const copies = await engine.question(() => copiesOn(server, part));
+      return { copies, known: new Set(part), end: part.length < PAGE ? undefined : part.at(-1) };
+    }
+    return engine.question(function* () {
+      const rows = yield* ask("replica.listByServer", server, after, PAGE);
+      const known = rows.map(({ block }) => block);
+      const copies = yield* copiesOn(server, known);
+      return {
+        copies,
+        known: new Set(known),
+        end: rows.length < PAGE ? undefined : known.at(-1),
+      };
+    });
+  }
+
+  private async check(page: Page, after: BlockId, withOrphans: boolean): Promise<void> {
+    const { copies, known } = page;
+    if (!withOrphans && copies.length === 0) return;
+    const held = withOrphans
+      ? await this.held(after, page.end)
+      : await this.held(blockId(copies[0]!.block.id - 1n), copies.at(-1)!.block.id);
+    if (withOrphans) await this.keepOrphans([...held.values()].filter(({ block }) => !known.has(block)));
+    const isThere = ({ block }: Suspect): boolean => {
+      const found = held.get(block.id);
+      return found?.length === block.length && found.checksum === block.checksum;
+    };
+    const full = this.parts.level === "full";
+    const toRead = full ? copies : copies.filter((copy) => !isThere(copy));
+    if (!full) this.count(copies.filter(isThere));
+    const batches = batchesOf(toRead);
+    const work = async (): Promise<void> => {
+      for (let batch = batches.shift(); batch !== undefined; batch = batches.shift()) {
+        if (this.parts.signal.aborted) return;
+        await this.verify(batch);
+      }
+    };
+    await Promise.all(Array.from({ length: REQUESTS_AT_ONCE }, work));
+  }
+
+  /** What the server holds behind `after`, up to `end`. */
+  private async held(after: BlockId, end: BlockId | undefined): Promise<Map<BlockId, Held>> {
+    const { peer } = this.member;
+    const held = new Map<BlockId, Held>();
+    for (let from = after, more = true; more; ) {
+      const request = { after: from, limit: PAGE };
+      const { body } = await peer.request(blockList, request, { timeoutMs: LIST_TIMEOUT_MS });
+      for (const each of body.blocks) {
+        if (end === undefined || each.block <= end) held.set(each.block, each);
+      }
+      const last = body.blocks.at(-1)?.block;
+      more = body.more && last !== undefined && (end === undefined || last < end);
+      if (last !== undefined) from = last;
+    }
+    return held;
+  }
+
+  private async verify(batch: readonly Suspect[]): Promise<void> {
+    const verdicts = await this.ask(batch);
+    const bad = batch.filter((_, at) => verdicts[at] !== "right");
+    this.count(batch);
+    if (bad.length > 0) await this.confirm(bad.map(({ block }) => block.id));
+  }
+
+  /** Reads copies once more that seemed wrong, and tells of those that are. */
+  private async confirm(ids: readonly BlockId[]): Promise<void> {
+    const { engine, dryRun, repair, logger } = this.parts;
+    const { server } = this.member;
+    const suspects = await engine.question(() => copiesOn(server, ids));
+    if (suspects.length === 0) return;
+    const verdicts = await this.ask(suspects);
+    const told = await engine.change(function* () {
+      const view = yield* clusterView(engine.settings.replicas, engine.nowNs);
+      const findings: CopyFinding[] = [];
+      for (const [at, suspect] of suspects.entries()) {
+        const verdict = verdicts[at]!;
+        if (verdict === "right") continue;
+        if (!(yield* settleBadCopy(view, suspect, server, verdict, !dryRun))) continue;
+        const detail = WORDS[verdict];
+        findings.push({ kind: KINDS[verdict], block: suspect.block.id, server, detail });
+      }
+      return findings;
+    });
+    for (const { kind, block } of told) logger.warn("fsck found a bad copy", { kind, block, server });
+    if (!dryRun && told.length > 0) repair.recorded();
+    await this.mending.add(told);
+  }
+
+  private ask(suspects: readonly Suspect[]): Promise<readonly ReplicaVerdict[]> {
+    const blocks = suspects.map(({ block: { id, length, checksum } }) => ({
+      block: id,
+      length,
+      checksum,
+    }));
+    return this.parts.commands.verify(this.member, blocks);
+  }
+
+  private async keepOrphans(held: readonly Held[]): Promise<void> {
+    this.orphans.push(...held);
+    if (this.orphans.length > MOST_ORPHANS) await this.tellOrphans();
+  }
+
+  private count(copies: readonly Suspect[]): void {
+    const { counts } = this.parts;
+    counts.doneCopies += copies.length;
+    for (const { block } of copies) counts.doneBytes += block.length;
+  }
+
+  /** A block that was being written when it was listed is known by now, and one that was being deleted is gone. */
+  private async tellOrphans(): Promise<void> {
+    const { engine, commands, findings, counts, signal } = this.parts;
+    const { server } = this.member;
+    const nobodys = async (held: readonly Held[]): Promise<Held[]> => {
+      return engine.question(function* () {
+        const found: Held[] = [];
+        for (const each of held) if (yield* isOrphan(each.block, server)) found.push(each);
+        return found;
+      });
+    };
+    while (this.orphans.length > 0 && !signal.aborted) {
+      const unknown = await nobodys(this.orphans.splice(0, COPIES_AT_ONCE));
+      if (unknown.length === 0) continue;
+      const verdicts = await commands.verify(this.member, unknown);
+      const there = await nobodys(unknown.filter((_, index) => verdicts[index] !== "missing"));
+      counts.found += there.length;
+      const detail =
+        "metadata knows no such block; it is left where it is, because nothing is deleted on suspicion";
+      await findings.tell(
+        there.map(({ block }) => ({ kind: "orphanCopy", block, server, detail })),
+        "left",
+      );
+    }
+  }
+}
+
+/** At most `most` of the rising `ids` behind `after`. */
+function idsBehind(ids: readonly BlockId[], after: BlockId, most: number): BlockId[] {
+  let low = 0;
+  for (let high = ids.length; low < high; ) {
+    const middle = (low + high) >> 1;
+    if (ids[middle]! <= after) low = middle + 1;
+    else high = middle;
+  }
+  return ids.slice(low, low + most);
+}
+
+function batchesOf(copies: readonly Suspect[]): Suspect[][] {
+  const batches: Suspect[][] = [];
+  let batch: Suspect[] = [];
+  let bytes = 0;
+  for (const copy of copies) {
+    const isFull = batch.length === COPIES_AT_ONCE || bytes + copy.block.length > BYTES_AT_ONCE;
+    if (isFull && batch.length > 0) {
+      batches.push(batch);
+      batch = [];
+      bytes = 0;
+    }
+    batch.push(copy);
+    bytes += copy.block.length;
+  }
+  if (batch.length > 0) batches.push(batch);
+  return batches;
+}
