@@ -40,7 +40,7 @@ export async function* runFsck(
   const request = { level, inode: inode ?? null, dryRun, patienceMs };
   const { run } = await session.askOnce(fsckStart, request, ANSWER_TIMEOUT_MS);
   try {
-    for (let after = 0; ; ) {
+    for (let after = 0; ;) {
       const question = { run, after };
       const reply = await session.askOnce(fsckPoll, question, ANSWER_TIMEOUT_MS);
       const { finished, ...report } = reply;

@@ -94,7 +94,10 @@ error, unless a block has no other copy.`,
     [1, "errors were found, and all of them corrected"],
     [2, "usage"],
     [4, "errors are left (with --dry-run: errors were found)"],
-    [8, "it could not run or not to the end: no cluster, no such path, another fsck, a lost connection"],
+    [
+      8,
+      "it could not run or not to the end: no cluster, no such path, another fsck, a lost connection",
+    ],
   ],
   async run(context) {
     const path = context.args[0] === undefined ? undefined : remotePath(context.args[0]);
@@ -199,7 +202,9 @@ function outcomeWord({ outcome }: FsckFinding, dryRun: boolean): string {
 }
 
 function blockWords(block: bigint, offset: number | null, blockSize: number): string {
-  return offset === null ? `block id ${block}` : `block ${Math.floor(offset / blockSize)} (id ${block})`;
+  return offset === null
+    ? `block id ${block}`
+    : `block ${Math.floor(offset / blockSize)} (id ${block})`;
 }
 
 interface End {
@@ -222,7 +227,9 @@ function summary(tally: Tally, { level: asked, dryRun, last, elapsedMs }: End): 
       ? green("no errors")
       : tally.left === 0
         ? yellow(`${counted(errors, "error")}, all corrected`)
-        : red(`${counted(errors, "error")}, ${tally.left} ${dryRun ? "found and not touched" : "left"}`);
+        : red(
+            `${counted(errors, "error")}, ${tally.left} ${dryRun ? "found and not touched" : "left"}`,
+          );
   return [
     `Checked ${looked} in ${durationText(elapsedMs)}: ${verdict}.`,
     ...[...tally.byKind].map(([kind, { corrected, left, note }]) => {

@@ -3,11 +3,7 @@
  *
  * One run at a time. It belongs to the connection that asked for it and ends with it.
  */
-import {
-  MAX_FSCK_DETAIL,
-  MAX_FSCK_FINDINGS,
-  MAX_PATH_BYTES,
-} from "../../base/limits.ts";
+import { MAX_FSCK_DETAIL, MAX_FSCK_FINDINGS, MAX_PATH_BYTES } from "../../base/limits.ts";
 import { nothing, request } from "../message.ts";
 import {
   bool,

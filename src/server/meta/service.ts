@@ -25,7 +25,9 @@ import { requireRole } from "./roles.ts";
 import type { Sessions } from "./sessions.ts";
 
 /** The handlers of everything that the metadata server answers. */
-export function makeService(options: ClusterServiceOptions & { readonly fsck: Fsck }): HandlerTable {
+export function makeService(
+  options: ClusterServiceOptions & { readonly fsck: Fsck },
+): HandlerTable {
   const table = new HandlerTable();
   serveSessions(table, options.sessions);
   serveMembers(table, options.members);

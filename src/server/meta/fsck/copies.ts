@@ -15,7 +15,7 @@ import { clusterView } from "../repair/need.ts";
 import { ask } from "../store/store.ts";
 import type { CopyFinding, Mending } from "./mending.ts";
 import type { RunParts } from "./parts.ts";
-import { copiesOn, isOrphan, settleBadCopy, type Suspect } from "./steps.ts";
+import { copiesOn, isBeingMade, isOrphan, settleBadCopy, type Suspect } from "./steps.ts";
 
 /** Rows of the record looked at together. */
 const PAGE = 512;
@@ -73,7 +73,7 @@ export class CopyCheck {
 
   async run(): Promise<void> {
     const { signal, blocks } = this.parts;
-    for (let after: BlockId | undefined = blockId(0n); after !== undefined; ) {
+    for (let after: BlockId | undefined = blockId(0n); after !== undefined;) {
       if (signal.aborted) return;
       const page = await this.page(after);
       await this.check(page, after, blocks === undefined);
@@ -108,7 +108,8 @@ export class CopyCheck {
     const held = withOrphans
       ? await this.held(after, page.end)
       : await this.held(blockId(copies[0]!.block.id - 1n), copies.at(-1)!.block.id);
-    if (withOrphans) await this.keepOrphans([...held.values()].filter(({ block }) => !known.has(block)));
+    if (withOrphans)
+      await this.keepOrphans([...held.values()].filter(({ block }) => !known.has(block)));
     const isThere = ({ block }: Suspect): boolean => {
       const found = held.get(block.id);
       return found?.length === block.length && found.checksum === block.checksum;
@@ -130,7 +131,7 @@ export class CopyCheck {
   private async held(after: BlockId, end: BlockId | undefined): Promise<Map<BlockId, Held>> {
     const { peer } = this.member;
     const held = new Map<BlockId, Held>();
-    for (let from = after, more = true; more; ) {
+    for (let from = after, more = true; more;) {
       const request = { after: from, limit: PAGE };
       const { body } = await peer.request(blockList, request, { timeoutMs: LIST_TIMEOUT_MS });
       for (const each of body.blocks) {
@@ -145,18 +146,25 @@ export class CopyCheck {
 
   private async verify(batch: readonly Suspect[]): Promise<void> {
     const verdicts = await this.ask(batch);
-    const bad = batch.filter((_, at) => verdicts[at] !== "right");
+    const isBad = (_: unknown, at: number): boolean => verdicts[at] !== "right";
+    const rotten = batch.filter((_, at) => verdicts[at] === "rotten");
     this.count(batch);
-    if (bad.length > 0) await this.confirm(bad.map(({ block }) => block.id));
+    const bad = batch.filter(isBad).map(({ block }) => block.id);
+    if (bad.length > 0) await this.confirm(bad, new Set(rotten.map(({ block }) => block.id)));
   }
 
-  /** Reads copies once more that seemed wrong, and tells of those that are. */
-  private async confirm(ids: readonly BlockId[]): Promise<void> {
+  /**
+   * Reads copies once more that seemed wrong, and tells of those that are. One that was `rotten` and is being made again
+   * by now, because somebody else met it, is told of as well: right bytes do not rot by being moved.
+   */
+  private async confirm(ids: readonly BlockId[], rotten: ReadonlySet<BlockId>): Promise<void> {
     const { engine, dryRun, repair, logger } = this.parts;
     const { server } = this.member;
     const suspects = await engine.question(() => copiesOn(server, ids));
-    if (suspects.length === 0) return;
-    const verdicts = await this.ask(suspects);
+    const verdicts = suspects.length === 0 ? [] : await this.ask(suspects);
+    const others = ids.filter(
+      (id) => rotten.has(id) && !suspects.some(({ block }) => block.id === id),
+    );
     const told = await engine.change(function* () {
       const view = yield* clusterView(engine.settings.replicas, engine.nowNs);
       const findings: CopyFinding[] = [];
@@ -167,9 +175,14 @@ export class CopyCheck {
         const detail = WORDS[verdict];
         findings.push({ kind: KINDS[verdict], block: suspect.block.id, server, detail });
       }
+      for (const block of others) {
+        if (!(yield* isBeingMade(block, server))) continue;
+        findings.push({ kind: "rottenCopy", block, server, detail: WORDS.rotten });
+      }
       return findings;
     });
-    for (const { kind, block } of told) logger.warn("fsck found a bad copy", { kind, block, server });
+    for (const { kind, block } of told)
+      logger.warn("fsck found a bad copy", { kind, block, server });
     if (!dryRun && told.length > 0) repair.recorded();
     await this.mending.add(told);
   }
@@ -224,7 +237,7 @@ export class CopyCheck {
 /** At most `most` of the rising `ids` behind `after`. */
 function idsBehind(ids: readonly BlockId[], after: BlockId, most: number): BlockId[] {
   let low = 0;
-  for (let high = ids.length; low < high; ) {
+  for (let high = ids.length; low < high;) {
     const middle = (low + high) >> 1;
     if (ids[middle]! <= after) low = middle + 1;
     else high = middle;

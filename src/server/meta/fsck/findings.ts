@@ -117,7 +117,10 @@ export function blockOrNone(id: bigint): BlockId | undefined {
   return id === 0n ? undefined : blockId(id);
 }
 
-function pathIn(path: Uint8Array | undefined, name: Uint8Array | undefined): Uint8Array | undefined {
+function pathIn(
+  path: Uint8Array | undefined,
+  name: Uint8Array | undefined,
+): Uint8Array | undefined {
   if (path === undefined || name === undefined) return path;
   const separator = path.at(-1) === SLASH ? [] : [Uint8Array.of(SLASH)];
   const whole = Buffer.concat([path, ...separator, name]);

@@ -52,12 +52,7 @@ function answerTo(
     case "lacking":
       return checks.lackingBlocks(database, question.after, question.replicas, question.limit);
     case "withoutCopy":
-      return checks.blocksWithoutCopyOn(
-        database,
-        question.after,
-        question.servers,
-        question.limit,
-      );
+      return checks.blocksWithoutCopyOn(database, question.after, question.servers, question.limit);
     case "locate":
       return locate(database, question.inodes, question.blocks);
   }

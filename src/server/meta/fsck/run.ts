@@ -156,7 +156,7 @@ export class FsckRun {
     const { engine, repair } = this.surroundings;
     const { dryRun } = this.request;
     const { replicas } = engine.settings;
-    for (let after = 0n, more = true; more && !this.abort.signal.aborted; ) {
+    for (let after = 0n, more = true; more && !this.abort.signal.aborted;) {
       const page = await this.record.ask({ kind: "lacking", after, replicas, limit: PAGE });
       const ids = page.map((id) => blockId(id)).filter((id) => this.blocks?.has(id) ?? true);
       const lacks = await this.lacks(ids, replicas, !dryRun);
@@ -250,7 +250,7 @@ export class FsckRun {
       const detail = `the server is ${word}: its ${copies} copies were not checked`;
       await this.findings.tell([{ kind: "unchecked", server, detail }], "note");
     }
-    for (let after = 0n, more = true; more && !this.abort.signal.aborted; ) {
+    for (let after = 0n, more = true; more && !this.abort.signal.aborted;) {
       const page = await this.record.ask({ kind: "withoutCopy", after, servers, limit: PAGE });
       const blocks = page.map((id) => blockId(id)).filter((id) => this.blocks?.has(id) ?? true);
       const detail = "no copy that counts is on a server that can be reached";
@@ -278,6 +278,8 @@ function findingOf({ kind, inode, block, offset, name, detail }: RecordFinding):
 /** What a request to a data server fails with when it has gone or cannot do it. */
 function isOfServer(error: unknown): boolean {
   return (
-    isDfsError(error, "unreachable") || isDfsError(error, "timeout") || isDfsError(error, "cancelled")
+    isDfsError(error, "unreachable") ||
+    isDfsError(error, "timeout") ||
+    isDfsError(error, "cancelled")
   );
 }

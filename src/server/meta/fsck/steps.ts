@@ -47,6 +47,12 @@ export function* settleBadCopy(
   return true;
 }
 
+/** True while the copy of a live block is being made again on the server. */
+export function* isBeingMade(block: BlockId, server: ServerId): Operation<boolean> {
+  if ((yield* liveBlock(block)) === undefined) return false;
+  return (yield* ask("replica.get", block, server)) === "adding";
+}
+
 /** How many copies a block lacks; undefined when it is not live or lacks none. With `mend` that goes on record. */
 export function* lackOf(
   view: ClusterView,

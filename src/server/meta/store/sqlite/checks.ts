@@ -298,7 +298,9 @@ function directoryPaths(
 }
 
 function joined(directory: Uint8Array | undefined, name: Uint8Array): Uint8Array | undefined {
-  return directory === undefined ? undefined : Buffer.concat([directory, Uint8Array.of(SLASH), name]);
+  return directory === undefined
+    ? undefined
+    : Buffer.concat([directory, Uint8Array.of(SLASH), name]);
 }
 
 /** Ids as JSON, whose integers SQLite reads in all their 64 bits. */
