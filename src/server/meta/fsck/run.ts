@@ -33,6 +33,11 @@ const SETTLE_INTERVAL_MS = 50;
 /** Blocks of one page of those that lack copies. */
 const PAGE = 256;
 
+/** Counts that can be corrected, and the fields of an inode that hold them. */
+const COUNTS = { wrongLinkCount: "nlink", wrongAllocated: "allocated" } as const;
+
+type CountFinding = RecordFinding & { readonly kind: keyof typeof COUNTS };
+
 export interface RunRequest {
   readonly level: FsckLevel;
   readonly inode: InodeId | undefined;
@@ -131,10 +136,10 @@ export class FsckRun {
     const found = await this.record.ask({ kind: "checks" });
     const scoped = findings.inScope(found.map((raw) => ({ ...findingOf(raw), raw })));
     counts.found += scoped.length;
+    const corrected = this.request.dryRun ? new Set() : await this.correct(scoped.map(({ raw }) => raw));
     for (const { raw, ...finding } of scoped) {
       if (this.abort.signal.aborted) return;
-      const corrected = !this.request.dryRun && (await this.correct(raw));
-      await findings.tell([finding], corrected ? "corrected" : "left");
+      await findings.tell([finding], corrected.has(raw) ? "corrected" : "left");
     }
     if (found.length >= MOST_OF_A_CHECK) {
       const detail = `more than ${MOST_OF_A_CHECK} findings may be of one kind: those behind them were not looked at`;
@@ -142,13 +147,19 @@ export class FsckRun {
     }
   }
 
-  private async correct(found: RecordFinding): Promise<boolean> {
+  /** Corrects counts of inodes, those of one inode together, and returns the findings that are mended by that. */
+  private async correct(found: readonly RecordFinding[]): Promise<ReadonlySet<RecordFinding>> {
     const { engine } = this.surroundings;
-    const counts = { wrongLinkCount: "nlink", wrongAllocated: "allocated" } as const;
-    if (found.kind !== "wrongLinkCount" && found.kind !== "wrongAllocated") return false;
-    const seen = { id: inodeId(found.inode), ctimeNs: found.ctimeNs };
-    const right = { [counts[found.kind]]: found.right };
-    return engine.change(() => correctInode(engine.nowNs, seen, right));
+    const corrected = new Set<RecordFinding>();
+    for (const each of Map.groupBy(found.filter(isCount), ({ inode }) => inode).values()) {
+      const [first] = each;
+      const seen = { id: inodeId(first!.inode), ctimeNs: first!.ctimeNs };
+      const right = Object.fromEntries(each.map(({ kind, right }) => [COUNTS[kind], right]));
+      if (each.some(({ ctimeNs }) => ctimeNs !== seen.ctimeNs) || this.abort.signal.aborted) continue;
+      const done = await engine.change(() => correctInode(engine.nowNs, seen, right));
+      if (done) for (const finding of each) corrected.add(finding);
+    }
+    return corrected;
   }
 
   /** Blocks that lack copies on record, and notes of those that have too many or misplaced ones. */
@@ -269,6 +280,10 @@ export class FsckRun {
     if (inode !== undefined) return this.inodes.has(inode);
     return block !== undefined && this.blocks.has(block);
   }
+}
+
+function isCount(finding: RecordFinding): finding is CountFinding {
+  return finding.kind in COUNTS;
 }
 
 function findingOf({ kind, inode, block, offset, name, detail }: RecordFinding): Finding {
