@@ -136,7 +136,9 @@ export class FsckRun {
     const found = await this.record.ask({ kind: "checks" });
     const scoped = findings.inScope(found.map((raw) => ({ ...findingOf(raw), raw })));
     counts.found += scoped.length;
-    const corrected = this.request.dryRun ? new Set() : await this.correct(scoped.map(({ raw }) => raw));
+    const corrected = this.request.dryRun
+      ? new Set()
+      : await this.correct(scoped.map(({ raw }) => raw));
     for (const { raw, ...finding } of scoped) {
       if (this.abort.signal.aborted) return;
       await findings.tell([finding], corrected.has(raw) ? "corrected" : "left");
@@ -155,7 +157,8 @@ export class FsckRun {
       const [first] = each;
       const seen = { id: inodeId(first!.inode), ctimeNs: first!.ctimeNs };
       const right = Object.fromEntries(each.map(({ kind, right }) => [COUNTS[kind], right]));
-      if (each.some(({ ctimeNs }) => ctimeNs !== seen.ctimeNs) || this.abort.signal.aborted) continue;
+      if (each.some(({ ctimeNs }) => ctimeNs !== seen.ctimeNs) || this.abort.signal.aborted)
+        continue;
       const done = await engine.change(() => correctInode(engine.nowNs, seen, right));
       if (done) for (const finding of each) corrected.add(finding);
     }

@@ -109,7 +109,9 @@ describe("copies on record", () => {
   test("that are missing are found, those on servers that are out do not count", () => {
     const { database } = harness.store;
     expect(lackingBlocks(database, 0n, 3, 10)).toEqual([]);
-    database.run("DELETE FROM replicas WHERE block = 1 AND server = (SELECT min(server) FROM replicas WHERE block = 1)");
+    database.run(
+      "DELETE FROM replicas WHERE block = 1 AND server = (SELECT min(server) FROM replicas WHERE block = 1)",
+    );
     expect(lackingBlocks(database, 0n, 3, 10)).toEqual([1n]);
     expect(lackingBlocks(database, 1n, 3, 10)).toEqual([]);
     database.run("UPDATE servers SET state = 3 WHERE id = 1");
@@ -122,7 +124,10 @@ describe("copies on record", () => {
       .prepare<{ id: bigint; length: bigint }, []>("SELECT id, length FROM blocks WHERE state = 0")
       .all();
     const bytes = live.reduce((sum, { length }) => sum + Number(length), 0);
-    expect(countCopies(database, [1, 2, 3, 4], undefined)).toEqual({ copies: 3 * live.length, bytes: 3 * bytes });
+    expect(countCopies(database, [1, 2, 3, 4], undefined)).toEqual({
+      copies: 3 * live.length,
+      bytes: 3 * bytes,
+    });
     expect(countCopies(database, [1, 2, 3, 4], [live[0]!.id])).toEqual({
       copies: 3,
       bytes: 3 * Number(live[0]!.length),
@@ -181,7 +186,8 @@ describe("a sound database", () => {
     const some = <T>(all: readonly T[]): T => all[random.below(all.length)]!;
     const path = (): string => `${some(directories)}/n${random.below(12)}`;
     const changes: readonly (() => Promise<unknown>)[] = [
-      async () => (await tree.create(path())).write(random.below(40), random.bytes(1 + random.below(20))),
+      async () =>
+        (await tree.create(path())).write(random.below(40), random.bytes(1 + random.below(20))),
       () => tree.unlink(path()),
       () => tree.rename(path(), path()),
       () => tree.link(path(), path()),
@@ -198,7 +204,8 @@ describe("a sound database", () => {
         () => undefined,
       );
       const findings = checkRecord(harness.store.database);
-      if (findings.length > 0) throw new Error(`seed ${seed}, step ${step}: ${Bun.inspect(findings)}`);
+      if (findings.length > 0)
+        throw new Error(`seed ${seed}, step ${step}: ${Bun.inspect(findings)}`);
     }
     expect(done).toBeGreaterThan(100);
   });

@@ -36,7 +36,10 @@ interface Cluster {
   readonly data: TestDataServer[];
 }
 
-async function withCluster(count: number, work: (cluster: Cluster) => Promise<void>): Promise<void> {
+async function withCluster(
+  count: number,
+  work: (cluster: Cluster) => Promise<void>,
+): Promise<void> {
   using dir = temporaryDirectory();
   const meta = await startMeta(dir.path, OPTIONS);
   const data: TestDataServer[] = [];
@@ -137,7 +140,9 @@ describe("copies", () => {
       const { blocks } = await cluster.client.put("f", firstThree(cluster), 2);
       cluster.data[0]!.rotten.add(blocks[0]!);
       for (let again = 0; again < 2; again++) {
-        expect(shown(await run(cluster.client, { dryRun: true }))).toEqual(["left rottenCopy /f 1"]);
+        expect(shown(await run(cluster.client, { dryRun: true }))).toEqual([
+          "left rottenCopy /f 1",
+        ]);
       }
       expect(cluster.data.flatMap(({ copied }) => copied)).toEqual([]);
     }));
@@ -212,12 +217,16 @@ describe("a path", () => {
         "corrected lostCopy /one 1",
       ]);
       expect(shown(await run(client, { inode: one.inode }))).toEqual([]);
-      expect(shown(await run(client, { inode: ROOT_INODE }))).toEqual(["corrected lostCopy /other 1"]);
+      expect(shown(await run(client, { inode: ROOT_INODE }))).toEqual([
+        "corrected lostCopy /other 1",
+      ]);
     }));
 
   test("that is not there is refused", () =>
     withCluster(3, async ({ client }) => {
-      const error = await run(client, { inode: 4711n as InodeId }).catch((failure: unknown) => failure);
+      const error = await run(client, { inode: 4711n as InodeId }).catch(
+        (failure: unknown) => failure,
+      );
       expect(error).toMatchObject({ kind: "notFound" });
     }));
 });
@@ -233,7 +242,10 @@ describe("the record", () => {
         "left wrongLinkCount /f -",
       ]);
       const findings = await run(client, { level: "meta" });
-      expect(shown(findings)).toEqual(["corrected wrongAllocated /f -", "corrected wrongLinkCount /f -"]);
+      expect(shown(findings)).toEqual([
+        "corrected wrongAllocated /f -",
+        "corrected wrongLinkCount /f -",
+      ]);
       const { attributes } = await client.ask(getattr, { inode });
       expect(attributes).toMatchObject({ nlink: 1, allocated: 2 });
       await client.change(unlink, { parent: ROOT_INODE, name: text("f") });
@@ -271,10 +283,14 @@ describe("a run", () => {
       const { run: id } = await client.ask(fsckStart, START);
       const refusal = await other.ask(fsckStart, START).catch((error: unknown) => error);
       expect(refusal).toMatchObject({ kind: "locked" });
-      const stranger = await other.ask(fsckPoll, { run: id, after: 0 }).catch((error: unknown) => error);
+      const stranger = await other
+        .ask(fsckPoll, { run: id, after: 0 })
+        .catch((error: unknown) => error);
       expect(stranger).toMatchObject({ kind: "stale" });
       client.peer.close("it goes away");
-      await until(async () => (await other.ask(fsckStart, START).catch(() => undefined)) !== undefined);
+      await until(
+        async () => (await other.ask(fsckStart, START).catch(() => undefined)) !== undefined,
+      );
       other.peer.close("the test is over");
     }));
 
@@ -284,7 +300,9 @@ describe("a run", () => {
       const { run: first } = await client.ask(fsckStart, START);
       const { run: second } = await client.ask(fsckStart, START);
       expect(second).not.toBe(first);
-      const gone = await client.ask(fsckPoll, { run: first, after: 0 }).catch((error: unknown) => error);
+      const gone = await client
+        .ask(fsckPoll, { run: first, after: 0 })
+        .catch((error: unknown) => error);
       expect(gone).toMatchObject({ kind: "stale" });
       await client.ask(fsckStop, { run: first });
       await client.ask(fsckPoll, { run: second, after: 0 });
