@@ -193,7 +193,7 @@ describe("on a cluster of processes", () => {
     const cluster = await spawnCluster(SETTINGS);
     try {
       const watcher = await cluster.client();
-      let over = false;
+      const over = new AbortController();
       let changes = 0;
       const writer = async (index: number): Promise<void> => {
         const client = await cluster.client();
@@ -203,7 +203,7 @@ describe("on a cluster of processes", () => {
         const unlessMissing = (error: { kind?: string }): void => {
           if (error.kind !== "notFound") throw error as Error;
         };
-        while (!over) {
+        while (!over.signal.aborted) {
           const content = patterned(random.below(40 * KiB), random.below(1000));
           const kind = random.below(5);
           if (kind <= 1) await client.put(path(), [content], { ...OWNER, keepReplaced: true });
@@ -232,7 +232,7 @@ describe("on a cluster of processes", () => {
         }
         await until("the writers go on", () => changes > before);
       }
-      over = true;
+      over.abort();
       await writers;
       expect(found).toEqual([]);
       expect(copies).toBeGreaterThan(100);

@@ -12,7 +12,7 @@
  * program can know, and each of the ways to make them agree can lose a file that another keeps.
  */
 import { sleep } from "../../../base/clock.ts";
-import { isDfsError, messageOf } from "../../../base/errors.ts";
+import { DfsError, isDfsError, messageOf } from "../../../base/errors.ts";
 import { blockId, inodeId, ROOT_INODE, type BlockId, type InodeId } from "../../../base/ids.ts";
 import type { FsckLevel } from "../../../protocol/messages/fsck.ts";
 import type { Member } from "../members.ts";
@@ -63,7 +63,7 @@ export class FsckRun {
   private inodes: ReadonlySet<bigint> | undefined;
   private blocks: ReadonlySet<bigint> | undefined;
   private mending: Mending | undefined;
-  private error: unknown;
+  private error: DfsError | undefined;
 
   constructor(surroundings: FsckSurroundings, request: RunRequest) {
     this.surroundings = surroundings;
@@ -72,7 +72,7 @@ export class FsckRun {
     this.findings = new Findings(this.record, (finding) => this.isInScope(finding));
     this.done = this.work()
       .catch((error: unknown) => {
-        this.error = error;
+        this.error = isDfsError(error) ? error : new DfsError("internal", messageOf(error));
       })
       .finally(() => {
         this.counts.phase = "done";
@@ -84,7 +84,7 @@ export class FsckRun {
     return this.mending?.size ?? 0;
   }
 
-  /** Findings behind the first `after`. @throws what the run failed of, when there are none left. */
+  /** Findings behind the first `after`. @throws DfsError what the run failed of, when there are none left. */
   page(after: number): ReturnType<Findings["page"]> & { readonly finished: boolean } {
     const over = this.counts.phase === "done";
     const { findings, more } = this.findings.page(after);

@@ -118,7 +118,7 @@ describe("copies", () => {
       other!.held.delete(blocks[1]!);
       const findings = await run(cluster.client);
       expect(shown(findings)).toEqual(["corrected lostCopy /f 2", "corrected rottenCopy /f 1"]);
-      expect(findings.map(({ offset }) => offset).sort()).toEqual([0, 8]);
+      expect(new Set(findings.map(({ offset }) => offset))).toEqual(new Set([0, 8]));
       expect(one!.rotten.size).toBe(0);
       expect(other!.held.has(blocks[1]!)).toBe(true);
       expect(shown(await run(cluster.client))).toEqual([]);
