@@ -4,11 +4,11 @@
  * Nothing is tried again: a run ends with the connection that began it.
  */
 import type { Clock } from "../base/clock.ts";
-import { isDfsError } from "../base/errors.ts";
+import { DfsError, isDfsError } from "../base/errors.ts";
 import type { InodeId } from "../base/ids.ts";
-import type { ReplyOf } from "../protocol/message.ts";
+import type { ReplyOf, RequestDefinition } from "../protocol/message.ts";
 import { fsckPoll, fsckStart, fsckStop, type FsckLevel } from "../protocol/messages/fsck.ts";
-import { pause } from "./retry.ts";
+import { isNoAnswer, pause } from "./retry.ts";
 import type { Session } from "./session.ts";
 
 /** For one answer: a run goes on while its service is slow. */
@@ -38,20 +38,37 @@ export async function* runFsck(
   { level, dryRun, patienceMs, signal }: FsckOptions,
 ): AsyncGenerator<FsckReport, void> {
   const request = { level, inode: inode ?? null, dryRun, patienceMs };
-  const { run } = await session.askOnce(fsckStart, request, ANSWER_TIMEOUT_MS);
+  const { run } = await asked(session, fsckStart, request);
   try {
     for (let after = 0; ;) {
-      const question = { run, after };
-      const reply = await session.askOnce(fsckPoll, question, ANSWER_TIMEOUT_MS);
-      const { finished, ...report } = reply;
+      const { finished, ...report } = await asked(session, fsckPoll, { run, after });
       after += report.findings.length;
       yield report;
       if (finished) return;
       if (report.findings.length === 0) await pause(clock, INTERVAL_MS, signal);
     }
   } finally {
-    await session.askOnce(fsckStop, { run }).catch((error: unknown) => {
+    await asked(session, fsckStop, { run }).catch((error: unknown) => {
       if (!isDfsError(error)) throw error; // whoever has lost the connection has lost the run
     });
+  }
+}
+
+/** Asks once. @throws DfsError its error; `unreachable` when there is no answer. */
+async function asked<Request, Reply>(
+  session: Session,
+  definition: RequestDefinition<Request, Reply>,
+  body: Request,
+): Promise<Reply> {
+  try {
+    return await session.askOnce(definition, body, ANSWER_TIMEOUT_MS);
+  } catch (error) {
+    if (!isNoAnswer(error)) throw error;
+    throw new DfsError(
+      "unreachable",
+      "the connection to the metadata service was lost, and with it this run of fsck\n" +
+        "what it has put on record for repair is repaired all the same; start it again",
+      { cause: error },
+    );
   }
 }

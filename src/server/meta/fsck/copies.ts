@@ -54,14 +54,16 @@ const WORDS: Readonly<Record<Exclude<ReplicaVerdict, "right">, string>> = {
   unreadable: "the server cannot read it",
 };
 
-/**
- * Checks everything that `member` should hold.
- * @throws DfsError when the server cannot be asked any more.
- */
+/** The check of one server's copies. It keeps its place, so that it can go on when the server was away for a moment. */
 export class CopyCheck {
   private readonly parts: RunParts;
   private readonly mending: Mending;
-  private readonly member: Member;
+  private member: Member;
+  /** Up to here everything has been checked; undefined: all of it. */
+  private after: BlockId | undefined = blockId(0n);
+  /** Of the page that is being checked: what was counted, and the bad copies that were told of. */
+  private counted = { copies: 0, bytes: 0 };
+  private readonly told = new Set<BlockId>();
   /** Blocks that the server holds and nobody seemed to know; looked at again at the end. */
   private readonly orphans: Held[] = [];
 
@@ -71,14 +73,23 @@ export class CopyCheck {
     this.member = member;
   }
 
-  async run(): Promise<void> {
-    const { signal, blocks } = this.parts;
-    for (let after: BlockId | undefined = blockId(0n); after !== undefined;) {
-      if (signal.aborted) return;
-      const page = await this.page(after);
-      await this.check(page, after, blocks === undefined);
-      after = page.end;
+  /**
+   * Checks what is left of everything that the server should hold; `member` is its connection.
+   * @throws DfsError when the server cannot be asked; after that this may be called again, with another connection.
+   */
+  async run(member: Member): Promise<void> {
+    const { signal, blocks, counts } = this.parts;
+    this.member = member;
+    counts.doneCopies -= this.counted.copies;
+    counts.doneBytes -= this.counted.bytes;
+    while (this.after !== undefined && !signal.aborted) {
+      this.counted = { copies: 0, bytes: 0 };
+      const page = await this.page(this.after);
+      await this.check(page, this.after, blocks === undefined);
+      this.after = page.end;
+      this.told.clear();
     }
+    this.counted = { copies: 0, bytes: 0 };
     await this.tellOrphans();
   }
 
@@ -165,7 +176,7 @@ export class CopyCheck {
     const others = ids.filter(
       (id) => rotten.has(id) && !suspects.some(({ block }) => block.id === id),
     );
-    const told = await engine.change(function* () {
+    const found = await engine.change(function* () {
       const view = yield* clusterView(engine.settings.replicas, engine.nowNs);
       const findings: CopyFinding[] = [];
       for (const [at, suspect] of suspects.entries()) {
@@ -181,9 +192,11 @@ export class CopyCheck {
       }
       return findings;
     });
+    const told = found.filter(({ block }) => !this.told.has(block));
+    for (const { block } of told) this.told.add(block);
     for (const { kind, block } of told)
       logger.warn("fsck found a bad copy", { kind, block, server });
-    if (!dryRun && told.length > 0) repair.recorded();
+    if (!dryRun && found.length > 0) repair.recorded();
     await this.mending.add(told);
   }
 
@@ -203,8 +216,11 @@ export class CopyCheck {
 
   private count(copies: readonly Suspect[]): void {
     const { counts } = this.parts;
+    const bytes = copies.reduce((sum, { block }) => sum + block.length, 0);
     counts.doneCopies += copies.length;
-    for (const { block } of copies) counts.doneBytes += block.length;
+    counts.doneBytes += bytes;
+    this.counted.copies += copies.length;
+    this.counted.bytes += bytes;
   }
 
   /** A block that was being written when it was listed is known by now, and one that was being deleted is gone. */

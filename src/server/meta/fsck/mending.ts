@@ -33,13 +33,17 @@ export class Mending {
   private readonly waiting = new Set<Waiting>();
   private readonly done: Promise<void>;
   private closing = false;
+  /** Nobody watches any more. */
+  private over = false;
   private progressMs: number;
   private copied = -1;
 
   constructor(parts: RunParts) {
     this.parts = parts;
     this.progressMs = parts.clock.monotonicMs();
-    this.done = this.watch();
+    this.done = this.watch().finally(() => {
+      this.over = true;
+    });
     this.done.catch(() => undefined); // whoever calls `finish` is told
   }
 
@@ -49,7 +53,7 @@ export class Mending {
 
   /** Watches findings until they are decided; a run that only looks leaves them all. Resolves when there is room. */
   async add(findings: readonly CopyFinding[]): Promise<void> {
-    const { dryRun, counts, clock, signal } = this.parts;
+    const { dryRun, counts, clock } = this.parts;
     if (findings.length === 0) return;
     counts.found += findings.length;
     if (dryRun) return this.parts.findings.tell(findings, "left");
@@ -57,7 +61,7 @@ export class Mending {
       this.waiting.add({ finding, server: isOfBlock(finding) ? undefined : finding.server });
     }
     this.progressMs = clock.monotonicMs();
-    while (this.waiting.size > MOST_WAITING && !signal.aborted) await sleep(clock, INTERVAL_MS);
+    while (this.waiting.size > MOST_WAITING && !this.over) await sleep(clock, INTERVAL_MS);
   }
 
   /** Nothing will be added any more; resolves when everything is decided. */
@@ -68,14 +72,15 @@ export class Mending {
 
   private async watch(): Promise<void> {
     const { clock, signal, patienceMs } = this.parts;
+    const seconds = Math.round(patienceMs / 1000);
+    const why = `it was not mended, nor anything else, for ${seconds} s; the cluster goes on trying`;
     while (!signal.aborted) {
       for (const page of pagesOf([...this.waiting])) await this.look(page);
       if (this.waiting.size === 0 && this.closing) return;
-      if (this.closing && clock.monotonicMs() - this.progressMs > patienceMs) break;
+      const isIdle = clock.monotonicMs() - this.progressMs > patienceMs;
+      if (isIdle) await this.decide([...this.waiting], "left", why);
       await sleep(clock, INTERVAL_MS);
     }
-    const why = `it was not mended within ${Math.round(patienceMs / 1000)} s without any progress; the cluster goes on with it`;
-    await this.decide([...this.waiting], "left", why);
   }
 
   private async look(page: readonly Waiting[]): Promise<void> {

@@ -26,7 +26,10 @@ import type { Counts, FsckSurroundings, RunParts } from "./parts.ts";
 import { WholeRecord } from "./record.ts";
 import { correctInode, lackOf } from "./steps.ts";
 
-/** After a start of the service the data servers are waited for, for so long. */
+/** How often a server is tried that goes away again and again. */
+const ATTEMPTS = 5;
+
+/** After a start of the service, or when one has gone away, data servers are waited for, for so long. */
 const SETTLE_MS = 5_000;
 const SETTLE_INTERVAL_MS = 50;
 
@@ -223,17 +226,35 @@ export class FsckRun {
     await Promise.all(members.map((member) => this.checkServer(parts, mending, member)));
   }
 
-  /** A server that goes away meanwhile is told of; the run goes on with the others. */
-  private async checkServer(parts: RunParts, mending: Mending, member: Member): Promise<void> {
-    try {
-      await new CopyCheck(parts, mending, member).run();
-    } catch (error) {
-      if (this.abort.signal.aborted) return;
-      if (!isOfServer(error)) throw error;
-      const { server } = member;
-      const detail = `the server went away or did not answer, not all of its copies were checked: ${messageOf(error)}`;
-      await this.findings.tell([{ kind: "unchecked", server, detail }], "note");
+  /** A server that goes away meanwhile is waited for a little, and told of; the run goes on with the others. */
+  private async checkServer(parts: RunParts, mending: Mending, first: Member): Promise<void> {
+    const check = new CopyCheck(parts, mending, first);
+    let member: Member | undefined = first;
+    for (let attempt = 1; member !== undefined; attempt++) {
+      try {
+        return await check.run(member);
+      } catch (error) {
+        if (this.abort.signal.aborted) return;
+        if (!isOfServer(error)) throw error;
+        const { server }: Member = member;
+        member = attempt < ATTEMPTS ? await this.returned(member) : undefined;
+        if (member !== undefined) continue;
+        const detail = `the server went away or did not answer: not all of its copies were checked (${messageOf(error)})`;
+        await this.findings.tell([{ kind: "unchecked", server, detail }], "note");
+      }
     }
+  }
+
+  /** The server on a new connection, as soon as it has been compared with the record. */
+  private async returned({ server, peer }: Member): Promise<Member | undefined> {
+    const { members, clock } = this.surroundings;
+    const untilMs = clock.monotonicMs() + SETTLE_MS;
+    while (clock.monotonicMs() < untilMs && !this.abort.signal.aborted) {
+      const member = members.settled().find((each) => each.server === server);
+      if (member !== undefined && member.peer !== peer) return member;
+      await sleep(clock, SETTLE_INTERVAL_MS);
+    }
+    return undefined;
   }
 
   /** Waits a little for servers that are up and have not been compared with the record yet. */

@@ -323,6 +323,30 @@ describe("a run", () => {
       expect((await client.ask(fsckPoll, { run: id, after: length })).findings).toEqual([]);
     }));
 
+  test("goes on where it was when a server comes back, and counts and tells nothing twice", () =>
+    withCluster(4, async (cluster) => {
+      const { client, meta } = cluster;
+      const { blocks } = await client.put("f", firstThree(cluster), 2000);
+      const [server] = cluster.data;
+      for (const block of blocks.filter((_, index) => index % 100 === 0)) server!.rotten.add(block);
+      const { run: id } = await client.ask(fsckStart, { ...START, dryRun: true });
+      const poll = (after: number) => client.ask(fsckPoll, { run: id, after });
+      await until(async () => server!.verified.length > 0);
+      await server!.kill();
+      await server!.restart(meta.address);
+      const findings: FsckFinding[] = [];
+      for (let page = await poll(0); ; page = await poll(findings.length)) {
+        findings.push(...page.findings);
+        if (!page.finished) continue;
+        expect([page.doneCopies, page.totalCopies]).toEqual([6000, 6000]);
+        break;
+      }
+      const rotten = findings.filter(({ kind }) => kind !== "misplaced");
+      expect(rotten.length).toBe(20);
+      expect(new Set(shown(rotten))).toEqual(new Set(["left rottenCopy /f 1"]));
+      expect(new Set(rotten.map(({ block }) => block)).size).toBe(20);
+    }));
+
   test("of many findings hands them over in pages", () =>
     withCluster(4, async (cluster) => {
       const { blocks } = await cluster.client.put("f", firstThree(cluster), 700);
