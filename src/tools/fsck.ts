@@ -35,11 +35,11 @@ const KIND_WORDS: Readonly<Record<FsckKind, readonly [one: string, many: string]
   lostCopy: ["lost copy", "lost copies"],
   rottenCopy: ["rotten copy", "rotten copies"],
   unreadableCopy: ["unreadable copy", "unreadable copies"],
-  orphanCopy: ["orphan copy", "orphan copies"],
   unavailableBlock: ["block out of reach", "blocks out of reach"],
   unchecked: ["not checked", "not checked"],
   surplus: ["surplus copies", "surplus copies"],
   misplaced: ["misplaced copies", "misplaced copies"],
+  orphans: ["orphan copies", "orphan copies"],
 };
 
 const options = {
@@ -80,7 +80,7 @@ error, unless a block has no other copy.`,
     "one row for each finding, then one with the summary:",
     "kind              unreachableInode, wrongLinkCount, danglingName, wrongParent, extentBeyondEnd, extentWithoutBlock,",
     "                  extentOverlap, wrongAllocated, wrongRefs, missingCopies, lostCopy, rottenCopy, unreadableCopy,",
-    "                  orphanCopy, unavailableBlock; notes: unchecked, surplus, misplaced",
+    "                  unavailableBlock; notes: unchecked, surplus, misplaced, orphans",
     "outcome           corrected, left or note",
     "path              a path of the file, null when none leads there; pathBase64 when not UTF-8",
     "inode id          of the file and of the block, as text, or null",

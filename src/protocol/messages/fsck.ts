@@ -59,16 +59,16 @@ export const fsckKind = choice({
   rottenCopy: 11,
   /** A copy that its server cannot read. */
   unreadableCopy: 12,
-  /** A block that a server holds and metadata knows nothing of. */
-  orphanCopy: 13,
   /** A block of which no copy is on a server that can be reached. */
-  unavailableBlock: 14,
+  unavailableBlock: 13,
   /** Copies that could not be checked. */
   unchecked: 64,
   /** Blocks with more copies than they should have. */
   surplus: 65,
   /** Blocks with copies on stand-ins. */
   misplaced: 66,
+  /** Blocks that a server holds and metadata knows nothing of. */
+  orphans: 67,
 });
 export type FsckKind = Infer<typeof fsckKind>;
 

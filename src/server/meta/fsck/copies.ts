@@ -25,7 +25,10 @@ const BYTES_AT_ONCE = 8 * 1024 * 1024;
 const COPIES_AT_ONCE = Math.min(64, MAX_VERIFIED_BLOCKS);
 
 /** Blocks that nobody seemed to know which are kept for a second look. */
-const MOST_ORPHANS = 16_384;
+const MOST_UNKNOWN = 16_384;
+
+/** Of those that nobody knows, so many are told of by their ids. */
+const ORPHANS_NAMED = 5;
 
 /** Requests under way to one server, so that it always has something to read. */
 const REQUESTS_AT_ONCE = 2;
@@ -65,7 +68,9 @@ export class CopyCheck {
   private counted = { copies: 0, bytes: 0 };
   private readonly told = new Set<BlockId>();
   /** Blocks that the server holds and nobody seemed to know; looked at again at the end. */
-  private readonly orphans: Held[] = [];
+  private readonly seemed: Held[] = [];
+  /** Those that nobody knows. */
+  private readonly orphans = { blocks: 0, bytes: 0, some: [] as BlockId[] };
 
   constructor(parts: RunParts, mending: Mending, member: Member) {
     this.parts = parts;
@@ -90,6 +95,7 @@ export class CopyCheck {
       this.told.clear();
     }
     this.counted = { copies: 0, bytes: 0 };
+    await this.sortOutOrphans();
     await this.tellOrphans();
   }
 
@@ -119,8 +125,7 @@ export class CopyCheck {
     const held = withOrphans
       ? await this.held(after, page.end)
       : await this.held(blockId(copies[0]!.block.id - 1n), copies.at(-1)!.block.id);
-    if (withOrphans)
-      await this.keepOrphans([...held.values()].filter(({ block }) => !known.has(block)));
+    if (withOrphans) await this.keep([...held.values()].filter(({ block }) => !known.has(block)));
     const isThere = ({ block }: Suspect): boolean => {
       const found = held.get(block.id);
       return found?.length === block.length && found.checksum === block.checksum;
@@ -209,9 +214,9 @@ export class CopyCheck {
     return this.parts.commands.verify(this.member, blocks);
   }
 
-  private async keepOrphans(held: readonly Held[]): Promise<void> {
-    this.orphans.push(...held);
-    if (this.orphans.length > MOST_ORPHANS) await this.tellOrphans();
+  private async keep(unknown: readonly Held[]): Promise<void> {
+    this.seemed.push(...unknown);
+    if (this.seemed.length > MOST_UNKNOWN) await this.sortOutOrphans();
   }
 
   private count(copies: readonly Suspect[]): void {
@@ -223,30 +228,44 @@ export class CopyCheck {
     this.counted.bytes += bytes;
   }
 
-  /** A block that was being written when it was listed is known by now, and one that was being deleted is gone. */
-  private async tellOrphans(): Promise<void> {
-    const { engine, commands, findings, counts, signal } = this.parts;
-    const { server } = this.member;
-    const nobodys = async (held: readonly Held[]): Promise<Held[]> => {
-      return engine.question(function* () {
-        const found: Held[] = [];
-        for (const each of held) if (yield* isOrphan(each.block, server)) found.push(each);
-        return found;
-      });
-    };
-    while (this.orphans.length > 0 && !signal.aborted) {
-      const unknown = await nobodys(this.orphans.splice(0, COPIES_AT_ONCE));
+  /** Looks again at blocks that nobody seemed to know: one that was being written is known by now, a deleted one gone. */
+  private async sortOutOrphans(): Promise<void> {
+    const { commands, signal } = this.parts;
+    while (this.seemed.length > 0 && !signal.aborted) {
+      const unknown = await this.unknown(this.seemed.splice(0, COPIES_AT_ONCE));
       if (unknown.length === 0) continue;
       const verdicts = await commands.verify(this.member, unknown);
-      const there = await nobodys(unknown.filter((_, index) => verdicts[index] !== "missing"));
-      counts.found += there.length;
-      const detail =
-        "metadata knows no such block; it is left where it is, because nothing is deleted on suspicion";
-      await findings.tell(
-        there.map(({ block }) => ({ kind: "orphanCopy", block, server, detail })),
-        "left",
-      );
+      const there = await this.unknown(unknown.filter((_, at) => verdicts[at] !== "missing"));
+      for (const { block, length } of there) {
+        this.orphans.blocks++;
+        this.orphans.bytes += length;
+        if (this.orphans.some.length < ORPHANS_NAMED) this.orphans.some.push(block);
+      }
     }
+  }
+
+  private unknown(held: readonly Held[]): Promise<Held[]> {
+    const { server } = this.member;
+    return this.parts.engine.question(function* () {
+      const found: Held[] = [];
+      for (const each of held) if (yield* isOrphan(each.block, server)) found.push(each);
+      return found;
+    });
+  }
+
+  /**
+   * A note: they are left from a server that was away when they were given up, and cost nothing but space. Or else the
+   * database is an older one, and they are all that is left of files: so nobody may delete them.
+   */
+  private async tellOrphans(): Promise<void> {
+    const { blocks, bytes, some } = this.orphans;
+    if (blocks === 0) return;
+    const names = `${some.join(", ")}${blocks > some.length ? ", ..." : ""}`;
+    const detail =
+      `blocks that metadata knows nothing of: ${blocks}, ${bytes} bytes (ids ${names}); ` +
+      "they are left alone, nothing is deleted on suspicion";
+    const { server } = this.member;
+    await this.parts.findings.tell([{ kind: "orphans", server, detail }], "note");
   }
 }
 

@@ -178,7 +178,7 @@ describe("copies", () => {
     withCluster(4, async (cluster) => {
       await cluster.client.put("f", firstThree(cluster), 1);
       cluster.data[3]!.store(NOBODYS, blockBytes(NOBODYS));
-      expect(shown(await run(cluster.client))).toEqual(["left orphanCopy - 4"]);
+      expect(shown(await run(cluster.client))).toEqual(["note orphans - 4"]);
       expect(cluster.data[3]!.held.has(NOBODYS)).toBe(true);
     }));
 
