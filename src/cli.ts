@@ -106,6 +106,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./tools/scrub.ts")).scrub,
   },
   {
+    name: "fsck",
+    summary: "check everything, or a part, and mend what is wrong",
+    load: async () => (await import("./tools/fsck.ts")).fsck,
+  },
+  {
     name: "log dump",
     summary: "print the log of a data server that is stopped, and the damage in it",
     load: async () => (await import("./tools/log-dump.ts")).logDump,

@@ -107,6 +107,10 @@ export const MAX_BACKUPS = 256;
 /** How often an older copy of one database may be accepted before the first of these times is forgotten. */
 export const MAX_ACCEPTANCES = 64;
 
+/** Findings of fsck in one message, and characters that tell of one. */
+export const MAX_FSCK_FINDINGS = 128;
+export const MAX_FSCK_DETAIL = 500;
+
 function requireThat(holds: boolean, relation: string): void {
   if (!holds) throw new Error(`limits.ts is inconsistent: ${relation} does not hold`);
 }
@@ -130,3 +134,8 @@ requireThat(MAX_BLOCKS_PER_PAGE * 32 <= MAX_HEAD_BYTES, "a full page of blocks f
 requireThat(BACKUP_CHUNK_BYTES <= MAX_BLOCK_BYTES, "a chunk of a backup fits a frame");
 requireThat(MAX_BACKUP_CHUNKS * 8 * 2 <= MAX_HEAD_BYTES, "the hashes of a backup fit a head");
 requireThat(MAX_BACKUPS * 1024 <= MAX_HEAD_BYTES, "a list of backups fits a head");
+// A character of a text takes at most three bytes.
+requireThat(
+  MAX_FSCK_FINDINGS * (MAX_PATH_BYTES + 3 * MAX_FSCK_DETAIL + 64) <= MAX_HEAD_BYTES,
+  "a full list of findings fits a head",
+);

@@ -11,6 +11,9 @@ import type { clusterBackup, clusterQuarantine } from "../protocol/messages/back
 import type * as cluster from "../protocol/messages/cluster.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
 import type { blockCorrupt, dataScrub, dataStats, ScrubAction } from "../protocol/messages/data.ts";
+import type { FsckOptions, FsckReport } from "./fsck.ts";
+
+export type { FsckOptions, FsckReport } from "./fsck.ts";
 
 /** What a server has to show for a copy that metadata expects on it. */
 export type CopyState =
@@ -279,6 +282,13 @@ export interface DfsClient {
     block: Pick<ExplainRow, "block" | "checksum">,
     servers: readonly ServerId[],
   ): Promise<CopyVote[]>;
+  /**
+   * Checks the file or directory and all below it, without a path the whole cluster; yields how far that is and what was
+   * found since the last report. It ends with the last report, or when nobody asks for more.
+   * @throws DfsError `locked` while another fsck runs; `notFound`; `unreachable` or `stale` when the connection to the
+   * metadata service is lost, and with it the run.
+   */
+  fsck(path: Uint8Array | undefined, options: FsckOptions): AsyncIterable<FsckReport>;
   /**
    * Damages a server's copy of a block, or loses it, durably and without metadata knowing. Not tried again.
    * @throws DfsError `notPermitted` when the server does not allow it; `noBlock`, `notFound` (no such server),

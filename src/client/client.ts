@@ -56,6 +56,7 @@ import type {
 } from "./api.ts";
 import type { Content } from "./chunks.ts";
 import { checkCopy, problemOf } from "./copy-check.ts";
+import { runFsck, type FsckOptions, type FsckReport } from "./fsck.ts";
 import { FileOpener } from "./file-opener.ts";
 import { Machinery, type ClientSeams } from "./machinery.ts";
 import { Names } from "./names.ts";
@@ -337,6 +338,15 @@ class Client implements DfsClient {
       if (problem !== undefined) reports.report(block.block, { server, reason }, problem);
     }
     return votes;
+  }
+
+  async *fsck(
+    path: Uint8Array | undefined,
+    options: FsckOptions,
+  ): AsyncGenerator<FsckReport, void> {
+    const { session, seams } = this.machinery;
+    const inode = path === undefined ? undefined : (await this.stat(path, { follow: false })).inode;
+    yield* runFsck(session, seams.clock, inode, options);
   }
 
   async injectFault(server: ServerId, fault: FaultToInject): Promise<InjectedFault> {

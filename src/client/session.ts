@@ -148,9 +148,10 @@ export class Session {
   async askOnce<Request, Reply>(
     definition: RequestDefinition<Request, Reply>,
     body: Request,
+    timeoutMs = BIND_TIMEOUT_MS,
   ): Promise<Reply> {
     const bound = await this.link.wait(new Deadline(this.options.clock, 0));
-    const answer = await bound.peer.request(definition, body, { timeoutMs: BIND_TIMEOUT_MS });
+    const answer = await bound.peer.request(definition, body, { timeoutMs });
     return answer.body;
   }
 

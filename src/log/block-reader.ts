@@ -52,10 +52,11 @@ export class BlockReader {
 
   /**
    * Reads the pieces that the range from `offset` on touches. The range must lie inside the block and not be empty.
+   * `onRotten` is not told with `tell` false.
    * @throws DfsError `badChecksum` when the copy is rotten, `io` when it cannot be read, `noBlock` when it has just been
    * deleted.
    */
-  async read(entry: IndexEntry, offset: number, length: number): Promise<BlockRange> {
+  async read(entry: IndexEntry, offset: number, length: number, tell = true): Promise<BlockRange> {
     const from = offset - (offset % PIECE_BYTES);
     const to = Math.min(entry.length, Math.ceil((offset + length) / PIECE_BYTES) * PIECE_BYTES);
     const listBytes = pieceCount(entry.length) * PIECE_HASH_BYTES;
@@ -66,7 +67,7 @@ export class BlockReader {
         const filled = await fill(file, buffer.bytes, entry.position, dataAt, from);
         return filled ? problemOf(entry, identity, buffer.bytes, dataAt, from) : "truncated";
       });
-      if (bad !== undefined) throw this.rotten(entry, bad);
+      if (bad !== undefined) throw this.rotten(entry, bad, tell);
       this.index.setRotten(entry, false);
     } catch (error) {
       buffer.release();
@@ -91,9 +92,9 @@ export class BlockReader {
     }
   }
 
-  private rotten(entry: IndexEntry, kind: CorruptionKind): DfsError {
+  private rotten(entry: IndexEntry, kind: CorruptionKind, tell: boolean): DfsError {
     this.badReads++;
-    if (!entry.rotten && this.index.isCurrent(entry)) this.onRotten(entry.block);
+    if (tell && !entry.rotten && this.index.isCurrent(entry)) this.onRotten(entry.block);
     this.index.setRotten(entry, true);
     const { block, position, segment } = entry;
     const to = position + recordBytes(putBodyLength(entry.length));

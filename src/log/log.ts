@@ -153,9 +153,9 @@ export class BlockLog {
   /**
    * Reads the pieces that a range of a block touches, verified. The caller releases the result.
    * @throws DfsError `noBlock`, `invalid` (the range is not inside the block), `badChecksum`, `io`; `unreachable` when the
-   * log has been closed.
+   * log has been closed. A copy that is found rotten is told to `onRotten`, unless `tell` is false.
    */
-  get(block: BlockId, offset: number, length: number): Promise<BlockRange> {
+  get(block: BlockId, offset: number, length: number, tell = true): Promise<BlockRange> {
     if (this.closed) {
       return Promise.reject(new DfsError("unreachable", "the server is shutting down"));
     }
@@ -169,7 +169,7 @@ export class BlockLog {
         new DfsError("invalid", `block ${block} has ${entry.length} bytes; cannot read ${range}`),
       );
     }
-    return this.reader.read(entry, offset, length);
+    return this.reader.read(entry, offset, length, tell);
   }
 
   /**

@@ -14,6 +14,7 @@ import {
 import type { NoticeDefinition, RequestDefinition } from "../../src/protocol/message.ts";
 import * as backups from "../../src/protocol/messages/backup.ts";
 import * as cluster from "../../src/protocol/messages/cluster.ts";
+import * as fsck from "../../src/protocol/messages/fsck.ts";
 import type { Attributes, ClusterSettings } from "../../src/protocol/messages/common.ts";
 import * as content from "../../src/protocol/messages/content.ts";
 import * as data from "../../src/protocol/messages/data.ts";
@@ -384,6 +385,48 @@ example(
   { block: blockId(99n), server: serverId(3), problem: "badChecksum", detail: "piece 0" },
   {},
 );
+example(
+  fsck.fsckStart,
+  { level: "presence", inode: inodeId(17n), dryRun: true, patienceMs: 30_000 },
+  { run: 3n },
+);
+example(
+  fsck.fsckPoll,
+  { run: 3n, after: 128 },
+  {
+    findings: [
+      {
+        kind: "rottenCopy",
+        outcome: "corrected",
+        inode: inodeId(17n),
+        block: blockId(99n),
+        server: serverId(3),
+        offset: 1_048_576,
+        path: new TextEncoder().encode("/a/b"),
+        detail: "other bytes",
+      },
+      {
+        kind: "unchecked",
+        outcome: "note",
+        inode: null,
+        block: null,
+        server: serverId(2),
+        offset: null,
+        path: null,
+        detail: "the server is down",
+      },
+    ],
+    phase: "copies",
+    doneCopies: 12,
+    totalCopies: 36,
+    doneBytes: 5_000_000_000,
+    totalBytes: 9_000_000_000,
+    found: 2,
+    waiting: 1,
+    finished: false,
+  },
+);
+example(fsck.fsckStop, { run: 3n }, {});
 noticeExample(cluster.clusterChanged, { placementVersion: 6n });
 
 // ---- member ----

@@ -30,6 +30,7 @@ const COMMANDS = [
   ["server", "stop"],
   ["corrupt"],
   ["scrub"],
+  ["fsck"],
   ["log", "dump"],
   ["meta", "backup"],
   ["meta", "restore"],

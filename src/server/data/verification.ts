@@ -1,7 +1,8 @@
 /**
  * Reading this server's own copies whole, to tell what they are worth.
  *
- * A few at a time, whoever asks: a long list takes long, but neither the memory nor the requests of clients.
+ * A few at a time, whoever asks: a long list takes long, but neither the memory nor the requests of clients. The verdict
+ * is the answer, and a rotten copy is not reported besides: whoever asks decides what becomes of it.
  */
 import { checksumOf } from "../../base/checksum.ts";
 import { isDfsError } from "../../base/errors.ts";
@@ -27,7 +28,7 @@ export async function verdictOn(
   { block, length, checksum }: BlockInfo,
 ): Promise<ReplicaVerdict> {
   try {
-    const range = await log.get(block, 0, length);
+    const range = await log.get(block, 0, length, false);
     const same = range.blockLength === length && checksumOf(length, range.pieces) === checksum;
     range.release();
     return same ? "right" : "rotten";

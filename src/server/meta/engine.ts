@@ -118,6 +118,11 @@ export class Engine {
     }
   }
 
+  /** The database's file, for questions over all of it in a thread of their own. */
+  get databasePath(): string {
+    return this.database.store.path;
+  }
+
   /** LSN up to which everything is durable. */
   get durableLsn(): Lsn {
     return this.group.durable;

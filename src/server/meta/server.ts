@@ -25,6 +25,7 @@
  *     quarantine.ts         what data servers hold and the record does not know
  *     backup/               backups of the database onto data servers; restore.ts brings one back
  *     acceptance.ts         going on from an older copy of the database
+ *     fsck/                 checks the record and the copies, and watches repair mend them
  *     placement.ts          plans the placement table
  *     database.ts, rebuild.ts, settings.ts   formats, opens and mends the directory
  */
@@ -40,6 +41,7 @@ import { tcpTransport } from "../../protocol/transports/tcp.ts";
 import { Backups } from "./backup/backups.ts";
 import { Commands } from "./commands.ts";
 import { Engine } from "./engine.ts";
+import { Fsck } from "./fsck/fsck.ts";
 import { addressToListenOn, rememberAddress } from "./listen-address.ts";
 import { Members, type Member } from "./members.ts";
 import type { RootOwner } from "./namespace/operations.ts";
@@ -218,6 +220,7 @@ class Running {
   private readonly repair: Repair;
   private readonly quarantine: Quarantine;
   private readonly backups: Backups;
+  private readonly fsck: Fsck;
   private stopped = false;
 
   constructor(options: MetaServerOptions, engine: Engine, seams: Seams) {
@@ -285,7 +288,10 @@ class Running {
       isCopying: (block, server) => this.repair.isCopying(block, server),
       mayReclaim: () => !this.sessions.recovering,
     });
+    const { members, repair } = this;
+    this.fsck = new Fsck({ engine, commands, members, repair, clock, logger });
     this.service = makeService({
+      fsck: this.fsck,
       engine,
       sessions: this.sessions,
       members: this.members,
@@ -310,7 +316,7 @@ class Running {
     this.stopped = true;
     this.sessions.stop();
     this.members.stop();
-    const reaped = Promise.all([this.reaper.stop(), this.repair.stop()]);
+    const reaped = Promise.all([this.reaper.stop(), this.repair.stop(), this.fsck.stop()]);
     const backedUp = this.backups.stop();
     await this.engine.finish();
     await listener?.close(); // what was answered before is still sent

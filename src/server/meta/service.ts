@@ -19,19 +19,23 @@ import {
 } from "../../protocol/messages/session.ts";
 import { serveBackups } from "./backup/service.ts";
 import { serveCluster, type ClusterServiceOptions } from "./cluster-service.ts";
+import { serveFsck, type Fsck } from "./fsck/fsck.ts";
 import type { Members } from "./members.ts";
 import { serveNamespace } from "./namespace-service.ts";
 import { requireRole } from "./roles.ts";
 import type { Sessions } from "./sessions.ts";
 
 /** The handlers of everything that the metadata server answers. */
-export function makeService(options: ClusterServiceOptions): HandlerTable {
+export function makeService(
+  options: ClusterServiceOptions & { readonly fsck: Fsck },
+): HandlerTable {
   const table = new HandlerTable();
   serveSessions(table, options.sessions);
   serveMembers(table, options.members);
   serveNamespace(table, options.engine, options.sessions);
   serveCluster(table, options);
   serveBackups(table, options);
+  serveFsck(table, options.sessions, options.fsck);
   return table;
 }
 

@@ -15,6 +15,10 @@ export const EXIT = {
   degraded: 6,
   /** `dfs status`: one more failure would lose data, or some cannot be read now. */
   atRisk: 7,
+  /** `dfs fsck`, as fsck(8): errors were found and corrected, errors are left, it could not run. */
+  corrected: 1,
+  errorsLeft: 4,
+  notRun: 8,
   /** 128 + SIGINT, as shells have it. */
   interrupted: 130,
 } as const;

@@ -25,7 +25,7 @@ export interface ProgressOptions {
   readonly now?: () => number;
 }
 
-const STDERR: ProgressOptions = {
+export const STDERR: ProgressOptions = {
   isTerminal: process.stderr.isTTY,
   columns: () => process.stderr.columns,
 };
@@ -36,7 +36,11 @@ export class Progress {
   /** Bytes to be transferred, once that is known. */
   totalBytes: number | undefined;
 
+  /** What else there is to say, shown behind the figures. */
+  remark = "";
+
   readonly #messages: Messages;
+  readonly #things: readonly [one: string, many: string];
   readonly #options: ProgressOptions;
   readonly #now: () => number;
   readonly #startedMs: number;
@@ -46,8 +50,14 @@ export class Progress {
   #seenMs: number;
   #seenBytes = 0;
 
-  constructor(messages: Messages, options: ProgressOptions = STDERR) {
+  /** `things`: what `files` counts. */
+  constructor(
+    messages: Messages,
+    options: ProgressOptions = STDERR,
+    things: readonly [one: string, many: string] = ["file", "files"],
+  ) {
     this.#messages = messages;
+    this.#things = things;
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
     this.#startedMs = this.#now();
@@ -106,12 +116,14 @@ export class Progress {
     const left = this.#timeLeft();
     return (
       `${this.#filesText()}, ${sizeText(this.bytes)}${total}, ` +
-      `${sizeText(Math.round(this.#rate))}/s${left === "" ? "" : `, ${left} left`}`
+      `${sizeText(Math.round(this.#rate))}/s${left === "" ? "" : `, ${left} left`}` +
+      (this.remark === "" ? "" : `, ${this.remark}`)
     );
   }
 
   #filesText(): string {
-    return `${countText(this.files)} ${this.files === 1 ? "file" : "files"}`;
+    const [one, many] = this.#things;
+    return `${countText(this.files)} ${this.files === 1 ? one : many}`;
   }
 
   /** Moves the rate towards that since the last look. */

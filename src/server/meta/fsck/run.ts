@@ -1,0 +1,324 @@
+/**
+ * One run of fsck, from the record to the copies.
+ *
+ *     record.ts, store/sqlite/checks.ts    the whole record, in a thread: names, inodes, extents, blocks, missing copies
+ *     copies.ts     what each data server holds and what it is worth, on all servers at a time
+ *     steps.ts      what seemed wrong is looked at again in one transaction, and put on record for repair
+ *     mending.ts    watches the planner mend it
+ *     findings.ts   what is decided, with the paths of the files, for the client to fetch
+ *
+ * What is corrected: link counts and allocated bytes of inodes that did not change since they were found wrong; copies, by
+ * way of the planner. Names, inodes and extents that contradict each other are told and left: which of them is right no
+ * program can know, and each of the ways to make them agree can lose a file that another keeps.
+ */
+import { sleep } from "../../../base/clock.ts";
+import { DfsError, isDfsError, messageOf } from "../../../base/errors.ts";
+import { blockId, inodeId, ROOT_INODE, type BlockId, type InodeId } from "../../../base/ids.ts";
+import type { FsckLevel } from "../../../protocol/messages/fsck.ts";
+import type { Member } from "../members.ts";
+import { clusterView, MISPLACED, SURPLUS } from "../repair/need.ts";
+import { MOST_OF_A_CHECK, type RecordFinding } from "../store/sqlite/checks.ts";
+import { ask } from "../store/store.ts";
+import { CopyCheck } from "./copies.ts";
+import { blockOrNone, Findings, inodeOrNone, type Finding } from "./findings.ts";
+import { Mending, type CopyFinding } from "./mending.ts";
+import type { Counts, FsckSurroundings, RunParts } from "./parts.ts";
+import { WholeRecord } from "./record.ts";
+import { correctInode, lackOf } from "./steps.ts";
+
+/** How often a server is tried that goes away again and again. */
+const ATTEMPTS = 5;
+
+/** After a start of the service, or when one has gone away, data servers are waited for, for so long. */
+const SETTLE_MS = 5_000;
+const SETTLE_INTERVAL_MS = 50;
+
+/** Blocks of one page of those that lack copies. */
+const PAGE = 256;
+
+/** Counts that can be corrected, and the fields of an inode that hold them. */
+const COUNTS = { wrongLinkCount: "nlink", wrongAllocated: "allocated" } as const;
+
+type CountFinding = RecordFinding & { readonly kind: keyof typeof COUNTS };
+
+export interface RunRequest {
+  readonly level: FsckLevel;
+  readonly inode: InodeId | undefined;
+  readonly dryRun: boolean;
+  readonly patienceMs: number;
+}
+
+export class FsckRun {
+  readonly counts: Counts = {
+    phase: "record",
+    doneCopies: 0,
+    totalCopies: 0,
+    doneBytes: 0,
+    totalBytes: 0,
+    found: 0,
+  };
+  private readonly surroundings: FsckSurroundings;
+  private readonly request: RunRequest;
+  private readonly record: WholeRecord;
+  private readonly findings: Findings;
+  private readonly abort = new AbortController();
+  private readonly done: Promise<void>;
+  private inodes: ReadonlySet<bigint> | undefined;
+  private blocks: ReadonlySet<bigint> | undefined;
+  private mending: Mending | undefined;
+  private error: DfsError | undefined;
+
+  constructor(surroundings: FsckSurroundings, request: RunRequest) {
+    this.surroundings = surroundings;
+    this.request = request;
+    this.record = new WholeRecord(surroundings.engine.databasePath);
+    this.findings = new Findings(this.record, (finding) => this.isInScope(finding));
+    this.done = this.work()
+      .catch((error: unknown) => {
+        this.error = isDfsError(error) ? error : new DfsError("internal", messageOf(error));
+      })
+      .finally(() => {
+        this.counts.phase = "done";
+      });
+  }
+
+  /** Errors that wait to be mended. */
+  get waiting(): number {
+    return this.mending?.size ?? 0;
+  }
+
+  /** Findings behind the first `after`. @throws DfsError what the run failed of, when there are none left. */
+  page(after: number): ReturnType<Findings["page"]> & { readonly finished: boolean } {
+    const over = this.counts.phase === "done";
+    const { findings, more } = this.findings.page(after);
+    if (over && findings.length === 0 && this.error !== undefined) throw this.error;
+    return { findings, more, finished: over && !more && this.error === undefined };
+  }
+
+  /** Ends the run; what is put on record for repair stays there. */
+  async stop(): Promise<void> {
+    this.abort.abort();
+    this.findings.close();
+    await this.done;
+    await this.record.close();
+  }
+
+  private async work(): Promise<void> {
+    const { level, inode } = this.request;
+    if (inode !== undefined && inode !== ROOT_INODE) {
+      const below = await this.record.ask({ kind: "subtree", inode });
+      this.inodes = new Set(below.inodes);
+      this.blocks = new Set(below.blocks);
+    }
+    const parts: RunParts = {
+      ...this.surroundings,
+      ...this.request,
+      level,
+      record: this.record,
+      findings: this.findings,
+      counts: this.counts,
+      signal: this.abort.signal,
+      blocks: this.blocks === undefined ? undefined : [...this.blocks].map((id) => blockId(id)),
+    };
+    await this.checkRecord();
+    this.mending = new Mending(parts);
+    try {
+      await this.checkCounts(this.mending);
+      if (level !== "meta") await this.checkServers(parts, this.mending);
+    } catch (error) {
+      this.abort.abort();
+      throw error;
+    } finally {
+      this.counts.phase = "mending";
+      await this.mending.finish();
+    }
+  }
+
+  private async checkRecord(): Promise<void> {
+    const { findings, counts } = this;
+    const found = await this.record.ask({ kind: "checks" });
+    const scoped = findings.inScope(found.map((raw) => ({ ...findingOf(raw), raw })));
+    counts.found += scoped.length;
+    const corrected = this.request.dryRun
+      ? new Set()
+      : await this.correct(scoped.map(({ raw }) => raw));
+    for (const { raw, ...finding } of scoped) {
+      if (this.abort.signal.aborted) return;
+      await findings.tell([finding], corrected.has(raw) ? "corrected" : "left");
+    }
+    if (found.length >= MOST_OF_A_CHECK) {
+      const detail = `more than ${MOST_OF_A_CHECK} findings may be of one kind: those behind them were not looked at`;
+      await findings.tell([{ kind: "unchecked", detail }], "note");
+    }
+  }
+
+  /** Corrects counts of inodes, those of one inode together, and returns the findings that are mended by that. */
+  private async correct(found: readonly RecordFinding[]): Promise<ReadonlySet<RecordFinding>> {
+    const { engine } = this.surroundings;
+    const corrected = new Set<RecordFinding>();
+    for (const each of Map.groupBy(found.filter(isCount), ({ inode }) => inode).values()) {
+      const [first] = each;
+      const seen = { id: inodeId(first!.inode), ctimeNs: first!.ctimeNs };
+      const right = Object.fromEntries(each.map(({ kind, right }) => [COUNTS[kind], right]));
+      if (each.some(({ ctimeNs }) => ctimeNs !== seen.ctimeNs) || this.abort.signal.aborted)
+        continue;
+      const done = await engine.change(() => correctInode(engine.nowNs, seen, right));
+      if (done) for (const finding of each) corrected.add(finding);
+    }
+    return corrected;
+  }
+
+  /** Blocks that lack copies on record, and notes of those that have too many or misplaced ones. */
+  private async checkCounts(mending: Mending): Promise<void> {
+    const { engine, repair } = this.surroundings;
+    const { dryRun } = this.request;
+    const { replicas } = engine.settings;
+    for (let after = 0n, more = true; more && !this.abort.signal.aborted;) {
+      const page = await this.record.ask({ kind: "lacking", after, replicas, limit: PAGE });
+      const ids = page.map((id) => blockId(id)).filter((id) => this.blocks?.has(id) ?? true);
+      const lacks = await this.lacks(ids, replicas, !dryRun);
+      if (!dryRun && lacks.length > 0) repair.recorded();
+      await mending.add(lacks);
+      more = page.length === PAGE;
+      after = page.at(-1) ?? after;
+    }
+    if (this.blocks === undefined) await this.tellNotes();
+  }
+
+  private lacks(ids: readonly BlockId[], replicas: number, mend: boolean): Promise<CopyFinding[]> {
+    const { engine } = this.surroundings;
+    if (ids.length === 0) return Promise.resolve([]);
+    const look = function* () {
+      const view = yield* clusterView(replicas, engine.nowNs);
+      const found: CopyFinding[] = [];
+      for (const id of ids) {
+        const lack = yield* lackOf(view, id, mend);
+        if (lack === undefined) continue;
+        const detail = `it lacks ${lack.missing} of ${replicas} copies`;
+        found.push({ kind: "missingCopies", block: id, detail });
+      }
+      return found;
+    };
+    return mend ? engine.change(look) : engine.question(look);
+  }
+
+  private async tellNotes(): Promise<void> {
+    for (const { urgency, blocks } of await this.record.ask({ kind: "repairs" })) {
+      if (urgency === MISPLACED) {
+        const detail = `blocks with a copy on a stand-in: ${blocks}; the planner moves them`;
+        await this.findings.tell([{ kind: "misplaced", detail }], "note");
+      } else if (urgency === SURPLUS) {
+        const detail = `blocks with more copies than needed: ${blocks}; the planner removes them`;
+        await this.findings.tell([{ kind: "surplus", detail }], "note");
+      }
+    }
+  }
+
+  private async checkServers(parts: RunParts, mending: Mending): Promise<void> {
+    const { counts } = this;
+    const members = await this.settledMembers();
+    const servers = members.map(({ server }) => server);
+    const total = await this.record.ask({ kind: "copies", servers, blocks: parts.blocks });
+    counts.totalCopies = total.copies;
+    counts.totalBytes = total.bytes;
+    counts.phase = "copies";
+    await this.tellUnchecked(servers);
+    await Promise.all(members.map((member) => this.checkServer(parts, mending, member)));
+  }
+
+  /** A server that goes away meanwhile is waited for a little, and told of; the run goes on with the others. */
+  private async checkServer(parts: RunParts, mending: Mending, first: Member): Promise<void> {
+    const check = new CopyCheck(parts, mending, first);
+    let member: Member | undefined = first;
+    for (let attempt = 1; member !== undefined; attempt++) {
+      try {
+        return await check.run(member);
+      } catch (error) {
+        if (this.abort.signal.aborted) return;
+        if (!isOfServer(error)) throw error;
+        const { server }: Member = member;
+        member = attempt < ATTEMPTS ? await this.returned(member) : undefined;
+        if (member !== undefined) continue;
+        const detail = `the server went away or did not answer: not all of its copies were checked (${messageOf(error)})`;
+        await this.findings.tell([{ kind: "unchecked", server, detail }], "note");
+      }
+    }
+  }
+
+  /** The server on a new connection, as soon as it has been compared with the record. */
+  private async returned({ server, peer }: Member): Promise<Member | undefined> {
+    const { members, clock } = this.surroundings;
+    const untilMs = clock.monotonicMs() + SETTLE_MS;
+    while (clock.monotonicMs() < untilMs && !this.abort.signal.aborted) {
+      const member = members.settled().find((each) => each.server === server);
+      if (member !== undefined && member.peer !== peer) return member;
+      await sleep(clock, SETTLE_INTERVAL_MS);
+    }
+    return undefined;
+  }
+
+  /** Waits a little for servers that are up and have not been compared with the record yet. */
+  private async settledMembers(): Promise<readonly Member[]> {
+    const { engine, members, clock } = this.surroundings;
+    const untilMs = clock.monotonicMs() + SETTLE_MS;
+    const up = (await engine.question(() => ask("server.list"))).filter(
+      ({ state }) => state === "up" || state === "suspect" || state === "draining",
+    );
+    for (;;) {
+      const settled = members.settled();
+      const complete = up.every(({ id }) => settled.some(({ server }) => server === id));
+      if (complete || clock.monotonicMs() > untilMs || this.abort.signal.aborted) return settled;
+      await sleep(clock, SETTLE_INTERVAL_MS);
+    }
+  }
+
+  /** Servers that cannot be asked, and blocks that have copies on no others. */
+  private async tellUnchecked(servers: readonly number[]): Promise<void> {
+    const { engine } = this.surroundings;
+    const all = await engine.question(() => ask("server.list"));
+    const absent = all.filter(({ id }) => !servers.includes(id));
+    if (absent.length === 0) return;
+    for (const { id: server, state } of absent) {
+      const copies = await engine.question(() => ask("replica.countByServer", server));
+      if (copies === 0) continue;
+      const word = state === "up" ? "not connected" : state;
+      const detail = `the server is ${word}: its ${copies} copies were not checked`;
+      await this.findings.tell([{ kind: "unchecked", server, detail }], "note");
+    }
+    for (let after = 0n, more = true; more && !this.abort.signal.aborted;) {
+      const page = await this.record.ask({ kind: "withoutCopy", after, servers, limit: PAGE });
+      const blocks = page.map((id) => blockId(id)).filter((id) => this.blocks?.has(id) ?? true);
+      const detail = "no copy that counts is on a server that can be reached";
+      this.counts.found += blocks.length;
+      await this.findings.tell(
+        blocks.map((block) => ({ kind: "unavailableBlock", block, detail })),
+        "left",
+      );
+      more = page.length === PAGE;
+      after = page.at(-1) ?? after;
+    }
+  }
+
+  private isInScope({ inode, block }: Finding): boolean {
+    if (this.inodes === undefined || this.blocks === undefined) return true;
+    if (inode !== undefined) return this.inodes.has(inode);
+    return block !== undefined && this.blocks.has(block);
+  }
+}
+
+function isCount(finding: RecordFinding): finding is CountFinding {
+  return finding.kind in COUNTS;
+}
+
+function findingOf({ kind, inode, block, offset, name, detail }: RecordFinding): Finding {
+  return { kind, inode: inodeOrNone(inode), block: blockOrNone(block), offset, name, detail };
+}
+
+/** What a request to a data server fails with when it has gone or cannot do it. */
+function isOfServer(error: unknown): boolean {
+  return (
+    isDfsError(error, "unreachable") ||
+    isDfsError(error, "timeout") ||
+    isDfsError(error, "cancelled")
+  );
+}

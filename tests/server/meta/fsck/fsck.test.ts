@@ -1,0 +1,357 @@
+// Runs of fsck over real sockets, with data servers that keep blocks in memory: what is found, what is corrected by way of
+// the planner, what is left, and who may run it.
+
+import { Database } from "bun:sqlite";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { join } from "node:path";
+import type { BlockId, InodeId } from "../../../../src/base/ids.ts";
+import { getattr, unlink } from "../../../../src/protocol/messages/namespace.ts";
+import {
+  fsckPoll,
+  fsckStart,
+  fsckStop,
+  type FsckFinding,
+} from "../../../../src/protocol/messages/fsck.ts";
+import type { RequestOf } from "../../../../src/protocol/message.ts";
+import { ROOT_INODE } from "../../../../src/base/ids.ts";
+import type { MetaServer, MetaServerOptions } from "../../../../src/server/meta/server.ts";
+import { temporaryDirectory, until } from "../support/durable.ts";
+import { blockBytes, startMeta, TestClient, TestDataServer, text } from "../support/service.ts";
+
+setDefaultTimeout(60_000);
+
+const OPTIONS: Partial<MetaServerOptions> = {
+  settings: { blockSize: 8 },
+  outDelayMs: 3_600_000,
+  moveMisplaced: false,
+};
+
+/** A block that nobody has ever reserved. */
+const NOBODYS = 77_777n as BlockId;
+
+interface Cluster {
+  readonly dir: string;
+  meta: MetaServer;
+  client: TestClient;
+  readonly data: TestDataServer[];
+}
+
+async function withCluster(
+  count: number,
+  work: (cluster: Cluster) => Promise<void>,
+): Promise<void> {
+  using dir = temporaryDirectory();
+  const meta = await startMeta(dir.path, OPTIONS);
+  const data: TestDataServer[] = [];
+  for (let index = 0; index < count; index++) data.push(await TestDataServer.join(meta.address));
+  const client = await TestClient.open(meta.address);
+  const cluster = { dir: dir.path, meta, client, data };
+  try {
+    await work(cluster);
+  } finally {
+    cluster.client.peer.close("the test is over");
+    await cluster.meta.stop();
+  }
+}
+
+/** Changes the database behind everybody's back, while nobody serves from it. */
+async function damage(cluster: Cluster, sql: string): Promise<void> {
+  await cluster.meta.stop();
+  const database = new Database(join(cluster.dir, "meta.db"));
+  database.run(sql);
+  database.close();
+  cluster.meta = await startMeta(cluster.dir, OPTIONS);
+  for (const server of cluster.data) await server.restart(cluster.meta.address);
+  cluster.client = await cluster.client.resume(cluster.meta.address);
+}
+
+type Wish = Partial<RequestOf<typeof fsckStart>>;
+
+/** A whole run; its findings, without the note that the tests put copies wherever they like. */
+async function run(client: TestClient, wish: Wish = {}): Promise<FsckFinding[]> {
+  return (await runWhole(client, wish)).filter(({ kind }) => kind !== "misplaced");
+}
+
+/** A whole run; its findings, in the order in which they were told. */
+async function runWhole(client: TestClient, wish: Wish = {}): Promise<FsckFinding[]> {
+  const start = { level: "full", inode: null, dryRun: false, patienceMs: 10_000, ...wish } as const;
+  const { run: id } = await client.ask(fsckStart, start);
+  const all: FsckFinding[] = [];
+  for (;;) {
+    const page = await client.ask(fsckPoll, { run: id, after: all.length });
+    all.push(...page.findings);
+    if (page.finished) break;
+    await Bun.sleep(10);
+  }
+  await client.ask(fsckStop, { run: id });
+  return all;
+}
+
+/** "corrected rottenCopy /f 2" of each: outcome, kind, path, server. */
+const shown = (findings: readonly FsckFinding[]): string[] =>
+  findings
+    .map(({ outcome, kind, path, server }) => {
+      const name = path === null ? "-" : Buffer.from(path).toString();
+      return `${outcome} ${kind} ${name} ${server ?? "-"}`;
+    })
+    .sort();
+
+const firstThree = ({ data }: Cluster): TestDataServer[] => data.slice(0, 3);
+
+describe("a sound cluster", () => {
+  test("has no finding at any level", () =>
+    withCluster(4, async (cluster) => {
+      await cluster.client.put("f", firstThree(cluster), 40);
+      for (const level of ["meta", "presence", "full"] as const) {
+        expect(shown(await run(cluster.client, { level }))).toEqual([]);
+      }
+      expect(cluster.data[0]!.verified.length).toBe(40);
+    }));
+});
+
+describe("copies", () => {
+  test("that are rotten or lost are made again, each told with path and server", () =>
+    withCluster(4, async (cluster) => {
+      const { blocks } = await cluster.client.put("f", firstThree(cluster), 3);
+      const [one, other] = cluster.data;
+      one!.rotten.add(blocks[0]!);
+      other!.held.delete(blocks[1]!);
+      const findings = await run(cluster.client);
+      expect(shown(findings)).toEqual(["corrected lostCopy /f 2", "corrected rottenCopy /f 1"]);
+      expect(new Set(findings.map(({ offset }) => offset))).toEqual(new Set([0, 8]));
+      expect(one!.rotten.size).toBe(0);
+      expect(other!.held.has(blocks[1]!)).toBe(true);
+      expect(shown(await run(cluster.client))).toEqual([]);
+    }));
+
+  test("that are lost are found at the presence level, without reading the others", () =>
+    withCluster(4, async (cluster) => {
+      const { blocks } = await cluster.client.put("f", firstThree(cluster), 5);
+      cluster.data[0]!.held.delete(blocks[3]!);
+      cluster.data[1]!.rotten.add(blocks[0]!);
+      expect(shown(await run(cluster.client, { level: "presence" }))).toEqual([
+        "corrected lostCopy /f 1",
+      ]);
+      expect(cluster.data[1]!.verified).toEqual([]);
+    }));
+
+  test("are only told of by a dry run", () =>
+    withCluster(4, async (cluster) => {
+      const { blocks } = await cluster.client.put("f", firstThree(cluster), 2);
+      cluster.data[0]!.rotten.add(blocks[0]!);
+      for (let again = 0; again < 2; again++) {
+        expect(shown(await run(cluster.client, { dryRun: true }))).toEqual([
+          "left rottenCopy /f 1",
+        ]);
+      }
+      expect(cluster.data.flatMap(({ copied }) => copied)).toEqual([]);
+    }));
+
+  test("that are all rotten are left, and two of three are mended", () =>
+    withCluster(4, async (cluster) => {
+      const { blocks } = await cluster.client.put("f", firstThree(cluster), 2);
+      for (const server of firstThree(cluster)) server.rotten.add(blocks[0]!);
+      for (const server of cluster.data.slice(0, 2)) server.rotten.add(blocks[1]!);
+      expect(shown(await run(cluster.client))).toEqual([
+        "corrected rottenCopy /f 1",
+        "corrected rottenCopy /f 2",
+        "left rottenCopy /f 1",
+        "left rottenCopy /f 2",
+        "left rottenCopy /f 3",
+      ]);
+    }));
+
+  test("that cannot be made again for now are left when patience is over", () =>
+    withCluster(3, async (cluster) => {
+      const { blocks } = await cluster.client.put("f", cluster.data, 1);
+      cluster.data[0]!.held.delete(blocks[0]!);
+      const gate = Promise.withResolvers<void>();
+      cluster.data[0]!.copyGate = () => gate.promise;
+      const [finding, ...more] = await run(cluster.client, { patienceMs: 300 });
+      gate.resolve();
+      expect(more).toEqual([]);
+      expect(shown([finding!])).toEqual(["left lostCopy /f 1"]);
+      expect(finding!.detail).toContain("not mended");
+    }));
+
+  test("that nobody knows are told of and left alone", () =>
+    withCluster(4, async (cluster) => {
+      await cluster.client.put("f", firstThree(cluster), 1);
+      cluster.data[3]!.store(NOBODYS, blockBytes(NOBODYS));
+      expect(shown(await run(cluster.client))).toEqual(["note orphans - 4"]);
+      expect(cluster.data[3]!.held.has(NOBODYS)).toBe(true);
+    }));
+
+  test("on a server that is away are noted; a block that is nowhere else is an error", () =>
+    withCluster(4, async (cluster) => {
+      await cluster.client.put("f", firstThree(cluster), 1);
+      await cluster.client.put("alone", [cluster.data[2]!, cluster.data[3]!], 1);
+      await run(cluster.client); // mends the short write
+      await cluster.data[0]!.kill();
+      expect(shown(await run(cluster.client))).toEqual(["note unchecked - 1"]);
+      for (const server of cluster.data.slice(1)) await server.kill();
+      const findings = shown(await run(cluster.client, { patienceMs: 200 }));
+      expect(findings).toContain("left unavailableBlock /f -");
+      expect(findings).toContain("left unavailableBlock /alone -");
+    }));
+});
+
+describe("what is no error", () => {
+  test("is noted: copies on stand-ins, for the whole cluster", () =>
+    withCluster(4, async (cluster) => {
+      await cluster.client.put("f", firstThree(cluster), 8);
+      const [note, ...more] = await runWhole(cluster.client);
+      expect(more).toEqual([]);
+      expect(shown([note!])).toEqual(["note misplaced - -"]);
+    }));
+});
+
+describe("a path", () => {
+  test("limits what is looked at", () =>
+    withCluster(4, async (cluster) => {
+      const { client } = cluster;
+      const one = await client.put("one", firstThree(cluster), 2);
+      const other = await client.put("other", firstThree(cluster), 2);
+      for (const { blocks } of [one, other]) cluster.data[0]!.held.delete(blocks[1]!);
+      expect(shown(await run(client, { inode: one.inode, level: "presence" }))).toEqual([
+        "corrected lostCopy /one 1",
+      ]);
+      expect(shown(await run(client, { inode: one.inode }))).toEqual([]);
+      expect(shown(await run(client, { inode: ROOT_INODE }))).toEqual([
+        "corrected lostCopy /other 1",
+      ]);
+    }));
+
+  test("that is not there is refused", () =>
+    withCluster(3, async ({ client }) => {
+      const error = await run(client, { inode: 4711n as InodeId }).catch(
+        (failure: unknown) => failure,
+      );
+      expect(error).toMatchObject({ kind: "notFound" });
+    }));
+});
+
+describe("the record", () => {
+  test("gets a wrong link count and a wrong count of bytes corrected", () =>
+    withCluster(4, async (cluster) => {
+      const { inode } = await cluster.client.put("f", firstThree(cluster), 2);
+      await damage(cluster, `UPDATE inodes SET nlink = 7, allocated = 99 WHERE id = ${inode}`);
+      const { client } = cluster;
+      expect(shown(await run(client, { level: "meta", dryRun: true }))).toEqual([
+        "left wrongAllocated /f -",
+        "left wrongLinkCount /f -",
+      ]);
+      const findings = await run(client, { level: "meta" });
+      expect(shown(findings)).toEqual([
+        "corrected wrongAllocated /f -",
+        "corrected wrongLinkCount /f -",
+      ]);
+      const { attributes } = await client.ask(getattr, { inode });
+      expect(attributes).toMatchObject({ nlink: 1, allocated: 2 });
+      await client.change(unlink, { parent: ROOT_INODE, name: text("f") });
+      await until(() => cluster.data.every(({ held }) => held.size === 0));
+    }));
+
+  test("keeps what contradicts itself, and tells of it", () =>
+    withCluster(4, async (cluster) => {
+      await cluster.client.put("f", firstThree(cluster), 2);
+      await damage(cluster, "INSERT INTO dentries VALUES (1, CAST('ghost' AS BLOB), 999, 8)");
+      for (let again = 0; again < 2; again++) {
+        expect(shown(await run(cluster.client))).toEqual(["left danglingName /ghost -"]);
+      }
+    }));
+
+  test("that misses copies without knowing has them made", () =>
+    withCluster(4, async (cluster) => {
+      const { blocks } = await cluster.client.put("f", firstThree(cluster), 2);
+      cluster.data[0]!.held.delete(blocks[0]!);
+      await damage(cluster, `DELETE FROM replicas WHERE block = ${blocks[0]} AND server = 1`);
+      expect(shown(await run(cluster.client, { level: "meta" }))).toEqual([
+        "corrected missingCopies /f -",
+      ]);
+      expect(shown(await run(cluster.client))).toEqual([]);
+    }));
+});
+
+describe("a run", () => {
+  const START = { level: "full", inode: null, dryRun: false, patienceMs: 1000 } as const;
+
+  test("is the only one, and ends with the connection that asked for it", () =>
+    withCluster(3, async ({ client, meta, data }) => {
+      await client.put("f", data, 2);
+      const other = await TestClient.open(meta.address);
+      const { run: id } = await client.ask(fsckStart, START);
+      const refusal = await other.ask(fsckStart, START).catch((error: unknown) => error);
+      expect(refusal).toMatchObject({ kind: "locked" });
+      const stranger = await other
+        .ask(fsckPoll, { run: id, after: 0 })
+        .catch((error: unknown) => error);
+      expect(stranger).toMatchObject({ kind: "stale" });
+      client.peer.close("it goes away");
+      await until(
+        async () => (await other.ask(fsckStart, START).catch(() => undefined)) !== undefined,
+      );
+      other.peer.close("the test is over");
+    }));
+
+  test("that is asked for again begins anew, and its end may be told twice", () =>
+    withCluster(3, async ({ client, data }) => {
+      await client.put("f", data, 2);
+      const { run: first } = await client.ask(fsckStart, START);
+      const { run: second } = await client.ask(fsckStart, START);
+      expect(second).not.toBe(first);
+      const gone = await client
+        .ask(fsckPoll, { run: first, after: 0 })
+        .catch((error: unknown) => error);
+      expect(gone).toMatchObject({ kind: "stale" });
+      await client.ask(fsckStop, { run: first });
+      await client.ask(fsckPoll, { run: second, after: 0 });
+      for (let again = 0; again < 2; again++) await client.ask(fsckStop, { run: second });
+    }));
+
+  test("tells the same findings again until they are acknowledged", () =>
+    withCluster(4, async (cluster) => {
+      const { client } = cluster;
+      const { blocks } = await client.put("f", firstThree(cluster), 2);
+      cluster.data[0]!.rotten.add(blocks[0]!);
+      const { run: id } = await client.ask(fsckStart, { ...START, dryRun: true });
+      await until(async () => (await client.ask(fsckPoll, { run: id, after: 0 })).finished);
+      const first = await client.ask(fsckPoll, { run: id, after: 0 });
+      const { length } = first.findings;
+      expect(shown(first.findings)).toContain("left rottenCopy /f 1");
+      expect(await client.ask(fsckPoll, { run: id, after: 0 })).toEqual(first);
+      expect((await client.ask(fsckPoll, { run: id, after: length })).findings).toEqual([]);
+    }));
+
+  test("goes on where it was when a server comes back, and counts and tells nothing twice", () =>
+    withCluster(4, async (cluster) => {
+      const { client, meta } = cluster;
+      const { blocks } = await client.put("f", firstThree(cluster), 2000);
+      const [server] = cluster.data;
+      for (const block of blocks.filter((_, index) => index % 100 === 0)) server!.rotten.add(block);
+      const { run: id } = await client.ask(fsckStart, { ...START, dryRun: true });
+      const poll = (after: number) => client.ask(fsckPoll, { run: id, after });
+      await until(async () => server!.verified.length > 0);
+      await server!.kill();
+      await server!.restart(meta.address);
+      const findings: FsckFinding[] = [];
+      for (let page = await poll(0); ; page = await poll(findings.length)) {
+        findings.push(...page.findings);
+        if (!page.finished) continue;
+        expect([page.doneCopies, page.totalCopies]).toEqual([6000, 6000]);
+        break;
+      }
+      const rotten = findings.filter(({ kind }) => kind !== "misplaced");
+      expect(rotten.length).toBe(20);
+      expect(new Set(shown(rotten))).toEqual(new Set(["left rottenCopy /f 1"]));
+      expect(new Set(rotten.map(({ block }) => block)).size).toBe(20);
+    }));
+
+  test("of many findings hands them over in pages", () =>
+    withCluster(4, async (cluster) => {
+      const { blocks } = await cluster.client.put("f", firstThree(cluster), 700);
+      for (const block of blocks) cluster.data[0]!.held.delete(block);
+      const findings = await run(cluster.client, { dryRun: true, level: "presence" });
+      expect(new Set(findings.map(({ block }) => block)).size).toBe(700);
+    }));
+});
