@@ -2,7 +2,8 @@
 // a sound cluster under load has no finding.
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { seededRandom, systemRandom } from "../../src/base/random.ts";
 import { bytesOf, KiB, OWNER, patterned, until } from "../support/cluster.ts";
 import { LocalCluster, type CommandResult } from "../support/local-cluster.ts";
@@ -63,6 +64,13 @@ describe("on a local cluster", () => {
   async function serversOf(path: string, block: number): Promise<number[]> {
     const rows = await cluster.rows<{ block: number; servers: number[] }>("explain", path);
     return rows.find((row) => row.block === block)!.servers;
+  }
+
+  /** Runs that the metadata server's log tells of. */
+  function begun(): number {
+    const folder = join(cluster.dir, "logs");
+    const logs = readdirSync(folder).map((name) => readFileSync(join(folder, name), "utf8"));
+    return logs.join("").split("fsck begins").length - 1;
   }
 
   const damaged = async (path: string, block: number, copies: number): Promise<void> => {
@@ -149,6 +157,29 @@ describe("on a local cluster", () => {
     });
     expect(code).toBe(8);
     expect(stderr).toContain("dfs up");
+  });
+
+  test("while one runs another is refused: 8; Ctrl-C ends it: 130; then the next one runs", async () => {
+    await put("/slow", 4);
+    const { pid } = cluster.server(2);
+    process.kill(pid, "SIGSTOP"); // a run cannot end while this server does not answer
+    try {
+      const before = begun();
+      const first = cluster.spawn(["fsck"]);
+      await until("it has begun", () => begun() > before);
+      const refused = await cluster.run(["fsck", "--level", "meta"]);
+      expect(refused.code).toBe(8);
+      expect(refused.stderr).toContain("running already");
+      first.kill("SIGINT");
+      expect(await first.exited).toBe(130);
+      await until(
+        "the next one runs",
+        async () => (await cluster.run(["fsck", "--level", "meta"])).code === 0,
+      );
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
+    await until("all servers answer", async () => (await fsck()).summary.copies > 0);
   });
 
   test("a server that is down is noted, and no error", async () => {

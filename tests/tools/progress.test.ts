@@ -59,6 +59,22 @@ test("on a terminal: a bar with rate and remaining time, a summary at the end", 
   expect(told()).toBe(`${CLEAR}dfs put: stored 1,234 files, 40 MiB in 2.0 s (20 MiB/s)\n`);
 });
 
+test("other things than files are counted by their name, and a remark stands behind the figures", () => {
+  let told = "";
+  let nowMs = 0;
+  const messages = new Messages("dfs fsck", (text) => void (told += text));
+  const options = { isTerminal: true, columns: () => 200, now: () => nowMs };
+  const progress = new Progress(messages, options, ["copy", "copies"]);
+  progress.files = 3;
+  progress.remark = "1 error";
+  nowMs = 1000;
+  progress.show();
+  expect(told).toBe(`${CLEAR}${"░".repeat(24)} 3 copies, 0 B, 0 B/s, 1 error`);
+  progress.files = 1;
+  progress.stop("checked");
+  expect(told).toContain("dfs fsck: checked 1 copy, 0 B");
+});
+
 test("a warning stands above the bar, which stays", () => {
   const { messages, progress, pass, told } = scene(true);
   pass(1000);

@@ -2,7 +2,8 @@
  * One run of fsck, from the record to the copies.
  *
  *     record.ts, store/sqlite/checks.ts    the whole record, in a thread: names, inodes, extents, blocks, missing copies
- *     copies.ts     what each data server holds and what it is worth, on all servers at a time
+ *     servers.ts    all data servers at a time, and those that are away
+ *     copies.ts     what one of them holds and what it is worth
  *     steps.ts      what seemed wrong is looked at again in one transaction, and put on record for repair
  *     mending.ts    watches the planner mend it
  *     findings.ts   what is decided, with the paths of the files, for the client to fetch
@@ -11,27 +12,17 @@
  * way of the planner. Names, inodes and extents that contradict each other are told and left: which of them is right no
  * program can know, and each of the ways to make them agree can lose a file that another keeps.
  */
-import { sleep } from "../../../base/clock.ts";
 import { DfsError, isDfsError, messageOf } from "../../../base/errors.ts";
 import { blockId, inodeId, ROOT_INODE, type BlockId, type InodeId } from "../../../base/ids.ts";
 import type { FsckLevel } from "../../../protocol/messages/fsck.ts";
-import type { Member } from "../members.ts";
 import { clusterView, MISPLACED, SURPLUS } from "../repair/need.ts";
 import { MOST_OF_A_CHECK, type RecordFinding } from "../store/sqlite/checks.ts";
-import { ask } from "../store/store.ts";
-import { CopyCheck } from "./copies.ts";
 import { blockOrNone, Findings, inodeOrNone, type Finding } from "./findings.ts";
 import { Mending, type CopyFinding } from "./mending.ts";
 import type { Counts, FsckSurroundings, RunParts } from "./parts.ts";
 import { WholeRecord } from "./record.ts";
+import { ServersCheck } from "./servers.ts";
 import { correctInode, lackOf } from "./steps.ts";
-
-/** How often a server is tried that goes away again and again. */
-const ATTEMPTS = 5;
-
-/** After a start of the service, or when one has gone away, data servers are waited for, for so long. */
-const SETTLE_MS = 5_000;
-const SETTLE_INTERVAL_MS = 50;
 
 /** Blocks of one page of those that lack copies. */
 const PAGE = 256;
@@ -124,7 +115,7 @@ export class FsckRun {
     this.mending = new Mending(parts);
     try {
       await this.checkCounts(this.mending);
-      if (level !== "meta") await this.checkServers(parts, this.mending);
+      if (level !== "meta") await new ServersCheck(parts, this.mending).run();
     } catch (error) {
       this.abort.abort();
       throw error;
@@ -214,91 +205,6 @@ export class FsckRun {
     }
   }
 
-  private async checkServers(parts: RunParts, mending: Mending): Promise<void> {
-    const { counts } = this;
-    const members = await this.settledMembers();
-    const servers = members.map(({ server }) => server);
-    const total = await this.record.ask({ kind: "copies", servers, blocks: parts.blocks });
-    counts.totalCopies = total.copies;
-    counts.totalBytes = total.bytes;
-    counts.phase = "copies";
-    await this.tellUnchecked(servers);
-    await Promise.all(members.map((member) => this.checkServer(parts, mending, member)));
-  }
-
-  /** A server that goes away meanwhile is waited for a little, and told of; the run goes on with the others. */
-  private async checkServer(parts: RunParts, mending: Mending, first: Member): Promise<void> {
-    const check = new CopyCheck(parts, mending, first);
-    let member: Member | undefined = first;
-    for (let attempt = 1; member !== undefined; attempt++) {
-      try {
-        return await check.run(member);
-      } catch (error) {
-        if (this.abort.signal.aborted) return;
-        if (!isOfServer(error)) throw error;
-        const { server }: Member = member;
-        member = attempt < ATTEMPTS ? await this.returned(member) : undefined;
-        if (member !== undefined) continue;
-        const detail = `the server went away or did not answer: not all of its copies were checked (${messageOf(error)})`;
-        await this.findings.tell([{ kind: "unchecked", server, detail }], "note");
-      }
-    }
-  }
-
-  /** The server on a new connection, as soon as it has been compared with the record. */
-  private async returned({ server, peer }: Member): Promise<Member | undefined> {
-    const { members, clock } = this.surroundings;
-    const untilMs = clock.monotonicMs() + SETTLE_MS;
-    while (clock.monotonicMs() < untilMs && !this.abort.signal.aborted) {
-      const member = members.settled().find((each) => each.server === server);
-      if (member !== undefined && member.peer !== peer) return member;
-      await sleep(clock, SETTLE_INTERVAL_MS);
-    }
-    return undefined;
-  }
-
-  /** Waits a little for servers that are up and have not been compared with the record yet. */
-  private async settledMembers(): Promise<readonly Member[]> {
-    const { engine, members, clock } = this.surroundings;
-    const untilMs = clock.monotonicMs() + SETTLE_MS;
-    const up = (await engine.question(() => ask("server.list"))).filter(
-      ({ state }) => state === "up" || state === "suspect" || state === "draining",
-    );
-    for (;;) {
-      const settled = members.settled();
-      const complete = up.every(({ id }) => settled.some(({ server }) => server === id));
-      if (complete || clock.monotonicMs() > untilMs || this.abort.signal.aborted) return settled;
-      await sleep(clock, SETTLE_INTERVAL_MS);
-    }
-  }
-
-  /** Servers that cannot be asked, and blocks that have copies on no others. */
-  private async tellUnchecked(servers: readonly number[]): Promise<void> {
-    const { engine } = this.surroundings;
-    const all = await engine.question(() => ask("server.list"));
-    const absent = all.filter(({ id }) => !servers.includes(id));
-    if (absent.length === 0) return;
-    for (const { id: server, state } of absent) {
-      const copies = await engine.question(() => ask("replica.countByServer", server));
-      if (copies === 0) continue;
-      const word = state === "up" ? "not connected" : state;
-      const detail = `the server is ${word}: its ${copies} copies were not checked`;
-      await this.findings.tell([{ kind: "unchecked", server, detail }], "note");
-    }
-    for (let after = 0n, more = true; more && !this.abort.signal.aborted;) {
-      const page = await this.record.ask({ kind: "withoutCopy", after, servers, limit: PAGE });
-      const blocks = page.map((id) => blockId(id)).filter((id) => this.blocks?.has(id) ?? true);
-      const detail = "no copy that counts is on a server that can be reached";
-      this.counts.found += blocks.length;
-      await this.findings.tell(
-        blocks.map((block) => ({ kind: "unavailableBlock", block, detail })),
-        "left",
-      );
-      more = page.length === PAGE;
-      after = page.at(-1) ?? after;
-    }
-  }
-
   private isInScope({ inode, block }: Finding): boolean {
     if (this.inodes === undefined || this.blocks === undefined) return true;
     if (inode !== undefined) return this.inodes.has(inode);
@@ -312,13 +218,4 @@ function isCount(finding: RecordFinding): finding is CountFinding {
 
 function findingOf({ kind, inode, block, offset, name, detail }: RecordFinding): Finding {
   return { kind, inode: inodeOrNone(inode), block: blockOrNone(block), offset, name, detail };
-}
-
-/** What a request to a data server fails with when it has gone or cannot do it. */
-function isOfServer(error: unknown): boolean {
-  return (
-    isDfsError(error, "unreachable") ||
-    isDfsError(error, "timeout") ||
-    isDfsError(error, "cancelled")
-  );
 }
