@@ -21,7 +21,8 @@
  *     reaper.ts             deletes what was given up, through commands.ts
  *     reconcile.ts          compares what a data server holds with the record
  *     repair/               makes up for copies that are missing or bad, removes those that are too many
- *     placement.ts          plans the placement table
+ *     placement.ts, placement-operations.ts   plans the placement table; edits it
+ *     server-change-service.ts, server-changes.ts   servers are drained, replaced, removed
  *     database.ts, rebuild.ts, settings.ts   formats, opens and mends the directory
  */
 import { systemClock, type Clock } from "../../base/clock.ts";
@@ -264,6 +265,7 @@ class Running {
       repair: this.repair,
       clock,
       logger,
+      onServersChanged: () => notices.changed(),
     });
   }
 

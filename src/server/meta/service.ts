@@ -21,6 +21,7 @@ import { serveCluster, type ClusterServiceOptions } from "./cluster-service.ts";
 import type { Members } from "./members.ts";
 import { serveNamespace } from "./namespace-service.ts";
 import { requireRole } from "./roles.ts";
+import { serveServerChanges } from "./server-change-service.ts";
 import type { Sessions } from "./sessions.ts";
 
 /** The handlers of everything that the metadata server answers. */
@@ -30,6 +31,7 @@ export function makeService(options: ClusterServiceOptions): HandlerTable {
   serveMembers(table, options.members);
   serveNamespace(table, options.engine, options.sessions);
   serveCluster(table, options);
+  serveServerChanges(table, options);
   return table;
 }
 

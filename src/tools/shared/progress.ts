@@ -5,7 +5,7 @@
  * The bar is drawn here and not by a library, because warnings are printed above it: one that saves the cursor's place
  * and goes back to it at the end writes over them.
  */
-import { countText, durationText, sizeText } from "./format.ts";
+import { counted, durationText, sizeText } from "./format.ts";
 import type { Messages } from "./messages.ts";
 
 /** A bar is shown when the work takes longer than this; a plain line every so often. */
@@ -33,6 +33,8 @@ const STDERR: ProgressOptions = {
 export class Progress {
   files = 0;
   bytes = 0;
+  /** What `files` counts. */
+  noun = "file";
   /** Bytes to be transferred, once that is known. */
   totalBytes: number | undefined;
 
@@ -111,7 +113,7 @@ export class Progress {
   }
 
   #filesText(): string {
-    return `${countText(this.files)} ${this.files === 1 ? "file" : "files"}`;
+    return counted(this.files, this.noun);
   }
 
   /** Moves the rate towards that since the last look. */

@@ -65,7 +65,8 @@ function* recordMissing(
 ): Operation<void> {
   const counting = block.servers.filter((server) => known.get(server)?.state !== "out").length;
   const missing = Math.max(0, context.settings.replicas - counting);
-  if (missing === 0 && !(yield* isMisplaced(block))) return;
+  const isLeaving = block.servers.some((server) => known.get(server)?.state === "draining");
+  if (missing === 0 && !isLeaving && !(yield* isMisplaced(block))) return;
   yield* ask("repair.put", {
     block: block.block,
     missing,
