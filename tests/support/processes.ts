@@ -108,10 +108,11 @@ export class ProcessCluster {
     this.metaProcess = await launch("meta", { dir, settings, ...meta });
   }
 
-  /** Starts a data server, or starts it again. */
-  async startServer(index: number): Promise<void> {
+  /** Starts a data server, or starts it again; with `recover` as the one with this id that has lost its directory. */
+  async startServer(index: number, recover?: number): Promise<void> {
     const dir = this.serverDir(index);
-    const identity = existsSync(dir) ? "present" : "new";
+    const own = existsSync(dir) ? "present" : "new";
+    const identity = recover === undefined ? own : { recover };
     const options = { dir, meta: this.meta.address, identity, ...this.options.data };
     this.servers[index] = await launch("data", options);
   }
