@@ -12,12 +12,10 @@ import type { RequestOf } from "../../protocol/message.ts";
 import type { ServerState } from "../../protocol/messages/cluster.ts";
 import type { memberRegister } from "../../protocol/messages/member.ts";
 import { ringOrder } from "./placement.ts";
+import { SERVER_COUNTER } from "./server-ids.ts";
 import { hasPlace, joinTable, ringServer } from "./placement-operations.ts";
 import type { Server } from "./store/rows.ts";
 import { ask, type Operation } from "./store/store.ts";
-
-/** Counter with the largest server id that was ever given. */
-export const SERVER_COUNTER = "server";
 
 /** Below every block id. */
 const NO_BLOCK = blockId(0n);

@@ -11,10 +11,10 @@
 import { DfsError } from "../../base/errors.ts";
 import { blockId, type ServerId } from "../../base/ids.ts";
 import type { ServerChange } from "../../protocol/messages/cluster.ts";
-import { SERVER_COUNTER } from "./member-operations.ts";
 import { forgetBlock } from "./namespace/operations.ts";
 import { joinTable, leaveTable, survey } from "./placement-operations.ts";
 import { needOf, liveBlock, type ClusterView } from "./repair/need.ts";
+import { SERVER_COUNTER } from "./server-ids.ts";
 import type { Server } from "./store/rows.ts";
 import { ask, type Operation } from "./store/store.ts";
 

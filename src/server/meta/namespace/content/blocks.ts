@@ -6,6 +6,7 @@ import { DfsError } from "../../../../base/errors.ts";
 import type { BlockId, InodeId, ServerId } from "../../../../base/ids.ts";
 import type { NewBlock } from "../../../../protocol/messages/common.ts";
 import { MISPLACED } from "../../repair/need.ts";
+import { SERVER_COUNTER } from "../../server-ids.ts";
 import { ask, type Operation } from "../../store/store.ts";
 import type { Server } from "../../store/rows.ts";
 import type { OperationContext } from "../context.ts";
@@ -28,7 +29,8 @@ export function* insertBlocks(
   );
   const known = new Map<ServerId, Standing>();
   const offsets = fileOffsets(content);
-  for (const block of content.blocks) {
+  for (const sent of content.blocks) {
+    const block = yield* withoutRemoved(sent, known);
     yield* checkCopies(context, block, known);
     yield* ask("block.insert", {
       id: block.block,
@@ -55,6 +57,23 @@ function fileOffsets({ extents }: CheckedContent): Map<BlockId, number> {
     if (!offsets.has(block)) offsets.set(block, Math.max(0, offset - blockOffset));
   }
   return offsets;
+}
+
+/**
+ * The block without copies on servers that have been removed since the client chose them: they are lost, not a mistake of
+ * the client's.
+ */
+function* withoutRemoved(
+  block: NewBlock,
+  known: ReadonlyMap<ServerId, Standing>,
+): Operation<NewBlock> {
+  const servers: ServerId[] = [];
+  for (const server of block.servers) {
+    const isThere =
+      known.has(server) || (yield* ask("server.standing", server)) !== undefined;
+    if (isThere || BigInt(server) > (yield* ask("counter.get", SERVER_COUNTER))) servers.push(server);
+  }
+  return servers.length === block.servers.length ? block : { ...block, servers };
 }
 
 /** Copies on servers that are out do not count: nobody would look for them again. */
