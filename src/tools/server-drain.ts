@@ -31,7 +31,7 @@ the same command shows the progress again. dfs server undrain stops it.`,
   examples: [
     "dfs server drain 3 --dry-run",
     "dfs server drain 3",
-    "dfs server stop 3 && dfs server remove 3    # when it is empty",
+    "dfs server remove 3    # when it is empty",
   ],
   json: WATCH_JSON,
   exits: [
@@ -62,9 +62,7 @@ the same command shows the progress again. dfs server undrain stops it.`,
       });
       if (!json) {
         await out.line(`data server ${server} is empty`);
-        await out.line(
-          `to end and remove it: dfs server stop ${server} && dfs server remove ${server}`,
-        );
+        await out.line(`to end it and strike it off the list: dfs server remove ${server}`);
       }
       return EXIT.done;
     });
