@@ -94,6 +94,26 @@ describe("a drain", () => {
       expect(new Set((await copies(client, inode)).map(String))).toEqual(new Set(["2,3,5"]));
     }));
 
+  test("waits for a server that is away, and goes on without it when it is out", () =>
+    withServers(
+      5,
+      async ({ client, data }) => {
+        const { inode } = await client.put("f", data.slice(0, 3), 40);
+        const { moves } = await client.ask(plan, { server: serverId(1), change: "drain" });
+        const heir = moves.find(({ server }) => server === 4)!;
+        await data[3]!.kill();
+        await until(async () => (await stateOf(client, 4)) === "down");
+        await change(client, 1, "drain");
+        const held = async (): Promise<number> =>
+          (await client.ask(holdings, { server: serverId(1) })).present.copies;
+        await until(async () => (await held()) <= heir.copies);
+        await until(async () => (await stateOf(client, 4)) === "out");
+        await untilEmpty(client, 1);
+        expect(new Set((await copies(client, inode)).map(String))).toEqual(new Set(["2,3,5"]));
+      },
+      { outDelayMs: 3_000 },
+    ));
+
   test("of a server that dies for good goes on from the other copies, and when it returns it is emptied", () =>
     withServers(
       5,
