@@ -87,7 +87,7 @@ export interface MetaServerOptions {
   readonly repairIntervalMs?: number;
   /** Bytes that repairs copy in a second, except of blocks with one good copy left; 0: no limit. Default 100 MiB. */
   readonly repairBytesPerSecond?: number;
-  /** Repairs at a time to one data server, and from one. Default 4. */
+  /** Repairs at a time to one data server, and from one; of blocks up to 64 KiB 16 count as one. Default 4. */
   readonly copiesPerServer?: number;
   /** Whether copies on stand-ins are moved back when the servers that should have them are. Default true. */
   readonly moveMisplaced?: boolean;
