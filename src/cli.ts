@@ -96,6 +96,26 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./tools/server-stop.ts")).serverStop,
   },
   {
+    name: "server drain",
+    summary: "move all copies of a data server to others, so that it can be removed",
+    load: async () => (await import("./tools/server-drain.ts")).serverDrain,
+  },
+  {
+    name: "server undrain",
+    summary: "stop draining a data server: it takes new blocks again",
+    load: async () => (await import("./tools/server-drain.ts")).serverUndrain,
+  },
+  {
+    name: "server remove",
+    summary: "forget a data server that holds nothing any more",
+    load: async () => (await import("./tools/server-remove.ts")).serverRemove,
+  },
+  {
+    name: "rebuild",
+    summary: "refill a data server that lost its disk, or replace one that is gone",
+    load: async () => (await import("./tools/rebuild.ts")).rebuild,
+  },
+  {
     name: "corrupt",
     summary: "damage stored copies on purpose, to see that it is noticed",
     load: async () => (await import("./tools/corrupt.ts")).corrupt,

@@ -168,6 +168,9 @@ export type ServerList = ReplyOf<typeof cluster.servers>["servers"];
 export type ClusterStatus = ReplyOf<typeof cluster.status>;
 /** What a data server tells of itself. */
 export type DataStats = ReplyOf<typeof dataStats>;
+/** What a change of a data server comes to, and how far it has got. */
+export type ServerPlan = ReplyOf<typeof cluster.plan>;
+export type Holdings = ReplyOf<typeof cluster.holdings>;
 /** A fault to be made on purpose, and what it came to. */
 export type FaultToInject = RequestOf<typeof blockCorrupt>;
 export type InjectedFault = ReplyOf<typeof blockCorrupt>;
@@ -301,6 +304,16 @@ export interface DfsClient {
    * and has not ended within 30 s.
    */
   stopServer(server: ServerId, how: "inGoodOrder" | "crash"): Promise<{ pid: number | undefined }>;
+
+  /**
+   * What it would come to to drain, replace or remove a data server; changes nothing.
+   * @throws DfsError `notFound` when there is none with this id; `invalid` when that cannot be done, with what to do.
+   */
+  planServer(server: ServerId, change: cluster.ServerChange): Promise<ServerPlan>;
+  /** Does it. Copies are moved after that by the service, whether anybody waits or not. @throws DfsError as `planServer`. */
+  changeServer(server: ServerId, change: cluster.ServerChange): Promise<void>;
+  /** The copies on record of one data server. @throws DfsError `notFound`. */
+  holdings(server: ServerId): Promise<Holdings>;
 
   /** Ends the session and all connections. */
   close(): Promise<void>;

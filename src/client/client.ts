@@ -46,12 +46,14 @@ import type {
   ExplainRow,
   FaultToInject,
   FileOwner,
+  Holdings,
   InjectedFault,
   OpenFile,
   PutOptions,
   QuarantinedBlock,
   ScrubStatus,
   ServerList,
+  ServerPlan,
   SetAttributes,
 } from "./api.ts";
 import type { Content } from "./chunks.ts";
@@ -282,6 +284,18 @@ class Client implements DfsClient {
     const request = { action, bytesPerSecond: bytesPerSecond ?? null };
     const options = { timeoutMs: SCRUB_TIMEOUT_MS };
     return (await this.machinery.servers.request(server, dataScrub, request, options)).body;
+  }
+
+  planServer(server: ServerId, change: cluster.ServerChange): Promise<ServerPlan> {
+    return this.machinery.session.ask(cluster.plan, { server, change });
+  }
+
+  async changeServer(server: ServerId, change: cluster.ServerChange): Promise<void> {
+    await this.machinery.session.ask(cluster.setServer, { server, change });
+  }
+
+  holdings(server: ServerId): Promise<Holdings> {
+    return this.machinery.session.ask(cluster.holdings, { server });
   }
 
   status(): Promise<ClusterStatus> {

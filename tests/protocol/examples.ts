@@ -427,6 +427,35 @@ example(
   },
 );
 example(fsck.fsckStop, { run: 3n }, {});
+example(
+  cluster.plan,
+  { server: serverId(3), change: "drain" },
+  {
+    state: "up",
+    copies: 12,
+    bytes: LARGE,
+    moves: [
+      { server: serverId(4), copies: 11, bytes: 10, freeBytes: LARGE },
+      { server: null, copies: 1, bytes: 2, freeBytes: 3 },
+    ],
+  },
+);
+example(cluster.setServer, { server: serverId(3), change: "remove" }, {});
+example(
+  cluster.holdings,
+  { server: serverId(3) },
+  {
+    state: "draining",
+    connected: true,
+    filling: false,
+    judging: true,
+    present: { copies: 1, bytes: LARGE },
+    adding: { copies: 2, bytes: 20 },
+    bad: { copies: 3, bytes: 30 },
+    removing: { copies: 4, bytes: 40 },
+    lacking: { copies: 5, bytes: 50 },
+  },
+);
 noticeExample(cluster.clusterChanged, { placementVersion: 6n });
 
 // ---- member ----

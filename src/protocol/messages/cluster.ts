@@ -205,6 +205,74 @@ export const reportReplica = request(
   nothing,
 );
 
+/** What can be done with a data server for good. */
+export const serverChange = choice({
+  /** Its copies are moved to others, and it takes no new ones. */
+  drain: 0,
+  /** It is a server as others again. */
+  undrain: 1,
+  /** It is gone for good: its copies are made elsewhere. */
+  replace: 2,
+  /** It is forgotten. */
+  remove: 3,
+});
+export type ServerChange = Infer<typeof serverChange>;
+
+/** What a change of a server comes to, before anything is changed. */
+export const plan = request(
+  0x0520,
+  "cluster.plan",
+  record({ server: serverField, change: serverChange }),
+  record({
+    state: serverState,
+    /** Copies that are to be made, and their bytes. */
+    copies: uint53,
+    bytes: uint53,
+    moves: list(
+      record({
+        /** Where they are made; null: on any server that has room. */
+        server: optional(serverField),
+        copies: uint53,
+        bytes: uint53,
+        /** What the server can take, as it said last. */
+        freeBytes: uint53,
+      }),
+      MAX_SERVERS + 1,
+    ),
+  }),
+);
+
+/** Changes a server. What follows from it is done by repairs, whether anybody watches or not. */
+export const setServer = request(
+  0x0521,
+  "cluster.setServer",
+  record({ server: serverField, change: serverChange }),
+  nothing,
+);
+
+const copyCount = record({ copies: uint53, bytes: uint53 });
+
+/** The copies on record of one server, and how far what is under way with them has got. */
+export const holdings = request(
+  0x0522,
+  "cluster.holdings",
+  record({ server: serverField }),
+  record({
+    state: serverState,
+    connected: bool,
+    /** It lost its disk and has not been refilled: it counts in no quorum. */
+    filling: bool,
+    /** What its copies mean is being judged, or it is being compared with the record: figures are of before. */
+    judging: bool,
+    present: copyCount,
+    adding: copyCount,
+    bad: copyCount,
+    removing: copyCount,
+    /** Those of its copies, in whatever state, whose blocks lack copies. */
+    lacking: copyCount,
+  }),
+);
+
 /** To every client: servers or the placement table have changed; fetch `cluster.placement` before the next write. */
 export const clusterChanged = notice(
   0x0581,

@@ -22,7 +22,11 @@ import { verdictOn } from "./verification.ts";
 /** Copies fetched at a time; each holds its block in memory, up to 16 MiB. */
 const AT_ONCE = 4;
 
-/** Copies that may wait. The service orders far fewer. */
+/** Blocks up to this length have a queue of their own: of them many at a time share a sync, and hold little memory. */
+const SMALL_BYTES = 64 * 1024;
+const SMALL_AT_ONCE = 64;
+
+/** Copies of either kind that may wait. The service orders far fewer. */
 const MOST_WAITING = 64;
 
 /** Longest wait for a block from a source. */
@@ -52,6 +56,7 @@ interface FetchedBlock {
 export class Replication {
   private readonly peers: SourcePeers;
   private readonly slots = new Slots(AT_ONCE, MOST_WAITING);
+  private readonly smallSlots = new Slots(SMALL_AT_ONCE, MOST_WAITING);
   private readonly underWay = new Map<BlockId, UnderWay>();
 
   constructor(options: SourcePeersOptions) {
@@ -66,7 +71,8 @@ export class Replication {
     const present = this.underWay.get(order.block);
     if (present !== undefined) return present.done;
     const abort = new AbortController();
-    const done = this.slots
+    const slots = order.length <= SMALL_BYTES ? this.smallSlots : this.slots;
+    const done = slots
       .run(() => this.make(log, order, abort.signal), abort.signal)
       .finally(() => this.underWay.delete(order.block));
     this.underWay.set(order.block, { abort, done });

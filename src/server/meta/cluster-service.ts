@@ -32,6 +32,8 @@ export interface ClusterServiceOptions {
   readonly quarantine: Quarantine;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Servers or the placement table have changed, durably. */
+  readonly onServersChanged: () => void;
 }
 
 /** Registers the handlers of the cluster messages and of `statfs`. */
@@ -121,7 +123,9 @@ class ClusterService {
   async status(): Promise<ReplyOf<typeof cluster.status>> {
     const { engine } = this.options;
     const view = await engine.question(statusView);
-    const up = view.servers.filter((each) => each.state === "up").map((each) => each.id);
+    const isUp = ({ id, state }: Server): boolean =>
+      state === "up" || (state === "draining" && this.options.members.isConnected(id));
+    const up = view.servers.filter(isUp).map((each) => each.id);
     const counted = await engine.figures.blocks(up, engine.settings.replicas);
     return {
       reign: engine.reign.reign,

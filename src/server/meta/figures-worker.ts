@@ -42,6 +42,14 @@ function countIn(
   { what, servers, most }: Extract<FiguresOrder, { kind: "count" }>,
 ): FigureKinds[keyof FigureKinds] {
   if (what === "inodes") return primitives["figures.inodes"]();
+  if (what === "groups") return primitives["figures.groups"]();
+  if (what === "server") {
+    const server = servers[0]!;
+    return {
+      holdings: primitives["figures.holdings"](server),
+      lacking: primitives["figures.lacking"](server),
+    };
+  }
   if (what === "replicas") return primitives["figures.replicasByServer"]();
   return {
     ...primitives["figures.store"](),

@@ -7,7 +7,14 @@
 import { DfsError, messageOf } from "../../base/errors.ts";
 import type { ServerId } from "../../base/ids.ts";
 import { DatabaseThread } from "./database-thread.ts";
-import type { RepairCount, ReplicaCount, StoreFigures } from "./store/primitives/cluster.ts";
+import type {
+  CopyCount,
+  GroupCount,
+  Holding,
+  RepairCount,
+  ReplicaCount,
+  StoreFigures,
+} from "./store/primitives/cluster.ts";
 
 export interface BlockFigures extends StoreFigures {
   /** Live blocks by number of present replicas on the servers asked about: index 0 none, 1 one, ... */
@@ -16,11 +23,20 @@ export interface BlockFigures extends StoreFigures {
   readonly repairs: readonly RepairCount[];
 }
 
+/** What is on record on one server. */
+export interface ServerFigures {
+  readonly holdings: readonly Holding[];
+  /** Its copies of blocks that lack some. */
+  readonly lacking: CopyCount;
+}
+
 /** What can be counted, and what the answer is. */
 export interface FigureKinds {
   readonly blocks: BlockFigures;
   readonly replicas: readonly ReplicaCount[];
   readonly inodes: number;
+  readonly server: ServerFigures;
+  readonly groups: readonly GroupCount[];
 }
 
 export type FiguresOrder =
@@ -28,7 +44,10 @@ export type FiguresOrder =
       readonly kind: "count";
       readonly path: string;
       readonly what: keyof FigureKinds;
-      /** For `blocks`: the servers whose copies count, and the number of copies from which on they are one class. */
+      /**
+       * For `blocks`: the servers whose copies count, and the number of copies from which on they are one class. For
+       * `server`: that one.
+       */
       readonly servers: readonly ServerId[];
       readonly most: number;
     }
@@ -45,6 +64,8 @@ export interface FiguresCounter {
   blocks(servers: readonly ServerId[], most: number): Promise<BlockFigures>;
   replicas(): Promise<readonly ReplicaCount[]>;
   inodes(): Promise<number>;
+  server(server: ServerId): Promise<ServerFigures>;
+  groups(): Promise<readonly GroupCount[]>;
   close(): Promise<void>;
 }
 
@@ -73,6 +94,14 @@ export class FiguresThread implements FiguresCounter {
 
   inodes(): Promise<number> {
     return this.count("inodes");
+  }
+
+  server(server: ServerId): Promise<ServerFigures> {
+    return this.count("server", [server]);
+  }
+
+  groups(): Promise<readonly GroupCount[]> {
+    return this.count("groups");
   }
 
   async close(): Promise<void> {

@@ -89,6 +89,18 @@ export class LivenessTracker {
     this.change(server, "suspect");
   }
 
+  /** Somebody who knows says that a server will not come back; nobody is told. */
+  declareOut(server: ServerId): void {
+    this.silence.forget(server);
+    this.states.set(server, "out");
+  }
+
+  /** There is no such server any more. */
+  forget(server: ServerId): void {
+    this.silence.forget(server);
+    this.states.delete(server);
+  }
+
   stop(): void {
     this.silence.stop();
   }

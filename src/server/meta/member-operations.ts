@@ -2,19 +2,20 @@
  * Operations on the record of data servers: registration and states.
  *
  * Invariants: ids are given in order from 1 and never again; an id belongs to one incarnation of one directory; the
- * placement table names every server that has ever registered (until it is drained or removed).
+ * placement table names every server that has ever registered, until it is drained, replaced or removed. A server that is
+ * up without a place in the table is `draining`: so one that comes back after it was replaced takes nothing new.
  */
 import { DfsError } from "../../base/errors.ts";
 import { blockId, serverId, type InstanceId, type ServerId } from "../../base/ids.ts";
 import { MAX_SERVERS } from "../../base/limits.ts";
-import { decodeRows, encodeRows, type RingServer } from "../../base/placement.ts";
 import type { RequestOf } from "../../protocol/message.ts";
 import type { ServerState } from "../../protocol/messages/cluster.ts";
 import type { memberRegister } from "../../protocol/messages/member.ts";
 import { mayHaveJoined } from "./acceptance.ts";
-import { SERVER_COUNTER } from "./id-ranges.ts";
-import { freshRows, ringOrder, rowsWithJoined } from "./placement.ts";
-import type { PlacementVersion, Server } from "./store/rows.ts";
+import { ringOrder } from "./placement.ts";
+import { SERVER_COUNTER } from "./server-ids.ts";
+import { hasPlace, joinTable, ringServer } from "./placement-operations.ts";
+import type { Server } from "./store/rows.ts";
 import { ask, type Operation } from "./store/store.ts";
 
 /** Below every block id. */
@@ -61,27 +62,30 @@ export function* registerServer(
     address: body.address,
     zone: body.zone,
     tags: body.tags,
-    state: former?.state === "draining" ? "draining" : "up",
+    state: former === undefined ? "up" : yield* stateWhenAlive(former),
     filling: isRefilled(former, body),
     registeredNs: context.nowNs,
   };
   yield* ask("server.put", server);
   if (former?.state === "out") yield* ask("survey.put", { server: id, after: NO_BLOCK });
-  if (former === undefined) yield* addToPlacement(context.replicas, servers, server);
+  if (former === undefined) yield* joinTable(context.replicas, servers, server);
   return { server, joined: former === undefined };
 }
 
 /**
  * Writes whether a server was heard of; false when that changes nothing. One that is being drained stays that, heard of
- * or not. With a server that goes out, or was, its copies stop or begin to count: a survey of them goes on record.
+ * or not, unless it goes out; and is that again when it is back. With a server that goes out, or was, its copies stop or
+ * begin to count: a survey of them goes on record.
  */
 export function* setServerState(
   id: ServerId,
   state: Extract<ServerState, "up" | "suspect" | "down" | "out">,
 ): Operation<boolean> {
   const server = yield* ask("server.get", id);
-  if (server === undefined || server.state === state || server.state === "draining") return false;
-  yield* ask("server.put", { ...server, state });
+  if (server === undefined || server.state === state) return false;
+  if (server.state === "draining" && state !== "out") return false;
+  const next = state === "up" ? yield* stateWhenAlive(server) : state;
+  yield* ask("server.put", { ...server, state: next });
   if (state === "out" || server.state === "out") {
     yield* ask("survey.put", { server: id, after: NO_BLOCK });
   }
@@ -104,9 +108,22 @@ function* formerRow(servers: readonly Server[], body: Registration): Operation<S
   }
   const former = servers.find((each) => each.id === body.server);
   if (former !== undefined || (yield* mayHaveJoined(body.server))) return former;
+  if (BigInt(body.server) <= (yield* ask("counter.get", SERVER_COUNTER))) {
+    throw wrongPeer(
+      `data server ${body.server} was removed from this cluster, and what its directory holds is not needed any more: ` +
+        "to use the disk again, empty the directory and start the server with --new",
+    );
+  }
   throw wrongPeer(
     `this cluster has no data server ${body.server}: start the server with an empty directory and --new to add it`,
   );
+}
+
+/** State of a server of the record that is heard of: one without a place in the table is being drained. */
+function* stateWhenAlive(server: Server): Operation<"up" | "draining"> {
+  if (server.state === "draining") return "draining";
+  if (server.state !== "out") return "up";
+  return (yield* hasPlace(server.id)) ? "up" : "draining";
 }
 
 function refuseImpostor(context: RegistrationContext, former: Server, body: Registration): void {
@@ -145,34 +162,6 @@ function* newServerId(): Operation<ServerId> {
   const id = (yield* ask("counter.get", SERVER_COUNTER)) + 1n;
   yield* ask("counter.put", SERVER_COUNTER, id);
   return serverId(Number(id));
-}
-
-/** While nothing is stored the table is made afresh; later a new server only takes over its share. */
-function* addToPlacement(
-  width: number,
-  others: readonly Server[],
-  joined: Server,
-): Operation<void> {
-  const ring = ringOrder([...others, joined].map(ringServer));
-  const current = yield* ask("placement.current");
-  const rows =
-    current === undefined || (yield* holdsNothing(others))
-      ? freshRows(ring, width)
-      : rowsWithJoined(decodeRows(current.rows, current.width), ring, joined.id, width);
-  const version = (current?.version ?? 0n) + 1n;
-  const table: PlacementVersion = { version, width, rows: encodeRows({ version, width, rows }) };
-  yield* ask("placement.put", table);
-}
-
-function* holdsNothing(servers: readonly Server[]): Operation<boolean> {
-  for (const { id } of servers) {
-    if ((yield* ask("replica.listByServer", id, NO_BLOCK, 1)).length > 0) return false;
-  }
-  return true;
-}
-
-function ringServer(server: Server): RingServer {
-  return { server: server.id, zone: server.zone };
 }
 
 function wrongPeer(message: string): DfsError {

@@ -121,6 +121,27 @@ export class Members {
     return this.connected.has(server);
   }
 
+  /** What is known of a server's liveness in this reign. */
+  livenessOf(server: ServerId): Liveness | undefined {
+    return this.liveness.stateOf(server);
+  }
+
+  /** A server is on record as out because somebody said so; nothing changes for one that has come back meanwhile. */
+  declareOut(server: ServerId): void {
+    if (!this.isConnected(server)) this.liveness.declareOut(server);
+  }
+
+  /** A server is not on record any more. */
+  dismiss(server: ServerId): void {
+    const member = this.connected.get(server);
+    this.connected.delete(server);
+    this.signs.delete(server);
+    this.liveness.forget(server);
+    if (member === undefined) return;
+    this.byPeer.delete(member.peer);
+    member.peer.close("this data server was removed from the cluster");
+  }
+
   /** The servers that are connected and have been compared with the record, in order of id. */
   settled(): Member[] {
     return this.all().filter(({ peer }) => this.compared.has(peer));

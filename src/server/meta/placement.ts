@@ -7,7 +7,8 @@
  * - a row holds min(width, N) different servers, in as many zones as that allows;
  * - a fresh table over one zone, or over zones of equal size, is table[g] = (g, g+1, g+2, ...) mod N in ring order;
  * - a join changes only slots that the new server takes over (and fills rows that were short), never leaves a row with
- *   fewer zones, and never makes the new server have more than one that gave.
+ *   fewer zones, and never makes the new server have more than one that gave;
+ * - a leave changes only slots of the server that leaves, and leaves each row with as many zones as it can have.
  */
 import type { ServerId } from "../../base/ids.ts";
 import { PLACEMENT_GROUPS } from "../../base/limits.ts";
@@ -61,6 +62,50 @@ export function rowsWithJoined(
     // each turn moves one slot
   }
   return table;
+}
+
+/**
+ * The table after `leaving` has gone: each of its slots goes to a server that the row does not have yet, one of a zone that
+ * the row has not if there is such a one, and of those the one with the fewest slots. `ring` holds the servers that stay.
+ * Rows become shorter where they have all of these already.
+ */
+export function rowsWithout(
+  rows: Rows,
+  ring: readonly RingServer[],
+  leaving: ServerId,
+): ServerId[][] {
+  const slots = slotsByServer(rows);
+  const table = rows.map((row) => [...row]);
+  for (let step = 0; step < table.length; step++) {
+    const row = table[(step * ROW_STRIDE) % table.length]!;
+    const rank = row.indexOf(leaving);
+    if (rank < 0) continue;
+    const heir = heirOf(row, ring, leaving, slots);
+    if (heir === undefined) row.splice(rank, 1);
+    else {
+      row[rank] = heir;
+      slots.set(heir, (slots.get(heir) ?? 0) + 1);
+    }
+  }
+  return table;
+}
+
+/** Who takes the slot of `leaving` in a row; undefined when the row has all servers. */
+function heirOf(
+  row: readonly ServerId[],
+  ring: readonly RingServer[],
+  leaving: ServerId,
+  slots: ReadonlyMap<ServerId, number>,
+): ServerId | undefined {
+  const others = ring.filter(({ server }) => row.includes(server) && server !== leaving);
+  const zones = new Set(others.map(({ zone }) => zone));
+  return ring
+    .filter(({ server }) => server !== leaving && !row.includes(server))
+    .toSorted(
+      (one, other) =>
+        Number(zones.has(one.zone)) - Number(zones.has(other.zone)) ||
+        (slots.get(one.server) ?? 0) - (slots.get(other.server) ?? 0),
+    )[0]?.server;
 }
 
 /** Slots that each server has in the table. */

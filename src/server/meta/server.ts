@@ -26,7 +26,8 @@
  *     backup/               backups of the database onto data servers; restore.ts brings one back
  *     acceptance.ts         going on from an older copy of the database
  *     fsck/                 checks the record and the copies, and watches repair mend them
- *     placement.ts          plans the placement table
+ *     placement.ts, placement-operations.ts   plans the placement table; edits it
+ *     server-change-service.ts, server-changes.ts   servers are drained, replaced, removed
  *     database.ts, rebuild.ts, settings.ts   formats, opens and mends the directory
  */
 import { systemClock, type Clock } from "../../base/clock.ts";
@@ -95,7 +96,7 @@ export interface MetaServerOptions {
   readonly repairIntervalMs?: number;
   /** Bytes that repairs copy in a second, except of blocks with one good copy left; 0: no limit. Default 100 MiB. */
   readonly repairBytesPerSecond?: number;
-  /** Repairs at a time to one data server, and from one. Default 4. */
+  /** Repairs at a time to one data server, and from one; of blocks up to 64 KiB 16 count as one. Default 4. */
   readonly copiesPerServer?: number;
   /** Whether copies on stand-ins are moved back when the servers that should have them are. Default true. */
   readonly moveMisplaced?: boolean;
@@ -300,6 +301,7 @@ class Running {
       quarantine: this.quarantine,
       clock,
       logger,
+      onServersChanged: () => notices.changed(),
     });
   }
 

@@ -23,6 +23,7 @@ import { serveFsck, type Fsck } from "./fsck/fsck.ts";
 import type { Members } from "./members.ts";
 import { serveNamespace } from "./namespace-service.ts";
 import { requireRole } from "./roles.ts";
+import { serveServerChanges } from "./server-change-service.ts";
 import type { Sessions } from "./sessions.ts";
 
 /** The handlers of everything that the metadata server answers. */
@@ -36,6 +37,7 @@ export function makeService(
   serveCluster(table, options);
   serveBackups(table, options);
   serveFsck(table, options.sessions, options.fsck);
+  serveServerChanges(table, options);
   return table;
 }
 

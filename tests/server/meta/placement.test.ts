@@ -7,6 +7,7 @@ import {
   freshRows,
   ringOrder,
   rowsWithJoined,
+  rowsWithout,
   slotsByServer,
 } from "../../../src/server/meta/placement.ts";
 
@@ -135,6 +136,81 @@ describe("rowsWithJoined", () => {
         expect(joined).toBeLessThanOrEqual(fair);
         expect(copiesMoved(rows, next)).toBe(joined);
         rows = next;
+      }
+    }
+  }, 30_000);
+});
+
+describe("rowsWithout", () => {
+  test("moves just the slots of the server that leaves, and stays balanced", () => {
+    for (let count = 4; count <= 24; count++) {
+      const ring = oneZone(count);
+      const rows = freshRows(ring, 3);
+      const leaving = serverId(1 + (count % 4));
+      const next = rowsWithout(rows, ring, leaving);
+      const own = rows.flat().filter((id) => id === leaving).length;
+      expect(copiesMoved(rows, next)).toBe(own);
+      expect(next.flat()).not.toContain(leaving);
+      expect(next.every((row) => row.length === 3 && new Set(row).size === 3)).toBe(true);
+      const fair = (PLACEMENT_GROUPS * 3) / (count - 1);
+      for (const slots of slotsByServer(next).values()) {
+        expect(Math.abs(slots - fair)).toBeLessThanOrEqual(Math.max(fair * 0.02, 2));
+      }
+    }
+  });
+
+  test("keeps three zones in every row while there are three", () => {
+    const ring = ringOrder([1, 2, 3, 4, 5, 6, 7].map((id) => server(id, `zone-${id % 3}`)));
+    const rows = freshRows(ring, 3);
+    const left = ring.filter((each) => each.server !== 1);
+    for (const row of rowsWithout(rows, left, serverId(1))) expect(zonesOf(row, left)).toBe(3);
+  });
+
+  test("makes rows shorter when nobody is left to take a slot, and one that joins fills them", () => {
+    const short = rowsWithout(freshRows(oneZone(3), 3), oneZone(2), serverId(3));
+    expect(short.every((row) => row.toSorted().join() === "1,2")).toBe(true);
+    const filled = rowsWithJoined(short, [...oneZone(2), server(4)], serverId(4), 3);
+    expect(filled.every((row) => row.toSorted().join() === "1,2,4")).toBe(true);
+  });
+
+  test("random joins and leaves with zones: rows are whole, nothing moves in vain, no zone is given up", () => {
+    const seed = Number(
+      process.env["DFS_TEST_SEED"] ?? crypto.getRandomValues(new Uint32Array(1))[0]!,
+    );
+    console.log(`placement joins and leaves: DFS_TEST_SEED=${seed}`);
+    const random = seededRandom(seed);
+    for (let round = 0; round < 4; round++) {
+      const width = 1 + random.below(4);
+      const zones = 1 + random.below(4);
+      let next = 6;
+      let ring = ringOrder([1, 2, 3, 4, 5].map((id) => server(id, `zone-${random.below(zones)}`)));
+      let rows = freshRows(ring, width);
+      for (let step = 0; step < 12; step++) {
+        const before = rows;
+        if (ring.length > width && random.below(2) === 0) {
+          const leaving = ring[random.below(ring.length)]!.server;
+          ring = ringOrder(ring.filter((each) => each.server !== leaving));
+          rows = rowsWithout(before, ring, leaving);
+          const own = before.flat().filter((id) => id === leaving).length;
+          expect(copiesMoved(before, rows)).toBe(own);
+          const poorer = rows.filter((row, group) => {
+            const rest = before[group]!.filter((id) => id !== leaving);
+            const possible = new Set(ring.map(({ zone }) => zone)).size;
+            const gained = zonesOf(rest, ring) < possible && rest.length < row.length ? 1 : 0;
+            const changed = before[group]!.includes(leaving);
+            return changed && zonesOf(row, ring) < zonesOf(rest, ring) + gained;
+          });
+          expect(poorer).toEqual([]);
+        } else {
+          const joined = serverId(next++);
+          ring = ringOrder([...ring, server(joined, `zone-${random.below(zones)}`)]);
+          rows = rowsWithJoined(before, ring, joined, width);
+          const fair = Math.floor((PLACEMENT_GROUPS * width) / ring.length);
+          expect(copiesMoved(before, rows)).toBeLessThanOrEqual(fair);
+        }
+        const whole = Math.min(width, ring.length);
+        const broken = rows.filter((row) => row.length !== whole || new Set(row).size !== whole);
+        expect(broken).toEqual([]);
       }
     }
   }, 30_000);

@@ -7,7 +7,8 @@
  *                     in their order, then stand-ins, those of zones that have no copy yet and of more free space first
  *     too many        the copy that is worst placed goes, when enough others can be read right now and prove to be right
  *     bad, not needed the same, the bad one first
- *     misplaced       a copy on a server of the group, after which there is one too many
+ *     misplaced       a copy on a server of the group, after which there is one too many; for a copy on a server that is
+ *                     being drained another one will do, when none of the group is to be waited for
  */
 import type { ServerId } from "../../../base/ids.ts";
 import type { Block, Replica, ReplicaState } from "../store/rows.ts";
@@ -158,15 +159,20 @@ function chooseCheck({ block, replicas }: Candidate, eyes: Eyes): Choice {
 }
 
 function chooseMove(candidate: Candidate, eyes: Eyes, limits: ChoiceLimits): Choice {
-  const { row, replicas } = candidate;
-  if (!limits.moveMisplaced) return "impossible";
-  const homes = targetsFor(candidate, eyes).filter(
+  const { row, replicas, need } = candidate;
+  const isLeaving = need.counting.some((server) => eyes.of(server)?.isDraining === true);
+  if (!limits.moveMisplaced && !isLeaving) return "impossible";
+  const targets = targetsFor(candidate, eyes).filter(
     ({ server }) =>
-      row.includes(server) &&
-      !limits.failed.has(server) &&
-      (stateOn(replicas, server) ?? "adding") === "adding",
+      !limits.failed.has(server) && (stateOn(replicas, server) ?? "adding") === "adding",
   );
-  return copyTo(homes, withinReach(candidate, eyes), candidate, limits);
+  const homes = targets.filter(({ server }) => row.includes(server));
+  const isAwaited = row.some((server) => {
+    const seen = eyes.of(server);
+    return stateOn(replicas, server) === undefined && seen?.usable === false && !seen.isOut;
+  });
+  const elsewhere = isLeaving && homes.length === 0 && !isAwaited;
+  return copyTo(elsewhere ? targets : homes, withinReach(candidate, eyes), candidate, limits);
 }
 
 function choosePrune(candidate: Candidate, eyes: Eyes, wanted: number): Choice {
@@ -186,12 +192,17 @@ function choosePrune(candidate: Candidate, eyes: Eyes, wanted: number): Choice {
   return { kind: "prune", block, victim, victimIsBad: bad !== undefined, keepers };
 }
 
-/** Of the copies that can be reached: a stand-in rather than one of the group's, the fuller server rather than the other. */
+/**
+ * Of the copies that can be reached: one on a server that is being drained, else a stand-in rather than one of the group's,
+ * the fuller server rather than the other.
+ */
 function worstPlaced(candidate: Candidate, eyes: Eyes): ServerId | undefined {
   const { row } = candidate;
   return withinReach(candidate, eyes).toSorted(
     (one, other) =>
-      rank(row, other.server) - rank(row, one.server) || one.freeShare - other.freeShare,
+      Number(other.isDraining) - Number(one.isDraining) ||
+      rank(row, other.server) - rank(row, one.server) ||
+      one.freeShare - other.freeShare,
   )[0]?.server;
 }
 

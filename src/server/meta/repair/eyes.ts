@@ -14,6 +14,10 @@ export interface Seen {
   readonly zone: string;
   /** Up, connected and compared with the record: it takes orders, and others may copy from it. */
   readonly usable: boolean;
+  /** Nobody waits for it any more. */
+  readonly isOut: boolean;
+  /** Its copies are moved away. */
+  readonly isDraining: boolean;
   /** It takes new blocks. */
   readonly hasRoom: boolean;
   /** From 0 to 1. */
@@ -44,6 +48,8 @@ function seenOf(row: Server, member: Member | undefined, members: Members, loads
     address: row.address,
     zone: row.zone,
     usable,
+    isOut: row.state === "out",
+    isDraining: row.state === "draining",
     hasRoom: row.state === "up" && condition?.full === false && !loads.isAvoided(row.id),
     freeShare: capacity === 0 ? 0 : Math.max(0, 1 - (condition?.usedBytes ?? 0) / capacity),
   };

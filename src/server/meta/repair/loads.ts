@@ -4,6 +4,13 @@
 import type { Clock } from "../../../base/clock.ts";
 import type { ServerId } from "../../../base/ids.ts";
 
+/**
+ * A copy of a block up to this length counts as this part of one: what such a copy takes is mostly waiting for disks, and
+ * many together wait no longer. The part is a binary fraction, so that sums are exact.
+ */
+const SMALL_BYTES = 64 * 1024;
+const SMALL_PART = 1 / 16;
+
 /** A server that refused a copy gets no other one for so long. */
 const AVOIDED_MS = 10_000;
 
@@ -17,18 +24,21 @@ export class Loads {
     this.clock = clock;
   }
 
+  /** Copies that are being made on a server; small ones count as parts. */
   incoming(server: ServerId): number {
     return this.into.get(server) ?? 0;
   }
 
+  /** Copies that are being read from a server; small ones count as parts. */
   outgoing(server: ServerId): number {
     return this.out.get(server) ?? 0;
   }
 
-  /** A copy has begun, or ended with `by` -1. `source` is undefined when none is read. */
-  count(target: ServerId, source: ServerId | undefined, by: 1 | -1): void {
-    this.into.set(target, this.incoming(target) + by);
-    if (source !== undefined) this.out.set(source, this.outgoing(source) + by);
+  /** A copy of so many bytes has begun, or ended with `by` -1. `source` is undefined when none is read. */
+  count(target: ServerId, source: ServerId | undefined, bytes: number, by: 1 | -1): void {
+    const part = by * (bytes <= SMALL_BYTES ? SMALL_PART : 1);
+    this.into.set(target, this.incoming(target) + part);
+    if (source !== undefined) this.out.set(source, this.outgoing(source) + part);
   }
 
   /** It could not take a copy. */

@@ -17,8 +17,9 @@ import type { Block, RepairReason, Replica, Server } from "../store/rows.ts";
 import { ask, type Operation } from "../store/store.ts";
 
 /**
- * Urgency of a block that has all its copies, one of them on a stand-in because a server of its group was away. While that
- * server is out the block counts as well placed: it may never come back.
+ * Urgency of a block that has all its copies, one of them on a server that is being drained, or on a stand-in because a
+ * server of its group was away or has come later. While that server is out the block counts as well placed: it may never
+ * come back.
  */
 export const MISPLACED = 100;
 
@@ -66,8 +67,9 @@ export function needOf(
   const holds = (server: ServerId): boolean =>
     replicas.some((replica) => replica.server === server && replica.state !== "adding");
   const misplaced =
-    counting.some((server) => !row.includes(server)) &&
-    row.some((server) => !isOut(server) && !holds(server));
+    counting.some((server) => view.servers.get(server)?.state === "draining") ||
+    (counting.some((server) => !row.includes(server)) &&
+      row.some((server) => !isOut(server) && !holds(server)));
   const rest = tooMany || bad ? SURPLUS : misplaced ? MISPLACED : undefined;
   const urgency = missing > 0 ? Math.min(counting.length, MAX_REPLICAS) : rest;
   return { counting, missing, urgency };

@@ -75,8 +75,8 @@ export function* abandonCopy(block: BlockId, target: ServerId, wasBad: boolean):
 }
 
 /**
- * Gives up the copy on `victim`, when those on `keepers` are still on record and their servers up, and are all that the
- * block should have. Returns false when that is not so.
+ * Gives up the copy on `victim`, when those on `keepers` are still on record and their servers up or being drained, and
+ * are all that the block should have. Returns false when that is not so.
  */
 export function* beginRemoval(
   view: ClusterView,
@@ -89,7 +89,8 @@ export function* beginRemoval(
   const state = yield* ask("replica.get", block, victim);
   if (state !== "present" && state !== "bad") return false;
   for (const keeper of keepers) {
-    if (keeper === victim || view.servers.get(keeper)?.state !== "up") return false;
+    const standing = view.servers.get(keeper)?.state;
+    if (keeper === victim || (standing !== "up" && standing !== "draining")) return false;
     if ((yield* ask("replica.get", block, keeper)) !== "present") return false;
   }
   if (new Set(keepers).size < view.replicas) return false;

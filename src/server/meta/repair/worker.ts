@@ -114,14 +114,14 @@ export class Worker {
     if (job.kind === "check") return this.check(job);
     if (job.kind === "judge") return this.change((view) => judge(view, job.block.id));
     const source = job.sources[0]?.server;
-    loads.count(job.target, source, 1);
+    loads.count(job.target, source, job.block.length, 1);
     this.copying++;
     if (!job.urgent) pace.begin(job.block.length);
     try {
       await this.copy(job);
     } finally {
       this.copying--;
-      loads.count(job.target, source, -1);
+      loads.count(job.target, source, job.block.length, -1);
     }
   }
 

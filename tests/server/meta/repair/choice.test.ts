@@ -73,7 +73,9 @@ function situation(of: Situation): [Candidate, Eyes, ChoiceLimits] {
     server: row.id,
     address: row.address,
     zone: row.zone,
-    usable: row.state === "up",
+    usable: row.state === "up" || row.state === "draining",
+    isOut: row.state === "out",
+    isDraining: row.state === "draining",
     hasRoom: row.state === "up" && of.full?.includes(index + 1) !== true,
     freeShare: of.free?.[index + 1] ?? 0.5,
   }));

@@ -179,10 +179,10 @@ describe("a missing copy", () => {
     const client = await TestClient.open(meta.address);
     const two = await client.put("two", data, 300);
     data.push(new TestDataServer());
-    data[2]!.copyGate = () => Bun.sleep(10); // there is time to see what has become urgent
+    data[2]!.copyGate = () => Bun.sleep(160); // there is time to see what has become urgent
     await data[2]!.register(meta.address);
     data[2]!.beat();
-    await until(async () => (await figures(client)).repair?.copying === 1);
+    await until(async () => (await figures(client)).repair!.copying > 0);
     data[1]!.full = true;
     await until(async () => (await client.ask(servers, {})).servers[1]!.full);
     const lone = await client.put("lone", data.slice(0, 1), 3);

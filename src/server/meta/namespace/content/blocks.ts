@@ -6,6 +6,7 @@ import { DfsError } from "../../../../base/errors.ts";
 import type { BlockId, InodeId, ServerId } from "../../../../base/ids.ts";
 import type { NewBlock } from "../../../../protocol/messages/common.ts";
 import { MISPLACED } from "../../repair/need.ts";
+import { SERVER_COUNTER } from "../../server-ids.ts";
 import { ask, type Operation } from "../../store/store.ts";
 import type { Server } from "../../store/rows.ts";
 import type { OperationContext } from "../context.ts";
@@ -28,7 +29,8 @@ export function* insertBlocks(
   );
   const known = new Map<ServerId, Standing>();
   const offsets = fileOffsets(content);
-  for (const block of content.blocks) {
+  for (const sent of content.blocks) {
+    const block = yield* withoutRemoved(sent, known);
     yield* checkCopies(context, block, known);
     yield* ask("block.insert", {
       id: block.block,
@@ -57,6 +59,23 @@ function fileOffsets({ extents }: CheckedContent): Map<BlockId, number> {
   return offsets;
 }
 
+/**
+ * The block without copies on servers that have been removed since the client chose them: they are lost, not a mistake of
+ * the client's.
+ */
+function* withoutRemoved(
+  block: NewBlock,
+  known: ReadonlyMap<ServerId, Standing>,
+): Operation<NewBlock> {
+  const servers: ServerId[] = [];
+  for (const server of block.servers) {
+    const isThere = known.has(server) || (yield* ask("server.standing", server)) !== undefined;
+    if (isThere || BigInt(server) > (yield* ask("counter.get", SERVER_COUNTER)))
+      servers.push(server);
+  }
+  return servers.length === block.servers.length ? block : { ...block, servers };
+}
+
 /** Copies on servers that are out do not count: nobody would look for them again. */
 function* recordMissing(
   context: OperationContext,
@@ -65,7 +84,8 @@ function* recordMissing(
 ): Operation<void> {
   const counting = block.servers.filter((server) => known.get(server)?.state !== "out").length;
   const missing = Math.max(0, context.settings.replicas - counting);
-  if (missing === 0 && !(yield* isMisplaced(block))) return;
+  const isLeaving = block.servers.some((server) => known.get(server)?.state === "draining");
+  if (missing === 0 && !isLeaving && !(yield* isMisplaced(block))) return;
   yield* ask("repair.put", {
     block: block.block,
     missing,

@@ -1,6 +1,6 @@
 /** Primitives of the cluster: data servers, placement table, durable id ranges, chain of reigns, figures. */
 import type { BlockId, ReignId, ServerId } from "../../../../base/ids.ts";
-import type { PlacementVersion, Reign, Server } from "../rows.ts";
+import type { PlacementVersion, Reign, ReplicaState, Server } from "../rows.ts";
 
 /** Figures of the whole store; each costs a scan. */
 export interface StoreFigures {
@@ -24,6 +24,25 @@ export interface RepairCount {
 export interface ReplicaCount {
   readonly server: ServerId;
   readonly replicas: number;
+}
+
+/** Copies on record, and the bytes of their blocks. */
+export interface CopyCount {
+  readonly copies: number;
+  readonly bytes: number;
+}
+
+/** Copies of one server that are in one state and of one placement group. */
+export interface Holding extends CopyCount {
+  readonly state: ReplicaState;
+  readonly group: number;
+}
+
+/** Live blocks of one placement group. */
+export interface GroupCount {
+  readonly group: number;
+  readonly blocks: number;
+  readonly bytes: number;
 }
 
 export interface ClusterPrimitives {
@@ -63,6 +82,12 @@ export interface ClusterPrimitives {
   "figures.inodes"(): number;
   /** Replicas on record on each server that has any; costs a scan. */
   "figures.replicasByServer"(): ReplicaCount[];
+  /** What is on record on one server; costs a look at each of its copies. */
+  "figures.holdings"(server: ServerId): Holding[];
+  /** Its copies of blocks that lack some; costs a look at each block that needs something. */
+  "figures.lacking"(server: ServerId): CopyCount;
+  /** Live blocks by placement group; costs a scan. */
+  "figures.groups"(): GroupCount[];
   /** Largest block id that metadata knows. */
   "figures.highestBlock"(): BlockId;
 }

@@ -13,6 +13,7 @@ import { PLACEMENT_GROUPS } from "../../../../base/limits.ts";
 import type { ServerState } from "../../../../protocol/messages/cluster.ts";
 import type { ClusterPrimitives, RepairCount, StoreFigures } from "../primitives/cluster.ts";
 import type { Reign, Server } from "../rows.ts";
+import { REPLICA_STATES } from "./content.ts";
 import { Enumeration } from "./convert.ts";
 
 const STATES = new Enumeration<ServerState>("server state", {
@@ -193,7 +194,42 @@ function figuresArea(database: Database): Area<"figures"> {
     `SELECT max(ifnull((SELECT max(id) FROM blocks), 0),
        ifnull((SELECT first + count - 1 FROM reservations ORDER BY first DESC LIMIT 1), 0)) AS highest`,
   );
+  type HoldingRow = {
+    readonly state: bigint;
+    readonly grp: bigint;
+    readonly copies: bigint;
+    readonly bytes: bigint;
+  };
+  const holdings = database.prepare<HoldingRow, [number]>(
+    `SELECT r.state AS state, ifnull(b.grp, 0) AS grp, count(*) AS copies, ifnull(sum(b.length), 0) AS bytes
+     FROM replicas r LEFT JOIN blocks b ON b.id = r.block WHERE r.server = +? GROUP BY r.state, grp`,
+  );
+  const lacking = database.prepare<{ copies: bigint; bytes: bigint }, [number]>(
+    `SELECT count(*) AS copies, ifnull(sum(b.length), 0) AS bytes
+     FROM repairs p CROSS JOIN replicas r ON r.block = p.block AND r.server = +? JOIN blocks b ON b.id = p.block
+     WHERE p.missing > 0`,
+  );
+  const groups = database.prepare<{ grp: bigint; blocks: bigint; bytes: bigint }, []>(
+    "SELECT grp, count(*) AS blocks, sum(length) AS bytes FROM blocks WHERE state = 0 GROUP BY grp",
+  );
   return {
+    "figures.holdings": (server) =>
+      holdings.all(server).map((row) => ({
+        state: REPLICA_STATES.name(row.state),
+        group: Number(row.grp),
+        copies: Number(row.copies),
+        bytes: Number(row.bytes),
+      })),
+    "figures.lacking": (server) => {
+      const row = lacking.get(server);
+      return { copies: Number(row?.copies ?? 0n), bytes: Number(row?.bytes ?? 0n) };
+    },
+    "figures.groups": () =>
+      groups.all().map((row) => ({
+        group: Number(row.grp),
+        blocks: Number(row.blocks),
+        bytes: Number(row.bytes),
+      })),
     "figures.store": () => numbersOf(store.get()),
     "figures.blocksByCopies": (servers, most) => {
       const counts = Array.from({ length: most + 1 }, () => 0);

@@ -8,7 +8,8 @@ import { Enumeration, orNull, orUndefined, toSigned, toUnsigned } from "./conver
 const BLOCK_STATES = new Enumeration<BlockState>("block state", { live: 0, dead: 1 });
 
 /** `present` is 1 in the partial index of schema.ts too. */
-const REPLICA_STATES = new Enumeration<ReplicaState>("replica state", {
+/** As the column `state` of `replicas` holds them. */
+export const REPLICA_STATES = new Enumeration<ReplicaState>("replica state", {
   adding: 0,
   present: 1,
   removing: 2,

@@ -1,0 +1,227 @@
+/** The messages by which data servers are drained, replaced and removed, and the progress of that is followed. */
+import { DfsError } from "../../base/errors.ts";
+import type { ServerId } from "../../base/ids.ts";
+import type { HandlerTable } from "../../protocol/endpoint.ts";
+import type { ReplyOf, RequestOf } from "../../protocol/message.ts";
+import * as cluster from "../../protocol/messages/cluster.ts";
+import type { ClusterServiceOptions } from "./cluster-service.ts";
+import { currentRows, membersOf, ringServer, rowsAfterLeave } from "./placement-operations.ts";
+import { ringOrder, rowsWithJoined } from "./placement.ts";
+import { clusterView } from "./repair/need.ts";
+import {
+  drain,
+  knownServer,
+  refuseChange,
+  removeStep,
+  replace,
+  undrain,
+  type ChangeContext,
+} from "./server-changes.ts";
+import type { CopyCount, Holding } from "./store/primitives/cluster.ts";
+import type { ReplicaState, Server } from "./store/rows.ts";
+import { ask } from "./store/store.ts";
+
+/** Copies forgotten in one transaction: few enough that the event loop is never held long. */
+const COPIES_AT_ONCE = 256;
+
+type Plan = ReplyOf<typeof cluster.plan>;
+type Move = Plan["moves"][number];
+type Change = RequestOf<typeof cluster.setServer>;
+
+const NOTHING: CopyCount = { copies: 0, bytes: 0 };
+
+/** Registers the handlers of `cluster.plan`, `cluster.setServer` and `cluster.holdings`. */
+export function serveServerChanges(table: HandlerTable, options: ClusterServiceOptions): void {
+  const service = new ServerChangeService(options);
+  const { sessions } = options;
+  table.onRequest(cluster.plan, async ({ peer, body }) => {
+    sessions.of(peer);
+    return { body: await service.plan(body) };
+  });
+  table.onRequest(cluster.setServer, async ({ peer, body }) => {
+    sessions.of(peer);
+    await service.change(body, peer.identity.label);
+    return { body: {} };
+  });
+  table.onRequest(cluster.holdings, async ({ peer, body }) => {
+    sessions.of(peer);
+    return { body: await service.holdings(body.server) };
+  });
+}
+
+class ServerChangeService {
+  private readonly options: ClusterServiceOptions;
+
+  constructor(options: ClusterServiceOptions) {
+    this.options = options;
+  }
+
+  async plan({ server: id, change }: Change): Promise<Plan> {
+    const { engine } = this.options;
+    const { server, all, rows } = await engine.question(function* () {
+      return {
+        server: yield* knownServer(id),
+        all: yield* ask("server.list"),
+        rows: (yield* currentRows()) ?? [],
+      };
+    });
+    refuseChange(change, server, all, this.contextOf(id));
+    if (change === "remove") await this.refuseCounting(server);
+    const moves = await this.movesOf(change, server, all, rows);
+    const { copies, bytes } = sum(moves);
+    return { state: server.state, copies, bytes, moves };
+  }
+
+  async change({ server, change }: Change, who: string): Promise<void> {
+    const { engine, members, repair, logger, onServersChanged } = this.options;
+    const context = this.contextOf(server);
+    if (change === "drain") await engine.change(() => drain(server, context));
+    else if (change === "undrain") {
+      const seen = members.livenessOf(server);
+      const state = seen === undefined || seen === "out" ? "down" : seen;
+      await engine.change(() => undrain(server, context, state));
+    } else if (change === "replace") {
+      await engine.change(() => replace(server, context));
+      members.declareOut(server);
+    } else await this.remove(server, context);
+    logger.info(`data server ${server}: ${change}, asked for by ${who}`);
+    onServersChanged();
+    repair.serversChanged();
+  }
+
+  async holdings(id: ServerId): Promise<ReplyOf<typeof cluster.holdings>> {
+    const { engine, members } = this.options;
+    const { server, surveys } = await engine.question(function* () {
+      return { server: yield* knownServer(id), surveys: yield* ask("survey.list") };
+    });
+    const connected = members.isConnected(id);
+    const isCompared = members.settled().some((member) => member.server === id);
+    const judging = surveys.some((each) => each.server === id) || (connected && !isCompared);
+    const { holdings, lacking } = await engine.figures.server(id);
+    const inState = (state: ReplicaState): CopyCount =>
+      sum(holdings.filter((each) => each.state === state));
+    return {
+      state: server.state,
+      connected,
+      filling: server.filling,
+      judging,
+      present: inState("present"),
+      adding: inState("adding"),
+      bad: inState("bad"),
+      removing: inState("removing"),
+      lacking: { ...lacking },
+    };
+  }
+
+  private contextOf(server: ServerId): ChangeContext {
+    const { engine, members } = this.options;
+    return { replicas: engine.settings.replicas, connected: members.isConnected(server) };
+  }
+
+  private async remove(id: ServerId, context: ChangeContext): Promise<void> {
+    const { engine, members } = this.options;
+    const server = await engine.question(() => ask("server.get", id));
+    if (server !== undefined) {
+      refuseChange("remove", server, [], context);
+      await this.refuseCounting(server);
+    }
+    for (let done = false; !done;) {
+      done = await engine.change(function* () {
+        const view = yield* clusterView(engine.settings.replicas, engine.nowNs);
+        return yield* removeStep(view, id, context, COPIES_AT_ONCE);
+      });
+    }
+    members.dismiss(id);
+  }
+
+  /** @throws DfsError `invalid` while copies on the server count, with how many they are. */
+  private async refuseCounting({ id, state }: Server): Promise<void> {
+    const { present, bad, removing, lacking, judging } = await this.holdings(id);
+    const left = state === "out" ? lacking : sum([present, bad, removing]);
+    if (left.copies === 0 && !(judging && state === "out")) return;
+    const what =
+      left.copies === 0
+        ? "what its copies were needed for is still being found out"
+        : state === "out"
+          ? `${left.copies} of its blocks have not been copied elsewhere (${left.bytes} bytes)`
+          : `it still holds ${left.copies} copies (${left.bytes} bytes)`;
+    const watch = state === "out" ? `dfs rebuild ${id} --replace` : `dfs server drain ${id}`;
+    throw new DfsError(
+      "invalid",
+      `cannot remove data server ${id}: ${what}\nto see how far that is: ${watch}`,
+    );
+  }
+
+  /** Copies that a change has made, by the server that gets them. */
+  private async movesOf(
+    change: Change["change"],
+    server: Server,
+    all: readonly Server[],
+    rows: readonly (readonly ServerId[])[],
+  ): Promise<Move[]> {
+    const { figures } = this.options.engine;
+    if (change === "remove") return [];
+    const { holdings, lacking } = await figures.server(server.id);
+    if (change === "undrain") return this.movesTo(server, all, rows, holdings);
+    if (change === "replace" && server.state === "out") {
+      return lacking.copies === 0 ? [] : [this.move(undefined, lacking)];
+    }
+    const next = rowsAfterLeave(rows, all, server.id);
+    const heirOf = (group: number): ServerId | undefined =>
+      next[group]?.find((each) => !(rows[group] ?? []).includes(each));
+    const counted = holdings.filter(({ state }) => change === "replace" || state === "present");
+    const alive = counted.filter(({ state }) => state !== "removing");
+    const byHeir = Map.groupBy(alive, ({ group }) => heirOf(group));
+    return [...byHeir]
+      .map(([heir, parts]) => this.move(heir, sum(parts)))
+      .toSorted((one, other) => (one.server ?? Infinity) - (other.server ?? Infinity));
+  }
+
+  /** What a server gets that has no place in the table and is to have one. */
+  private async movesTo(
+    server: Server,
+    all: readonly Server[],
+    rows: readonly (readonly ServerId[])[],
+    holdings: readonly Holding[],
+  ): Promise<Move[]> {
+    const { engine } = this.options;
+    const members = [...membersOf(rows, all), server].map(ringServer);
+    const next = rowsWithJoined(rows, ringOrder(members), server.id, engine.settings.replicas);
+    const held = new Map(
+      holdings.filter(({ state }) => state === "present").map((each) => [each.group, each]),
+    );
+    const gained = (await engine.figures.groups()).filter(
+      ({ group }) => next[group]?.includes(server.id) === true,
+    );
+    const parts = gained.map(({ group, blocks, bytes }) => ({
+      copies: Math.max(0, blocks - (held.get(group)?.copies ?? 0)),
+      bytes: Math.max(0, bytes - (held.get(group)?.bytes ?? 0)),
+    }));
+    const total = sum(parts);
+    return total.copies === 0 ? [] : [this.move(server.id, total)];
+  }
+
+  /** `server` undefined: wherever there is room. */
+  private move(server: ServerId | undefined, { copies, bytes }: CopyCount): Move {
+    const { members } = this.options;
+    const freeOf = (id: ServerId): number => {
+      const condition = members.lastSign(id)?.condition;
+      if (condition === undefined || condition.full) return 0;
+      return Math.max(0, condition.capacityBytes - condition.usedBytes);
+    };
+    const freeBytes =
+      server === undefined
+        ? members.settled().reduce((total, each) => total + freeOf(each.server), 0)
+        : freeOf(server);
+    return { server: server ?? null, copies, bytes, freeBytes };
+  }
+}
+
+function sum(parts: Iterable<CopyCount>): CopyCount {
+  let { copies, bytes } = NOTHING;
+  for (const part of parts) {
+    copies += part.copies;
+    bytes += part.bytes;
+  }
+  return { copies, bytes };
+}

@@ -1,0 +1,82 @@
+// dfs rebuild and dfs server drain, undrain, remove: what they do not take, and what a local cluster is like afterwards.
+
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { finish, isAlive, LocalCluster, until } from "../support/local-cluster.ts";
+import { dfs } from "./support/run.ts";
+
+setDefaultTimeout(180_000); // whole clusters on a busy machine
+
+const COMMANDS = [["rebuild"], ["server", "drain"], ["server", "undrain"], ["server", "remove"]];
+
+describe.each(COMMANDS.map((words) => [words] as const))("dfs %j", (words) => {
+  test.each([[[]], [["x"]], [["0"]], [["1", "2"]], [["1", "--what"]]] as [string[]][])(
+    "with %j is a mistake",
+    async (args) => {
+      const { code, stdout, stderr } = await dfs([...words, ...args], { home: tmpdir() });
+      expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+      expect(stderr.split("\n").length).toBeLessThanOrEqual(4);
+      expect(stderr).not.toContain("    at ");
+    },
+  );
+
+  test("without a cluster says so", async () => {
+    const { code, stderr } = await dfs([...words, "1"], { home: tmpdir() });
+    expect(code).toBe(5);
+    expect(stderr).toContain("cannot tell where the cluster is");
+  });
+});
+
+interface Row {
+  readonly server: number;
+  readonly state: string;
+  readonly replicas: number;
+}
+
+const rowOf = async (cluster: LocalCluster, id: number): Promise<Row | undefined> =>
+  (await cluster.rows<Row>("server", "list")).find(({ server }) => server === id);
+
+async function withFile(work: (cluster: LocalCluster) => Promise<void>): Promise<void> {
+  const cluster = await LocalCluster.up("--block-size", "4K", "--repair-rate", "400K");
+  try {
+    const bytes = crypto.getRandomValues(new Uint8Array(60_000));
+    for (let index = 0; index < 10; index++) {
+      const put = await cluster.run(["put", "-", `/f-${index}`], { stdin: bytes });
+      expect(put.stderr).toBe("");
+    }
+    await work(cluster);
+  } finally {
+    await cluster.stop();
+  }
+}
+
+test("Ctrl-C ends the watching of a drain and not the drain", () =>
+  withFile(async (cluster) => {
+    const watching = cluster.spawn(["server", "drain", "2"]);
+    await until(async () => (await rowOf(cluster, 2))?.state === "draining", "the drain to begin");
+    watching.kill("SIGINT");
+    const { code, stderr } = await finish(watching);
+    expect(code).toBe(130);
+    expect(stderr).toContain("the work goes on by itself. To see it again: dfs server drain 2");
+    await until(async () => (await rowOf(cluster, 2))?.replicas === 0, "the server to be empty");
+    const { text } = await cluster.ok("server", "drain", "2");
+    expect(text).toContain("data server 2 is empty");
+  }));
+
+test("a removed server is ended, dfs up does not start it again, and a new one gets another id", () =>
+  withFile(async (cluster) => {
+    const { dir, pid } = cluster.server(2);
+    expect((await cluster.run(["server", "remove", "2"])).code).toBe(1);
+    await cluster.ok("server", "drain", "2", "--quiet");
+    const { text } = await cluster.ok("server", "remove", "2");
+    expect(text).toContain("data-2.removed-2");
+    expect(isAlive(pid)).toBe(false);
+    expect(existsSync(dir)).toBe(false);
+    await cluster.ok("down");
+    await cluster.ok("up", "--detach");
+    expect(cluster.describe().servers.map(({ id }) => id)).toEqual([1, 3, 4]);
+    await cluster.ok("up", "--detach", "--data-servers", "4");
+    expect((await rowOf(cluster, 5))?.state).toBe("up");
+    expect((await cluster.ok("cat", "/f-0")).stdout.length).toBe(60_000);
+  }));
