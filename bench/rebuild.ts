@@ -107,11 +107,11 @@ async function putsPerSecond(
   work: () => Promise<unknown>,
 ): Promise<number> {
   const content = patterned(bytes, bytes);
-  let ended = false;
-  const worked = work().finally(() => (ended = true));
+  const end = new AbortController();
+  const worked = work().finally(() => end.abort());
   const beganMs = performance.now();
   let puts = 0;
-  while (!ended) await client.put(pathOf(`/${name}-${puts++}`), [content], OWNER);
+  while (!end.signal.aborted) await client.put(pathOf(`/${name}-${puts++}`), [content], OWNER);
   const tookMs = performance.now() - beganMs;
   await worked;
   return (puts * 1000) / tookMs;

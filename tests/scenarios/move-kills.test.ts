@@ -56,9 +56,9 @@ test(
       await rm(cluster.serverDir(lost), { recursive: true });
       await cluster.startServer(lost, { identity: { recover: lost + 1 } });
       await client.changeServer(serverId(drained + 1), "drain");
-      let stopped = false;
+      const stop = new AbortController();
       const writing = (async () => {
-        for (let file = 0; !stopped; file++) {
+        for (let file = 0; !stop.signal.aborted; file++) {
           await put(`/new-${file}`);
           await Bun.sleep(50); // the end has to come in sight for what is moved
         }
@@ -75,7 +75,7 @@ test(
           await cluster.startServer(index);
         }
       }
-      stopped = true;
+      stop.abort();
       await writing;
       await until(
         "the one is refilled and the other empty",

@@ -12,6 +12,7 @@ import {
   type ServerChange,
 } from "../../../src/protocol/messages/cluster.ts";
 import type { MetaServerOptions } from "../../../src/server/meta/server.ts";
+import { messageOfFailure } from "../../support/failure.ts";
 import { temporaryDirectory, until } from "./support/durable.ts";
 import { startMeta, TestClient, TestDataServer } from "./support/service.ts";
 
@@ -63,7 +64,7 @@ async function copies(client: TestClient, inode: InodeId) {
   const { rows } = await client.ask(explain, { inode, offset: 0, limit: 2000 });
   return rows.map(({ replicas }) => {
     expect(replicas.every(({ state }) => state === "present")).toBe(true);
-    return replicas.map(({ server }) => Number(server)).sort();
+    return replicas.map(({ server }) => Number(server)).toSorted((one, other) => one - other);
   });
 }
 
@@ -79,7 +80,9 @@ describe("a drain", () => {
       expect(new Set((await copies(client, inode)).map(String))).toEqual(new Set(["3,4,5"]));
       expect(data[0]!.held.size + data[1]!.held.size).toBe(0);
       expect(data[3]!.copied.length + data[4]!.copied.length).toBe(80);
-      await expect(change(client, 3, "drain")).rejects.toThrow("2 other servers are left");
+      expect(await messageOfFailure(change(client, 3, "drain"))).toContain(
+        "2 other servers are left",
+      );
     }));
 
   test("goes around a server that is full, although the table has the copies there", () =>
@@ -88,7 +91,9 @@ describe("a drain", () => {
       data[3]!.full = true;
       await until(async () => (await client.ask(servers, {})).servers[3]!.full);
       const { moves } = await client.ask(plan, { server: serverId(1), change: "drain" });
-      expect(moves.map(({ server }) => Number(server)).sort()).toContain(4);
+      expect(
+        moves.map(({ server }) => Number(server)).toSorted((one, other) => one - other),
+      ).toContain(4);
       await change(client, 1, "drain");
       await untilEmpty(client, 1);
       expect(new Set((await copies(client, inode)).map(String))).toEqual(new Set(["2,3,5"]));
@@ -142,7 +147,7 @@ describe("a drain", () => {
         await client.put("f", data.slice(0, 3), 40);
         await change(client, 1, "drain");
         await untilEmpty(client, 1);
-        await expect(change(client, 2, "undrain")).resolves.toEqual({}); // it is up
+        expect(await change(client, 2, "undrain")).toEqual({}); // it is up
         const { copies: back } = await client.ask(plan, { server: serverId(1), change: "undrain" });
         expect(back).toBeGreaterThan(0);
         await change(client, 1, "undrain");
@@ -156,18 +161,24 @@ describe("a removal", () => {
   test("is refused while copies are needed, can be said twice, and the id is never given again", () =>
     withServers(4, async ({ client, data, address }) => {
       await client.put("f", data.slice(0, 3), 10);
-      await expect(change(client, 9, "remove")).rejects.toThrow("there is no data server 9");
-      await expect(change(client, 1, "remove")).rejects.toThrow("dfs server drain 1");
+      expect(await messageOfFailure(change(client, 9, "remove"))).toContain(
+        "there is no data server 9",
+      );
+      expect(await messageOfFailure(change(client, 1, "remove"))).toContain("dfs server drain 1");
       data[3]!.full = true; // so that nothing can be moved
       await until(async () => (await client.ask(servers, {})).servers[3]!.full);
       await change(client, 1, "drain");
-      await expect(change(client, 1, "remove")).rejects.toThrow("it still holds 10 copies");
+      expect(await messageOfFailure(change(client, 1, "remove"))).toContain(
+        "it still holds 10 copies",
+      );
       data[3]!.full = false;
       await untilEmpty(client, 1);
       await change(client, 1, "remove");
       await change(client, 1, "remove");
       await until(() => data[0]!.peer?.open !== true);
-      await expect(data[0]!.register(address)).rejects.toThrow("was removed from this cluster");
+      expect(await messageOfFailure(data[0]!.register(address))).toContain(
+        "was removed from this cluster",
+      );
       const next = await TestDataServer.join(address);
       expect(Number(next.id)).toBe(5);
     }));
@@ -181,7 +192,7 @@ describe("a removal", () => {
       await until(async () => (await stateOf(client, 1)) === "down");
       await change(client, 1, "replace");
       await until(async () => (await client.ask(status, {})).missingCopies === 10);
-      await expect(change(client, 1, "remove")).rejects.toThrow(
+      expect(await messageOfFailure(change(client, 1, "remove"))).toContain(
         "10 of its blocks have not been copied elsewhere",
       );
       data[3]!.full = false;
@@ -199,6 +210,8 @@ describe("a removal", () => {
       expect(new Set((await copies(client, inode)).map(String))).toEqual(new Set(["1,2,3"]));
       data[3]!.server = serverId(77); // an id that was never given is still a mistake
       const wrong = client.put("g", [data[0]!, data[1]!, data[3]!], 1);
-      await expect(wrong).rejects.toThrow("names server 77, which is not in the cluster");
+      expect(await messageOfFailure(wrong)).toContain(
+        "names server 77, which is not in the cluster",
+      );
     }));
 });
