@@ -12,6 +12,8 @@ import {
   fsckStop,
   type FsckFinding,
 } from "../../../../src/protocol/messages/fsck.ts";
+import { reportReplica } from "../../../../src/protocol/messages/cluster.ts";
+import { reserve } from "../../../../src/protocol/messages/content.ts";
 import type { RequestOf } from "../../../../src/protocol/message.ts";
 import { ROOT_INODE } from "../../../../src/base/ids.ts";
 import type { MetaServer, MetaServerOptions } from "../../../../src/server/meta/server.ts";
@@ -193,6 +195,60 @@ describe("copies", () => {
       const findings = shown(await run(cluster.client, { patienceMs: 200 }));
       expect(findings).toContain("left unavailableBlock /f -");
       expect(findings).toContain("left unavailableBlock /alone -");
+    }));
+});
+
+describe("a cluster that goes on meanwhile", () => {
+  /** Starts a run, and calls `meanwhile` when server 1 is asked for verdicts, which it gives only then. */
+  async function runAnd(cluster: Cluster, meanwhile: () => Promise<void>): Promise<string[]> {
+    const reached = Promise.withResolvers<void>();
+    const gate = Promise.withResolvers<void>();
+    cluster.data[0]!.verifyGate = () => {
+      reached.resolve();
+      return gate.promise;
+    };
+    const findings = run(cluster.client);
+    await reached.promise;
+    await meanwhile();
+    gate.resolve();
+    return shown(await findings);
+  }
+
+  test("has no finding when a file and its copies go between the record and the server", () =>
+    withCluster(4, async (cluster) => {
+      await cluster.client.put("f", firstThree(cluster), 20);
+      const findings = await runAnd(cluster, async () => {
+        await cluster.client.change(unlink, { parent: ROOT_INODE, name: text("f") });
+        await until(() => cluster.data.every(({ held }) => held.size === 0));
+      });
+      expect(findings).toEqual([]);
+      expect(cluster.data[0]!.verified.length).toBeGreaterThan(0);
+    }));
+
+  test("is told of a copy that somebody else has mended by then as corrected, or not at all", () =>
+    withCluster(4, async (cluster) => {
+      const { blocks } = await cluster.client.put("f", firstThree(cluster), 2);
+      cluster.data[0]!.rotten.add(blocks[0]!);
+      await cluster.client.ask(reportReplica, {
+        block: blocks[0]!,
+        server: cluster.data[0]!.id,
+        problem: "badChecksum",
+        detail: "",
+      });
+      const findings = await run(cluster.client);
+      for (const { outcome } of findings) expect(outcome).toBe("corrected");
+      await until(() => cluster.data[0]!.rotten.size === 0);
+      expect(shown(await run(cluster.client))).toEqual([]);
+    }));
+
+  test("is not told of blocks that a session is writing", () =>
+    withCluster(4, async (cluster) => {
+      const { first } = await cluster.client.change(reserve, { count: 3 });
+      for (let index = 0n; index < 3n; index++) {
+        const id = (first + index) as BlockId;
+        cluster.data[1]!.store(id, blockBytes(id));
+      }
+      expect(shown(await run(cluster.client))).toEqual([]);
     }));
 });
 

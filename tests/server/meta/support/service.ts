@@ -237,6 +237,8 @@ export class TestDataServer {
   readonly rotten = new Set<BlockId>();
   /** Blocks that it was asked to verify, in order. */
   readonly verified: BlockId[] = [];
+  /** Copies are looked at after this. */
+  verifyGate: () => Promise<void> = () => Promise.resolve();
   /** Copies that it has made, in order. */
   readonly copied: BlockId[] = [];
   /** Refuses copies with this. */
@@ -356,16 +358,16 @@ export class TestDataServer {
       const blocks = page.map((block) => ({ block, ...this.held.get(block)! }));
       return { body: { blocks, more: ids.length > page.length } };
     });
-    table.onRequest(blockVerify, ({ body }) => ({
-      body: {
-        verdicts: body.blocks.map(({ block, checksum }) => {
-          this.verified.push(block);
-          const held = this.held.get(block);
-          if (held === undefined) return "missing";
-          return held.checksum === checksum && !this.rotten.has(block) ? "right" : "rotten";
-        }),
-      },
-    }));
+    table.onRequest(blockVerify, async ({ body }) => {
+      await this.verifyGate();
+      const verdicts = body.blocks.map(({ block, checksum }) => {
+        this.verified.push(block);
+        const held = this.held.get(block);
+        if (held === undefined) return "missing";
+        return held.checksum === checksum && !this.rotten.has(block) ? "right" : "rotten";
+      });
+      return { body: { verdicts } };
+    });
     table.onRequest(blockCopy, async ({ body }) => {
       if (body.instance !== this.instance) throw new Error("a command for another instance");
       this.commands.push(body.number);
