@@ -13,6 +13,7 @@
  *
  * In the server's directory a backup being made lies in `backup.db`. It is worthless: nothing reads it after a crash.
  */
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock, Timer } from "../../../base/clock.ts";
 import { DfsError, isDfsError, messageOf } from "../../../base/errors.ts";
@@ -26,7 +27,6 @@ import {
   type BackupStatus,
 } from "../../../protocol/messages/backup.ts";
 import type { Commands } from "../commands.ts";
-import { removeDurably } from "../durable-file.ts";
 import type { Engine } from "../engine.ts";
 import { lastAddress } from "../listen-address.ts";
 import type { Member, Members } from "../members.ts";
@@ -250,7 +250,7 @@ export class Backups {
         await bytes.close();
       }
     } finally {
-      removeDurably(draft);
+      await rm(draft, { force: true }); // not on the event loop: it may be large
     }
   }
 
