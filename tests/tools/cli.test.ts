@@ -52,10 +52,13 @@ describe("dfs", () => {
   test.each([
     [["lss"], "dfs: unknown command lss\ndid you mean dfs ls?\n"],
     [["xyzzy"], "dfs: unknown command xyzzy\ndfs alone lists the commands\n"],
-    [["server"], "dfs: unknown command server\nthere is: dfs server list, dfs server stop\n"],
+    [
+      ["server"],
+      "dfs: unknown command server\nthere is: dfs server list, dfs server stop, dfs server drain, dfs server undrain, dfs server remove\n",
+    ],
     [
       ["server", "lst"],
-      "dfs: unknown command server lst\nthere is: dfs server list, dfs server stop\n",
+      "dfs: unknown command server lst\nthere is: dfs server list, dfs server stop, dfs server drain, dfs server undrain, dfs server remove\n",
     ],
     [["\u001b[31m"], "dfs: unknown command \\x1b[31m\ndfs alone lists the commands\n"],
     [
