@@ -12,7 +12,7 @@ const SEED = Number(
   process.env["DFS_TEST_CRASH_SEED"] ?? crypto.getRandomValues(new Uint16Array(1))[0],
 );
 const SEEDS = 2;
-const STEPS = 18;
+const STEPS = 12;
 const PATIENCE_MS = 300_000;
 const CUTS = { chances: 3, positionsPerWrite: 8, secondCutEvery: 30 };
 

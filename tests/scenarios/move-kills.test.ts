@@ -14,7 +14,7 @@ import { spawnCluster } from "../support/processes.ts";
 import { untilHealed, untilWhole } from "../support/verified-copies.ts";
 
 const SERVERS = 6;
-const KILLS = Number(process.env["DFS_TEST_MOVE_KILLS"] ?? 10);
+const KILLS = Number(process.env["DFS_TEST_MOVE_KILLS"] ?? 6);
 const FILES = 60;
 const BLOCK = 16 * KiB;
 

@@ -11,7 +11,7 @@ import { spawnCluster } from "../support/processes.ts";
 import { badCopies, untilHealed, untilWhole } from "../support/verified-copies.ts";
 
 const SERVERS = 5;
-const KILLS = Number(process.env["DFS_TEST_REPAIR_KILLS"] ?? 12);
+const KILLS = Number(process.env["DFS_TEST_REPAIR_KILLS"] ?? 8);
 const FILES = 60;
 const BLOCK = 16 * KiB;
 
