@@ -12,9 +12,12 @@ const SEED = Number(
   process.env["DFS_TEST_CRASH_SEED"] ?? crypto.getRandomValues(new Uint16Array(1))[0],
 );
 const SEEDS = 2;
-const STEPS = 12;
+const STEPS = 15;
 const PATIENCE_MS = 300_000;
 const CUTS = { chances: 3, positionsPerWrite: 8, secondCutEvery: 30 };
+
+/** Over all profiles: one alone may come to few. */
+let lostCheckpoints = 0;
 
 for (const name of Object.keys(PROFILES)) {
   test(
@@ -27,8 +30,12 @@ for (const name of Object.keys(PROFILES)) {
       console.log(`seed ${SEED}: ${counters.line()}`);
       expect(counters.insideWrites).toBeGreaterThan(20);
       expect(counters.secondCuts).toBeGreaterThan(100);
-      expect(counters.lostCheckpoints).toBeGreaterThan(20);
+      lostCheckpoints += counters.lostCheckpoints;
     },
     PATIENCE_MS,
   );
 }
+
+test("many of these logs had a checkpoint and lost it", () => {
+  expect(lostCheckpoints).toBeGreaterThan(300);
+});
