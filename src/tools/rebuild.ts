@@ -110,7 +110,7 @@ async function replaceServer(
   const { out, json } = surroundings;
   const plan = await client.planServer(server, "replace");
   await showPlan(surroundings, server, plan);
-  checkRoom(`cannot replace data server ${server}`, plan);
+  if (plan.state !== "out") checkRoom(`cannot replace data server ${server}`, plan);
   if (dryRun) return;
   await client.changeServer(server, "replace");
   await watch(surroundings, {

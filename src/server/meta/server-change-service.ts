@@ -68,6 +68,7 @@ class ServerChangeService {
     refuseChange(change, server, all, this.contextOf(id));
     if (change === "remove") await this.refuseCounting(server);
     const moves = await this.movesOf(change, server, all, rows);
+    if (moves.length > 0 && this.isYetToBegin(change, server)) this.refuseUnheard(change, id, all);
     const { copies, bytes } = sum(moves);
     return { state: server.state, copies, bytes, moves };
   }
@@ -132,6 +133,33 @@ class ServerChangeService {
       });
     }
     members.dismiss(id);
+  }
+
+  /** Whether the change needs room that nobody has checked yet. */
+  private isYetToBegin(change: Change["change"], { state }: Server): boolean {
+    return (
+      (change === "drain" && state !== "draining") || (change === "replace" && state !== "out")
+    );
+  }
+
+  /**
+   * After a start of this process no server's room is known until it has registered again.
+   * @throws DfsError `invalid` when that is so for one that may get copies.
+   */
+  private refuseUnheard(change: string, id: ServerId, all: readonly Server[]): void {
+    const unheard = all.filter(
+      (each) =>
+        each.id !== id &&
+        (each.state === "up" || each.state === "suspect") &&
+        this.options.members.lastSign(each.id) === undefined,
+    );
+    if (unheard.length === 0) return;
+    const names = unheard.map((each) => each.id).join(", ");
+    throw new DfsError(
+      "invalid",
+      `cannot ${change} data server ${id} yet: the metadata server has just started and does not know how much room there is ` +
+        `on data server ${names}\ntry again in a few seconds`,
+    );
   }
 
   /** @throws DfsError `invalid` while copies on the server count, with how many they are. */
