@@ -5,6 +5,8 @@
 //
 // - Nothing that went wrong passes silently: a check that fails counts as a failed test and is
 //   named at the end, and so does a process or a mount that the tests left behind.
+// - The whole suite runs two files at a time, as its tests wait more than they compute; files that are
+//   named run one after the other, so that what they print comes as it happens.
 // - The last line is "N passed, N failed[, N skipped]"; the exit code is 0 only if something passed
 //   and nothing failed.
 // - The tests get a temporary folder of their own, removed at the end, and the mark described in
@@ -19,6 +21,8 @@ import { readTotals, totalsLine, type SuiteTotals } from "./suite-summary.ts";
 
 /** For tests that say nothing else; Bun's own 5 s is short for a cluster on a busy machine. */
 const TEST_TIMEOUT_MS = 30_000;
+/** Test files that run at the same time. */
+const FILES_AT_ONCE = 2;
 /** How long processes may take to end after the last test. */
 const SETTLE_MS = 5_000;
 const SETTLE_STEP_MS = 50;
@@ -78,8 +82,9 @@ async function runTests(folder: string, mark: string): Promise<SuiteTotals> {
   if (withChecks) {
     console.log("== tests");
   }
+  const several = testArguments.length === 0 ? [`--parallel=${FILES_AT_ONCE}`] : [];
   const tests = Bun.spawn(
-    [process.execPath, "test", `--timeout=${TEST_TIMEOUT_MS}`, ...testArguments],
+    [process.execPath, "test", `--timeout=${TEST_TIMEOUT_MS}`, ...several, ...testArguments],
     {
       stdio: ["ignore", "inherit", "pipe"],
       env: {
