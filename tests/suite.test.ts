@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { markedProcesses, RUN_MARK } from "./support/leftovers.ts";
-import { readTotals, totalsLine } from "./support/suite-summary.ts";
+import { failureReports, readTotals, totalsLine } from "./support/suite-summary.ts";
 
 const IMPORT = 'import { expect, test } from "bun:test";\n';
 const PASSES = `${IMPORT}test("passes", () => expect(1).toBe(1));\n`;
@@ -68,6 +68,29 @@ describe("readTotals", () => {
   test("no test at all counts as failed, whatever the exit code", async () => {
     expect(await totalsOf({ "a.test.ts": PASSES }, "nothing-like-it")).toMatchObject({ failed: 1 });
     expect(readTotals("", 0)).toEqual({ passed: 0, failed: 1, skipped: 0 });
+  });
+});
+
+describe("failureReports", () => {
+  test("tells what was printed for failed tests alone, its end when it is long", () => {
+    const output = [
+      "a.test.ts:",
+      "(pass) one [1ms]",
+      "12 | line",
+      "error: \u001b[31mexpected\u001b[0m 2",
+      "",
+      "(fail) two [1ms]",
+      "noise",
+      "(pass) three [1ms]",
+      "",
+      "1 tests failed:",
+      "(fail) two [1ms]",
+      " 1 fail",
+      "Ran 3 tests across 1 file. [5ms]",
+    ].join("\n");
+    const [first] = failureReports(output, 40);
+    expect(first).toBe("12 | line\nerror: expected 2\n(fail) two [1ms]");
+    expect(failureReports(output, 1)[0]).toBe("error: expected 2\n(fail) two [1ms]");
   });
 });
 

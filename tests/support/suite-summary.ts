@@ -19,6 +19,7 @@ export interface SuiteTotals {
 }
 
 const SUMMARY_LINE = /^ *(\d+) (pass|skip|todo|fail|error|errors)$/;
+const RESULT_LINE = /^\((pass|fail|skip|todo)\) /;
 const END_LINE = /^Ran \d+ tests? across \d+ files?\./;
 // eslint-disable-next-line no-control-regex -- colours are what is being removed
 const COLOURS = /\u001b\[[0-9;]*m/g;
@@ -49,6 +50,26 @@ export function readTotals(output: string, exitCode: number): SuiteTotals {
 export function totalsLine(totals: SuiteTotals): string {
   const skipped = totals.skipped > 0 ? `, ${totals.skipped} skipped` : "";
   return `${totals.passed} passed, ${totals.failed} failed${skipped}`;
+}
+
+/**
+ * What was printed for each failed test, cut to `most` lines each: it is told again at the end of a run, as the middle of a long
+ * output is easily lost.
+ */
+export function failureReports(output: string, most: number): readonly string[] {
+  const reports: string[] = [];
+  let lines: string[] = [];
+  for (const line of output.replace(COLOURS, "").split("\n")) {
+    const result = RESULT_LINE.exec(line)?.[1];
+    if (result === undefined && !END_LINE.test(line)) {
+      lines.push(line);
+      continue;
+    }
+    const about = lines.filter((each) => each !== "").slice(-most);
+    if (result === "fail" && about.length > 0) reports.push([...about, line].join("\n"));
+    lines = [];
+  }
+  return reports;
 }
 
 /** The lines directly above the last "Ran N tests", up to the blank line that begins the summary. */

@@ -17,12 +17,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { markedProcesses, mountsBelow, RUN_MARK } from "./leftovers.ts";
-import { readTotals, totalsLine, type SuiteTotals } from "./suite-summary.ts";
+import { failureReports, readTotals, totalsLine, type SuiteTotals } from "./suite-summary.ts";
 
 /** For tests that say nothing else; Bun's own 5 s is short for a cluster on a busy machine. */
 const TEST_TIMEOUT_MS = 30_000;
 /** Test files that run at the same time. */
 const FILES_AT_ONCE = 2;
+/** Of what is printed for a failed test, so many lines are told again at the end. */
+const REPORT_LINES = 40;
 /** How long processes may take to end after the last test. */
 const SETTLE_MS = 5_000;
 const SETTLE_STEP_MS = 50;
@@ -101,6 +103,9 @@ async function runTests(folder: string, mark: string): Promise<SuiteTotals> {
   const exitCode = await tests.exited;
   // A process left behind may hold the pipe open for ever: what came until now must do.
   await Promise.race([output.closed, Bun.sleep(SETTLE_STEP_MS * 4)]);
+  for (const report of failureReports(output.text(), REPORT_LINES)) {
+    console.log(`\n== again, what failed\n${report}`);
+  }
   return readTotals(output.text(), exitCode);
 }
 
