@@ -341,7 +341,9 @@ function oneBlock(index: number) {
   const servers = [1, 2, 3].map((each) => serverId(each));
   const group = groupOf(0, index);
   return {
-    blocks: [{ block, length: BLOCK_SIZE, checksum: BigInt(index), group, servers }],
+    blocks: [
+      { block, length: BLOCK_SIZE, checksum: BigInt(index), group, servers, incarnations: null },
+    ],
     extents: [{ offset: index * BLOCK_SIZE, length: BLOCK_SIZE, block, blockOffset: 0 }],
   };
 }

@@ -12,10 +12,10 @@
 import { checksumOf, pieceHashes } from "../base/checksum.ts";
 import type { Clock } from "../base/clock.ts";
 import { DfsError, messageOf } from "../base/errors.ts";
-import type { BlockId, InodeId, ServerId } from "../base/ids.ts";
+import type { BlockId, IncarnationId, InodeId, ServerId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import type { ClusterSettings, NewBlock } from "../protocol/messages/common.ts";
-import { CopyRound, type BlockToSend } from "./copy-round.ts";
+import { CopyRound, type BlockToSend, type Copies } from "./copy-round.ts";
 import type { Placement, PlacementCache } from "./placement-cache.ts";
 import { backoffDelayMs, Deadline, pause, unlessAborted, type Backoff } from "./retry.ts";
 import type { DataServers } from "./servers.ts";
@@ -31,6 +31,8 @@ const MAX_NAMED = 4;
 
 /** The write quorum of a cluster that was formatted without a wish; a higher one is meant strictly. */
 const DEFAULT_WRITE_QUORUM = 2;
+
+type ReadonlyCopies = ReadonlyMap<ServerId, IncarnationId | undefined>;
 
 /** A block to be stored. */
 export interface OutgoingBlock {
@@ -80,7 +82,7 @@ export class BlockWriter {
     const { clock, placement, quorumTimeoutMs, random } = this.options;
     const toSend = prepare(outgoing);
     const deadline = new Deadline(clock, quorumTimeoutMs);
-    const copies = new Set<ServerId>();
+    const copies: Copies = new Map();
     for (let attempt = 0; ; attempt++) {
       const fetched = attempt === 0 ? placement.current() : placement.refresh();
       const table = await unlessAborted(fetched, signal);
@@ -100,7 +102,7 @@ export class BlockWriter {
   }
 
   /** The servers worth asking, without those that hold a copy already. */
-  private candidates(table: Placement, group: number, copies: ReadonlySet<ServerId>): Candidates {
+  private candidates(table: Placement, group: number, copies: ReadonlyCopies): Candidates {
     const { servers } = this.options;
     const order = this.isStrict ? table.targets(group) : table.candidates(group);
     const good: ServerId[] = [];
@@ -121,7 +123,7 @@ export class BlockWriter {
   private async round(
     toSend: BlockToSend,
     { good, doubtful }: Candidates,
-    copies: Set<ServerId>,
+    copies: Copies,
     signal: AbortSignal,
   ): Promise<RoundResult> {
     const { replicas, writeQuorum } = this.options.settings();
@@ -148,7 +150,7 @@ export class BlockWriter {
   private lacking(
     table: Placement,
     group: number,
-    copies: ReadonlySet<ServerId>,
+    copies: ReadonlyCopies,
     { failures }: RoundResult,
   ): string {
     const { servers } = this.options;
@@ -171,7 +173,7 @@ export class BlockWriter {
   }
 
   /** True when there are copies enough to go on; says so when they are fewer than wanted. */
-  private enough(copies: ReadonlySet<ServerId>): boolean {
+  private enough(copies: ReadonlyCopies): boolean {
     const { settings, warnings } = this.options;
     const { replicas, writeQuorum } = settings();
     if (copies.size < writeQuorum) return false;
@@ -186,7 +188,7 @@ export class BlockWriter {
     return true;
   }
 
-  private tellWaiting(copies: ReadonlySet<ServerId>, lacking: string, deadline: Deadline): void {
+  private tellWaiting(copies: ReadonlyCopies, lacking: string, deadline: Deadline): void {
     const { warnings, clock } = this.options;
     const nowMs = clock.monotonicMs();
     if (nowMs - this.toldMs < TELL_AGAIN_MS) return;
@@ -200,11 +202,7 @@ export class BlockWriter {
     });
   }
 
-  private belowQuorum(
-    copies: ReadonlySet<ServerId>,
-    lacking: string,
-    deadline: Deadline,
-  ): DfsError {
+  private belowQuorum(copies: ReadonlyCopies, lacking: string, deadline: Deadline): DfsError {
     const { writeQuorum } = this.options.settings();
     return new DfsError(
       "quorum",
@@ -215,7 +213,7 @@ export class BlockWriter {
     );
   }
 
-  private quorumText(copies: ReadonlySet<ServerId>): string {
+  private quorumText(copies: ReadonlyCopies): string {
     const { writeQuorum } = this.options.settings();
     const strictly = this.isStrict ? ", for which no other servers stand in," : "";
     return `${copies.size} of the ${writeQuorum} copies that the write quorum asks for${strictly}`;
@@ -252,12 +250,17 @@ function newBlock(
   toSend: BlockToSend,
   group: number,
   table: Placement,
-  copies: ReadonlySet<ServerId>,
+  copies: ReadonlyCopies,
 ): NewBlock {
   const { block, length, checksum } = toSend.body;
   const inOrder = table.candidates(group).filter((server) => copies.has(server));
-  const others = [...copies].filter((server) => !inOrder.includes(server));
-  return { block, length, checksum, group, servers: [...inOrder, ...others] };
+  const others = [...copies.keys()].filter((server) => !inOrder.includes(server));
+  const servers = [...inOrder, ...others];
+  const incarnations = servers
+    .map((server) => copies.get(server))
+    .filter((each) => each !== undefined);
+  const areKnown = incarnations.length === servers.length;
+  return { block, length, checksum, group, servers, incarnations: areKnown ? incarnations : null };
 }
 
 function isNoSpace(error: unknown): boolean {

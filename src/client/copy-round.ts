@@ -7,7 +7,7 @@
  */
 import type { Clock, Timer } from "../base/clock.ts";
 import { isDfsError } from "../base/errors.ts";
-import type { ServerId } from "../base/ids.ts";
+import type { IncarnationId, ServerId } from "../base/ids.ts";
 import type { RequestOf } from "../protocol/message.ts";
 import { blockPut } from "../protocol/messages/data.ts";
 import type { DataServers } from "./servers.ts";
@@ -27,6 +27,9 @@ export interface BlockToSend {
   readonly body: RequestOf<typeof blockPut>;
 }
 
+/** Servers that have acknowledged a copy, each with the incarnation of it that has. */
+export type Copies = Map<ServerId, IncarnationId | undefined>;
+
 export interface RoundPlan {
   readonly toSend: BlockToSend;
   readonly candidates: readonly ServerId[];
@@ -35,7 +38,7 @@ export interface RoundPlan {
   /** Copies without which the round goes on waiting for late servers. */
   readonly floor: number;
   /** Servers that hold a copy; added to. */
-  readonly copies: Set<ServerId>;
+  readonly copies: Copies;
   /** Why others do not; added to. */
   readonly failures: Map<ServerId, unknown>;
 }
@@ -113,8 +116,8 @@ export class CopyRound {
     watch(0);
     const options = { bulk: toSend.bytes, timeoutMs: HUNG_MS, signal: this.stop.signal };
     servers.request(server, blockPut, toSend.body, options).then(
-      () => {
-        copies.add(server);
+      ({ incarnation }) => {
+        copies.set(server, incarnation);
         failures.delete(server);
         settled();
       },

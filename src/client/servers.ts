@@ -14,7 +14,7 @@ import type { ServerId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import type { RequestDefinition } from "../protocol/message.ts";
 import { dataStats } from "../protocol/messages/data.ts";
-import type { Answer, Peer, RequestOptions } from "../protocol/peer.ts";
+import type { Answer, Peer, PeerIdentity, RequestOptions } from "../protocol/peer.ts";
 import type { KnownServer, Placement, PlacementCache } from "./placement-cache.ts";
 import { backoffDelayMs, isNoAnswer, type Backoff } from "./retry.ts";
 import type { Warnings } from "./warnings.ts";
@@ -32,6 +32,9 @@ const FULL_MS = 10_000;
 
 /** Connects to a data server and makes sure that it is the one meant. */
 export type ServerConnector = (server: KnownServer, timeoutMs: number) => Promise<Peer>;
+
+/** An answer, and the incarnation of the server that gave it. */
+export type ServerAnswer<Reply> = Answer<Reply> & Pick<PeerIdentity, "incarnation">;
 
 export interface DataServersOptions {
   readonly connect: ServerConnector;
@@ -89,13 +92,13 @@ export class DataServers {
     definition: RequestDefinition<Request, Reply>,
     body: Request,
     options: RequestOptions,
-  ): Promise<Answer<Reply>> {
+  ): Promise<ServerAnswer<Reply>> {
     const entry = this.entry(server);
     const peer = entry.peer?.open === true ? entry.peer : await this.connection(entry);
     try {
       const answer = await peer.request(definition, body, options);
       this.answered(entry);
-      return answer;
+      return { ...answer, incarnation: peer.identity.incarnation };
     } catch (error) {
       this.note(entry, peer, error);
       throw error;

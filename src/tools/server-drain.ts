@@ -49,7 +49,7 @@ the same command shows the progress again. dfs server undrain stops it.`,
     return withClient(context, async (client) => {
       const plan = await client.planServer(server, "drain");
       await showPlan(surroundings, server, plan);
-      if (plan.state !== "draining") checkRoom(`cannot drain data server ${server}`, plan);
+      checkRoom(`cannot drain data server ${server}`, plan);
       if (dryRun) return EXIT.done;
       await client.changeServer(server, "drain");
       await watch(surroundings, {

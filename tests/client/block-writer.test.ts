@@ -34,6 +34,7 @@ describe("writing a block", () => {
     cluster = await scriptedCluster(4);
     const stored = await write().result;
     expect(stored.servers.map(Number)).toEqual([1, 2, 3]);
+    expect(stored.incarnations?.map(Number)).toEqual([1, 1, 1]); // as their hellos showed
     expect(stored.checksum).toBe(blockChecksum(CONTENT));
     for (const id of [1, 2, 3]) {
       expect(cluster.server(id).blocks.get(blockId(7n))?.bytes).toEqual(CONTENT);

@@ -268,6 +268,7 @@ export class NamespaceTree implements Tree {
         checksum: blockChecksum(run.bytes),
         group: groupOf(base, Math.floor(run.offset / this.blockSize)),
         servers: copiesFor(index),
+        incarnations: null,
       });
       made.extents.push({ offset: run.offset, length: run.bytes.length, block, blockOffset: 0 });
     });

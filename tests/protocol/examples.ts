@@ -104,6 +104,7 @@ const newBlock = {
   checksum: 0xfedc_ba98_7654_3210n,
   group: 1023,
   servers: [serverId(1), serverId(2)],
+  incarnations: [incarnationId(21n), incarnationId(0x7fff_ffff_ffff_ffffn)],
 };
 
 const newExtent = { offset: LARGE, length: 13, block: blockId(99n), blockOffset: 3 };

@@ -3,6 +3,8 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
+import { serverId } from "../../src/base/ids.ts";
+import { checkRoom } from "../../src/tools/shared/server-moves.ts";
 import { finish, isAlive, LocalCluster, until } from "../support/local-cluster.ts";
 import { dfs } from "./support/run.ts";
 
@@ -26,6 +28,15 @@ describe.each(COMMANDS.map((words) => [words] as const))("dfs %j", (words) => {
     expect(code).toBe(5);
     expect(stderr).toContain("cannot tell where the cluster is");
   });
+});
+
+// A drain was refused as without room when it was only to be watched, right after the metadata service had been started anew:
+// no server had told it yet how much room it has.
+test("room is asked for before the work begins, not while it is under way", () => {
+  const moves = [{ server: serverId(4), copies: 1, bytes: 10, freeBytes: 0 }];
+  const plan = { state: "up", copies: 1, bytes: 10, moves } as const;
+  expect(() => checkRoom("cannot drain", plan)).toThrow("have 0 B free");
+  expect(() => checkRoom("cannot drain", { ...plan, state: "draining" })).not.toThrow();
 });
 
 interface Row {

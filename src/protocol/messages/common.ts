@@ -23,6 +23,7 @@ import {
   id,
   int64,
   list,
+  optional,
   record,
   smallId,
   text,
@@ -98,6 +99,11 @@ export const newBlock = record({
   group: uint(),
   /** The servers that have acknowledged it as durable. */
   servers: list(serverField, MAX_REPLICAS),
+  /**
+   * The incarnations of these servers that have, in the same order: one that lost its disk since has another one. Null: not
+   * known.
+   */
+  incarnations: optional(list(incarnationField, MAX_REPLICAS)),
 });
 export type NewBlock = Infer<typeof newBlock>;
 

@@ -21,6 +21,7 @@
  * While the comparison lasts nothing is copied to the server and no deletion is ordered there, and what was ordered before
  * it registered has ended: so what `data.list` shows stays true, and every copy that is `adding` is one of before.
  */
+import { DfsError } from "../../base/errors.ts";
 import { blockId, type BlockId, type ServerId } from "../../base/ids.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { ReplyOf } from "../../protocol/message.ts";
@@ -101,6 +102,7 @@ async function reconcilePage(
 ): Promise<BlockId | undefined> {
   const recorded = await engine.question(() => ask("replica.listWithBlocks", server, after, limit));
   const { body } = await peer.request(blockList, { after, limit }, { timeoutMs: LIST_TIMEOUT_MS });
+  refuseOddPage(server, after, body);
   const end = commonEnd(recorded, recorded.length === limit, body);
   const { held, missing, odd } = compare(recorded, body.blocks, end);
   total.held += held;
@@ -115,6 +117,20 @@ async function reconcilePage(
   ];
   for (const verdict of verdicts) total[verdict]++;
   return end;
+}
+
+/** @throws DfsError `protocol` when it is no page behind `after`: going on from it would never end, or take copies for lost. */
+function refuseOddPage(
+  server: ServerId,
+  after: BlockId,
+  { blocks, more }: ReplyOf<typeof blockList>,
+): void {
+  const isRising = blocks.every(({ block }, at) => block > (blocks[at - 1]?.block ?? after));
+  if (isRising && (blocks.length > 0 || !more)) return;
+  throw new DfsError(
+    "protocol",
+    `data server ${server} lists no rising page of its blocks behind ${after}: it must not be used`,
+  );
 }
 
 /** The last id that both pages cover; undefined when both go to the end. */

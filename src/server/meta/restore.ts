@@ -97,9 +97,7 @@ export async function restoreMetadata(options: RestoreInto): Promise<Restored> {
       refuseFilled(dir);
       const taken = await fetchFirst(wanted, options, seams);
       renameDurably(join(dir, DRAFT), join(dir, DATABASE_FILE));
-      const newer = offer.backups.filter(
-        ({ manifest }) => manifest.createdNs > taken.manifest.createdNs,
-      ).length;
+      const newer = offer.backups.indexOf(taken);
       return { ...foundBackup(taken, seams.clock), newer };
     } catch (error) {
       for (const name of DRAFT_FILES) removeDurably(join(dir, name));

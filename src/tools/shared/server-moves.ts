@@ -106,8 +106,12 @@ export async function showPlan(
   await out.flush();
 }
 
-/** @throws DfsError `noSpace` when the servers that are to get the copies have less room than these need. */
-export function checkRoom(what: string, { bytes, moves }: ServerPlan): void {
+/**
+ * Work that has begun is watched, however little room is left: the service knows none right after it was started anew.
+ * @throws DfsError `noSpace` when the servers that are to get the copies have less room than these need.
+ */
+export function checkRoom(what: string, { state, bytes, moves }: ServerPlan): void {
+  if (state === "draining") return;
   const anywhere = moves.find(({ server }) => server === null)?.freeBytes ?? 0;
   const free = Math.max(
     anywhere,

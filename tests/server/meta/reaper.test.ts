@@ -2,7 +2,12 @@
 
 import { describe, expect, test } from "bun:test";
 import { blockId, ROOT_INODE, type BlockId } from "../../../src/base/ids.ts";
-import { explain, reportReplica, status } from "../../../src/protocol/messages/cluster.ts";
+import {
+  explain,
+  holdings,
+  reportReplica,
+  status,
+} from "../../../src/protocol/messages/cluster.ts";
 import { reserve } from "../../../src/protocol/messages/content.ts";
 import { memberRotten } from "../../../src/protocol/messages/member.ts";
 import { open, release, unlink } from "../../../src/protocol/messages/namespace.ts";
@@ -219,6 +224,36 @@ describe("comparing a data server with the record", () => {
     await until(async () => (await figures(client)).missingCopies === 1);
     expect(await copies(client, file.inode)).toEqual(["1:present 2:bad 3:present"]);
     expect(data[1]!.held.size).toBe(1);
+    await meta.stop();
+  });
+
+  // A server that answered with the same page for ever was compared for ever; one that had "more" and told nothing had all its
+  // copies taken for lost.
+  test("ends with a server that lists what cannot be a page, and nothing is taken for lost", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path, NO_REPAIRS);
+    const data = await joinAll(meta.address, 3);
+    const client = await TestClient.open(meta.address);
+    const file = await client.put("f", data, 3);
+    const odd: (typeof data)[0]["listed"][] = [
+      ({ blocks }) => ({ blocks, more: true }), // the first blocks again, whatever is asked for
+      () => ({ blocks: [], more: true }),
+      ({ blocks }) => ({ blocks: blocks.toReversed(), more: false }),
+    ];
+    const [first] = data;
+    for (const [index, listed] of odd.entries()) {
+      await first!.kill();
+      const all = [...first!.held].map(([block, held]) => ({ block, ...held }));
+      first!.listed = (page) => listed(index === 0 ? { ...page, blocks: all } : page);
+      await first!.restart(meta.address);
+      await until(() => first!.peer?.open !== true);
+    }
+    first!.listed = (page) => page;
+    await first!.restart(meta.address);
+    await until(async () => !(await client.ask(holdings, { server: first!.id })).judging);
+    expect(await copies(client, file.inode)).toEqual(
+      file.blocks.map(() => "1:present 2:present 3:present"),
+    );
     await meta.stop();
   });
 

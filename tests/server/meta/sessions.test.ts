@@ -268,7 +268,14 @@ describe("sessions", () => {
     await client.ask(sessionClose, {});
     const other = await TestClient.open(meta.address);
     const { inode } = (await other.create("f")).attributes;
-    const block = { block: first, length: 1, checksum: 1n, group: 0, servers: [] };
+    const block = {
+      block: first,
+      length: 1,
+      checksum: 1n,
+      group: 0,
+      servers: [],
+      incarnations: null,
+    };
     const failure = await failureOf(
       other.change(commit, {
         inode,

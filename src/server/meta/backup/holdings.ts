@@ -9,6 +9,7 @@ import type { Lsn, ServerId } from "../../../base/ids.ts";
 import type { BackupManifest } from "../../../protocol/messages/backup.ts";
 import { endOfReign } from "../reign.ts";
 import type { Operation } from "../store/store.ts";
+import { byAge } from "./retention.ts";
 
 export interface Held {
   readonly own: readonly BackupManifest[];
@@ -50,10 +51,7 @@ export class Holdings {
     const all = [...this.held.values()].flatMap(({ own }) => own);
     const [first, ...rest] = all;
     if (first === undefined) return undefined;
-    const manifest = rest.reduce(
-      (one, other) => (other.createdNs > one.createdNs ? other : one),
-      first,
-    );
+    const manifest = rest.reduce((one, other) => (byAge(other, one) < 0 ? other : one), first);
     const servers = [...this.held]
       .filter(([, { own }]) => own.some(({ backup }) => backup === manifest.backup))
       .map(([server]) => server)

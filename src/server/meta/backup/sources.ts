@@ -20,6 +20,7 @@ import {
 import { clusterIdOf } from "../../../protocol/messages/common.ts";
 import type { Peer } from "../../../protocol/peer.ts";
 import type { Transport } from "../../../protocol/transport.ts";
+import { byAge } from "./retention.ts";
 
 const CONNECT_TIMEOUT_MS = 4_000;
 const GET_TIMEOUT_MS = 60_000;
@@ -250,9 +251,22 @@ function grouped(listed: readonly Listed[]): OfferedBackup[] {
     group.sources.push(source);
     groups.set(key, group);
   }
-  return [...groups.values()].toSorted((one, other) =>
-    one.manifest.createdNs < other.manifest.createdNs ? 1 : -1,
-  );
+  return newestFirst([...groups.values()]);
+}
+
+/**
+ * Within a reign the position tells which backup is newer, whatever the clock showed. Only between reigns, which may be of
+ * different lives of the database, there is nothing but the clock.
+ */
+export function newestFirst<Each extends Pick<OfferedBackup, "manifest">>(
+  all: readonly Each[],
+): Each[] {
+  const reigns = Map.groupBy(all, ({ manifest }) => manifest.reign).values();
+  const latestNs = (those: readonly Each[]): bigint =>
+    those.reduce((most, { manifest: { createdNs: ns } }) => (ns > most ? ns : most), 0n);
+  return [...reigns]
+    .toSorted((one, other) => (latestNs(one) < latestNs(other) ? 1 : -1))
+    .flatMap((those) => those.toSorted((one, other) => byAge(one.manifest, other.manifest)));
 }
 
 function addressesOf(reached: readonly Reached[]): string {

@@ -75,6 +75,7 @@ export class Repair {
       engine,
       logger,
       mayBegin: (server) => !members.isConnected(server) || member(server) !== undefined,
+      compared: (server) => member(server)?.instance,
       onJudged: onChanged,
     });
     const { retries, pace, suspects, surveys } = this;

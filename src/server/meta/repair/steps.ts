@@ -2,10 +2,10 @@
  * The transactions of repairs. Each looks at the block again: whatever was decided before may be out of date.
  *
  *     nothing, bad ── beginCopy ──► adding ── finishCopy ──► present
- *                                     └───── abandonCopy ──► nothing, bad
+ *                                     └───── abandonCopy ──► nothing, bad (bad too if nobody knows)
  *     present, bad ── beginRemoval ──► removing          (deleted and forgotten by the reaper)
  */
-import { blockId, type BlockId, type ServerId } from "../../../base/ids.ts";
+import { blockId, type BlockId, type InstanceId, type ServerId } from "../../../base/ids.ts";
 import { ask, type Operation } from "../store/store.ts";
 import type { Survey } from "../store/rows.ts";
 import type { Candidate } from "./choice.ts";
@@ -67,10 +67,10 @@ export function* finishCopy(
   return true;
 }
 
-/** The copy has not been made, and will not be. What was on record before is again. */
-export function* abandonCopy(block: BlockId, target: ServerId, wasBad: boolean): Operation<void> {
+/** The copy has not been made, and will not be; or nobody knows, and then it is in doubt and `asBad`, as one that was bad before. */
+export function* abandonCopy(block: BlockId, target: ServerId, asBad: boolean): Operation<void> {
   if ((yield* ask("replica.get", block, target)) !== "adding") return;
-  if (wasBad) yield* ask("replica.put", { block, server: target, state: "bad" });
+  if (asBad) yield* ask("replica.put", { block, server: target, state: "bad" });
   else yield* ask("replica.delete", block, target);
 }
 
@@ -107,11 +107,12 @@ export function* judge(view: ClusterView, block: BlockId): Operation<void> {
 
 /**
  * A server that had lost its disk has been refilled when nothing of what it should hold is bad or being made: its copies
- * count for the write quorum again. Returns false when it has not.
+ * count for the write quorum again. What it lacks is known only when it has been compared with the record: `instance` is the
+ * run of the server that has been. Returns false when the server has not been refilled.
  */
-export function* endFilling(server: ServerId): Operation<boolean> {
+export function* endFilling(server: ServerId, instance: InstanceId): Operation<boolean> {
   const row = yield* ask("server.get", server);
-  if (row?.filling !== true) return false;
+  if (row?.filling !== true || row.instance !== instance) return false;
   for (const state of ["bad", "adding"] as const) {
     if ((yield* ask("replica.listUnsettled", server, state, NO_BLOCK, 1)).length > 0) return false;
   }
@@ -119,13 +120,18 @@ export function* endFilling(server: ServerId): Operation<boolean> {
   return true;
 }
 
-/** Judges the next copies of a survey anew. Returns what is left of it. */
+/**
+ * Judges the next copies of a server's survey anew. Returns what is left of it. How far it has come is read from the record:
+ * the server may have changed its state again since the last step, and then all of its copies are to be judged once more.
+ */
 export function* surveyStep(
   view: ClusterView,
-  { server, after }: Survey,
+  server: ServerId,
   limit: number,
 ): Operation<Survey | undefined> {
-  const replicas = yield* ask("replica.listByServer", server, after, limit);
+  const survey = (yield* ask("survey.list")).find((each) => each.server === server);
+  if (survey === undefined) return undefined;
+  const replicas = yield* ask("replica.listByServer", server, survey.after, limit);
   for (const { block } of replicas) yield* judge(view, block);
   const last = replicas.at(-1);
   if (last === undefined || replicas.length < limit) {

@@ -5,9 +5,10 @@
  * every block that has a copy there is judged anew, some hundred in a transaction. How far that has come is on record.
  */
 import { messageOf } from "../../../base/errors.ts";
-import type { ServerId } from "../../../base/ids.ts";
+import type { InstanceId, ServerId } from "../../../base/ids.ts";
 import type { Logger } from "../../../base/logger.ts";
 import type { Engine } from "../engine.ts";
+import type { Survey } from "../store/rows.ts";
 import { ask } from "../store/store.ts";
 import { clusterView } from "./need.ts";
 import { endFilling, surveyStep } from "./steps.ts";
@@ -20,6 +21,8 @@ export interface SurveysOptions {
   readonly logger: Logger;
   /** False while the server is being compared with the record: its survey comes after that. */
   readonly mayBegin: (server: ServerId) => boolean;
+  /** The run of the server, if it is connected and has been compared with the record. */
+  readonly compared: (server: ServerId) => InstanceId | undefined;
   /** Blocks were judged anew. */
   readonly onJudged: () => void;
 }
@@ -53,30 +56,30 @@ export class Surveys {
   }
 
   private async work(): Promise<void> {
-    const { engine, logger, mayBegin } = this.options;
-    const filling = (await engine.question(() => ask("server.list"))).filter(
-      (server) => server.filling && mayBegin(server.id) && server.state === "up",
-    );
-    for (const { id } of filling) {
-      if (await engine.change(() => endFilling(id))) {
+    const { engine, logger, mayBegin, compared } = this.options;
+    const servers = await engine.question(() => ask("server.list"));
+    for (const { id } of servers.filter(({ filling, state }) => filling && state === "up")) {
+      const instance = compared(id);
+      if (instance === undefined) continue;
+      if (await engine.change(() => endFilling(id, instance))) {
         logger.info(`data server ${id} has been refilled: its copies count again`);
       }
     }
     const due = await engine.question(() => ask("survey.list"));
     for (const survey of due.filter(({ server }) => mayBegin(server))) {
-      for (let left: typeof survey | undefined = survey; left !== undefined && !this.stopped;) {
-        left = await this.step(left);
+      for (let left: Survey | undefined = survey; left !== undefined && !this.stopped;) {
+        left = await this.step(left.server);
         this.options.onJudged();
       }
       if (!this.stopped) logger.info(`the copies on data server ${survey.server} were judged anew`);
     }
   }
 
-  private step(survey: Parameters<typeof surveyStep>[1]): Promise<typeof survey | undefined> {
+  private step(server: ServerId): Promise<Survey | undefined> {
     const { engine } = this.options;
     return engine.change(function* () {
       const view = yield* clusterView(engine.settings.replicas, engine.nowNs);
-      return yield* surveyStep(view, survey, AT_ONCE);
+      return yield* surveyStep(view, server, AT_ONCE);
     });
   }
 }

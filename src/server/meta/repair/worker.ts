@@ -5,9 +5,10 @@
  * compared with the record, which settles that; when it has been connected all the while, the planner orders the copy
  * again, which does no harm.
  */
-import { isDfsError, messageOf } from "../../../base/errors.ts";
+import { isDfsError, messageOf, type ErrorKind } from "../../../base/errors.ts";
 import type { BlockId, ServerId } from "../../../base/ids.ts";
 import type { Logger } from "../../../base/logger.ts";
+import type { ReplicaVerdict } from "../../../protocol/messages/data.ts";
 import type { Commands, CopyOrder } from "../commands.ts";
 import type { Engine } from "../engine.ts";
 import type { Member } from "../members.ts";
@@ -18,6 +19,7 @@ import type { Pace } from "./pace.ts";
 import type { Retries } from "./retries.ts";
 import { abandonCopy, beginCopy, beginRemoval, finishCopy, judge } from "./steps.ts";
 import type { Suspects } from "./suspects.ts";
+import type { Block } from "../store/rows.ts";
 import type { Operation } from "../store/store.ts";
 
 export interface WorkerOptions {
@@ -34,14 +36,17 @@ export interface WorkerOptions {
   readonly onEnded: () => void;
 }
 
+/** Kinds of error by which a server shows that it is no good target at the moment; one that is silent has a disk that hangs. */
+const UNFIT: ReadonlySet<ErrorKind> = new Set(["noSpace", "io", "timeout"]);
+
 type SourceFailure = Awaited<ReturnType<Commands["copyBlock"]>>["failures"][number];
 
 /**
- * What came of an order. `unknown`: nobody can say whether the copy was made. `notThere`: not on this server.
- * `notFromThese`: none of the sources had it right.
+ * What came of an order. `unknown`: nobody can say whether the copy was made, and the connection has ended. `silent`: nor,
+ * and the server is there all the same. `notThere`: not on this server. `notFromThese`: none of the sources had it right.
  */
 interface Outcome {
-  readonly made: "yes" | "unknown" | "notThere" | "notFromThese";
+  readonly made: "yes" | "unknown" | "silent" | "notThere" | "notFromThese";
   readonly failures: readonly SourceFailure[];
 }
 
@@ -126,26 +131,42 @@ export class Worker {
   }
 
   private async copy(job: CopyJob): Promise<void> {
-    const { engine, suspects, retries, member: find } = this.options;
+    const { engine, retries, member: find } = this.options;
     const { block, target, present, move } = job;
     const member = find(target);
     if (member === undefined) return;
     if (present === "bad") {
-      const [verdict] = await suspects.verify(member, [block]);
+      const verdict = await this.verdict(member, block);
       if (verdict === "right") return retries.succeeded(block.id);
+      if (verdict === undefined) return retries.failed(block.id, target);
     }
     if (!(await this.change((view) => beginCopy(view, block.id, target, move)))) return;
     const { made, failures } = await this.order(member, job);
     for (const failure of failures) await this.report(target, block.id, failure);
     if (made === "unknown") return retries.failed(block.id);
     if (made !== "yes") {
-      retries.failed(block.id, made === "notThere" ? target : undefined);
-      return engine.change(() => abandonCopy(block.id, target, present === "bad"));
+      const isInDoubt = made === "silent"; // no comparison will settle it: its server is to read it
+      retries.failed(block.id, isInDoubt || made === "notThere" ? target : undefined);
+      return engine.change(() => abandonCopy(block.id, target, isInDoubt || present === "bad"));
     }
     if (await this.change((view) => finishCopy(view, block.id, target))) {
       this.options.pace.made(block.length);
     }
     retries.succeeded(block.id);
+  }
+
+  /** What the copy on a target is worth; undefined when the server does not say, and then others are better targets. */
+  private async verdict(member: Member, block: Block): Promise<ReplicaVerdict | undefined> {
+    const { suspects, loads, logger } = this.options;
+    try {
+      return (await suspects.verify(member, [block]))[0];
+    } catch (error) {
+      if (!isDfsError(error)) throw error;
+      const { server } = member;
+      logger.info(`data server ${server} cannot verify block ${block.id}: ${messageOf(error)}`);
+      if (error.kind === "timeout") loads.avoid(server);
+      return undefined;
+    }
   }
 
   /** Has the target make the copy. */
@@ -162,9 +183,9 @@ export class Worker {
       return { made: cutOff ? "notThere" : "notFromThese", failures };
     } catch (error) {
       logger.info(`data server ${job.target} could not copy block ${block}: ${messageOf(error)}`);
-      if (isDfsError(error, "noSpace") || isDfsError(error, "io")) loads.avoid(job.target);
-      const lost = isDfsError(error, "timeout") || isDfsError(error, "unreachable");
-      return { made: lost ? "unknown" : "notThere", failures: [] };
+      if (isDfsError(error) && UNFIT.has(error.kind)) loads.avoid(job.target);
+      if (isDfsError(error, "timeout")) return { made: "silent", failures: [] };
+      return { made: isDfsError(error, "unreachable") ? "unknown" : "notThere", failures: [] };
     }
   }
 

@@ -1,7 +1,7 @@
 // Decisions about backups that need no server: where they go, which are kept, where ids go on, how they are told.
 
 import { describe, expect, test } from "bun:test";
-import { serverId } from "../../../../src/base/ids.ts";
+import { lsn, reignId, serverId } from "../../../../src/base/ids.ts";
 import { seededRandom } from "../../../../src/base/random.ts";
 import {
   acceptances,
@@ -9,7 +9,10 @@ import {
   markAfterLoss,
   mayHaveJoined,
 } from "../../../../src/server/meta/acceptance.ts";
+import type { BackupManifest } from "../../../../src/protocol/messages/backup.ts";
+import { Holdings } from "../../../../src/server/meta/backup/holdings.ts";
 import { surplusBackups } from "../../../../src/server/meta/backup/retention.ts";
+import { newestFirst } from "../../../../src/server/meta/backup/sources.ts";
 import { backupOrder } from "../../../../src/server/meta/backup/targets.ts";
 import { SERVER_COUNTER } from "../../../../src/server/meta/id-ranges.ts";
 import { createSqliteStore } from "../../../../src/server/meta/store/sqlite/store.ts";
@@ -19,7 +22,22 @@ const HOUR_NS = 3_600_000_000_000n;
 const DAY_NS = 24n * HOUR_NS;
 const MS_NS = 1_000_000n;
 
-const dated = (backup: bigint, createdNs: bigint) => ({ backup, createdNs });
+/** A backup of a database whose clock was right, unless a position says otherwise. */
+const dated = (backup: bigint, createdNs: bigint, position = createdNs) => ({
+  backup,
+  createdNs,
+  lsn: lsn(position),
+});
+
+const manifest = (of: ReturnType<typeof dated>): BackupManifest => ({
+  ...of,
+  cluster: new Uint8Array(16),
+  reign: reignId(1n),
+  length: 1,
+  checksum: 0n,
+  address: "",
+  files: 0,
+});
 
 describe("of backups on a server", () => {
   const now = 1000n * DAY_NS + 12n * HOUR_NS;
@@ -38,6 +56,27 @@ describe("of backups on a server", () => {
     const kept = own.filter(({ backup }) => !surplus.has(backup)).map(({ backup }) => backup);
     // Of today three, and of six more days the one of 23 h.
     expect(kept).toEqual([0n, 1n, 2n, 13n, 37n, 61n, 85n, 109n, 133n]);
+  });
+
+  // A clock that had been a year ahead for some days left backups that looked newest for a year. Each one that was made after
+  // it was set right was deleted by the retention as soon as it was held; only those of before could be restored.
+  test("the one just made is kept when a clock that was ahead has been set right", () => {
+    const ahead = Array.from({ length: 8 }, (_, day) =>
+      dated(BigInt(day), now + BigInt(365 + day) * DAY_NS, BigInt(100 + day)),
+    );
+    const made = dated(99n, now, 200n);
+    expect(surplusBackups([...ahead, made], [], now)).not.toContain(99n);
+    const holdings = new Holdings();
+    for (const each of [...ahead, made]) holdings.add(serverId(1), manifest(each));
+    expect(holdings.newest()?.manifest.backup).toBe(99n);
+    const offered = [...ahead, made].map((each) => ({ manifest: manifest(each) }));
+    expect(newestFirst(offered)[0]?.manifest.backup).toBe(99n);
+  });
+
+  test("between two reigns the clock decides which one is restored", () => {
+    const one = { manifest: manifest(dated(1n, now, 500n)) };
+    const other = { manifest: { ...manifest(dated(2n, now + HOUR_NS, 400n)), reign: reignId(2n) } };
+    expect(newestFirst([one, other]).map((each) => each.manifest.backup)).toEqual([2n, 1n]);
   });
 
   test("those of another life are kept for thirty days, be they ever so many or new", () => {

@@ -72,6 +72,7 @@ export function blockAt(
     checksum: 0xffff_ffff_ffff_fff0n + BigInt(index % 8),
     group: groupOf(0, index),
     servers: servers.map((each) => serverId(each)),
+    incarnations: null,
   };
 }
 

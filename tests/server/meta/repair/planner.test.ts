@@ -10,6 +10,7 @@ import {
   servers,
   status,
 } from "../../../../src/protocol/messages/cluster.ts";
+import { memberRotten } from "../../../../src/protocol/messages/member.ts";
 import { unlink } from "../../../../src/protocol/messages/namespace.ts";
 import type { MetaServerOptions } from "../../../../src/server/meta/server.ts";
 import { MISPLACED } from "../../../../src/server/meta/repair/need.ts";
@@ -147,6 +148,21 @@ describe("a missing copy", () => {
     await meta.stop();
   });
 
+  // A server whose disk hangs goes on sending heartbeats. The copy that it never answered for stayed the first choice.
+  test("goes to another server when the first one never answers", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path, NEVER_OUT);
+    const data = await joinAll(meta.address, 4);
+    data[2]!.copyRefusal = new DfsError("timeout", "as after three minutes of silence");
+    const client = await TestClient.open(meta.address);
+    const file = await client.put("f", data.slice(0, 2), 10);
+    await allIsWell(client, data);
+    await until(async () =>
+      (await copies(client, file)).every((held) => held === "1:present 2:present 4:present"),
+    );
+    await meta.stop();
+  });
+
   test("is made from another source when one turns out to be rotten, and that one is mended too", async () => {
     using dir = temporaryDirectory();
     const meta = await startMeta(dir.path, NEVER_OUT);
@@ -259,6 +275,22 @@ describe("a bad copy", () => {
     data[0]!.rotten.clear();
     await allIsWell(client, data);
     expect(await copies(client, file)).toEqual(["2:present 3:present 4:present"]);
+    await meta.stop();
+  });
+
+  test("is replaced elsewhere when its server does not say whether it is", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path, NEVER_OUT);
+    const data = await joinAll(meta.address, 4);
+    const client = await TestClient.open(meta.address);
+    const file = await client.put("f", data.slice(0, 3), 1);
+    const [block] = file.blocks;
+    const silent = new DfsError("timeout", "as after a minute of silence");
+    data[0]!.rotten.add(block!);
+    data[0]!.verifyGate = () => Promise.reject(silent);
+    await data[0]!.peer!.request(memberRotten, { blocks: [block!] }, { timeoutMs: 5_000 });
+    await until(() => data[3]!.held.has(block!));
+    expect(await copies(client, file)).toEqual(["1:bad 2:present 3:present 4:present"]);
     await meta.stop();
   });
 

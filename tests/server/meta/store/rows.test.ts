@@ -103,8 +103,8 @@ describe("rows keep their values", () => {
     expect(store.primitives["server.get"](server.id)).toEqual(server);
     const standing = [server.id, other.id, serverId(9)].map(store.primitives["server.standing"]);
     expect(standing).toEqual([
-      { state: "draining", filling: true },
-      { state: "draining", filling: false },
+      { state: "draining", filling: true, incarnation: server.incarnation },
+      { state: "draining", filling: false, incarnation: other.incarnation },
       undefined,
     ]);
     expect(store.primitives["server.list"]()).toEqual([other, server]);

@@ -144,12 +144,16 @@ export class TestClient {
     return this.change(names.create, { ...CREATE, name: text(name), ...fields });
   }
 
-  /** Stores a file of `blocks` blocks of one byte each, with copies on `servers`; returns its inode and blocks. */
+  /**
+   * Stores a file of `blocks` blocks of one byte each, with copies on `servers`; returns its inode and blocks. What happens
+   * in between stores and commit happens in `beforeCommit`.
+   */
   async put(
     name: string,
     servers: readonly TestDataServer[],
     blocks = 1,
     blockSize = 8,
+    beforeCommit: () => Promise<void> = () => Promise.resolve(),
   ): Promise<{ readonly inode: InodeId; readonly blocks: BlockId[] }> {
     const reserved = await this.change(content.reserve, { count: blocks });
     const ids = Array.from(
@@ -157,6 +161,8 @@ export class TestClient {
       (_, index) => (reserved.first + BigInt(index)) as BlockId,
     );
     for (const id of ids) for (const server of servers) server.store(id, blockBytes(id));
+    const incarnations = servers.map(({ incarnation }) => incarnation);
+    await beforeCommit();
     const put = await this.change(content.put, {
       ...PUT,
       name: text(name),
@@ -166,6 +172,7 @@ export class TestClient {
         checksum: blockChecksum(blockBytes(block)),
         group: groupOf(0, index),
         servers: servers.map((server) => server.id),
+        incarnations,
       })),
       extents: ids.map((block, index) => ({
         offset: index * blockSize,
@@ -239,6 +246,8 @@ export class TestDataServer {
   readonly verified: BlockId[] = [];
   /** Copies are looked at after this. */
   verifyGate: () => Promise<void> = () => Promise.resolve();
+  /** What it says instead of a page of its blocks. */
+  listed: (page: ReplyOf<typeof blockList>) => ReplyOf<typeof blockList> = (page) => page;
   /** Copies that it has made, in order. */
   readonly copied: BlockId[] = [];
   /** Refuses copies with this. */
@@ -356,7 +365,7 @@ export class TestDataServer {
         .sort((a, b) => (a < b ? -1 : 1));
       const page = ids.slice(0, body.limit);
       const blocks = page.map((block) => ({ block, ...this.held.get(block)! }));
-      return { body: { blocks, more: ids.length > page.length } };
+      return { body: this.listed({ blocks, more: ids.length > page.length }) };
     });
     table.onRequest(blockVerify, async ({ body }) => {
       await this.verifyGate();

@@ -5,7 +5,7 @@
 import { DfsError } from "../../../../base/errors.ts";
 import type { BlockId, InodeId, ServerId } from "../../../../base/ids.ts";
 import type { NewBlock } from "../../../../protocol/messages/common.ts";
-import { MISPLACED } from "../../repair/need.ts";
+import { MISPLACED, SURPLUS } from "../../repair/need.ts";
 import { SERVER_COUNTER } from "../../server-ids.ts";
 import { ask, type Operation } from "../../store/store.ts";
 import type { Server } from "../../store/rows.ts";
@@ -14,7 +14,7 @@ import type { CheckedContent } from "./check.ts";
 import { claimBlocks } from "./reservations.ts";
 
 /** What decides whether a server's copies count. */
-type Standing = Pick<Server, "state" | "filling">;
+type Standing = Pick<Server, "state" | "filling" | "incarnation">;
 
 /** @throws DfsError `stale` (not reserved), `quorum` (too few copies), `invalid` (copies on servers that cannot be). */
 export function* insertBlocks(
@@ -43,8 +43,9 @@ export function* insertBlocks(
       fileOffset: offsets.get(block.block) ?? 0,
       diedNs: undefined,
     });
-    for (const server of block.servers) {
-      yield* ask("replica.put", { block: block.block, server, state: "present" });
+    for (const [index, server] of block.servers.entries()) {
+      const state = isInDoubt(block, index, known) ? "bad" : "present";
+      yield* ask("replica.put", { block: block.block, server, state });
     }
     yield* recordMissing(context, block, known);
   }
@@ -73,23 +74,42 @@ function* withoutRemoved(
     if (isThere || BigInt(server) > (yield* ask("counter.get", SERVER_COUNTER)))
       servers.push(server);
   }
-  return servers.length === block.servers.length ? block : { ...block, servers };
+  if (servers.length === block.servers.length) return block;
+  const stays = (_: unknown, index: number): boolean => servers.includes(block.servers[index]!);
+  return { ...block, servers, incarnations: block.incarnations?.filter(stays) ?? null };
 }
 
-/** Copies on servers that are out do not count: nobody would look for them again. */
+/**
+ * True when the server has lost its disk since it acknowledged the copy at `index`. It goes on record as bad, which means
+ * that its server reads it before anything else is done.
+ */
+function isInDoubt(
+  { servers, incarnations }: NewBlock,
+  index: number,
+  known: ReadonlyMap<ServerId, Standing>,
+): boolean {
+  if (incarnations === null) return false;
+  return known.get(servers[index]!)?.incarnation !== incarnations[index];
+}
+
+/** Copies on servers that are out do not count: nobody would look for them again. Nor do those in doubt. */
 function* recordMissing(
   context: OperationContext,
   block: NewBlock,
   known: ReadonlyMap<ServerId, Standing>,
 ): Operation<void> {
-  const counting = block.servers.filter((server) => known.get(server)?.state !== "out").length;
-  const missing = Math.max(0, context.settings.replicas - counting);
+  const counting = block.servers.filter(
+    (server, index) => known.get(server)?.state !== "out" && !isInDoubt(block, index, known),
+  ).length;
+  const { replicas } = context.settings;
+  const missing = Math.max(0, replicas - counting);
   const isLeaving = block.servers.some((server) => known.get(server)?.state === "draining");
-  if (missing === 0 && !isLeaving && !(yield* isMisplaced(block))) return;
+  const tooMany = counting > replicas || block.servers.some((_, at) => isInDoubt(block, at, known));
+  if (missing === 0 && !tooMany && !isLeaving && !(yield* isMisplaced(block))) return;
   yield* ask("repair.put", {
     block: block.block,
     missing,
-    urgency: missing > 0 ? counting : MISPLACED,
+    urgency: missing > 0 ? counting : tooMany ? SURPLUS : MISPLACED,
     reason: missing > 0 ? "shortWrite" : "placement",
     sinceNs: context.nowNs,
   });
@@ -106,7 +126,7 @@ function* isMisplaced({ group, servers }: NewBlock): Operation<boolean> {
   return false;
 }
 
-/** A server that is being refilled after it lost its disk holds copies but counts in no quorum. */
+/** A server that is being refilled after it lost its disk holds copies but counts in no quorum; a copy in doubt counts in none. */
 function* checkCopies(
   context: OperationContext,
   block: NewBlock,
@@ -115,8 +135,14 @@ function* checkCopies(
   if (new Set(block.servers).size !== block.servers.length) {
     throw new DfsError("invalid", `cannot commit: block ${block.block} names a server twice`);
   }
+  if (block.incarnations !== null && block.incarnations.length !== block.servers.length) {
+    throw new DfsError(
+      "invalid",
+      `cannot commit: block ${block.block} has ${block.servers.length} servers and ${block.incarnations.length} incarnations`,
+    );
+  }
   let counting = 0;
-  for (const id of block.servers) {
+  for (const [index, id] of block.servers.entries()) {
     const standing = known.get(id) ?? (yield* ask("server.standing", id));
     if (standing === undefined) {
       throw new DfsError(
@@ -125,7 +151,7 @@ function* checkCopies(
       );
     }
     known.set(id, standing);
-    if (!standing.filling) counting++;
+    if (!standing.filling && !isInDoubt(block, index, known)) counting++;
   }
   const { writeQuorum } = context.settings;
   if (counting < writeQuorum) {

@@ -48,7 +48,9 @@ export interface GroupCount {
 export interface ClusterPrimitives {
   "server.get"(server: ServerId): Server | undefined;
   /** What decides whether the server's copies count; undefined when there is no such server. */
-  "server.standing"(server: ServerId): Pick<Server, "state" | "filling"> | undefined;
+  "server.standing"(
+    server: ServerId,
+  ): Pick<Server, "state" | "filling" | "incarnation"> | undefined;
   /** Puts the row, over the former one. */
   "server.put"(server: Server): void;
   "server.delete"(server: ServerId): void;

@@ -62,9 +62,10 @@ export function clusterPrimitives(database: Database): ClusterPrimitives {
 
 function serverArea(database: Database): Area<"server"> {
   const get = database.prepare<ServerColumns, [number]>("SELECT * FROM servers WHERE id = ?");
-  const standing = database.prepare<Pick<ServerColumns, "state" | "filling">, [number]>(
-    "SELECT state, filling FROM servers WHERE id = ?",
-  );
+  const standing = database.prepare<
+    Pick<ServerColumns, "state" | "filling" | "incarnation">,
+    [number]
+  >("SELECT state, filling, incarnation FROM servers WHERE id = ?");
   const put = database.prepare(
     `INSERT OR REPLACE INTO servers (id, incarnation, instance, address, zone, tags, state, filling, registered)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -79,7 +80,8 @@ function serverArea(database: Database): Area<"server"> {
     "server.standing": (server) => {
       const row = standing.get(server);
       if (row === null) return undefined;
-      return { state: STATES.name(row.state), filling: row.filling !== 0n };
+      const incarnation = incarnationId(row.incarnation);
+      return { state: STATES.name(row.state), filling: row.filling !== 0n, incarnation };
     },
     "server.put": (row) =>
       void put.run(
