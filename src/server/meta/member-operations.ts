@@ -73,23 +73,23 @@ export function* registerServer(
 }
 
 /**
- * Writes whether a server was heard of; false when that changes nothing. One that is being drained stays that, heard of
+ * Writes whether a server was heard of, and returns its new state; undefined when nothing changes. One that is being drained stays that, heard of
  * or not, unless it goes out; and is that again when it is back. With a server that goes out, or was, its copies stop or
  * begin to count: a survey of them goes on record.
  */
 export function* setServerState(
   id: ServerId,
   state: Extract<ServerState, "up" | "suspect" | "down" | "out">,
-): Operation<boolean> {
+): Operation<ServerState | undefined> {
   const server = yield* ask("server.get", id);
-  if (server === undefined || server.state === state) return false;
-  if (server.state === "draining" && state !== "out") return false;
+  if (server === undefined || server.state === state) return undefined;
+  if (server.state === "draining" && state !== "out") return undefined;
   const next = state === "up" ? yield* stateWhenAlive(server) : state;
   yield* ask("server.put", { ...server, state: next });
   if (state === "out" || server.state === "out") {
     yield* ask("survey.put", { server: id, after: NO_BLOCK });
   }
-  return true;
+  return next;
 }
 
 /** All servers in ring order, as stand-ins are looked for. */
