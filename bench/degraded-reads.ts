@@ -19,7 +19,7 @@
  *     frozen     SIGSTOP for the same server: its connections stay open and nothing answers
  *     resumed    SIGCONT; healthy once more
  *
- *     p50, p99      of the reads that began in that time, milliseconds
+ *     mean, p50, p99    of the reads that began in that time, milliseconds
  *     to before     the same by that of the healthy time before it in the same run
  *     longest       the longest read that began after the fault, or was under way when it happened: the fail-over
  *     cold          at the end of each of these times five new clients, one after the other: from the start of the client to
@@ -55,10 +55,13 @@ type Sample = readonly [atMs: number, tookMs: number];
 
 interface Figures {
   readonly readsPerSecond: number;
+  readonly mean: number;
   readonly p50: number;
   readonly p99: number;
   readonly longest: number;
 }
+
+type Ratio = Readonly<Record<"mean" | "p50" | "p99", number>>;
 
 /** What new clients met: the median of the times to the first block, and the longest read of all of them. */
 interface Cold {
@@ -96,7 +99,7 @@ const LINES: readonly (readonly [string, PhaseName, PhaseName?])[] = [
   ["resumed", "resumed", "restarted"],
 ];
 
-const WIDTHS = [13, 16, 17, 17, 20, 17, 16];
+const WIDTHS = [13, 16, 16, 17, 16, 20, 16, 16];
 
 if (process.argv[2] === "--reader") {
   await readUntilTold(process.argv[3] as How, process.argv[4]!, Number(process.argv[5]));
@@ -124,8 +127,8 @@ interface RunResult extends Readonly<Record<PhaseName, Figures>> {
   readonly reader: How;
   readonly load: number;
   /** To the healthy time before. */
-  readonly killedRatio: { readonly p50: number; readonly p99: number };
-  readonly frozenRatio: { readonly p50: number; readonly p99: number };
+  readonly killedRatio: Ratio;
+  readonly frozenRatio: Ratio;
   readonly cold: { readonly healthy: Cold; readonly killed: Cold; readonly frozen: Cold };
 }
 
@@ -221,14 +224,19 @@ function figuresOf(samples: readonly Sample[], { fromMs, toMs }: Span): Figures 
   if (began.length === 0 && touching.length === 0) throw new Error("no read in a whole phase");
   return {
     readsPerSecond: (began.length * 1000) / (toMs - fromMs),
+    mean: began.reduce((sum, each) => sum + each, 0) / began.length,
     p50: percentile(began, 0.5),
     p99: percentile(began, 0.99),
     longest: Math.max(...touching),
   };
 }
 
-function ratio(now: Figures, before: Figures): { p50: number; p99: number } {
-  return { p50: now.p50 / before.p50, p99: now.p99 / before.p99 };
+function ratio(now: Figures, before: Figures): Ratio {
+  return {
+    mean: now.mean / before.mean,
+    p50: now.p50 / before.p50,
+    p99: now.p99 / before.p99,
+  };
 }
 
 /** New clients, one after the other, that read blocks by chance. */
@@ -258,7 +266,16 @@ function print(all: readonly RunResult[]): void {
   for (const how of HOW) {
     const results = all.filter(({ reader }) => reader === how);
     console.log(`\n${how} reads, ${results.length} runs: median (smallest-largest), milliseconds`);
-    row(WIDTHS, ["", "reads/s", "p50", "to before", "p99", "to before", "longest"]);
+    row(WIDTHS, [
+      "",
+      "reads/s",
+      "mean, to before",
+      "p50",
+      "to before",
+      "p99",
+      "to before",
+      "longest",
+    ]);
     for (const [name, phase, before] of LINES) printLine(results, name, phase, before);
   }
   const random = all.filter(({ reader }) => reader === "random");
@@ -278,7 +295,7 @@ function printLine(
   before: PhaseName | undefined,
 ): void {
   const of = (key: keyof Figures): number[] => results.map((result) => result[phase][key]);
-  const toBefore = (key: "p50" | "p99"): string => {
+  const toBefore = (key: keyof Ratio): string => {
     if (before === undefined) return "";
     const ratios = results.map((result) => ratio(result[phase], result[before])[key]);
     return spread(ratios, 2);
@@ -286,6 +303,7 @@ function printLine(
   row(WIDTHS, [
     name,
     spread(of("readsPerSecond"), 0),
+    toBefore("mean"),
     spread(of("p50"), 2),
     toBefore("p50"),
     spread(of("p99"), 1),
