@@ -36,10 +36,11 @@ const KIND_WORDS: Readonly<Record<FsckKind, readonly [one: string, many: string]
   rottenCopy: ["rotten copy", "rotten copies"],
   unreadableCopy: ["unreadable copy", "unreadable copies"],
   unavailableBlock: ["block out of reach", "blocks out of reach"],
+  orphanCopy: ["orphan copy", "orphan copies"],
   unchecked: ["not checked", "not checked"],
   surplus: ["surplus copies", "surplus copies"],
   misplaced: ["misplaced copies", "misplaced copies"],
-  orphans: ["orphan copies", "orphan copies"],
+  orphans: ["unknown blocks", "unknown blocks"],
 };
 
 const options = {
@@ -80,7 +81,7 @@ error, unless a block has no other copy.`,
     "one row for each finding, then one with the summary:",
     "kind              unreachableInode, wrongLinkCount, danglingName, wrongParent, extentBeyondEnd, extentWithoutBlock,",
     "                  extentOverlap, wrongAllocated, wrongRefs, missingCopies, lostCopy, rottenCopy, unreadableCopy,",
-    "                  unavailableBlock; notes: unchecked, surplus, misplaced, orphans",
+    "                  unavailableBlock, orphanCopy; notes: unchecked, surplus, misplaced, orphans",
     "outcome           corrected, left or note",
     "path              a path of the file, null when none leads there; pathBase64 when not UTF-8",
     "inode id          of the file and of the block, as text, or null",

@@ -119,6 +119,12 @@ export interface Reservation {
   readonly endedNs: bigint | undefined;
 }
 
+/** Block ids that were given out and are dead for good: `first` to `last`. */
+export interface ForgottenSpan {
+  readonly first: BlockId;
+  readonly last: BlockId;
+}
+
 /** live, closed by its client, or expired for want of heartbeats. */
 export type SessionState = "live" | "closed" | "expired";
 

@@ -128,6 +128,18 @@ const CONTENT: readonly Check[] = [
   },
 ];
 
+const FORGOTTEN: readonly Check[] = [
+  {
+    name: "what is forgotten has no block",
+    query: `SELECT b.id FROM forgotten f JOIN blocks b ON b.id BETWEEN f.first AND f.last`,
+  },
+  {
+    name: "spans of forgotten ids neither overlap nor touch",
+    query: `SELECT first AS id FROM (SELECT first, last, lead(first) OVER (ORDER BY first) AS next FROM forgotten)
+      WHERE last < first OR last + 1 >= next`,
+  },
+];
+
 const SESSIONS: readonly Check[] = [
   {
     name: "open inodes exist and are open in a live session",
@@ -152,7 +164,7 @@ export function brokenInvariants(
   settings: { readonly blockSize: number; readonly replicas: number },
 ): string[] {
   const problems: string[] = [];
-  for (const { name, query } of [...NAMESPACE, ...CONTENT, ...SESSIONS]) {
+  for (const { name, query } of [...NAMESPACE, ...CONTENT, ...FORGOTTEN, ...SESSIONS]) {
     const wanted = Object.entries(settings).filter(([key]) => query.includes(`$${key}`));
     const found = database
       .prepare<{ id: bigint }, [Record<string, number>]>(`${query} LIMIT 5`)
@@ -162,7 +174,7 @@ export function brokenInvariants(
   return [...problems, ...committedReservedIds(database)];
 }
 
-/** An id that is not marked as used in its reservation must not be a block. */
+/** An id that is not marked as used in its reservation must not be a block, nor be dead for good. */
 function committedReservedIds(database: Database): string[] {
   const rows = database
     .prepare<{ first: bigint; count: bigint; used: Uint8Array }, []>(
@@ -170,6 +182,9 @@ function committedReservedIds(database: Database): string[] {
     )
     .all();
   const block = database.prepare<{ id: bigint }, [bigint]>("SELECT id FROM blocks WHERE id = ?");
+  const forgotten = database.prepare<{ first: bigint }, [bigint]>(
+    "SELECT first FROM forgotten WHERE ? BETWEEN first AND last",
+  );
   const problems: string[] = [];
   for (const { first, count, used } of rows) {
     for (let index = 0; index < Number(count); index++) {
@@ -177,6 +192,8 @@ function committedReservedIds(database: Database): string[] {
       const id = first + BigInt(index);
       if (!marked && block.get(id) !== null)
         problems.push(`block ${id} lives but counts as unused`);
+      if (!marked && forgotten.get(id) !== null)
+        problems.push(`block ${id} is forgotten and may still be committed`);
     }
   }
   return problems;

@@ -246,6 +246,8 @@ export class TestDataServer {
   readonly verified: BlockId[] = [];
   /** Copies are looked at after this. */
   verifyGate: () => Promise<void> = () => Promise.resolve();
+  /** A page of its blocks is sent after this. */
+  listGate: () => Promise<void> = () => Promise.resolve();
   /** What it says instead of a page of its blocks. */
   listed: (page: ReplyOf<typeof blockList>) => ReplyOf<typeof blockList> = (page) => page;
   /** Copies that it has made, in order. */
@@ -359,12 +361,13 @@ export class TestDataServer {
 
   private handlers(): HandlerTable {
     const table = new HandlerTable();
-    table.onRequest(blockList, ({ body }) => {
+    table.onRequest(blockList, async ({ body }) => {
       const ids = [...this.held.keys()]
         .filter((id) => id > body.after)
         .sort((a, b) => (a < b ? -1 : 1));
       const page = ids.slice(0, body.limit);
       const blocks = page.map((block) => ({ block, ...this.held.get(block)! }));
+      await this.listGate();
       return { body: this.listed({ blocks, more: ids.length > page.length }) };
     });
     table.onRequest(blockVerify, async ({ body }) => {

@@ -4,6 +4,7 @@ import type {
   Block,
   Extent,
   ExtentWithBlock,
+  ForgottenSpan,
   ReclaimEntry,
   Repair,
   Replica,
@@ -71,6 +72,12 @@ export interface ContentPrimitives {
   "reservation.endAll"(session: SessionId, endedNs: bigint): void;
   /** Reservations of sessions that ended at `before` or earlier, oldest ids first. */
   "reservation.listEnded"(before: bigint, limit: number): Reservation[];
+
+  /** The last span that begins at `block` or below it. */
+  "forgotten.find"(block: BlockId): ForgottenSpan | undefined;
+  "forgotten.insert"(span: ForgottenSpan): void;
+  /** Deletes the spans that begin in [first, last]. */
+  "forgotten.deleteBetween"(first: BlockId, last: BlockId): void;
 
   "reclaim.put"(entry: ReclaimEntry): void;
   "reclaim.get"(inode: InodeId): ReclaimEntry | undefined;

@@ -176,3 +176,14 @@ CREATE TABLE reigns (
   start_lsn INTEGER NOT NULL
 ) STRICT;
 `;
+
+/**
+ * Tables that databases of this version may lack, because they were made by a build that did not know them. An empty one
+ * says nothing wrong, and who does not know it does no harm by not filling it.
+ */
+export const ADDED_TABLES = `
+CREATE TABLE IF NOT EXISTS forgotten (
+  first INTEGER PRIMARY KEY,
+  last INTEGER NOT NULL
+) STRICT;
+`;

@@ -16,7 +16,7 @@ import type { Primitives, SyncStore } from "../store.ts";
 import { clusterPrimitives } from "./cluster.ts";
 import { blockPrimitives } from "./content.ts";
 import { queuePrimitives } from "./queues.ts";
-import { APPLICATION_ID, SCHEMA, SCHEMA_VERSION } from "./schema.ts";
+import { ADDED_TABLES, APPLICATION_ID, SCHEMA, SCHEMA_VERSION } from "./schema.ts";
 import { sessionPrimitives } from "./sessions.ts";
 import { treePrimitives } from "./tree.ts";
 
@@ -45,6 +45,7 @@ export function createSqliteStore(path: string): SqliteStore {
     }
     database.transaction(() => {
       database.run(SCHEMA);
+      database.run(ADDED_TABLES);
       database.run(`PRAGMA application_id = ${APPLICATION_ID}`);
       database.run(`PRAGMA user_version = ${SCHEMA_VERSION}`);
     })();
@@ -64,6 +65,7 @@ export function openSqliteStore(path: string): SqliteStore {
   const database = openDatabase(path, false);
   try {
     checkFormat(path, database);
+    database.run(ADDED_TABLES);
     return storeOf(path, database);
   } catch (error) {
     database.close();
