@@ -115,6 +115,9 @@ export const MAX_FSCK_DETAIL = 500;
 export const MAX_LOSSES = 128;
 export const MAX_LOSS_SERVERS = 2 * MAX_REPLICAS;
 
+/** Paths that stand for the files that a failure would cost. */
+export const MAX_RISK_PATHS = 5;
+
 function requireThat(holds: boolean, relation: string): void {
   if (!holds) throw new Error(`limits.ts is inconsistent: ${relation} does not hold`);
 }

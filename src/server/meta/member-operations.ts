@@ -70,7 +70,7 @@ export function* registerServer(
 }
 
 /**
- * Writes whether a server was heard of; false when that changes nothing. One that is being drained stays that, heard of
+ * Writes whether a server was heard of, and returns its new state; undefined when nothing changes. One that is being drained stays that, heard of
  * or not, unless it goes out; and is that again when it is back. With a server that goes out, or was, its copies stop or
  * begin to count: a survey of them goes on record. With one that comes back to its place in the table blocks become
  * misplaced that have no copy there, having been written while it was out: all servers are surveyed.
@@ -78,17 +78,17 @@ export function* registerServer(
 export function* setServerState(
   id: ServerId,
   state: Extract<ServerState, "up" | "suspect" | "down" | "out">,
-): Operation<boolean> {
+): Operation<ServerState | undefined> {
   const server = yield* ask("server.get", id);
-  if (server === undefined || server.state === state) return false;
-  if (server.state === "draining" && state !== "out") return false;
+  if (server === undefined || server.state === state) return undefined;
+  if (server.state === "draining" && state !== "out") return undefined;
   const next = state === "up" ? yield* stateWhenAlive(server) : state;
   yield* ask("server.put", { ...server, state: next });
   if (state === "out") yield* survey(id);
   else if (server.state === "out") {
     yield* surveyReturned({ ...server, state: next }, yield* ask("server.list"));
   }
-  return true;
+  return next;
 }
 
 /** Has the blocks judged anew of which a server should have copies that was out and is there again. */
