@@ -468,6 +468,25 @@ example(
     bad: { copies: 3, bytes: 30 },
     removing: { copies: 4, bytes: 40 },
     lacking: { copies: 5, bytes: 50 },
+    lost: { copies: 4, bytes: 40 },
+  },
+);
+example(
+  cluster.losses,
+  { server: serverId(3), after: null },
+  {
+    losses: [
+      {
+        block: blockId(99n),
+        inode: inodeId(77n),
+        offset: LARGE,
+        length: 4096,
+        path: new TextEncoder().encode("/dir/file"),
+        servers: [serverId(3)],
+      },
+      { block: blockId(100n), inode: inodeId(78n), offset: 0, length: 1, path: null, servers: [] },
+    ],
+    next: blockId(100n),
   },
 );
 noticeExample(cluster.clusterChanged, { placementVersion: 6n });

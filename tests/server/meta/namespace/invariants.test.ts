@@ -107,6 +107,7 @@ const damages: readonly (readonly [sql: string, found: string])[] = [
     "a reservation is ended exactly when its session is",
   ],
   ["INSERT INTO reservations VALUES (1, 8, 1, x'00', NULL)", "lives but counts as unused"],
+  ["INSERT INTO abandoned VALUES (999, 1)", "what was given up belongs to a live block"],
   ["INSERT INTO forgotten VALUES (1, 1)", "what is forgotten has no block"],
   ["INSERT INTO forgotten VALUES (500, 501), (502, 502)", "spans of forgotten ids neither"],
   ["INSERT INTO forgotten VALUES (500, 501), (501, 502)", "spans of forgotten ids neither"],
