@@ -678,7 +678,7 @@ example(
 example(backups.backupCommit, { ...command, manifest, chunks: filled(16, 0xcc) }, {});
 example(
   backups.backupList,
-  { verify: true },
+  { verify: true, backup },
   { server: serverId(2), backups: [{ manifest, state: "whole" }], damaged: ["a file"] },
 );
 example(backups.backupGet, { backup, chunk: 7 }, { chunks: filled(16, 0xcc) }, utf8("bytes"));
