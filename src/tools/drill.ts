@@ -104,7 +104,7 @@ ${FAULTS.map(({ name, summary }) => `  ${name.padEnd(14)} ${summary}`).join("\n"
     const seed = context.options.seed ?? systemRandom.below(SEEDS);
     const faults = faultsOf(context, seed);
     if (!context.options.json) {
-      await context.out.line(`seed ${seed}: dfs drill --seed ${seed} plays the same once more`);
+      await context.out.line(`seed ${seed}; the same once more: ${sameCommand(context, seed)}`);
       await context.out.flush();
     }
     const { scratch } = context.options;
@@ -113,6 +113,19 @@ ${FAULTS.map(({ name, summary }) => `  ${name.padEnd(14)} ${summary}`).join("\n"
       : inLiveCluster(context, scratch, faults, seed);
   },
 });
+
+/** The command that plays the same drill. */
+function sameCommand({ options: chosen }: DrillContext, seed: number): string {
+  const { faults, size: bytes, servers, scratch } = chosen;
+  return [
+    "dfs drill",
+    ...(scratch === undefined ? [] : [`--scratch ${shellWord(scratch)}`]),
+    ...(faults === undefined ? [] : [`--faults ${faults.join(",")}`]),
+    ...(bytes === undefined ? [] : [`--size ${bytes}`]),
+    ...(servers === undefined ? [] : [`--servers ${servers}`]),
+    `--seed ${seed}`,
+  ].join(" ");
+}
 
 function checkChoices({ options: chosen, typed }: DrillContext): void {
   if (chosen.scratch === undefined) {

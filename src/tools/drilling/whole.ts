@@ -21,15 +21,26 @@ export interface Healing {
 
 /** Waits until all files are whole. @throws DfsError `timeout` with what is still lacking. */
 export async function untilWhole({ client, files, signal, patienceMs }: Healing): Promise<void> {
-  const what = `three verified copies of everything`;
-  await waitFor(what, { signal, patienceMs }, async () => {
-    const laid = await layoutOf(client, files);
-    const rows = laid.flatMap((each) => each.rows);
-    const thin = rows.find((row) => upCopies(row).length < client.replicas);
-    if (thin !== undefined) return `block ${thin.block} has copies on ${copiesText(thin)}`;
-    const bad = await inParallel(rows, CHECKS_AT_ONCE, (row) => badCopy(client, row));
-    return bad.find((each) => each !== undefined);
+  const order = [...files];
+  await waitFor("three verified copies of everything", { signal, patienceMs }, async () => {
+    for (const [index, file] of order.entries()) {
+      const lack = await lackOf(client, file);
+      if (lack === undefined) continue;
+      order.unshift(...order.splice(index, 1)); // it is looked at first the next time
+      return lack;
+    }
+    return undefined;
   });
+}
+
+/** What a file lacks of its verified copies; undefined when it has all. */
+async function lackOf(client: DfsClient, file: DrillFile): Promise<string | undefined> {
+  const laid = await layoutOf(client, [file]);
+  const rows = laid.flatMap((each) => each.rows);
+  const thin = rows.find((row) => upCopies(row).length < client.replicas);
+  if (thin !== undefined) return `block ${thin.block} has copies on ${copiesText(thin)}`;
+  const bad = await inParallel(rows, CHECKS_AT_ONCE, (row) => badCopy(client, row));
+  return bad.find((each) => each !== undefined);
 }
 
 /**
