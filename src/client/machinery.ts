@@ -27,6 +27,8 @@ import { Warnings } from "./warnings.ts";
 
 const FIRST_CONTACT_TIMEOUT_MS = 4_500;
 const RETRY_TIMEOUT_MS = 60_000;
+/** How long closing waits for reports of bad copies to arrive; a command gives all of closing a second. */
+const REPORTS_TIMEOUT_MS = 500;
 const BUFFER_BYTES = 64 * 1024 * 1024;
 
 /** What a client takes from outside. */
@@ -99,7 +101,7 @@ export class Machinery {
       new BlockWriter({ servers, placement, settings, warnings, clock, random, quorumTimeoutMs }),
       () => settings().blockSize,
     );
-    const reports = new ReplicaReports(this.session, warnings, logger);
+    const reports = new ReplicaReports(this.session, warnings, logger, clock);
     this.reports = reports;
     const readQuorum = (): number => this.readQuorum;
     const blocks = new BlockReader({
@@ -116,6 +118,7 @@ export class Machinery {
         return state === undefined || state === "up" || state === "suspect";
       },
       onMissingReplica: (block, failure) => reports.report(block, failure, "missing"),
+      onDoubt: (settled) => reports.expect(settled),
       readQuorum,
       onVotes: options.onVotes,
       clock,
@@ -134,6 +137,7 @@ export class Machinery {
   }
 
   async close(): Promise<void> {
+    await this.reports.delivered(REPORTS_TIMEOUT_MS);
     await this.session.close(); // which also gives up everything that is still open
     this.servers.close();
     this.direct.close();
