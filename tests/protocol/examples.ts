@@ -618,6 +618,28 @@ example(
   },
 );
 example(
+  data.blockCopyMany,
+  {
+    ...command,
+    source: { server: serverId(4), address: "127.0.0.1:7004" },
+    blocks: [
+      {
+        block: blockId(99n),
+        length: 5,
+        checksum: 0xfedc_ba98_7654_3210n,
+        inode: inodeId(2n),
+        fileOffset: LARGE,
+      },
+    ],
+  },
+  { results: ["stored", "notGiven", "unreachable", "notStored"] },
+);
+example(
+  data.blockGetMany,
+  { blocks: [{ block: blockId(99n), length: 5 }] },
+  { given: [true, false] },
+);
+example(
   data.blockVerify,
   { blocks: [{ block: blockId(99n), length: 5, checksum: 0xfedc_ba98_7654_3210n }] },
   { verdicts: ["rotten"] },
