@@ -19,12 +19,37 @@ import type {
 import type { Attributes, FileType } from "../../../src/protocol/messages/common.ts";
 import { clearSetId, keyOf, MemoryInodes, nameOf, type MemoryInode } from "./memory-inodes.ts";
 
-const ENTRIES_PER_PAGE = 512;
+/** Entries in one answer to `list`. */
+const PAGE = 256;
 const GIB = 1024 ** 3;
+
+export interface MemoryState {
+  readonly inodes: number;
+  readonly open: number;
+  readonly lookups: number;
+  /** Entries of listings that the kernel was given with their attributes. */
+  readonly took: number;
+  readonly writes: number;
+  readonly reads: number;
+}
 
 interface Open {
   readonly inode: MemoryInode;
   readonly flags: OpenFlags;
+  /** Of a directory: the names that it had when it was listed from the start, by rising cookie. */
+  names: readonly { readonly key: string; readonly inode: InodeId; readonly cookie: bigint }[];
+}
+
+/** Index of the first element behind the cookie. */
+function behind(names: Open["names"], cookie: bigint): number {
+  let low = 0;
+  let high = names.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((names[middle]?.cookie ?? 0n) <= cookie) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 export class MemoryFileSystem implements MountedFileSystem {
@@ -35,6 +60,7 @@ export class MemoryFileSystem implements MountedFileSystem {
   invalidations: Invalidations | undefined;
   stopped = false;
   private readonly open_ = new Map<Handle, Open>();
+  private readonly asked = { lookups: 0, took: 0, writes: 0, reads: 0 };
   private nextHandle = 1;
   private nextCookie = 3n;
 
@@ -46,13 +72,27 @@ export class MemoryFileSystem implements MountedFileSystem {
     this.invalidations = invalidations;
   }
 
-  get openCount(): number {
-    return this.open_.size;
+  /** What is there, and what was asked for. */
+  state(): MemoryState {
+    return { inodes: this.inodes.count, open: this.open_.size, ...this.asked };
+  }
+
+  /** Makes this many names in the root, quickly: a thousand of them share an inode. */
+  fillRoot(names: number): void {
+    const root = this.inodes.directory(ROOT_INODE);
+    let inode: MemoryInode | undefined;
+    for (let i = 0; i < names; i++) {
+      if (inode === undefined || i % 1000 === 0) {
+        inode = this.inodes.make(root, "file", 0o644, { uid: 0, gid: 0, pid: 0 });
+      }
+      this.attach(root, nameOf(`file-${i}`), inode);
+    }
   }
 
   // Names.
 
   async lookup(parent: InodeId, name: Uint8Array): Promise<Attributes> {
+    this.asked.lookups++;
     return this.known(this.child(this.inodes.directory(parent), name));
   }
 
@@ -215,6 +255,7 @@ export class MemoryFileSystem implements MountedFileSystem {
   }
 
   async read(id: InodeId, handle: Handle, offset: number, length: number): Promise<Uint8Array> {
+    this.asked.reads++;
     return this.handle(id, handle).content.read(offset, length);
   }
 
@@ -225,6 +266,7 @@ export class MemoryFileSystem implements MountedFileSystem {
     bytes: Uint8Array,
     options: { clearSetId?: boolean; atOffset?: boolean } = {},
   ): Promise<void> {
+    this.asked.writes++;
     const inode = this.handle(id, handle);
     const append = this.open_.get(handle)?.flags.append && !options.atOffset;
     inode.content.write(append ? inode.content.size : offset, bytes);
@@ -298,17 +340,25 @@ export class MemoryFileSystem implements MountedFileSystem {
       if (entry.cookie > cookie)
         listed.push({ ...entry, type: "directory", attributes: undefined });
     }
-    for (const [key, entry] of directory.entries) {
-      if (listed.length >= ENTRIES_PER_PAGE) break;
-      if (entry.cookie <= cookie) continue;
-      const inode = this.inodes.get(entry.inode);
-      const attributes = this.inodes.attributes(inode);
-      listed.push({ name: nameOf(key), ...entry, type: inode.type, attributes });
+    const open = this.openOf(id, handle);
+    if (cookie === 0n) {
+      open.names = [...directory.entries].map(([key, entry]) => ({ key, ...entry }));
     }
+    const start = behind(open.names, cookie);
+    for (const { key, inode: child, cookie: own } of open.names.slice(start, start + PAGE)) {
+      if (directory.entries.get(key)?.cookie !== own) continue; // gone meanwhile
+      const inode = this.inodes.get(child);
+      const attributes = this.inodes.attributes(inode);
+      listed.push({ name: nameOf(key), inode: child, cookie: own, type: inode.type, attributes });
+    }
+    // All of a page may be gone: the next one then.
+    const last = open.names[start + PAGE - 1];
+    if (listed.length === 0 && last !== undefined) return this.list(id, handle, last.cookie);
     return listed;
   }
 
   took(entries: readonly ListedEntry[]): void {
+    this.asked.took += entries.length;
     for (const entry of entries) this.known(this.inodes.get(entry.inode));
   }
 
@@ -353,6 +403,7 @@ export class MemoryFileSystem implements MountedFileSystem {
   }
 
   private child(directory: MemoryInode, name: Uint8Array): MemoryInode {
+    if (name.length > 255) throw new DfsError("nameTooLong", keyOf(name));
     const entry = directory.entries.get(keyOf(name));
     if (entry === undefined) throw new DfsError("notFound", `no ${keyOf(name)}`);
     return this.inodes.get(entry.inode);
@@ -360,7 +411,6 @@ export class MemoryFileSystem implements MountedFileSystem {
 
   private free(parent: InodeId, name: Uint8Array): MemoryInode {
     const directory = this.inodes.directory(parent);
-    if (name.length > 255) throw new DfsError("nameTooLong", keyOf(name));
     if (directory.entries.has(keyOf(name))) throw new DfsError("exists", keyOf(name));
     return directory;
   }
@@ -404,15 +454,19 @@ export class MemoryFileSystem implements MountedFileSystem {
 
   private opened(inode: MemoryInode, flags: OpenFlags): OpenedFile {
     const handle = this.nextHandle++;
-    this.open_.set(handle, { inode, flags });
+    this.open_.set(handle, { inode, flags, names: [] });
     inode.opens++;
     if (flags.truncate) this.inodes.change(inode, { size: 0 });
     return { handle, attributes: this.inodes.attributes(inode), keepCache: true };
   }
 
   private handle(id: InodeId, handle: Handle): MemoryInode {
+    return this.openOf(id, handle).inode;
+  }
+
+  private openOf(id: InodeId, handle: Handle): Open {
     const open = this.open_.get(handle);
     if (open?.inode.id !== id) throw new DfsError("internal", `no handle ${handle} of inode ${id}`);
-    return open.inode;
+    return open;
   }
 }

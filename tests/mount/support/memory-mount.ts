@@ -1,12 +1,13 @@
 // Starts `memory-server.ts` and drives it: a real mount, served by another process, that a test may touch as it likes.
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { existsSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { unmountPath } from "../../../src/mount/kernel/system/unmount.ts";
 import { mountAt } from "../../../src/mount/kernel/system/mountinfo.ts";
+
+import type { MemoryState } from "./memory-file-system.ts";
 
 export interface ServerOptions {
   readonly mountPoint: string;
@@ -95,6 +96,10 @@ export class MemoryMount {
 
   at(name: string): string {
     return join(this.path, name);
+  }
+
+  async state(): Promise<MemoryState> {
+    return (await this.tell({ do: "state" })) as MemoryState;
   }
 
   async tell(command: ServerCommand): Promise<unknown> {

@@ -18,12 +18,7 @@ setTimeout(() => process.exit(9), LIFETIME_MS).unref();
 const options = JSON.parse(process.argv[2] ?? "{}") as ServerOptions;
 const fileSystem = new MemoryFileSystem(options.timeoutMs);
 if (options.firstInode !== undefined) fileSystem.inodes.startAt(BigInt(options.firstInode));
-for (let i = 0; i < (options.files ?? 0); i++) {
-  const file = { type: "file", mode: 0o644, rdev: 0 } as const;
-  const name = nameOf(`file-${String(i).padStart(6, "0")}`);
-  await fileSystem.mknod(fileSystem.at("/").id, name, file, { uid: 0, gid: 0, pid: 0 });
-  fileSystem.forget(fileSystem.at(`/file-${String(i).padStart(6, "0")}`).id, 1n);
-}
+fileSystem.fillRoot(options.files ?? 0);
 
 function answer(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value)}\n`);
@@ -80,7 +75,7 @@ async function carryOut(command: ServerCommand): Promise<unknown> {
     case "unmount":
       return mount.unmount(command);
     case "state":
-      return { inodes: fileSystem.inodes.count, open: fileSystem.openCount };
+      return fileSystem.state();
   }
 }
 

@@ -68,7 +68,6 @@ export const INIT_FLAG = {
   FLOCK_LOCKS: 1n << 10n,
   AUTO_INVAL_DATA: 1n << 12n,
   DO_READDIRPLUS: 1n << 13n,
-  READDIRPLUS_AUTO: 1n << 14n,
   ASYNC_DIO: 1n << 15n,
   PARALLEL_DIROPS: 1n << 18n,
   ABORT_ERROR: 1n << 21n,

@@ -5,7 +5,7 @@
  *   ASYNC_READ, ASYNC_DIO     several reads of one file at a time
  *   BIG_WRITES, MAX_PAGES     up to 1 MiB in one request
  *   ATOMIC_O_TRUNC            open and truncate in one request, so in one round trip
- *   DO_READDIRPLUS, _AUTO     attributes come with names when somebody has looked at attributes before
+ *   DO_READDIRPLUS            attributes come with names
  *   PARALLEL_DIROPS           lookups and listings of one directory at the same time
  *   POSIX_LOCKS, FLOCK_LOCKS  locks are shared by all mounts, so they are asked for here and not kept by the kernel
  *   AUTO_INVAL_DATA           pages are dropped when size or mtime have changed: no stale bytes beyond the timeout
@@ -13,7 +13,8 @@
  *   CACHE_SYMLINKS            a target never changes while its inode lives
  *   ABORT_ERROR               tells an aborted connection from one that was unmounted
  *   HAS_EXPIRE_ONLY           a name is asked for again, and nobody who works below it is thrown out
- * Not asked for: WRITEBACK_CACHE (the kernel would go by its own size and mtime while others write), DONT_MASK (the kernel
+ * Not asked for: READDIRPLUS_AUTO (with it the attributes come only for the first part of a directory and after lookups; find,
+ * rm and rsync read a whole directory before they look, and would then cause one request per file), WRITEBACK_CACHE (the kernel would go by its own size and mtime while others write), DONT_MASK (the kernel
  * applies the umask), POSIX_ACL (there are none), EXPORT_SUPPORT (lookups of inodes that the kernel has forgotten).
  */
 import { DfsError } from "../../../base/errors.ts";
