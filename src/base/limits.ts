@@ -111,6 +111,9 @@ export const MAX_ACCEPTANCES = 64;
 export const MAX_FSCK_FINDINGS = 128;
 export const MAX_FSCK_DETAIL = 500;
 
+/** Paths that stand for the files that a failure would cost. */
+export const MAX_RISK_PATHS = 5;
+
 function requireThat(holds: boolean, relation: string): void {
   if (!holds) throw new Error(`limits.ts is inconsistent: ${relation} does not hold`);
 }

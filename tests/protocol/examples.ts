@@ -321,6 +321,10 @@ example(
         ...condition,
         replicas: 13,
         heardNs: TIME_NS,
+        filling: true,
+        sinceNs: TIME_NS,
+        outInMs: 590_000,
+        heldBack: false,
       },
     ],
   },
@@ -377,6 +381,15 @@ example(
       overdue: true,
       failure: "no room",
       quarantined: 7,
+    },
+    risk: {
+      lostBlocks: 1,
+      unreadable: { files: 1, more: false, paths: [utf8("/lost")] },
+      servers: [{ server: serverId(2), alone: 5, last: 3, pairs: 8 }],
+      worst: {
+        server: serverId(2),
+        files: { files: 1000, more: true, paths: [utf8("/one"), utf8("/two")] },
+      },
     },
   },
 );

@@ -4,7 +4,9 @@
 import {
   MAX_BLOCK_BYTES,
   MAX_EXTENTS_PER_MESSAGE,
+  MAX_PATH_BYTES,
   MAX_REPLICAS,
+  MAX_RISK_PATHS,
   MAX_SERVERS,
   PLACEMENT_GROUPS,
 } from "../../base/limits.ts";
@@ -67,6 +69,14 @@ export const serverInfo = record({
   replicas: uint53,
   /** When it was last heard of, or null in this reign. */
   heardNs: optional(int64),
+  /** It lost its disk and is being refilled: it counts in no quorum. */
+  filling: optional(bool),
+  /** Since when it is in its state; null: since before this reign. */
+  sinceNs: optional(int64),
+  /** It goes out when it stays silent for so much longer; null when it is not silent, or held back. */
+  outInMs: optional(uint53),
+  /** It is silent and does not go out, because too many servers are silent at once. */
+  heldBack: optional(bool),
 });
 export type ServerInfo = Infer<typeof serverInfo>;
 
@@ -129,6 +139,40 @@ export const repairStatus = record({
 });
 export type RepairStatus = Infer<typeof repairStatus>;
 
+/** Some files, of more perhaps. */
+export const fileSample = record({
+  /** How many there are; at least so many when `more`. */
+  files: uint53,
+  more: bool,
+  /** Paths of some of them. */
+  paths: list(bytes(MAX_PATH_BYTES), MAX_RISK_PATHS),
+});
+export type FileSample = Infer<typeof fileSample>;
+
+/** What one more failure would cost, counted from the record. *Within reach* is a copy on a server that is up. */
+export const riskStatus = record({
+  /** Live blocks of which no good copy is on record anywhere, not even on a server that is away. */
+  lostBlocks: uint53,
+  /** Files of blocks without a copy within reach. */
+  unreadable: fileSample,
+  /** What each server would take with it; servers that would take nothing are left out. */
+  servers: list(
+    record({
+      server: serverField,
+      /** Blocks whose only copy within reach it has. */
+      alone: uint53,
+      /** Of these, those of which no other good copy is on record anywhere. */
+      last: uint53,
+      /** Blocks of which one copy within reach would be left. */
+      pairs: uint53,
+    }),
+    MAX_SERVERS,
+  ),
+  /** The server that has most of these, and the files of the blocks whose only copy within reach it has. */
+  worst: optional(record({ server: serverField, files: fileSample })),
+});
+export type RiskStatus = Infer<typeof riskStatus>;
+
 /** Health of the whole cluster in figures. */
 export const status = request(
   0x0503,
@@ -155,6 +199,7 @@ export const status = request(
     repair: optional(repairStatus),
     /** Backups of the metadata; null from a service that makes none. */
     backup: optional(backupStatus),
+    risk: optional(riskStatus),
   }),
 );
 

@@ -15,10 +15,9 @@ import type {
   ReplicaCount,
   StoreFigures,
 } from "./store/primitives/cluster.ts";
+import type { CopyFigures } from "./store/sqlite/risks.ts";
 
-export interface BlockFigures extends StoreFigures {
-  /** Live blocks by number of present replicas on the servers asked about: index 0 none, 1 one, ... */
-  readonly blocksByCopies: readonly number[];
+export interface BlockFigures extends StoreFigures, CopyFigures {
   /** What is on record for repair. */
   readonly repairs: readonly RepairCount[];
 }

@@ -76,14 +76,18 @@ class ServerChangeService {
   async change({ server, change }: Change, who: string): Promise<void> {
     const { engine, members, repair, logger, onServersChanged } = this.options;
     const context = this.contextOf(server);
-    if (change === "drain") await engine.change(() => drain(server, context));
-    else if (change === "undrain") {
+    if (change === "drain") {
+      await engine.change(() => drain(server, context));
+      members.noteState(server, "draining");
+    } else if (change === "undrain") {
       const seen = members.livenessOf(server);
       const state = seen === undefined || seen === "out" ? "down" : seen;
       await engine.change(() => undrain(server, context, state));
+      members.noteState(server, state);
     } else if (change === "replace") {
       await engine.change(() => replace(server, context));
       members.declareOut(server);
+      members.noteState(server, "out");
     } else await this.remove(server, context);
     logger.info(`data server ${server}: ${change}, asked for by ${who}`);
     onServersChanged();

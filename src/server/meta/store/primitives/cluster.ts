@@ -76,8 +76,6 @@ export interface ClusterPrimitives {
   "reign.last"(): Reign | undefined;
 
   "figures.store"(): StoreFigures;
-  /** Live blocks by number of present replicas on the given servers: index 0 none, 1 one, ..., `most` that or more. */
-  "figures.blocksByCopies"(servers: readonly ServerId[], most: number): number[];
   /** What is on record for repair, in order of urgency; costs a scan. */
   "figures.repairs"(): RepairCount[];
   /** Number of inodes; costs a scan. */
