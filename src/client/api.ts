@@ -12,10 +12,18 @@ import type * as cluster from "../protocol/messages/cluster.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
 import type { blockCorrupt, dataScrub, dataStats, ScrubAction } from "../protocol/messages/data.ts";
 import type { FsckOptions, FsckReport } from "./fsck.ts";
-import type { CallOptions, Inodes } from "./inode-api.ts";
+import type { CallOptions, FileLocks, Inodes } from "./inode-api.ts";
 
 export type { FsckOptions, FsckReport } from "./fsck.ts";
-export type { CallOptions, DirectoryPage, Inodes, Place } from "./inode-api.ts";
+export type {
+  CallOptions,
+  DirectoryPage,
+  FileLock,
+  FileLocks,
+  Inodes,
+  LockKind,
+  Place,
+} from "./inode-api.ts";
 
 /** What a server has to show for a copy that metadata expects on it. */
 export type CopyState =
@@ -271,6 +279,7 @@ export interface DfsClient {
 
   /** The same by inode number. */
   readonly inodes: Inodes;
+  readonly locks: FileLocks;
 
   // The cluster.
   statfs(options?: CallOptions): Promise<{

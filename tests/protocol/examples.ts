@@ -19,6 +19,7 @@ import type { Attributes, ClusterSettings } from "../../src/protocol/messages/co
 import * as content from "../../src/protocol/messages/content.ts";
 import * as data from "../../src/protocol/messages/data.ts";
 import * as hello from "../../src/protocol/messages/hello.ts";
+import * as locks from "../../src/protocol/messages/locks.ts";
 import * as member from "../../src/protocol/messages/member.ts";
 import * as namespace from "../../src/protocol/messages/namespace.ts";
 import * as session from "../../src/protocol/messages/session.ts";
@@ -261,6 +262,24 @@ example(
   done,
 );
 example(namespace.xattrRemove, { ...head, inode: inodeId(2n), name: utf8("user.tag") }, done);
+
+// ---- locks ----
+const lock = {
+  kind: "flock",
+  type: "exclusive",
+  owner: 0xfedc_ba98_7654_3210n,
+  pid: 4711,
+  start: 4096,
+  end: Number.MAX_SAFE_INTEGER,
+} as const;
+example(locks.lockGet, { inode: inodeId(2n), lock }, { conflict: { ...lock, owner: 8n } });
+example(
+  locks.lockSet,
+  { ...head, inode: inodeId(2n), lock, wait: "queue" },
+  { ...done, granted: false, conflict: { ...lock, owner: 8n } },
+);
+example(locks.lockRelease, { ...head, inode: inodeId(2n), kind: "posix", owner: 9n }, done);
+noticeExample(locks.lockGranted, { inode: inodeId(2n), kind: "flock", owner: 9n });
 
 // ---- content ----
 example(
