@@ -101,8 +101,11 @@ export interface Space {
  * drops it there. These return at once; order is kept.
  */
 export interface Invalidations {
-  /** Attributes of the inode are out of date, and its content when `content` is true. */
-  inode(inode: InodeId, content: boolean): void;
+  /**
+   * Attributes of the inode are out of date, and its content when `content` is true. A promise that is returned resolves when
+   * the kernel has dropped them, and never rejects: what is answered after that, a lock for example, cannot be followed by a read of old pages.
+   */
+  inode(inode: InodeId, content: boolean): void | Promise<void>;
   /** The name in this directory means something else, or nothing, from now on. */
   entry(parent: InodeId, name: Uint8Array): void;
   /** Everything may be out of date: the connection was lost for longer than the session lived. */
