@@ -43,12 +43,13 @@ const mount = await mountKernel({
 answer({ ready: true });
 
 /** Another client has changed the content; the kernel is told of it or not. */
-function changeContent(path: string, text: string, tell: boolean): void {
+async function changeContent(path: string, text: string, tell: boolean): Promise<void> {
   const inode = fileSystem.at(path);
   inode.content.resize(0);
   inode.content.write(0, new TextEncoder().encode(text));
   fileSystem.inodes.touched(inode);
-  if (tell) fileSystem.invalidations?.inode(inode.id, true);
+  // The kernel has dropped what it holds when this is answered.
+  if (tell) await fileSystem.invalidations?.inode(inode.id, true);
 }
 
 /** Another client has renamed. */
