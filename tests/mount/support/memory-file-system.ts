@@ -26,6 +26,7 @@ const GIB = 1024 ** 3;
 export interface MemoryState {
   readonly inodes: number;
   readonly open: number;
+  readonly waitingLocks: number;
   readonly lookups: number;
   /** Entries of listings that the kernel was given with their attributes. */
   readonly took: number;
@@ -74,7 +75,8 @@ export class MemoryFileSystem implements MountedFileSystem {
 
   /** What is there, and what was asked for. */
   state(): MemoryState {
-    return { inodes: this.inodes.count, open: this.open_.size, ...this.asked };
+    const { count: inodes, waitingLocks } = this.inodes;
+    return { inodes, waitingLocks, open: this.open_.size, ...this.asked };
   }
 
   /** Makes this many names in the root, quickly: a thousand of them share an inode. */

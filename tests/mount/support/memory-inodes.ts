@@ -53,6 +53,11 @@ export class MemoryInodes {
     return this.inodes.size;
   }
 
+  /** Locks that somebody waits for. */
+  get waitingLocks(): number {
+    return [...this.inodes.values()].reduce((sum, inode) => sum + inode.locks.waitingCount, 0);
+  }
+
   get(id: InodeId): MemoryInode {
     const inode = this.inodes.get(id);
     if (inode === undefined) throw new DfsError("stale", `no inode ${id}`);

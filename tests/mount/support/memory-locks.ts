@@ -20,6 +20,10 @@ export class MemoryLocks {
   private held: Lock[] = [];
   private waiters: Waiter[] = [];
 
+  get waitingCount(): number {
+    return this.waiters.length;
+  }
+
   inTheWay(lock: Lock): Lock | undefined {
     return this.held.find((other) => conflict(lock, other));
   }

@@ -43,12 +43,13 @@ const mount = await mountKernel({
 answer({ ready: true });
 
 /** Another client has changed the content; the kernel is told of it or not. */
-function changeContent(path: string, text: string, tell: boolean): void {
+async function changeContent(path: string, text: string, tell: boolean): Promise<void> {
   const inode = fileSystem.at(path);
   inode.content.resize(0);
   inode.content.write(0, new TextEncoder().encode(text));
   fileSystem.inodes.touched(inode);
-  if (tell) fileSystem.invalidations?.inode(inode.id, true);
+  // The kernel has dropped what it holds when this is answered.
+  if (tell) await fileSystem.invalidations?.inode(inode.id, true);
 }
 
 /** Another client has renamed. */
@@ -79,23 +80,28 @@ async function carryOut(command: ServerCommand): Promise<unknown> {
   }
 }
 
-mount.ended.then(
-  (end) => {
-    answer({ ended: end.reason, stopped: fileSystem.stopped });
-    process.exit(0);
-  },
-  (error: unknown) => {
-    answer({ ended: messageOf(error) });
-    process.exit(1);
-  },
-);
-
-for await (const line of createInterface({ input: process.stdin })) {
+async function obey(line: string): Promise<void> {
   try {
     answer({ done: (await carryOut(JSON.parse(line) as ServerCommand)) ?? null });
   } catch (error) {
     answer({ error: messageOf(error) });
   }
+}
+
+/** The command that is being carried out; one that ends the mount is answered first. */
+let current = Promise.resolve();
+
+async function sayHowItEnds(): Promise<never> {
+  const end = await mount.ended;
+  await current;
+  answer({ ended: end.reason, stopped: fileSystem.stopped });
+  process.exit(0);
+}
+void sayHowItEnds();
+
+for await (const line of createInterface({ input: process.stdin })) {
+  current = obey(line);
+  await current;
 }
 // Whoever started us is gone.
 process.exit(3);

@@ -25,7 +25,12 @@ const { symbols: libc } = dlopen("libc.so.6", {
   ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
 });
 
-const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+/** EAGAIN rather than EWOULDBLOCK, which comes later and has the same number. */
+const NAMES = new Map(
+  Object.entries(constants.errno)
+    .reverse()
+    .map(([name, number]) => [number, name]),
+);
 
 export class PosixError extends Error {
   readonly code: string;

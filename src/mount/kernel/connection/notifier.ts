@@ -34,87 +34,113 @@ export interface NotifierOptions {
   readonly logger: Logger;
 }
 
+/** A notice that has not been sent, and who waits for its having been taken. */
+interface Waiting {
+  readonly notice: Uint8Array;
+  readonly taken: (() => void)[];
+}
+
 export class Notifier implements Invalidations {
   /** The kernel knows FUSE_EXPIRE_ONLY; set when it has said so. */
   expireOnly = false;
   private readonly options: NotifierOptions;
   private readonly worker: Worker;
-  /** Notices by what they say; a later one of the same kind replaces the earlier. */
-  private waiting = new Map<string, Uint8Array>();
-  private underWay = false;
-  private stopping: (() => void) | undefined;
+  /** Notices by what they say; the same again is the same notice. */
+  private waiting = new Map<string, Waiting>();
+  private underWay: readonly Waiting[] = [];
+  private stopped: PromiseWithResolvers<void> | undefined;
   private epochsUnknown = false;
 
   constructor(options: NotifierOptions) {
     this.options = options;
     this.worker = new Worker(new URL("./notify-worker.ts", import.meta.url));
-    this.worker.onmessage = (event: MessageEvent<NotifyReport>) => this.taken(event.data);
+    this.worker.onmessage = (event: MessageEvent<NotifyReport>) => this.taken(event.data.results);
     this.worker.onerror = (event) => {
       options.logger.error("the thread that tells the kernel what is out of date has failed", {
         reason: event.message,
       });
-      this.taken({ results: [] });
+      this.taken([]);
     };
   }
 
-  inode(inode: InodeId, content: boolean): void {
+  /** Resolves when the kernel has dropped it, or the mount is gone. */
+  inode(inode: InodeId, content: boolean): Promise<void> {
     // A notice that drops the content drops the attributes as well.
-    if (!content && this.waiting.has(`content ${inode}`)) return;
-    this.add(`${content ? "content" : "attributes"} ${inode}`, inodeNotice(inode, content));
+    const key = `content ${inode}`;
+    if (content || this.waiting.has(key)) return this.add(key, inodeNotice(inode, true));
+    return this.add(`attributes ${inode}`, inodeNotice(inode, false));
   }
 
   entry(parent: InodeId, name: Uint8Array): void {
-    this.add(`${parent}/${name.toHex()}`, entryNotice(parent, name, this.expireOnly));
+    const notice = entryNotice(parent, name, this.expireOnly);
+    void this.add(`${parent}/${name.toHex()}`, notice);
   }
 
   all(): void {
+    const waitedFor = [...this.waiting.values()].flatMap(({ taken }) => taken);
     this.waiting = new Map();
-    if (!this.epochsUnknown) this.waiting.set("epoch", epochNotice());
+    if (!this.epochsUnknown) this.waiting.set("epoch", { notice: epochNotice(), taken: [] });
     for (const inode of this.options.known()) {
-      this.waiting.set(`content ${inode}`, inodeNotice(inode, true));
+      this.waiting.set(`content ${inode}`, { notice: inodeNotice(inode, true), taken: [] });
     }
+    const last = [...this.waiting.values()].at(-1);
+    if (last === undefined) for (const taken of waitedFor) taken();
+    else last.taken.push(...waitedFor);
     this.send();
   }
 
   /** The connection is gone: ends the thread. */
   async stop(): Promise<void> {
+    this.stopped = Promise.withResolvers<void>();
+    for (const { taken } of this.waiting.values()) for (const done of taken) done();
     this.waiting.clear();
-    if (this.underWay) await new Promise<void>((resolve) => (this.stopping = resolve));
+    if (this.underWay.length === 0) this.stopped.resolve();
+    await this.stopped.promise;
     this.worker.terminate();
     closeSync(this.options.fd);
   }
 
-  private add(key: string, notice: Uint8Array): void {
-    if (this.waiting.size >= MAX_WAITING && !this.waiting.has(key)) {
-      this.options.logger.warn("too much is out of date at once: everything is dropped");
-      this.all();
-      return;
-    }
-    this.waiting.set(key, notice);
-    this.send();
+  private add(key: string, notice: Uint8Array): Promise<void> {
+    if (this.stopped !== undefined) return Promise.resolve();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const same = this.waiting.get(key);
+    if (same === undefined) this.waiting.set(key, { notice, taken: [resolve] });
+    else same.taken.push(resolve);
+    if (this.waiting.size > MAX_WAITING) this.tooMuch();
+    else this.send();
+    return promise;
+  }
+
+  private tooMuch(): void {
+    this.options.logger.warn("too much is out of date at once: everything is dropped");
+    this.all();
   }
 
   private send(): void {
-    if (this.underWay || this.waiting.size === 0) return;
-    const notices: Uint8Array[] = [];
-    for (const [key, notice] of this.waiting) {
-      if (notices.length >= MAX_BATCH) break;
-      notices.push(notice);
+    if (this.underWay.length > 0 || this.waiting.size === 0) return;
+    const batch: Waiting[] = [];
+    for (const [key, waiting] of this.waiting) {
+      if (batch.length >= MAX_BATCH) break;
+      batch.push(waiting);
       this.waiting.delete(key);
     }
-    this.underWay = true;
+    this.underWay = batch;
+    const notices = batch.map(({ notice }) => notice);
     this.worker.postMessage({ fd: this.options.fd, notices } satisfies NotifyOrder);
   }
 
-  private taken({ results }: NotifyReport): void {
-    this.underWay = false;
+  private taken(results: readonly number[]): void {
+    const batch = this.underWay;
+    this.underWay = [];
     for (const result of results) this.judge(result);
-    if (this.stopping === undefined) this.send();
-    else this.stopping();
+    for (const { taken } of batch) for (const done of taken) done();
+    if (this.stopped === undefined) this.send();
+    else this.stopped.resolve();
   }
 
   private judge(result: number): void {
     if (HARMLESS.has(result)) return;
+    // Of the notices only the epoch is unknown to older kernels.
     if (result === -EINVAL) this.epochsUnknown = true;
     this.options.logger.debug("the kernel has refused a notice", { errno: errnoName(result) });
   }

@@ -54,8 +54,11 @@ function result(value: number): number {
   return -read.i32(errnoAddress, 0);
 }
 
+/** Where two names have one number (EAGAIN, EWOULDBLOCK), the first one, which is the usual one. */
 const ERRNO_NAMES: ReadonlyMap<number, string> = new Map(
-  Object.entries(constants.errno).map(([name, number]) => [number, name]),
+  Object.entries(constants.errno)
+    .reverse()
+    .map(([name, number]) => [number, name]),
 );
 
 /** `ENOENT` and the like for an errno, negative or not. */
