@@ -12,10 +12,18 @@ import type * as cluster from "../protocol/messages/cluster.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
 import type { blockCorrupt, dataScrub, dataStats, ScrubAction } from "../protocol/messages/data.ts";
 import type { FsckOptions, FsckReport } from "./fsck.ts";
-import type { CallOptions, Inodes } from "./inode-api.ts";
+import type { CallOptions, FileLocks, Inodes } from "./inode-api.ts";
 
 export type { FsckOptions, FsckReport } from "./fsck.ts";
-export type { CallOptions, DirectoryPage, Inodes, Place } from "./inode-api.ts";
+export type {
+  CallOptions,
+  DirectoryPage,
+  FileLock,
+  FileLocks,
+  Inodes,
+  LockKind,
+  Place,
+} from "./inode-api.ts";
 
 /** What a server has to show for a copy that metadata expects on it. */
 export type CopyState =
@@ -188,6 +196,8 @@ export type DataStats = ReplyOf<typeof dataStats>;
 /** What a change of a data server comes to, and how far it has got. */
 export type ServerPlan = ReplyOf<typeof cluster.plan>;
 export type Holdings = ReplyOf<typeof cluster.holdings>;
+/** A file and a block of it of which no copy counts. */
+export type Loss = cluster.LossPage["losses"][number];
 /** A fault to be made on purpose, and what it came to. */
 export type FaultToInject = RequestOf<typeof blockCorrupt>;
 export type InjectedFault = ReplyOf<typeof blockCorrupt>;
@@ -269,6 +279,7 @@ export interface DfsClient {
 
   /** The same by inode number. */
   readonly inodes: Inodes;
+  readonly locks: FileLocks;
 
   // The cluster.
   statfs(options?: CallOptions): Promise<{
@@ -334,6 +345,8 @@ export interface DfsClient {
   changeServer(server: ServerId, change: cluster.ServerChange): Promise<void>;
   /** The copies on record of one data server. @throws DfsError `notFound`. */
   holdings(server: ServerId): Promise<Holdings>;
+  /** Files with blocks of which no copy counts; with `server` those of which it has or had a copy. In order of block id. */
+  losses(server?: ServerId): AsyncIterable<Loss>;
 
   /** Ends the session and all connections. */
   close(): Promise<void>;

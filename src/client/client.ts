@@ -46,8 +46,10 @@ import type {
   DirectoryEntry,
   ExplainRow,
   FaultToInject,
+  FileLocks,
   FileOwner,
   Holdings,
+  Loss,
   InjectedFault,
   Inodes,
   OpenFile,
@@ -105,6 +107,7 @@ export async function connectClient(
 
 class Client implements DfsClient {
   readonly inodes: Inodes;
+  readonly locks: FileLocks;
   private readonly machinery: Machinery;
   private readonly names: Names;
   private readonly opener: FileOpener;
@@ -115,6 +118,7 @@ class Client implements DfsClient {
     const requests = new InodeRequests(machinery.session);
     this.names = new Names(machinery.session, requests);
     this.opener = new FileOpener(machinery, this.names, requests);
+    this.locks = machinery.locks;
     this.inodes = new InodeOperations(requests, this.opener);
     this.putParts = {
       session: machinery.session,
@@ -303,6 +307,19 @@ class Client implements DfsClient {
 
   holdings(server: ServerId): Promise<Holdings> {
     return this.machinery.session.ask(cluster.holdings, { server });
+  }
+
+  async *losses(server?: ServerId): AsyncGenerator<Loss, void> {
+    const { session } = this.machinery;
+    let after: BlockId | null = null;
+    do {
+      const page: cluster.LossPage = await session.ask(cluster.losses, {
+        server: server ?? null,
+        after,
+      });
+      yield* page.losses;
+      after = page.next;
+    } while (after !== null);
   }
 
   status(): Promise<ClusterStatus> {

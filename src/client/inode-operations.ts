@@ -104,6 +104,10 @@ export class InodeOperations implements Inodes {
     this.opener.onForeignChange = listener;
   }
 
+  flush(inode: InodeId, options?: CallOptions): Promise<void> {
+    return this.opener.flush(inode, options);
+  }
+
   open(inode: InodeId, options?: CallOptions): Promise<OpenFile> {
     return this.opener.openInode(inode, options);
   }

@@ -20,6 +20,11 @@ export class OpenFileTable implements OpenFiles {
     this.byInode.get(inode)?.markLost();
   }
 
+  /** This client had locked the file, and its locks are gone. */
+  locksLost(inode: InodeId): void {
+    this.byInode.get(inode)?.markLocksLost();
+  }
+
   reopened(inode: InodeId, epoch: number): void {
     this.byInode.get(inode)?.reopened(epoch);
   }

@@ -129,6 +129,18 @@ export class OpenInode {
     this.parts.writeBack.discard(this.lost);
   }
 
+  /** Its locks were lost with the session: somebody else may hold them by now. */
+  markLocksLost(): void {
+    const { path } = this.parts;
+    this.lost = new DfsError(
+      "io",
+      `${path} was locked, and the lock is lost: the connection to the metadata service was away for too long\n` +
+        "close the file, open it again and lock it anew",
+      { details: { path } },
+    );
+    this.parts.writeBack.discard(this.lost);
+  }
+
   /** A new session has opened the inode. */
   reopened(epoch: number): void {
     this.opens = 1;

@@ -7,7 +7,7 @@
  * cluster/listing.ts. Attributes and names are not kept here: the kernel does that, for as long as `timeouts` says.
  */
 import { systemClock, type Clock } from "../base/clock.ts";
-import { DfsError, isDfsError } from "../base/errors.ts";
+import { DfsError, isDfsError, messageOf } from "../base/errors.ts";
 import type { InodeId } from "../base/ids.ts";
 import { silentLogger, type Logger } from "../base/logger.ts";
 import type { DfsClient, FileOwner, Inodes, OpenFile, SetAttributes } from "../client/api.ts";
@@ -63,6 +63,9 @@ export class DfsFileSystem implements MountedFileSystem {
   private readonly nodes = new NodeTable();
   private readonly files: MountedFiles;
   private readonly directories = new HandleTable<DirectoryListing>();
+  private readonly logger: Logger;
+  /** Pages that the kernel is dropping. */
+  private readonly dropping = new Map<InodeId, Promise<void>>();
   private invalidations = NO_INVALIDATIONS;
 
   /** The client belongs to the file system from now on: `stop` closes it. */
@@ -70,6 +73,7 @@ export class DfsFileSystem implements MountedFileSystem {
     const { clock = systemClock, logger = silentLogger, writeBackMs = WRITE_BACK_MS } = options;
     this.client = client;
     this.inodes = client.inodes;
+    this.logger = logger;
     this.clock = clock;
     this.timeouts = { ...TIMEOUTS, ...options.timeouts };
     this.readOnly = options.readOnly ?? false;
@@ -268,7 +272,7 @@ export class DfsFileSystem implements MountedFileSystem {
     const mode = withoutSetId(this.files.get(handle).file.attributes);
     if (mode === undefined) return;
     await this.inodes.setattr(inode, { mode });
-    this.invalidations.inode(inode, false);
+    await this.invalidations.inode(inode, false);
   }
 
   flush(_inode: InodeId, handle: Handle, signal?: AbortSignal): Promise<void> {
@@ -353,16 +357,31 @@ export class DfsFileSystem implements MountedFileSystem {
 
   // ---- Locks -------------------------------------------------------------------------------------------------------
 
-  getLock(inode: InodeId, _lock: Lock): Promise<Lock | undefined> {
-    return Promise.reject(noLocks(inode));
+  getLock(inode: InodeId, lock: Lock): Promise<Lock | undefined> {
+    return this.client.locks.get(inode, lock);
   }
 
-  setLock(inode: InodeId, _lock: Lock, _wait: boolean, _signal?: AbortSignal): Promise<void> {
-    return Promise.reject(noLocks(inode));
+  /** Who gets a lock sees what its last holder has written. */
+  async setLock(inode: InodeId, lock: Lock, wait: boolean, signal?: AbortSignal): Promise<void> {
+    if (lock.type === "none") await this.handOver(inode);
+    await this.client.locks.set(inode, lock, wait, { signal });
+    if (lock.type === "none") return;
+    await this.inodes.getattr(inode); // what it brings to light is dropped from the kernel
+    await this.dropping.get(inode);
   }
 
-  releaseLocks(_inode: InodeId, _kind: Lock["kind"], _owner: bigint): Promise<void> {
-    return Promise.resolve(); // none was given
+  async releaseLocks(inode: InodeId, kind: Lock["kind"], owner: bigint): Promise<void> {
+    await this.handOver(inode);
+    await this.client.locks.release(inode, kind, owner);
+  }
+
+  /** What was written under a lock is committed before the lock goes. A failure is kept: the next flush tells it. */
+  private async handOver(inode: InodeId): Promise<void> {
+    try {
+      await this.inodes.flush(inode);
+    } catch (error) {
+      this.logger.warn(`inode ${inode} is unlocked before it could be stored: ${messageOf(error)}`);
+    }
   }
 
   // ---- The whole ---------------------------------------------------------------------------------------------------
@@ -410,7 +429,13 @@ export class DfsFileSystem implements MountedFileSystem {
   private contentMoved(inode: InodeId): void {
     this.nodes.changedElsewhere(inode);
     this.attributesChanged(inode);
-    if (this.nodes.has(inode)) this.invalidations.inode(inode, true);
+    if (!this.nodes.has(inode)) return;
+    const dropped = this.invalidations.inode(inode, true);
+    if (dropped === undefined) return;
+    const done = dropped.finally(() => {
+      if (this.dropping.get(inode) === done) this.dropping.delete(inode);
+    });
+    this.dropping.set(inode, done);
   }
 
   private async opened(file: OpenFile, flags: OpenFlags, truncate: boolean): Promise<OpenedFile> {
@@ -446,8 +471,4 @@ function ownerOf({ uid, gid }: Caller, mode: number): FileOwner {
 function refuseSystemAttribute(name: Uint8Array): void {
   if (new TextDecoder().decode(name.subarray(0, 7)) !== "system.") return;
   throw new DfsError("notSupported", "attributes of the system (ACLs) are not kept here");
-}
-
-function noLocks(inode: InodeId): DfsError {
-  return new DfsError("notSupported", `inode ${inode} cannot be locked here`);
 }

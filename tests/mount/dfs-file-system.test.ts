@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { ROOT_INODE, type InodeId } from "../../src/base/ids.ts";
 import { MAX_FILE_BYTES } from "../../src/base/limits.ts";
 import { DfsFileSystem } from "../../src/mount/dfs-file-system.ts";
-import type { Handle, ListedEntry, OpenFlags } from "../../src/mount/file-system.ts";
+import type { Handle, ListedEntry, Lock, OpenFlags } from "../../src/mount/file-system.ts";
 import { bytesOf, KiB, patterned, startCluster, until, type Cluster } from "../support/cluster.ts";
 import { failureOf } from "../support/failure.ts";
 import { recordedInvalidations } from "./support/invalidations.ts";
@@ -243,6 +243,43 @@ describe("files", () => {
     expect(await failureOf(here.allocate(inode, handle, insertion))).toMatchObject({
       kind: "notSupported",
     });
+    await here.release(inode, handle);
+  });
+});
+
+describe("locks", () => {
+  const whole = { kind: "flock", type: "exclusive", owner: 1n, pid: 1 } as const;
+  const LOCK: Lock = { ...whole, start: 0, end: MAX_FILE_BYTES };
+
+  test("hand over what was written under them, and the kernel's old pages go first", async () => {
+    const { inode, handle } = await freshFile(await freshDirectory());
+    const theirs = await there.open(inode, READ_WRITE);
+    await there.setLock(inode, LOCK, false);
+    const waiting = here.setLock(inode, LOCK, true);
+    await there.write(inode, theirs.handle, 0, bytesOf("under the lock"));
+    let dropped = false;
+    told.beforeDropped = Promise.resolve().then(() => void (dropped = true));
+    await there.setLock(inode, { ...LOCK, type: "none" }, false);
+    await waiting;
+    expect(dropped).toBe(true);
+    expect(told.inodes).toContainEqual({ inode, content: true });
+    expect(await here.read(inode, handle, 0, 100)).toEqual(bytesOf("under the lock"));
+    expect(await there.getLock(inode, { ...LOCK, owner: 7n })).toEqual(LOCK);
+    await here.releaseLocks(inode, "flock", 1n);
+    expect(await there.getLock(inode, LOCK)).toBeUndefined();
+    await there.release(inode, theirs.handle);
+    await here.release(inode, handle);
+  });
+
+  test("are refused at once, or waited for until somebody gives up", async () => {
+    const { inode, handle } = await freshFile(await freshDirectory());
+    await there.setLock(inode, LOCK, false);
+    expect(await failureOf(here.setLock(inode, LOCK, false))).toMatchObject({ kind: "busy" });
+    const stop = new AbortController();
+    const waiting = here.setLock(inode, LOCK, true, stop.signal);
+    stop.abort();
+    expect(await failureOf(waiting)).toMatchObject({ kind: "cancelled" });
+    await there.releaseLocks(inode, "flock", 1n);
     await here.release(inode, handle);
   });
 });

@@ -188,7 +188,10 @@ export class FsckRun {
       for (const id of ids) {
         const lack = yield* lackOf(view, id, mend);
         if (lack === undefined) continue;
-        const detail = `it lacks ${lack.missing} of ${replicas} copies`;
+        const detail =
+          lack.missing < replicas
+            ? `it lacks ${lack.missing} of ${replicas} copies`
+            : "no copy of it counts: its bytes are lost, unless a server that has one comes back";
         found.push({ kind: "missingCopies", block: id, detail });
       }
       return found;
