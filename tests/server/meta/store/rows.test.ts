@@ -253,19 +253,6 @@ describe("replicas and repairs", () => {
     expect(ids(list(serverId(1), "removing", blockId(0n), 9))).toEqual([]);
   });
 
-  test("copies are counted on given servers", () => {
-    const count = (...servers: number[]): number[] =>
-      store.primitives["figures.blocksByCopies"](
-        servers.map((each) => serverId(each)),
-        3,
-      );
-    expect(count(1, 2, 3)).toEqual([0, 0, 3, 3]);
-    expect(count(3)).toEqual([3, 3, 0, 0]);
-    expect(count()).toEqual([6, 0, 0, 0]);
-    store.primitives["replica.setAll"](blockId(1n), "bad");
-    expect(count(1, 2, 3)).toEqual([1, 0, 3, 2]);
-  });
-
   test("figures count live and dead blocks apart", () => {
     store.primitives["block.setDead"](blockId(6n), 5n);
     expect(store.primitives["figures.store"]()).toMatchObject({

@@ -79,6 +79,11 @@ export interface ContentPrimitives {
   /** Deletes the spans that begin in [first, last]. */
   "forgotten.deleteBetween"(first: BlockId, last: BlockId): void;
 
+  /** The server was given up with a copy of the block when no other counted. */
+  "abandoned.put"(block: BlockId, server: ServerId): void;
+  /** Deletes what is on record of the block. */
+  "abandoned.delete"(block: BlockId): void;
+
   "reclaim.put"(entry: ReclaimEntry): void;
   "reclaim.get"(inode: InodeId): ReclaimEntry | undefined;
   "reclaim.list"(limit: number): ReclaimEntry[];
