@@ -290,7 +290,8 @@ class Running {
       mayReclaim: () => !this.sessions.recovering,
     });
     const { members, repair } = this;
-    this.fsck = new Fsck({ engine, commands, members, repair, clock, logger });
+    const isRecovering = (): boolean => this.sessions.recovering;
+    this.fsck = new Fsck({ engine, commands, members, repair, clock, logger, isRecovering });
     this.service = makeService({
       fsck: this.fsck,
       engine,
