@@ -46,8 +46,8 @@ export class ScratchCluster {
     this.dir = mkdtempSync(join(tmpdir(), "dfs-drill-"));
     this.#around = around;
     const settings = { blockSize: BLOCK_BYTES };
-    const repair = { outDelayMs: OUT_DELAY_MS };
-    this.#wish = { settings, repair, dataServers, downDelayMs: DOWN_DELAY_MS, debug: false };
+    const service = { outDelayMs: OUT_DELAY_MS, downDelayMs: DOWN_DELAY_MS };
+    this.#wish = { settings, service, dataServers, debug: false };
     const events = { onService: () => undefined, onWarning: () => undefined };
     this.#local = new LocalCluster(this.dir, events, around);
   }
