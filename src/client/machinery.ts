@@ -6,6 +6,7 @@ import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { clusterChanged, placement as placementMessage } from "../protocol/messages/cluster.ts";
 import { clusterIdOf } from "../protocol/messages/common.ts";
+import { lockGranted } from "../protocol/messages/locks.ts";
 import { connectPeer, HandlerTable } from "../protocol/endpoint.ts";
 import type { Peer, PeerIdentity } from "../protocol/peer.ts";
 import type { Transport } from "../protocol/transport.ts";
@@ -17,6 +18,7 @@ import { BlockWriter } from "./block-writer.ts";
 import { ByteBudget } from "./budget.ts";
 import { DirectRequests } from "./direct.ts";
 import type { FileReaderOptions } from "./file-reader.ts";
+import { Locks } from "./locks.ts";
 import { OpenFileTable } from "./open-files.ts";
 import { PlacementCache, type KnownServer } from "./placement-cache.ts";
 import { Releases } from "./releases.ts";
@@ -54,6 +56,7 @@ export class Machinery {
   /** Questions to one server and no other. */
   readonly direct: DirectRequests;
   readonly reports: ReplicaReports;
+  readonly locks: Locks;
   private readonly placement: PlacementCache;
 
   constructor(options: ClientOptions, seams: ClientSeams) {
@@ -81,9 +84,13 @@ export class Machinery {
         clock,
         random,
         logger,
+        onReplaced: () => {
+          for (const inode of this.locks.takeLost()) this.openFiles.locksLost(inode);
+        },
       },
       this.openFiles,
     );
+    this.locks = new Locks(this.session, clock);
     const settings = () => this.session.settings;
     this.placement = new PlacementCache(() => this.session.ask(placementMessage, {}));
     const connect = (server: KnownServer, timeoutMs: number) =>
@@ -152,6 +159,7 @@ export class Machinery {
       : this.options.cluster;
     const handlers = new HandlerTable();
     handlers.onNotice(clusterChanged, () => this.placement.invalidate());
+    handlers.onNotice(lockGranted, (owner) => this.locks.granted(owner));
     return connectPeer({
       transport,
       address: metaAddress,

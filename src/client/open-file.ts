@@ -6,6 +6,7 @@ import type { InodeId } from "../base/ids.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import type { ContentRun, OpenFile } from "./api.ts";
 import type { ByteBudget } from "./budget.ts";
+import type { CallOptions } from "./inode-api.ts";
 import type { OpenInode } from "./open-inode.ts";
 import { PrefetchingReader } from "./prefetch.ts";
 
@@ -32,10 +33,14 @@ export class FileHandle implements OpenFile {
     return this.open.attributes;
   }
 
-  async read(offset: number, length: number): Promise<Uint8Array> {
+  get clean(): boolean {
+    return this.open.clean;
+  }
+
+  async read(offset: number, length: number, options?: CallOptions): Promise<Uint8Array> {
     this.check(offset, "offset");
     this.check(length, "length");
-    return this.open.read(offset, length, this.source);
+    return this.open.read(offset, length, this.source, options?.signal);
   }
 
   stream(
@@ -50,19 +55,29 @@ export class FileHandle implements OpenFile {
     return this.open.runs(options);
   }
 
-  async write(offset: number, bytes: Uint8Array): Promise<void> {
+  async write(offset: number, bytes: Uint8Array, options?: CallOptions): Promise<void> {
     this.check(offset, "offset");
-    await this.open.write(offset, bytes);
+    await this.open.write(offset, bytes, options?.signal);
   }
 
   async truncate(size: number): Promise<void> {
     this.check(size, "size");
-    await this.open.truncate(size);
+    await this.open.setattr({ size });
   }
 
-  async flush(): Promise<void> {
+  async seek(offset: number, what: "data" | "hole"): Promise<number> {
+    this.check(offset, "offset");
+    return this.open.seek(offset, what);
+  }
+
+  startFlush(): void {
     this.check(0, "offset");
-    await this.open.flush();
+    this.open.startFlush();
+  }
+
+  async flush(options?: CallOptions): Promise<void> {
+    this.check(0, "offset");
+    await this.open.flush(options?.signal);
   }
 
   async close(): Promise<void> {

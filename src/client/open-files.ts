@@ -20,15 +20,22 @@ export class OpenFileTable implements OpenFiles {
     this.byInode.get(inode)?.markLost();
   }
 
+  /** This client had locked the file, and its locks are gone. */
+  locksLost(inode: InodeId): void {
+    this.byInode.get(inode)?.markLocksLost();
+  }
+
   reopened(inode: InodeId, epoch: number): void {
-    const open = this.byInode.get(inode);
-    if (open === undefined) return;
-    open.opens = 1;
-    open.epoch = epoch;
+    this.byInode.get(inode)?.reopened(epoch);
   }
 
   get(inode: InodeId): OpenInode | undefined {
     return this.byInode.get(inode);
+  }
+
+  /** Begins to write back everything, because memory is short. */
+  startFlush(): void {
+    for (const open of this.byInode.values()) open.startFlush();
   }
 
   /** Counts one more handle on an inode that the service has just opened in the session of `epoch`. */

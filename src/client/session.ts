@@ -51,6 +51,8 @@ export interface SessionOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  /** The session had expired, and another one has taken its place. */
+  readonly onReplaced: () => void;
 }
 
 export interface AskOptions {
@@ -285,6 +287,7 @@ export class Session {
     };
     this.clusterSettings = settings;
     this.heartbeats.start(peer, leaseTimeoutMs);
+    if (this.identity.epoch > 1) this.options.onReplaced();
     await this.openAgain(peer);
   }
 

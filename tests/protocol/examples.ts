@@ -19,6 +19,7 @@ import type { Attributes, ClusterSettings } from "../../src/protocol/messages/co
 import * as content from "../../src/protocol/messages/content.ts";
 import * as data from "../../src/protocol/messages/data.ts";
 import * as hello from "../../src/protocol/messages/hello.ts";
+import * as locks from "../../src/protocol/messages/locks.ts";
 import * as member from "../../src/protocol/messages/member.ts";
 import * as namespace from "../../src/protocol/messages/namespace.ts";
 import * as session from "../../src/protocol/messages/session.ts";
@@ -262,6 +263,24 @@ example(
 );
 example(namespace.xattrRemove, { ...head, inode: inodeId(2n), name: utf8("user.tag") }, done);
 
+// ---- locks ----
+const lock = {
+  kind: "flock",
+  type: "exclusive",
+  owner: 0xfedc_ba98_7654_3210n,
+  pid: 4711,
+  start: 4096,
+  end: Number.MAX_SAFE_INTEGER,
+} as const;
+example(locks.lockGet, { inode: inodeId(2n), lock }, { conflict: { ...lock, owner: 8n } });
+example(
+  locks.lockSet,
+  { ...head, inode: inodeId(2n), lock, wait: "queue" },
+  { ...done, granted: false, conflict: { ...lock, owner: 8n } },
+);
+example(locks.lockRelease, { ...head, inode: inodeId(2n), kind: "posix", owner: 9n }, done);
+noticeExample(locks.lockGranted, { inode: inodeId(2n), kind: "flock", owner: 9n });
+
 // ---- content ----
 example(
   content.reserve,
@@ -302,6 +321,10 @@ example(
         ...condition,
         replicas: 13,
         heardNs: TIME_NS,
+        filling: true,
+        sinceNs: TIME_NS,
+        outInMs: 590_000,
+        heldBack: false,
       },
     ],
   },
@@ -358,6 +381,15 @@ example(
       overdue: true,
       failure: "no room",
       quarantined: 7,
+    },
+    risk: {
+      lostBlocks: 1,
+      unreadable: { files: 1, more: false, paths: [utf8("/lost")] },
+      servers: [{ server: serverId(2), alone: 5, last: 3, pairs: 8 }],
+      worst: {
+        server: serverId(2),
+        files: { files: 1000, more: true, paths: [utf8("/one"), utf8("/two")] },
+      },
     },
   },
 );
@@ -455,6 +487,25 @@ example(
     bad: { copies: 3, bytes: 30 },
     removing: { copies: 4, bytes: 40 },
     lacking: { copies: 5, bytes: 50 },
+    lost: { copies: 4, bytes: 40 },
+  },
+);
+example(
+  cluster.losses,
+  { server: serverId(3), after: null },
+  {
+    losses: [
+      {
+        block: blockId(99n),
+        inode: inodeId(77n),
+        offset: LARGE,
+        length: 4096,
+        path: new TextEncoder().encode("/dir/file"),
+        servers: [serverId(3)],
+      },
+      { block: blockId(100n), inode: inodeId(78n), offset: 0, length: 1, path: null, servers: [] },
+    ],
+    next: blockId(100n),
   },
 );
 noticeExample(cluster.clusterChanged, { placementVersion: 6n });
@@ -586,6 +637,28 @@ example(
   },
 );
 example(
+  data.blockCopyMany,
+  {
+    ...command,
+    source: { server: serverId(4), address: "127.0.0.1:7004" },
+    blocks: [
+      {
+        block: blockId(99n),
+        length: 5,
+        checksum: 0xfedc_ba98_7654_3210n,
+        inode: inodeId(2n),
+        fileOffset: LARGE,
+      },
+    ],
+  },
+  { results: ["stored", "notGiven", "unreachable", "notStored"] },
+);
+example(
+  data.blockGetMany,
+  { blocks: [{ block: blockId(99n), length: 5 }] },
+  { given: [true, false] },
+);
+example(
   data.blockVerify,
   { blocks: [{ block: blockId(99n), length: 5, checksum: 0xfedc_ba98_7654_3210n }] },
   { verdicts: ["rotten"] },
@@ -646,7 +719,7 @@ example(
 example(backups.backupCommit, { ...command, manifest, chunks: filled(16, 0xcc) }, {});
 example(
   backups.backupList,
-  { verify: true },
+  { verify: true, backup },
   { server: serverId(2), backups: [{ manifest, state: "whole" }], damaged: ["a file"] },
 );
 example(backups.backupGet, { backup, chunk: 7 }, { chunks: filled(16, 0xcc) }, utf8("bytes"));

@@ -18,6 +18,7 @@ import {
   sessionResume,
 } from "../../protocol/messages/session.ts";
 import { serveBackups } from "./backup/service.ts";
+import type { ClientNotices } from "./client-notices.ts";
 import { serveCluster, type ClusterServiceOptions } from "./cluster-service.ts";
 import { serveFsck, type Fsck } from "./fsck/fsck.ts";
 import type { Members } from "./members.ts";
@@ -28,12 +29,12 @@ import type { Sessions } from "./sessions.ts";
 
 /** The handlers of everything that the metadata server answers. */
 export function makeService(
-  options: ClusterServiceOptions & { readonly fsck: Fsck },
+  options: ClusterServiceOptions & { readonly fsck: Fsck; readonly clientNotices: ClientNotices },
 ): HandlerTable {
   const table = new HandlerTable();
   serveSessions(table, options.sessions);
   serveMembers(table, options.members);
-  serveNamespace(table, options.engine, options.sessions);
+  serveNamespace(table, options.engine, options.sessions, options.clientNotices);
   serveCluster(table, options);
   serveBackups(table, options);
   serveFsck(table, options.sessions, options.fsck);

@@ -2,6 +2,7 @@
 export { getattr, setattr } from "./attributes.ts";
 export { commit } from "./content/commit.ts";
 export { explain, type StateOf } from "./content/explain.ts";
+export { isForgotten } from "./content/forgotten.ts";
 export { deadBlocks, forgetBlock, forgetReplica, type DeadBlock } from "./content/garbage.ts";
 export { map } from "./content/map.ts";
 export { nameless, place, put } from "./content/place.ts";
