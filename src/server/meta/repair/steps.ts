@@ -105,6 +105,14 @@ export function* judge(view: ClusterView, block: BlockId): Operation<void> {
   if (live !== undefined) yield* recordNeed(view, live, "serverOut");
 }
 
+/** Nothing of what the server should hold is bad or being made. */
+export function* isFilled(server: ServerId): Operation<boolean> {
+  for (const state of ["bad", "adding"] as const) {
+    if ((yield* ask("replica.listUnsettled", server, state, NO_BLOCK, 1)).length > 0) return false;
+  }
+  return true;
+}
+
 /**
  * A server that had lost its disk has been refilled when nothing of what it should hold is bad or being made: its copies
  * count for the write quorum again. What it lacks is known only when it has been compared with the record: `instance` is the
@@ -113,9 +121,7 @@ export function* judge(view: ClusterView, block: BlockId): Operation<void> {
 export function* endFilling(server: ServerId, instance: InstanceId): Operation<boolean> {
   const row = yield* ask("server.get", server);
   if (row?.filling !== true || row.instance !== instance) return false;
-  for (const state of ["bad", "adding"] as const) {
-    if ((yield* ask("replica.listUnsettled", server, state, NO_BLOCK, 1)).length > 0) return false;
-  }
+  if (!(yield* isFilled(server))) return false;
   yield* ask("server.put", { ...row, filling: false });
   return true;
 }
