@@ -17,6 +17,7 @@ import type { CallOptions, FileLocks, Inodes } from "./inode-api.ts";
 export type { FsckOptions, FsckReport } from "./fsck.ts";
 export type {
   CallOptions,
+  ChangeListener,
   DirectoryPage,
   FileLock,
   FileLocks,

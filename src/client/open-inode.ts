@@ -56,6 +56,8 @@ export class OpenInode {
   private readonly parts: OpenInodeParts;
   private known: Attributes;
   private lost: DfsError | undefined;
+  /** The last version by somebody else that was told of. */
+  private toldVersion: bigint | undefined;
   /** The service may have been put back to an earlier state: what it tells next is believed, older or not. */
   private anew = false;
 
@@ -104,7 +106,7 @@ export class OpenInode {
     this.know(attributes);
     if (attributes.version === version) return;
     this.map.forgetUnless(attributes.version);
-    this.parts.onForeignChange(this.inode);
+    this.tellForeign(attributes.version);
   }
 
   /** Puts the first page of the map in, unless more recent things have been heard. */
@@ -116,6 +118,24 @@ export class OpenInode {
   learnSize(version: bigint, size: number): void {
     if (version <= this.stored.version) return;
     this.known = { ...this.stored, version, size };
+    this.tellForeign(version);
+  }
+
+  /**
+   * Somebody has changed the inode, whose content has this version now. What is read from now on is fetched anew; size and times
+   * are not known before somebody asks for them. True when the content is another one than is known here.
+   */
+  heardOfChange(version: bigint): boolean {
+    if (version <= this.stored.version) return false;
+    this.map.forget();
+    this.toldVersion = version;
+    return true;
+  }
+
+  /** Tells that somebody else has made the content what it is in this version, unless that has been told. */
+  private tellForeign(version: bigint): void {
+    if (version === this.toldVersion) return;
+    this.toldVersion = version;
     this.parts.onForeignChange(this.inode);
   }
 
@@ -269,7 +289,7 @@ export class OpenInode {
     this.know(attributes);
     if (attributes.version === version) return;
     this.map.forget();
-    if (attributes.version !== version + 1n) this.parts.onForeignChange(this.inode);
+    if (attributes.version !== version + 1n) this.tellForeign(attributes.version);
   }
 
   private know(attributes: Attributes): void {

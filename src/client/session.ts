@@ -51,6 +51,8 @@ export interface SessionOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  /** The session is in place on a new connection, which is not used for anything else yet. */
+  readonly onBound: (peer: Peer, timeoutMs: number) => Promise<void>;
   /** The session had expired, and another one has taken its place. */
   readonly onReplaced: () => void;
 }
@@ -269,6 +271,7 @@ export class Session {
     if (this.identity === undefined || !(await this.resumed(peer, this.identity))) {
       await this.openNew(peer);
     }
+    await this.options.onBound(peer, BIND_TIMEOUT_MS);
     return this.present.epoch;
   }
 

@@ -33,8 +33,11 @@ import type {
   Timeouts,
 } from "./file-system.ts";
 
-/** As NFS has them for what changes often; others are told of changes at once, this is for when the telling is lost. */
-const TIMEOUTS: Timeouts = { attributesMs: 1_000, entryMs: 1_000, negativeMs: 1_000 };
+/** Changes of others are told at once; this is for when the telling is lost, and what NFS would take for one that changes often. */
+const TIMEOUTS: Timeouts = { attributesMs: 5_000, entryMs: 5_000, negativeMs: 5_000 };
+
+/** Longest time for which the service is asked to remember what it told. */
+const MAX_CACHE_MS = 24 * 3_600_000;
 
 /** As long as other file systems let data lie; less would make many small blocks of a log that is written line by line. */
 const WRITE_BACK_MS = 3_000;
@@ -88,7 +91,21 @@ export class DfsFileSystem implements MountedFileSystem {
 
   start(invalidations: Invalidations): void {
     this.invalidations = invalidations;
-    this.inodes.onContentChange((inode) => this.contentMoved(inode));
+    this.inodes.listen({
+      contentChanged: (inode) => this.contentMoved(inode),
+      attributesChanged: (inode, version) => this.changedElsewhere(inode, version),
+      entryChanged: (parent, name) => {
+        this.namesChanged(parent);
+        if (this.nodes.has(parent)) invalidations.entry(parent, name);
+      },
+      everythingChanged: () => this.everythingChanged(),
+    });
+    const { attributesMs, entryMs, negativeMs } = this.timeouts;
+    // The kernel counts from when it gets the answer: the service had better remember it for longer.
+    const cacheMs = Math.min(2 * Math.max(attributesMs, entryMs, negativeMs), MAX_CACHE_MS);
+    this.inodes.watch(cacheMs).catch((error: unknown) => {
+      this.logger.warn(`other clients' changes are seen after a time only: ${messageOf(error)}`);
+    });
   }
 
   // ---- Names -------------------------------------------------------------------------------------------------------
@@ -436,6 +453,19 @@ export class DfsFileSystem implements MountedFileSystem {
       if (this.dropping.get(inode) === done) this.dropping.delete(inode);
     });
     this.dropping.set(inode, done);
+  }
+
+  private changedElsewhere(inode: InodeId, version: bigint): void {
+    this.attributesChanged(inode);
+    this.namesChanged(inode);
+    if (!this.nodes.has(inode)) return;
+    void this.invalidations.inode(inode, this.nodes.heardOfVersion(inode, version));
+  }
+
+  private everythingChanged(): void {
+    this.nodes.forgetPages();
+    for (const listing of this.directories.items()) listing.outdated();
+    this.invalidations.all();
   }
 
   private async opened(file: OpenFile, flags: OpenFlags, truncate: boolean): Promise<OpenedFile> {

@@ -64,6 +64,22 @@ export class NodeTable {
     if (node !== undefined) node.pages = undefined;
   }
 
+  /**
+   * The content has this version now. True when the kernel may have pages of another one; of a file that is open here
+   * `changedElsewhere` tells that.
+   */
+  heardOfVersion(inode: InodeId, version: bigint): boolean {
+    const node = this.nodes.get(inode);
+    if (node === undefined || node.handles > 0 || node.pages === version) return false;
+    node.pages = undefined;
+    return true;
+  }
+
+  /** All pages may be out of date. */
+  forgetPages(): void {
+    for (const node of this.nodes.values()) node.pages = undefined;
+  }
+
   private node(inode: InodeId): Node {
     let node = this.nodes.get(inode);
     if (node === undefined) {
