@@ -1,7 +1,7 @@
 /**
  * How long do reads take while one of four data servers is dead, or stands still, beside the same reads just before?
  *
- *     bin/dfs-bun bench/degraded-reads.ts                  128 MiB in blocks of 256 KiB, 3 runs, about 2 minutes
+ *     bin/dfs-bun bench/degraded-reads.ts                  128 MiB in blocks of 256 KiB, 3 runs, about 2.5 minutes
  *     bin/dfs-bun bench/degraded-reads.ts --runs 5 --seconds 6
  *     bin/dfs-bun bench/degraded-reads.ts --mib 512 --block-kib 1024
  *     bin/dfs-bun bench/degraded-reads.ts --dir /dev/shm   without the disk
@@ -19,7 +19,7 @@
  *     frozen     SIGSTOP for the same server: its connections stay open and nothing answers
  *     resumed    SIGCONT; healthy once more
  *
- *     mean, p50, p99    of the reads that began in that time, milliseconds
+ *     mean ...      of the reads that began in that time, p50 and p99 likewise, milliseconds
  *     to before     the same by that of the healthy time before it in the same run
  *     longest       the longest read that began after the fault, or was under way when it happened: the fail-over
  *     cold          at the end of each of these times five new clients, one after the other: from the start of the client to

@@ -121,6 +121,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./tools/corrupt.ts")).corrupt,
   },
   {
+    name: "drill",
+    summary: "rehearse: make faults on purpose and look whether everything survives",
+    load: async () => (await import("./tools/drill.ts")).drill,
+  },
+  {
     name: "scrub",
     summary: "verify what the data servers have stored: start, pause, resume, status",
     load: async () => (await import("./tools/scrub.ts")).scrub,

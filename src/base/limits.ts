@@ -91,6 +91,10 @@ export const MAX_FAULT_BYTES = 8;
 /** Copies that one request may ask a data server to read and verify: at most 4 GiB of the largest blocks. */
 export const MAX_VERIFIED_BLOCKS = 256;
 
+/** Small blocks that are copied together from one data server to another: at most so many, of so many bytes in all. */
+export const MAX_BATCHED_BLOCKS = 256;
+export const MAX_BATCHED_BYTES = 1 * MiB;
+
 /** Rotten copies that a data server tells of in one message: few enough for one transaction to hold nothing up for long. */
 export const MAX_ROTTEN_PER_MESSAGE = 1024;
 
@@ -110,6 +114,10 @@ export const MAX_ACCEPTANCES = 64;
 /** Findings of fsck in one message, and characters that tell of one. */
 export const MAX_FSCK_FINDINGS = 128;
 export const MAX_FSCK_DETAIL = 500;
+
+/** Files with lost blocks in one message, and servers that are named for each. */
+export const MAX_LOSSES = 128;
+export const MAX_LOSS_SERVERS = 2 * MAX_REPLICAS;
 
 /** Paths that stand for the files that a failure would cost. */
 export const MAX_RISK_PATHS = 5;
@@ -141,4 +149,8 @@ requireThat(MAX_BACKUPS * 1024 <= MAX_HEAD_BYTES, "a list of backups fits a head
 requireThat(
   MAX_FSCK_FINDINGS * (MAX_PATH_BYTES + 3 * MAX_FSCK_DETAIL + 64) <= MAX_HEAD_BYTES,
   "a full list of findings fits a head",
+);
+requireThat(
+  MAX_LOSSES * (MAX_PATH_BYTES + MAX_LOSS_SERVERS * 5 + 64) <= MAX_HEAD_BYTES,
+  "a full page of losses fits a head",
 );

@@ -197,6 +197,8 @@ export type DataStats = ReplyOf<typeof dataStats>;
 /** What a change of a data server comes to, and how far it has got. */
 export type ServerPlan = ReplyOf<typeof cluster.plan>;
 export type Holdings = ReplyOf<typeof cluster.holdings>;
+/** A file and a block of it of which no copy counts. */
+export type Loss = cluster.LossPage["losses"][number];
 /** A fault to be made on purpose, and what it came to. */
 export type FaultToInject = RequestOf<typeof blockCorrupt>;
 export type InjectedFault = ReplyOf<typeof blockCorrupt>;
@@ -344,6 +346,8 @@ export interface DfsClient {
   changeServer(server: ServerId, change: cluster.ServerChange): Promise<void>;
   /** The copies on record of one data server. @throws DfsError `notFound`. */
   holdings(server: ServerId): Promise<Holdings>;
+  /** Files with blocks of which no copy counts; with `server` those of which it has or had a copy. In order of block id. */
+  losses(server?: ServerId): AsyncIterable<Loss>;
 
   /** Ends the session and all connections. */
   close(): Promise<void>;

@@ -49,6 +49,7 @@ import type {
   FileLocks,
   FileOwner,
   Holdings,
+  Loss,
   InjectedFault,
   Inodes,
   OpenFile,
@@ -306,6 +307,19 @@ class Client implements DfsClient {
 
   holdings(server: ServerId): Promise<Holdings> {
     return this.machinery.session.ask(cluster.holdings, { server });
+  }
+
+  async *losses(server?: ServerId): AsyncGenerator<Loss, void> {
+    const { session } = this.machinery;
+    let after: BlockId | null = null;
+    do {
+      const page: cluster.LossPage = await session.ask(cluster.losses, {
+        server: server ?? null,
+        after,
+      });
+      yield* page.losses;
+      after = page.next;
+    } while (after !== null);
   }
 
   status(): Promise<ClusterStatus> {

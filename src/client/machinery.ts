@@ -30,6 +30,8 @@ import { Watcher } from "./watcher.ts";
 
 const FIRST_CONTACT_TIMEOUT_MS = 4_500;
 const RETRY_TIMEOUT_MS = 60_000;
+/** How long closing waits for reports of bad copies to arrive; a command gives all of closing a second. */
+const REPORTS_TIMEOUT_MS = 500;
 const BUFFER_BYTES = 64 * 1024 * 1024;
 
 /** What a client takes from outside. */
@@ -110,7 +112,7 @@ export class Machinery {
       new BlockWriter({ servers, placement, settings, warnings, clock, random, quorumTimeoutMs }),
       () => settings().blockSize,
     );
-    const reports = new ReplicaReports(this.session, warnings, logger);
+    const reports = new ReplicaReports(this.session, warnings, logger, clock);
     this.reports = reports;
     const readQuorum = (): number => this.readQuorum;
     const blocks = new BlockReader({
@@ -127,6 +129,7 @@ export class Machinery {
         return state === undefined || state === "up" || state === "suspect";
       },
       onMissingReplica: (block, failure) => reports.report(block, failure, "missing"),
+      onDoubt: (settled) => reports.expect(settled),
       readQuorum,
       onVotes: options.onVotes,
       clock,
@@ -145,6 +148,7 @@ export class Machinery {
   }
 
   async close(): Promise<void> {
+    await this.reports.delivered(REPORTS_TIMEOUT_MS);
     await this.session.close(); // which also gives up everything that is still open
     this.servers.close();
     this.direct.close();

@@ -200,7 +200,15 @@ export interface MountedFileSystem {
     handle: Handle,
     offset: number,
     bytes: Uint8Array,
-    options?: { readonly clearSetId?: boolean; readonly signal?: AbortSignal },
+    options?: {
+      readonly clearSetId?: boolean;
+      /**
+       * The bytes come from pages of a mapping and belong at `offset`, even when the handle is one that appends: the kernel
+       * takes any handle of the file for them.
+       */
+      readonly atOffset?: boolean;
+      readonly signal?: AbortSignal;
+    },
   ): Promise<void>;
   /** Called at each close(2) of a descriptor: what was written is durable and visible to others after it. */
   flush(inode: InodeId, handle: Handle, signal?: AbortSignal): Promise<void>;

@@ -139,7 +139,7 @@ function wishOf({ options: chosen }: UpContext): Wish {
 }
 
 /** The environment for servers: what is meant as a flag of `up` must not become one of theirs. */
-function withoutFlags(env: UpContext["env"]): UpContext["env"] {
+export function withoutFlags(env: UpContext["env"]): UpContext["env"] {
   const names = new Set([
     ...Object.entries(options).map(([key, option]) => environmentName(key, option)),
     ...SERVER_VARIABLES,

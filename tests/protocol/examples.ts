@@ -494,6 +494,25 @@ example(
     bad: { copies: 3, bytes: 30 },
     removing: { copies: 4, bytes: 40 },
     lacking: { copies: 5, bytes: 50 },
+    lost: { copies: 4, bytes: 40 },
+  },
+);
+example(
+  cluster.losses,
+  { server: serverId(3), after: null },
+  {
+    losses: [
+      {
+        block: blockId(99n),
+        inode: inodeId(77n),
+        offset: LARGE,
+        length: 4096,
+        path: new TextEncoder().encode("/dir/file"),
+        servers: [serverId(3)],
+      },
+      { block: blockId(100n), inode: inodeId(78n), offset: 0, length: 1, path: null, servers: [] },
+    ],
+    next: blockId(100n),
   },
 );
 noticeExample(cluster.clusterChanged, { placementVersion: 6n });
@@ -625,6 +644,28 @@ example(
   },
 );
 example(
+  data.blockCopyMany,
+  {
+    ...command,
+    source: { server: serverId(4), address: "127.0.0.1:7004" },
+    blocks: [
+      {
+        block: blockId(99n),
+        length: 5,
+        checksum: 0xfedc_ba98_7654_3210n,
+        inode: inodeId(2n),
+        fileOffset: LARGE,
+      },
+    ],
+  },
+  { results: ["stored", "notGiven", "unreachable", "notStored"] },
+);
+example(
+  data.blockGetMany,
+  { blocks: [{ block: blockId(99n), length: 5 }] },
+  { given: [true, false] },
+);
+example(
   data.blockVerify,
   { blocks: [{ block: blockId(99n), length: 5, checksum: 0xfedc_ba98_7654_3210n }] },
   { verdicts: ["rotten"] },
@@ -685,7 +726,7 @@ example(
 example(backups.backupCommit, { ...command, manifest, chunks: filled(16, 0xcc) }, {});
 example(
   backups.backupList,
-  { verify: true },
+  { verify: true, backup },
   { server: serverId(2), backups: [{ manifest, state: "whole" }], damaged: ["a file"] },
 );
 example(backups.backupGet, { backup, chunk: 7 }, { chunks: filled(16, 0xcc) }, utf8("bytes"));

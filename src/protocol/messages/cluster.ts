@@ -4,6 +4,8 @@
 import {
   MAX_BLOCK_BYTES,
   MAX_EXTENTS_PER_MESSAGE,
+  MAX_LOSS_SERVERS,
+  MAX_LOSSES,
   MAX_PATH_BYTES,
   MAX_REPLICAS,
   MAX_RISK_PATHS,
@@ -260,6 +262,8 @@ export const serverChange = choice({
   replace: 2,
   /** It is forgotten. */
   remove: 3,
+  /** The same, although blocks have no other copy: these are lost. */
+  abandon: 4,
 });
 export type ServerChange = Infer<typeof serverChange>;
 
@@ -315,8 +319,39 @@ export const holdings = request(
     removing: copyCount,
     /** Those of its copies, in whatever state, whose blocks lack copies. */
     lacking: copyCount,
+    /** Of these, the blocks that have no copy anywhere that counts; null from a service that does not tell. */
+    lost: optional(copyCount),
   }),
 );
+
+/**
+ * A page of the files that have blocks of which no copy counts: each copy is bad, or on a server that is out or was given
+ * up. Blocks in order of id, from behind `after`; of one server, those of which it has or had a copy.
+ */
+export const losses = request(
+  0x0523,
+  "cluster.losses",
+  record({ server: optional(serverField), after: optional(blockField) }),
+  record({
+    losses: list(
+      record({
+        block: blockField,
+        inode: inodeField,
+        /** Where the first byte of the block is in the file, and how many bytes of the file it has. */
+        offset: uint53,
+        length: uint53,
+        /** A path of the file; null when none leads there, or it is too long. */
+        path: optional(bytes(MAX_PATH_BYTES)),
+        /** Servers that have, or had, a copy on record. */
+        servers: list(serverField, MAX_LOSS_SERVERS),
+      }),
+      MAX_LOSSES,
+    ),
+    /** Go on behind this one; null: that was all. */
+    next: optional(blockField),
+  }),
+);
+export type LossPage = Infer<typeof losses.reply>;
 
 /** To every client: servers or the placement table have changed; fetch `cluster.placement` before the next write. */
 export const clusterChanged = notice(

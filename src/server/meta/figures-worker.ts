@@ -7,6 +7,7 @@ import { messageOf } from "../../base/errors.ts";
 import type { FigureKinds, FiguresAnswer, FiguresOrder } from "./figures.ts";
 import type { ClusterPrimitives } from "./store/primitives/cluster.ts";
 import { clusterPrimitives } from "./store/sqlite/cluster.ts";
+import { lossesBehind } from "./store/sqlite/losses.ts";
 import { copyFigures } from "./store/sqlite/risks.ts";
 import { finalizeOnClose } from "./store/sqlite/store.ts";
 
@@ -40,7 +41,7 @@ function count(order: Extract<FiguresOrder, { kind: "count" }>): FiguresAnswer {
 
 function countIn(
   { database, primitives }: NonNullable<typeof opened>,
-  { what, servers, most }: Extract<FiguresOrder, { kind: "count" }>,
+  { what, servers, most, after }: Extract<FiguresOrder, { kind: "count" }>,
 ): FigureKinds[keyof FigureKinds] {
   if (what === "inodes") return primitives["figures.inodes"]();
   if (what === "groups") return primitives["figures.groups"]();
@@ -49,8 +50,10 @@ function countIn(
     return {
       holdings: primitives["figures.holdings"](server),
       lacking: primitives["figures.lacking"](server),
+      lost: primitives["figures.lost"](server),
     };
   }
+  if (what === "losses") return lossesBehind(database, after, servers[0]);
   if (what === "replicas") return primitives["figures.replicasByServer"]();
   return {
     ...primitives["figures.store"](),

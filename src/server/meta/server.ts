@@ -297,8 +297,8 @@ class Running {
       isCopying: (block, server) => this.repair.isCopying(block, server),
       mayReclaim: () => !this.sessions.recovering,
     });
-    const { members, repair } = this;
-    this.fsck = new Fsck({ engine, commands, members, repair, clock, logger });
+    const { members, repair, backups } = this;
+    this.fsck = new Fsck({ engine, commands, members, repair, backups, clock, logger });
     this.service = makeService({
       fsck: this.fsck,
       clientNotices,

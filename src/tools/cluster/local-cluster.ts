@@ -26,7 +26,7 @@ import { listenAddress } from "./ports.ts";
 import { dataServerIn, metaAddressIn } from "./server-files.ts";
 import { serverIn, stopServer, type Stopped } from "./processes.ts";
 import { repairFlags } from "../shared/repair-options.ts";
-import { checkSettings, commonFlags, settingFlags, type Wish } from "./wish.ts";
+import { checkSettings, commonFlags, downDelayFlags, settingFlags, type Wish } from "./wish.ts";
 
 const DEFAULT_DATA_SERVERS = 4;
 
@@ -175,6 +175,7 @@ export class LocalCluster {
       listen,
       ...settingFlags(wish.settings),
       ...repairFlags(wish.repair),
+      ...downDelayFlags(wish),
       ...commonFlags(wish),
     ]);
     this.#save({

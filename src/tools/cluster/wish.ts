@@ -15,6 +15,8 @@ export interface Wish {
   readonly keyFile?: string;
   /** For a metadata server that is started now. */
   readonly repair: RepairWish;
+  /** For a metadata server that is started now: from losing a data server to calling it down. */
+  readonly downDelayMs?: number;
   readonly debug: boolean;
 }
 
@@ -42,4 +44,9 @@ export function commonFlags(wish: Wish): string[] {
 /** Flags of `dfs meta` for the settings that were given. */
 export function settingFlags(settings: ClusterSettings): string[] {
   return Object.entries(settings).flatMap(([key, value]) => [flagName(key), String(value)]);
+}
+
+/** Flag of `dfs meta` for the down-delay, when there is one to be told. */
+export function downDelayFlags({ downDelayMs }: Wish): string[] {
+  return downDelayMs === undefined ? [] : ["--down-delay", String(downDelayMs / 1000)];
 }

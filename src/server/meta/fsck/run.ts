@@ -6,6 +6,7 @@
  *     copies.ts     what one of them holds and what it is worth
  *     steps.ts      what seemed wrong is looked at again in one transaction, and put on record for repair
  *     mending.ts    watches the planner mend it
+ *     backups.ts    the newest backup of the metadata
  *     findings.ts   what is decided, with the paths of the files, for the client to fetch
  *
  * What is corrected: link counts and allocated bytes of inodes that did not change since they were found wrong; copies, by
@@ -17,6 +18,7 @@ import { blockId, inodeId, ROOT_INODE, type BlockId, type InodeId } from "../../
 import type { FsckLevel } from "../../../protocol/messages/fsck.ts";
 import { clusterView, MISPLACED, SURPLUS } from "../repair/need.ts";
 import { MOST_OF_A_CHECK, type RecordFinding } from "../store/sqlite/checks.ts";
+import { BackupsCheck } from "./backups.ts";
 import { blockOrNone, Findings, inodeOrNone, type Finding } from "./findings.ts";
 import { Mending, type CopyFinding } from "./mending.ts";
 import type { Counts, FsckSurroundings, RunParts } from "./parts.ts";
@@ -116,6 +118,7 @@ export class FsckRun {
     try {
       await this.checkCounts(this.mending);
       if (level !== "meta") await new ServersCheck(parts, this.mending).run();
+      if (level !== "meta" && this.blocks === undefined) await new BackupsCheck(parts).run();
     } catch (error) {
       this.abort.abort();
       throw error;
@@ -185,7 +188,10 @@ export class FsckRun {
       for (const id of ids) {
         const lack = yield* lackOf(view, id, mend);
         if (lack === undefined) continue;
-        const detail = `it lacks ${lack.missing} of ${replicas} copies`;
+        const detail =
+          lack.missing < replicas
+            ? `it lacks ${lack.missing} of ${replicas} copies`
+            : "no copy of it counts: its bytes are lost, unless a server that has one comes back";
         found.push({ kind: "missingCopies", block: id, detail });
       }
       return found;

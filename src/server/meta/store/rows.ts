@@ -107,6 +107,7 @@ export interface Replica {
 export interface ReplicaWithBlock extends Replica {
   readonly length: number | undefined;
   readonly checksum: Checksum | undefined;
+  readonly blockState: BlockState | undefined;
 }
 
 /** Ids `first` to `first + count - 1`, promised to one session. */

@@ -107,6 +107,7 @@ const damages: readonly (readonly [sql: string, found: string])[] = [
     "a reservation is ended exactly when its session is",
   ],
   ["INSERT INTO reservations VALUES (1, 8, 1, x'00', NULL)", "lives but counts as unused"],
+  ["INSERT INTO abandoned VALUES (999, 1)", "what was given up belongs to a live block"],
   ["INSERT INTO locks VALUES (2, 0, 99, 1, 0, 9, 1, 1)", "locks and waits belong to live sessions"],
   [
     "INSERT INTO locks VALUES (2, 0, 1, 1, 0, 9, 2, 1), (2, 0, 1, 2, 9, 9, 1, 1)",

@@ -154,6 +154,10 @@ const FORGOTTEN: readonly Check[] = [
     query: `SELECT b.id FROM forgotten f JOIN blocks b ON b.id BETWEEN f.first AND f.last`,
   },
   {
+    name: "what was given up belongs to a live block",
+    query: `SELECT block AS id FROM abandoned WHERE block NOT IN (SELECT id FROM blocks WHERE state = 0)`,
+  },
+  {
     name: "spans of forgotten ids neither overlap nor touch",
     query: `SELECT first AS id FROM (SELECT first, last, lead(first) OVER (ORDER BY first) AS next FROM forgotten)
       WHERE last < first OR last + 1 >= next`,

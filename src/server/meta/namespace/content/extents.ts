@@ -105,6 +105,7 @@ function* cutExtent(
 function* releaseBlock(moment: Moment, block: BlockId): Operation<void> {
   if ((yield* ask("block.addRefs", block, -1)) > 0) return;
   yield* ask("repair.delete", block);
+  yield* ask("abandoned.delete", block);
   if ((yield* ask("replica.list", block)).length === 0) {
     yield* ask("block.delete", block);
     return yield* recordForgotten(block, block);

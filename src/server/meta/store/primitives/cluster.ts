@@ -86,6 +86,8 @@ export interface ClusterPrimitives {
   "figures.holdings"(server: ServerId): Holding[];
   /** Its copies of blocks that lack some; costs a look at each block that needs something. */
   "figures.lacking"(server: ServerId): CopyCount;
+  /** Those of them of which no copy counts anywhere. */
+  "figures.lost"(server: ServerId): CopyCount;
   /** Live blocks by placement group; costs a scan. */
   "figures.groups"(): GroupCount[];
   /** Largest block id that metadata knows. */

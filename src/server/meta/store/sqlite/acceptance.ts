@@ -25,6 +25,7 @@ const FORGET = [
   "DELETE FROM blocks WHERE id IN (SELECT id FROM released)",
   "DELETE FROM replicas WHERE block IN (SELECT id FROM released)",
   "DELETE FROM repairs WHERE block IN (SELECT id FROM released)",
+  "DELETE FROM abandoned WHERE block IN (SELECT id FROM released)",
   "DELETE FROM extents WHERE inode IN (SELECT id FROM nameless)",
   "DELETE FROM xattrs WHERE inode IN (SELECT id FROM nameless)",
   "DELETE FROM symlinks WHERE inode IN (SELECT id FROM nameless)",

@@ -205,6 +205,11 @@ function figuresArea(database: Database): Area<"figures"> {
      FROM repairs p CROSS JOIN replicas r ON r.block = p.block AND r.server = +? JOIN blocks b ON b.id = p.block
      WHERE p.missing > 0`,
   );
+  const lost = database.prepare<{ copies: bigint; bytes: bigint }, [number]>(
+    `SELECT count(*) AS copies, ifnull(sum(b.length), 0) AS bytes
+     FROM repairs p CROSS JOIN replicas r ON r.block = p.block AND r.server = +? JOIN blocks b ON b.id = p.block
+     WHERE p.urgency = 0`,
+  );
   const groups = database.prepare<{ grp: bigint; blocks: bigint; bytes: bigint }, []>(
     "SELECT grp, count(*) AS blocks, sum(length) AS bytes FROM blocks WHERE state = 0 GROUP BY grp",
   );
@@ -218,6 +223,10 @@ function figuresArea(database: Database): Area<"figures"> {
       })),
     "figures.lacking": (server) => {
       const row = lacking.get(server);
+      return { copies: Number(row?.copies ?? 0n), bytes: Number(row?.bytes ?? 0n) };
+    },
+    "figures.lost": (server) => {
+      const row = lost.get(server);
       return { copies: Number(row?.copies ?? 0n), bytes: Number(row?.bytes ?? 0n) };
     },
     "figures.groups": () =>

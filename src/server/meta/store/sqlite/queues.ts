@@ -35,10 +35,16 @@ type Area<Prefix extends string> = Pick<
 
 export function queuePrimitives(
   database: Database,
-): Area<"reservation"> & Area<"forgotten"> & Area<"reclaim"> & Area<"repair"> & Area<"survey"> {
+): Area<"reservation"> &
+  Area<"forgotten"> &
+  Area<"abandoned"> &
+  Area<"reclaim"> &
+  Area<"repair"> &
+  Area<"survey"> {
   return {
     ...reservationArea(database),
     ...forgottenArea(database),
+    ...abandonedArea(database),
     ...reclaimArea(database),
     ...repairArea(database),
     ...surveyArea(database),
@@ -87,6 +93,15 @@ function forgottenArea(database: Database): Area<"forgotten"> {
     },
     "forgotten.insert": ({ first, last }) => void insert.run(first, last),
     "forgotten.deleteBetween": (first, last) => void remove.run(first, last),
+  };
+}
+
+function abandonedArea(database: Database): Area<"abandoned"> {
+  const put = database.prepare("INSERT OR REPLACE INTO abandoned (block, server) VALUES (?, ?)");
+  const remove = database.prepare("DELETE FROM abandoned WHERE block = ?");
+  return {
+    "abandoned.put": (block, server) => void put.run(block, server),
+    "abandoned.delete": (block) => void remove.run(block),
   };
 }
 
