@@ -115,8 +115,9 @@ export function* isFilled(server: ServerId): Operation<boolean> {
 }
 
 /**
- * A server that had lost its disk has been refilled when {@link isFilled} holds: its copies count for the write quorum again. What it lacks is known only when it has been compared with the record: `instance` is the
- * run of the server that has been. Returns false when the server has not been refilled.
+ * A server that had lost its disk has been refilled when {@link isFilled} holds: its copies count for the write quorum
+ * again. What it lacks is known only when it has been compared with the record: `instance` is the run of the server that
+ * has been. Returns false when the server has not been refilled.
  */
 export function* endFilling(server: ServerId, instance: InstanceId): Operation<boolean> {
   const row = yield* ask("server.get", server);
