@@ -51,6 +51,8 @@ export interface SessionOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  /** The session is in place on a new connection, which is not used for anything else yet. */
+  readonly onBound: (peer: Peer, timeoutMs: number) => Promise<void>;
   /** The session had expired, and another one has taken its place. */
   readonly onReplaced: () => void;
 }
@@ -296,6 +298,7 @@ export class Session {
       await this.openNew(peer);
     }
     this.provenMs = beganMs;
+    await this.options.onBound(peer, BIND_TIMEOUT_MS);
     return this.present.epoch;
   }
 
