@@ -3,7 +3,7 @@
  * its own; each function sees one moment. Numbers in the queries are those of `schema.ts`.
  */
 import type { Database } from "bun:sqlite";
-import { MOST_OF_A_CHECK } from "./checks.ts";
+import { BELOW, MOST_OF_A_CHECK } from "./checks.ts";
 
 const DIRECTORY = 4;
 
@@ -64,12 +64,18 @@ const FAULTS: readonly { readonly fault: NameFault; readonly query: string }[] =
   },
 ];
 
-/** Names that are wrong; of each kind at most `MOST_OF_A_CHECK` and one. */
-export function faultyNames(database: Database): FaultyName[] {
+/** Takes the place of the table: names in the directories below one inode. */
+const NAMES_BELOW = `WITH RECURSIVE ${BELOW},
+  dentries AS (SELECT d.* FROM below CROSS JOIN main.dentries d ON d.parent = below.id) `;
+
+/** Names that are wrong, below `inode` or anywhere; of each kind at most `MOST_OF_A_CHECK` and one. */
+export function faultyNames(database: Database, inode?: bigint): FaultyName[] {
+  const prefix = inode === undefined ? "" : NAMES_BELOW;
+  const more = inode === undefined ? [] : [inode];
   return FAULTS.flatMap(({ fault, query }) =>
     database
-      .query<NameColumns, [number]>(`${query} LIMIT ?1`)
-      .all(MOST_OF_A_CHECK + 1)
+      .query<NameColumns, (number | bigint)[]>(`${prefix}${query} LIMIT ?1`)
+      .all(MOST_OF_A_CHECK + 1, ...more)
       .map((row) => ({ ...row, fault })),
   );
 }
