@@ -29,9 +29,11 @@ import { connectClient } from "../src/client/client.ts";
 import { bytesOf, KiB, MiB, OWNER, patterned } from "../tests/support/cluster.ts";
 import { spawnCluster, type ProcessCluster } from "../tests/support/processes.ts";
 import { percentile, row, sizeName, spread, valueOf } from "./log-support.ts";
+import { readUntilTold, startReading } from "./reading-process.ts";
 
 const SERVERS = 4;
-const FILE_BYTES = 16 * MiB;
+/** Of 4 KiB blocks that is one page of a file's map, so that reads by chance are reads and not questions to the service. */
+const FILE_BYTES = 8 * MiB;
 const DFS = join(import.meta.dir, "../bin/dfs");
 
 /** So long are reads watched before the check. */
@@ -73,7 +75,7 @@ const asJson = process.argv.includes("--json");
 const WIDTHS = [12, 16, 16, 18, 22, 16];
 
 if (process.argv[2] === "--reader") {
-  await readUntilTold(process.argv[3]!, Number(process.argv[4]), Number(process.argv[5]));
+  await readByChance(process.argv[3]!, Number(process.argv[4]), Number(process.argv[5]));
 } else {
   if (!asJson) {
     const model = cpus()[0]?.model ?? "unknown";
@@ -103,12 +105,12 @@ async function rounds(cluster: ProcessCluster, blockSize: number, files: number)
   const whole = emptyLists();
   let summary = await fsck(cluster, "full"); // not timed: everything is in the system's memory afterwards
   for (let round = 0; round < Number(valueOf("--runs") ?? 3); round++) {
-    const take = async (name: Timed, work: () => Promise<Summary | void>): Promise<void> => {
+    const take = async (name: Timed, work: () => Promise<Summary | undefined>): Promise<void> => {
       const beganMs = performance.now();
       const told = await work();
       const tookMs = performance.now() - beganMs;
       whole[name].push(tookMs);
-      times[name].push(told == null ? tookMs : told.seconds * 1000);
+      times[name].push(told === undefined ? tookMs : told.seconds * 1000);
     };
     await take("meta", () => fsck(cluster, "meta"));
     await take("presence", () => fsck(cluster, "presence"));
@@ -194,6 +196,7 @@ async function fsck(cluster: ProcessCluster, level: string): Promise<Summary> {
     DFS,
     "fsck",
     "--dry-run",
+    "--quiet",
     "--json",
     "--level",
     level,
@@ -216,7 +219,7 @@ function segments(cluster: ProcessCluster): string[] {
 }
 
 /** Reads all segment files, those of each server by a process of its own. */
-async function cat(cluster: ProcessCluster): Promise<void> {
+async function cat(cluster: ProcessCluster): Promise<undefined> {
   const all = segments(cluster);
   const children = Array.from({ length: SERVERS }, (_, index) => {
     const own = all.filter((path) => path.startsWith(`${cluster.serverDir(index)}/`));
@@ -224,6 +227,7 @@ async function cat(cluster: ProcessCluster): Promise<void> {
   });
   const codes = await Promise.all(children.map((child) => child.exited));
   if (codes.some((code) => code !== 0)) throw new Error("cat failed");
+  return undefined;
 }
 
 /** Drops the segment files from the system's memory; what is not on disk yet is written first. */
@@ -241,26 +245,15 @@ async function drop(cluster: ProcessCluster): Promise<void> {
 
 /** What a client's reads take before and while a full check runs. */
 async function watched(cluster: ProcessCluster, files: number, pauseMs: number): Promise<Watched> {
-  const child = Bun.spawn(
-    [
-      process.execPath,
-      import.meta.path,
-      "--reader",
-      cluster.meta.address,
-      String(files),
-      String(pauseMs),
-    ],
-    { stdio: ["pipe", "pipe", "inherit"] },
-  );
-  const output = new Response(child.stdout).text();
+  const words = ["--reader", cluster.meta.address, String(files), String(pauseMs)];
+  const reader = await startReading(import.meta.path, words);
   await Bun.sleep(QUIET_MS / 3); // it warms up
   const beganMs = Date.now();
   await Bun.sleep(QUIET_MS);
   const checkedMs = Date.now();
   while (Date.now() - checkedMs < QUIET_MS) await fsck(cluster, "full");
   const endedMs = Date.now();
-  await child.stdin.end();
-  const samples = JSON.parse(await output) as [number, number][];
+  const samples = await reader.end();
   const between = (from: number, to: number): Latency => {
     const took = samples.filter(([at]) => at >= from && at < to).map(([, ms]) => ms);
     if (took.length === 0) throw new Error("there was no read at all");
@@ -269,25 +262,22 @@ async function watched(cluster: ProcessCluster, files: number, pauseMs: number):
   return { before: between(beganMs, checkedMs), during: between(checkedMs, endedMs) };
 }
 
-/** A reader's process: reads blocks by chance until its standard input ends, then prints when each began and what it took. */
-async function readUntilTold(meta: string, files: number, pauseMs: number): Promise<void> {
-  const over = new AbortController();
-  process.stdin.on("end", () => over.abort()).resume();
+/** The reader's process: reads blocks by chance. */
+async function readByChance(meta: string, files: number, pauseMs: number): Promise<void> {
   const client = await connectClient({ metaAddress: meta, label: "bench" });
   const open: OpenFile[] = [];
   for (let file = 0; file < files; file++) open.push(await client.open(pathOf(file)));
-  const samples: [number, number][] = [];
-  while (!over.signal.aborted) {
-    const file = open[Math.floor(Math.random() * files)]!;
-    const block = Math.floor((Math.random() * file.attributes.size) / client.blockSize);
-    const [atMs, beganMs] = [Date.now(), performance.now()];
-    await file.read(block * client.blockSize, client.blockSize);
-    samples.push([atMs, performance.now() - beganMs]);
-    if (pauseMs > 0) await Bun.sleep(pauseMs);
-  }
-  await client.close();
-  await Bun.write(Bun.stdout, JSON.stringify(samples));
-  process.exit(0);
+  await readUntilTold(async (samples, over) => {
+    while (!over.aborted) {
+      const file = open[Math.floor(Math.random() * files)]!;
+      const block = Math.floor((Math.random() * file.attributes.size) / client.blockSize);
+      const [atMs, beganMs] = [Date.now(), performance.now()];
+      await file.read(block * client.blockSize, client.blockSize);
+      samples.push([atMs, performance.now() - beganMs]);
+      if (pauseMs > 0) await Bun.sleep(pauseMs);
+    }
+    await client.close();
+  });
 }
 
 /** Puts the files; returns how many there are. */

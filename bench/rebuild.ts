@@ -2,130 +2,254 @@
  * How fast is a data server refilled that has lost its disk, beside `cp -r` of the very same directory on the same disk, and
  * what do clients notice of it?
  *
- *     bin/dfs-bun bench/rebuild.ts                      512 MiB in blocks of 1 MiB, 64 MiB in blocks of 4 KiB, about 1 minute
- *     bin/dfs-bun bench/rebuild.ts --mib 2048 --small-mib 256
+ *     bin/dfs-bun bench/rebuild.ts                      1 GiB of files in blocks of 1 MiB, and again in blocks of 4 KiB
+ *     bin/dfs-bun bench/rebuild.ts --mib 128 --runs 3   less, and medians of three runs
+ *     bin/dfs-bun bench/rebuild.ts --block 4096         blocks of this size alone
  *     bin/dfs-bun bench/rebuild.ts --dir /dev/shm       without the disk: what the processor allows
+ *     bin/dfs-bun bench/rebuild.ts --json               one object per run, and one with the medians
+ *     bin/dfs-bun bench/rebuild.ts --profile DIR        processor profiles of all servers, one file for each process
  *
- * A metadata server and four data servers, each a process of its own, on one machine and one disk. One server is killed; its
- * directory is copied with `cp -r`, followed by `sync -f`, because a rebuild ends when everything is on disk; then
- * it is deleted, and the server is started with `--recover`, with no limit to the rate of repairs. The rebuild reads each block
- * from another server, verifies it, sends it over the loopback, verifies and writes it, and puts two changes on record.
+ * A metadata server and four data servers, each a process of its own, on one machine and one disk. They hold three copies
+ * of everything, so each server holds three quarters of what was put. In each run one server is killed; its directory is
+ * copied with `cp -r`, followed by `sync -f`, because a rebuild ends when everything is on disk; then it is deleted, and
+ * the server is started with `--recover` and refilled by the others: first while nobody else is there, then, after it was
+ * killed and has lost everything once more, while a client is at work.
  *
- *     rate      bytes of blocks that the server holds in the end, by the time from its start to its being refilled
- *     ratio     that time to the time of the copy
- *     clients   files of 1 MiB (or 64 KiB, with small blocks) that one client puts in a second, one after the other: before,
- *               and while the server is refilled. They go to the other servers and to the one that is refilled
+ * Repairs are not slowed down here (`--repair-rate 0`). By default a cluster copies blocks that have two good copies left
+ * at 100 MiB/s at most, which is a choice in favour of clients and says nothing about what the code can do.
+ *
+ *     time      from the start of the server's process until the record says that it has been refilled
+ *     of cp     time of `cp -r` and `sync -f`, divided by that time: the target is 0.5
+ *     clients   files of 1 MiB (of 64 KiB, with small blocks) that one client puts, and reads back, in a second: the one
+ *               number while nothing else happens, the other while the server is refilled. Copies of what it puts go to
+ *               the other servers and to the one that is refilled
  */
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
+import { isDfsError } from "../src/base/errors.ts";
 import { serverId } from "../src/base/ids.ts";
 import type { DfsClient } from "../src/client/api.ts";
 import { KiB, MiB, patterned } from "../tests/support/cluster.ts";
-import { spawnCluster } from "../tests/support/processes.ts";
+import { spawnCluster, type ProcessCluster } from "../tests/support/processes.ts";
 
 const OWNER = { mode: 0o644, uid: 0, gid: 0, keepReplaced: false };
 
-/** Content is put in files of this length. */
+/** Content is put in files of this length: few and large ones, because names are not what is measured. */
 const FILE_BYTES = 64 * MiB;
 
 /** So long are clients watched before the server is lost. */
 const QUIET_MS = 3_000;
 
+/** Between two looks whether the server has been refilled. */
+const LOOK_MS = 20;
+
 /** Which server is lost: its index, its id is one more. */
 const LOST = 1;
+
+/** What one run has shown. */
+interface Run {
+  readonly blockBytes: number;
+  /** Bytes of blocks on the refilled server. */
+  readonly serverBytes: number;
+  readonly copyMs: number;
+  readonly rebuildMs: number;
+  /** Time of the copy by that of the rebuild. */
+  readonly ofCopy: number;
+  readonly busyRebuildMs: number;
+  readonly putsBefore: number;
+  readonly putsDuring: number;
+  readonly readsBefore: number;
+  readonly readsDuring: number;
+}
+
+/** What a client has done in a second. */
+interface Work {
+  readonly puts: number;
+  readonly reads: number;
+}
 
 const pathOf = (text: string): Uint8Array => new TextEncoder().encode(text);
 
 const options = process.argv.slice(2);
 const folder = option("--dir") ?? tmpdir();
-console.log(
-  `${cpus().length} x ${cpus()[0]?.model ?? "unknown"}, Bun ${Bun.version}, load ${loadavg()[0]?.toFixed(1)}`,
-);
-console.log(
-  "blocks    server MiB   cp -r s  rebuild s  ratio  rebuild MiB/s  puts/s before, during",
-);
-await measure(MiB, Number(option("--mib") ?? 512) * MiB, MiB);
-await measure(4 * KiB, Number(option("--small-mib") ?? 64) * MiB, 64 * KiB);
+const totalBytes = Number(option("--mib") ?? 1024) * MiB;
+const runs = Number(option("--runs") ?? 1);
+const isJson = options.includes("--json");
+const profiles = option("--profile");
+const sizes = option("--block") === undefined ? [MiB, 4 * KiB] : [Number(option("--block"))];
+if (!isJson) printHead();
+for (const blockBytes of sizes) await measure(blockBytes);
 
-async function measure(blockSize: number, totalBytes: number, putBytes: number): Promise<void> {
+async function measure(blockBytes: number): Promise<void> {
   const dir = mkdtempSync(join(folder, "dfs-bench-rebuild-"));
+  if (profiles !== undefined) mkdirSync(profiles, { recursive: true });
   const cluster = await spawnCluster({
     servers: 4,
     dir,
-    settings: { blockSize },
+    settings: { blockSize: blockBytes },
     meta: { repairBytesPerSecond: 0, outDelayMs: 3_600_000 },
+    ...(profiles === undefined ? {} : { runtime: ["--cpu-prof", `--cpu-prof-dir=${profiles}`] }),
   });
   try {
     const client = await cluster.client();
-    await fill(client, totalBytes);
-    const before = await putsPerSecond(client, "before", putBytes, () => Bun.sleep(QUIET_MS));
-    await cluster.server(LOST).kill();
-    const lost = cluster.serverDir(LOST);
-    const copyMs = timed(() => {
-      run(["cp", "-r", lost, `${lost}-copy`]);
-      run(["sync", "-f", `${lost}-copy`]);
-    });
-    rmSync(`${lost}-copy`, { recursive: true });
-    rmSync(lost, { recursive: true });
-    let rebuildMs = 0;
-    const during = await putsPerSecond(client, "during", putBytes, async () => {
-      const beganMs = performance.now();
-      await cluster.startServer(LOST, { identity: { recover: LOST + 1 } });
-      await refilled(client);
-      rebuildMs = performance.now() - beganMs;
-    });
-    const { present } = await client.holdings(serverId(LOST + 1));
-    console.log(
-      [
-        (blockSize >= MiB ? `${blockSize / MiB} MiB` : `${blockSize / KiB} KiB`).padEnd(8),
-        (present.bytes / MiB).toFixed(0).padStart(11),
-        (copyMs / 1000).toFixed(2).padStart(9),
-        (rebuildMs / 1000).toFixed(2).padStart(10),
-        (rebuildMs / copyMs).toFixed(1).padStart(6),
-        (present.bytes / MiB / (rebuildMs / 1000)).toFixed(1).padStart(14),
-        `${before.toFixed(1)}, ${during.toFixed(1)}`.padStart(22),
-      ].join(" "),
-    );
+    await fill(client);
+    const results: Run[] = [];
+    for (let run = 0; run < runs; run++)
+      results.push(await measureOnce(cluster, client, blockBytes, run));
+    for (const result of results) show("run", result);
+    if (runs > 1) show("median", medianOf(results));
+    if (profiles !== undefined) await cluster.endServers(); // a profile is written at the end of its process
   } finally {
     await cluster.stop();
   }
 }
 
-async function fill(client: DfsClient, totalBytes: number): Promise<void> {
+async function measureOnce(
+  cluster: ProcessCluster,
+  client: DfsClient,
+  blockBytes: number,
+  run: number,
+): Promise<Run> {
+  const fileBytes = blockBytes >= 64 * KiB ? MiB : 64 * KiB;
+  const { present } = await client.holdings(serverId(LOST + 1));
+  await cluster.server(LOST).kill();
+  const lost = cluster.serverDir(LOST);
+  command("sync", "-f", lost); // neither side shall pay for what was written before
+  const copyMs = timed(() => {
+    command("cp", "-r", lost, `${lost}-copy`);
+    command("sync", "-f", `${lost}-copy`);
+  });
+  rmSync(`${lost}-copy`, { recursive: true });
+  const rebuildMs = await rebuild(cluster, client, present.copies);
+  const before = await workOf(client, `before-${run}`, fileBytes, () => Bun.sleep(QUIET_MS));
+  await cluster.server(LOST).kill();
+  let busyRebuildMs = 0;
+  const during = await workOf(client, `during-${run}`, fileBytes, async () => {
+    busyRebuildMs = await rebuild(cluster, client, present.copies);
+  });
+  return {
+    blockBytes,
+    serverBytes: present.bytes,
+    copyMs: Math.round(copyMs),
+    rebuildMs: Math.round(rebuildMs),
+    ofCopy: copyMs / rebuildMs,
+    busyRebuildMs: Math.round(busyRebuildMs),
+    putsBefore: before.puts,
+    putsDuring: during.puts,
+    readsBefore: before.reads,
+    readsDuring: during.reads,
+  };
+}
+
+/**
+ * Lets the killed server lose its disk, and start anew; it held `copies` blocks. Returns how many milliseconds it took to be
+ * refilled.
+ */
+async function rebuild(
+  cluster: ProcessCluster,
+  client: DfsClient,
+  copies: number,
+): Promise<number> {
+  rmSync(cluster.serverDir(LOST), { recursive: true });
+  command("sync", "-f", cluster.dir);
+  const beganMs = performance.now();
+  await cluster.startServer(LOST, { identity: { recover: LOST + 1 } });
+  // Asking the record counts all copies on it, which is work too: not before most of them are there.
+  while ((await stored(client)) < copies) await Bun.sleep(LOOK_MS);
+  while ((await client.holdings(serverId(LOST + 1))).filling) await Bun.sleep(LOOK_MS);
+  return performance.now() - beganMs;
+}
+
+/** Blocks on the server that is refilled; 0 while it does not serve yet. */
+async function stored(client: DfsClient): Promise<number> {
+  try {
+    return (await client.dataStats(serverId(LOST + 1))).blocks;
+  } catch (error) {
+    if (isDfsError(error)) return 0;
+    throw error;
+  }
+}
+
+async function fill(client: DfsClient): Promise<void> {
   for (let at = 0; at < totalBytes; at += FILE_BYTES) {
     const bytes = patterned(Math.min(FILE_BYTES, totalBytes - at), at + 1);
     await client.put(pathOf(`/filled-${at}`), [bytes], OWNER);
   }
 }
 
-/** Files of `bytes` that one client puts in a second while `work` goes on. */
-async function putsPerSecond(
+/** What a client puts and reads back, one file of `bytes` after the other, while `other` goes on. */
+async function workOf(
   client: DfsClient,
   name: string,
   bytes: number,
-  work: () => Promise<unknown>,
-): Promise<number> {
+  other: () => Promise<unknown>,
+): Promise<Work> {
   const content = patterned(bytes, bytes);
   const end = new AbortController();
-  const worked = work().finally(() => end.abort());
-  const beganMs = performance.now();
-  let puts = 0;
-  while (!end.signal.aborted) await client.put(pathOf(`/${name}-${puts++}`), [content], OWNER);
-  const tookMs = performance.now() - beganMs;
-  await worked;
-  return (puts * 1000) / tookMs;
-}
-
-async function refilled(client: DfsClient): Promise<void> {
-  for (;;) {
-    const { filling, judging, bad, adding } = await client.holdings(serverId(LOST + 1));
-    if (!filling && !judging && bad.copies + adding.copies === 0) return;
-    await Bun.sleep(100);
+  const ended = other().finally(() => end.abort());
+  let [rounds, putMs, readMs] = [0, 0, 0];
+  while (!end.signal.aborted) {
+    const path = pathOf(`/${name}-${rounds++}`);
+    const beganMs = performance.now();
+    await client.put(path, [content], OWNER);
+    const putEndMs = performance.now();
+    const file = await client.open(path);
+    const read = await file.read(0, bytes);
+    await file.close();
+    if (read.length !== bytes) throw new Error(`read ${read.length} bytes instead of ${bytes}`);
+    putMs += putEndMs - beganMs;
+    readMs += performance.now() - putEndMs;
   }
+  await ended;
+  return { puts: (rounds * 1000) / putMs, reads: (rounds * 1000) / readMs };
 }
 
-function run(words: readonly string[]): void {
+function medianOf(results: readonly Run[]): Run {
+  const names = Object.keys(results[0]!) as (keyof Run)[];
+  const middle = (name: keyof Run): number =>
+    results.map((each) => each[name]).toSorted((one, other) => one - other)[results.length >> 1]!;
+  return Object.fromEntries(names.map((name) => [name, middle(name)])) as unknown as Run;
+}
+
+function printHead(): void {
+  const load = loadavg()[0]?.toFixed(1);
+  console.log(
+    `${cpus().length} x ${cpus()[0]?.model ?? "unknown"}, Bun ${Bun.version}, load ${load}`,
+  );
+  console.log(
+    "        block   server MiB  cp -r s  rebuild s  of cp   MiB/s  blocks/s  with client s" +
+      "  puts/s before, during  reads/s before, during",
+  );
+}
+
+function show(kind: "run" | "median", result: Run): void {
+  if (isJson) {
+    console.log(JSON.stringify({ kind, ...result, load: loadavg()[0] }));
+    return;
+  }
+  const { blockBytes, serverBytes, copyMs, rebuildMs, ofCopy, busyRebuildMs } = result;
+  const seconds = rebuildMs / 1000;
+  const pair = (before: number, during: number): string =>
+    `${before.toFixed(1)}, ${during.toFixed(1)}`;
+  console.log(
+    [
+      kind.padEnd(6),
+      (blockBytes >= MiB ? `${blockBytes / MiB} MiB` : `${blockBytes / KiB} KiB`).padStart(6),
+      (serverBytes / MiB).toFixed(0).padStart(12),
+      (copyMs / 1000).toFixed(2).padStart(8),
+      seconds.toFixed(2).padStart(10),
+      ofCopy.toFixed(2).padStart(6),
+      (serverBytes / MiB / seconds).toFixed(1).padStart(7),
+      (serverBytes / blockBytes / seconds).toFixed(0).padStart(9),
+      (busyRebuildMs / 1000).toFixed(2).padStart(14),
+      pair(result.putsBefore, result.putsDuring).padStart(22),
+      pair(result.readsBefore, result.readsDuring).padStart(23),
+    ].join(" "),
+  );
+}
+
+function command(...words: readonly string[]): void {
   const { exitCode, stderr } = Bun.spawnSync([...words]);
   if (exitCode !== 0) throw new Error(`${words.join(" ")} failed: ${stderr.toString()}`);
 }

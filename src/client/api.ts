@@ -12,10 +12,19 @@ import type * as cluster from "../protocol/messages/cluster.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
 import type { blockCorrupt, dataScrub, dataStats, ScrubAction } from "../protocol/messages/data.ts";
 import type { FsckOptions, FsckReport } from "./fsck.ts";
-import type { CallOptions, Inodes } from "./inode-api.ts";
+import type { CallOptions, FileLocks, Inodes } from "./inode-api.ts";
 
 export type { FsckOptions, FsckReport } from "./fsck.ts";
-export type { CallOptions, DirectoryPage, Inodes, Place } from "./inode-api.ts";
+export type {
+  CallOptions,
+  ChangeListener,
+  DirectoryPage,
+  FileLock,
+  FileLocks,
+  Inodes,
+  LockKind,
+  Place,
+} from "./inode-api.ts";
 
 /** What a server has to show for a copy that metadata expects on it. */
 export type CopyState =
@@ -163,6 +172,23 @@ export interface OpenFile {
   write(offset: number, bytes: Uint8Array, options?: CallOptions): Promise<void>;
   truncate(size: number): Promise<void>;
   /**
+   * Makes a range a hole, durably and for all; the file has at least `minSize` bytes afterwards. What was written before is
+   * committed first.
+   */
+  punch(offset: number, length: number, minSize?: number): Promise<void>;
+  /**
+   * Makes a range show what a range of `source` shows, a file of the same client or this one; the blocks are shared, no content
+   * moves. What was written before, to either, is committed first. Durable and visible to others when it returns.
+   * Returns how many bytes: fewer than `length` where the source ends.
+   * @throws DfsError `invalid` when the ranges overlap in one file.
+   */
+  cloneFrom(
+    source: OpenFile,
+    sourceOffset: number,
+    offset: number,
+    length: number,
+  ): Promise<number>;
+  /**
    * The first place at or behind `offset` that is data, or a hole; the end of the file counts as a hole. lseek(2).
    * @throws DfsError `noData` when there is none.
    */
@@ -271,6 +297,7 @@ export interface DfsClient {
 
   /** The same by inode number. */
   readonly inodes: Inodes;
+  readonly locks: FileLocks;
 
   // The cluster.
   statfs(options?: CallOptions): Promise<{

@@ -46,6 +46,7 @@ import type {
   DirectoryEntry,
   ExplainRow,
   FaultToInject,
+  FileLocks,
   FileOwner,
   Holdings,
   Loss,
@@ -106,6 +107,7 @@ export async function connectClient(
 
 class Client implements DfsClient {
   readonly inodes: Inodes;
+  readonly locks: FileLocks;
   private readonly machinery: Machinery;
   private readonly names: Names;
   private readonly opener: FileOpener;
@@ -116,7 +118,8 @@ class Client implements DfsClient {
     const requests = new InodeRequests(machinery.session);
     this.names = new Names(machinery.session, requests);
     this.opener = new FileOpener(machinery, this.names, requests);
-    this.inodes = new InodeOperations(requests, this.opener);
+    this.locks = machinery.locks;
+    this.inodes = new InodeOperations(requests, this.opener, machinery.watcher);
     this.putParts = {
       session: machinery.session,
       store: machinery.store,

@@ -93,6 +93,11 @@ export class FileOpener {
     return this.requests.setattr(inode, change, options);
   }
 
+  /** Commits what was written to an inode that is open here. */
+  async flush(inode: InodeId, options?: CallOptions): Promise<void> {
+    await this.machinery.openFiles.get(inode)?.flush(options?.signal);
+  }
+
   /** Takes note of attributes that the service told; returns them as this client's user sees them. */
   heard(attributes: Attributes): Attributes {
     const here = this.machinery.openFiles.get(attributes.inode);
@@ -185,7 +190,7 @@ export class FileOpener {
       writeBack,
       newHolder: () => budget.holder(),
       readHolder: this.readHolder,
-      setattr: (target, change, options) => this.requests.setattr(target, change, options),
+      requests: this.requests,
       onForeignChange: (changed) => this.onForeignChange(changed),
     };
   }

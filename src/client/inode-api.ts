@@ -6,6 +6,7 @@
  */
 import type { InodeId } from "../base/ids.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
+import type { FileLock, LockKind } from "../protocol/messages/locks.ts";
 import type { DirectoryEntry, FileOwner, OpenFile, SetAttributes } from "./api.ts";
 
 /** A name in a directory. */
@@ -24,6 +25,18 @@ export interface DirectoryPage {
   readonly entries: readonly DirectoryEntry[];
   /** True when names may follow behind the last one. */
   readonly more: boolean;
+}
+
+/** What others have changed, as far as this client hears of it. */
+export interface ChangeListener {
+  /** The content of a file that is open here is another one; its attributes are as well. */
+  contentChanged(inode: InodeId): void;
+  /** Attributes of an inode have changed. Its content has this version now, 0 if it is gone. */
+  attributesChanged(inode: InodeId, version: bigint): void;
+  /** The name means something else, has come or gone. */
+  entryChanged(parent: InodeId, name: Uint8Array): void;
+  /** Anything may have changed: for a time nobody listened. */
+  everythingChanged(): void;
 }
 
 export interface Inodes {
@@ -68,8 +81,16 @@ export interface Inodes {
   xattrList(inode: InodeId): Promise<Uint8Array[]>;
   xattrRemove(inode: InodeId, name: Uint8Array): Promise<void>;
 
-  /** `listener` is told when somebody else has changed the content of a file that is open here. */
-  onContentChange(listener: (inode: InodeId) => void): void;
+  /** `listener` is told from now on of what others change. There is one at a time. */
+  listen(listener: ChangeListener): void;
+  /**
+   * Asks the service to tell of changes of what it has told, which whoever uses this client keeps for `cacheMs` at most. What it
+   * tells are hints, given to the listener; they may get lost.
+   */
+  watch(cacheMs: number): Promise<void>;
+
+  /** Commits what was written to the inode, if it is open here; as `OpenFile.flush`. */
+  flush(inode: InodeId, options?: CallOptions): Promise<void>;
 
   /**
    * Opens a regular file, always by asking the service; closing the handle gives it up.
@@ -86,4 +107,26 @@ export interface Inodes {
     owner: FileOwner,
     exclusive: boolean,
   ): Promise<{ readonly file: OpenFile; readonly created: boolean }>;
+}
+
+export type { FileLock, LockKind } from "../protocol/messages/locks.ts";
+
+/**
+ * Locks of files, shared by all clients of the cluster. Owners are numbers of this client; kinds do not see one another.
+ *
+ * When the session expires its locks are gone. Files that were locked then answer every read and write with `io` until all their
+ * handles are closed.
+ */
+export interface FileLocks {
+  /** The first lock in the way of this one. @throws DfsError `stale`, `invalid` (a range that cannot be). */
+  get(inode: InodeId, lock: FileLock, options?: CallOptions): Promise<FileLock | undefined>;
+  /**
+   * Takes, changes or, with type `none`, gives up a lock. With `wait` it resolves when it has been granted, however long that
+   * takes; requests are granted in their order.
+   * @throws DfsError `busy` when one is in the way and `wait` is false; `wouldDeadlock`; `cancelled` by the signal, and then the
+   * lock has not been taken; `stale`, `invalid`.
+   */
+  set(inode: InodeId, lock: FileLock, wait: boolean, options?: CallOptions): Promise<void>;
+  /** Gives up all that an owner holds of a file. */
+  release(inode: InodeId, kind: LockKind, owner: bigint): Promise<void>;
 }

@@ -172,6 +172,11 @@ export class BlockLog {
     return this.reader.read(entry, offset, length, tell);
   }
 
+  /** Whether a copy of the block is held, right or rotten. */
+  holds(block: BlockId): boolean {
+    return this.index.get(block) !== undefined;
+  }
+
   /**
    * Deletes blocks, and all blocks of ranges of ids; those not held are skipped (but not one whose put has failed: a
    * crash might still bring it). Resolves when that is durable, with the

@@ -101,8 +101,11 @@ export interface Space {
  * drops it there. These return at once; order is kept.
  */
 export interface Invalidations {
-  /** Attributes of the inode are out of date, and its content when `content` is true. */
-  inode(inode: InodeId, content: boolean): void;
+  /**
+   * Attributes of the inode are out of date, and its content when `content` is true. A promise that is returned resolves when
+   * the kernel has dropped them, and never rejects: what is answered after that, a lock for example, cannot be followed by a read of old pages.
+   */
+  inode(inode: InodeId, content: boolean): void | Promise<void>;
   /** The name in this directory means something else, or nothing, from now on. */
   entry(parent: InodeId, name: Uint8Array): void;
   /** Everything may be out of date: the connection was lost for longer than the session lived. */
@@ -197,7 +200,15 @@ export interface MountedFileSystem {
     handle: Handle,
     offset: number,
     bytes: Uint8Array,
-    options?: { readonly clearSetId?: boolean; readonly signal?: AbortSignal },
+    options?: {
+      readonly clearSetId?: boolean;
+      /**
+       * The bytes come from pages of a mapping and belong at `offset`, even when the handle is one that appends: the kernel
+       * takes any handle of the file for them.
+       */
+      readonly atOffset?: boolean;
+      readonly signal?: AbortSignal;
+    },
   ): Promise<void>;
   /** Called at each close(2) of a descriptor: what was written is durable and visible to others after it. */
   flush(inode: InodeId, handle: Handle, signal?: AbortSignal): Promise<void>;

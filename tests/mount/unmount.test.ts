@@ -9,7 +9,7 @@ import { usableMountPoint } from "../../src/tools/mounting/preconditions.ts";
 import { stateOfMount, unmount } from "../../src/tools/mounting/unmount.ts";
 import { failureOf, temporaryFolder } from "../tools/support/files.ts";
 import { cannotMount, untilItWaits } from "./support/mounted.ts";
-import * as posix from "./support/posix.ts";
+import * as posix from "./support/system-calls.ts";
 
 const AROUND = { timeoutMs: 10_000, signal: new AbortController().signal };
 

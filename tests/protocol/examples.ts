@@ -13,12 +13,14 @@ import {
 } from "../../src/base/ids.ts";
 import type { NoticeDefinition, RequestDefinition } from "../../src/protocol/message.ts";
 import * as backups from "../../src/protocol/messages/backup.ts";
+import * as changes from "../../src/protocol/messages/changes.ts";
 import * as cluster from "../../src/protocol/messages/cluster.ts";
 import * as fsck from "../../src/protocol/messages/fsck.ts";
 import type { Attributes, ClusterSettings } from "../../src/protocol/messages/common.ts";
 import * as content from "../../src/protocol/messages/content.ts";
 import * as data from "../../src/protocol/messages/data.ts";
 import * as hello from "../../src/protocol/messages/hello.ts";
+import * as locks from "../../src/protocol/messages/locks.ts";
 import * as member from "../../src/protocol/messages/member.ts";
 import * as namespace from "../../src/protocol/messages/namespace.ts";
 import * as session from "../../src/protocol/messages/session.ts";
@@ -171,6 +173,7 @@ example(
   { leaseTimeoutMs: 60_000, settings },
 );
 example(session.sessionHeartbeat, { acknowledged: 44n }, done);
+example(session.sessionWatch, { cacheMs: 10_000 }, {});
 example(session.sessionClose, {}, {});
 
 // ---- namespace ----
@@ -261,6 +264,29 @@ example(
   done,
 );
 example(namespace.xattrRemove, { ...head, inode: inodeId(2n), name: utf8("user.tag") }, done);
+
+// ---- changes ----
+noticeExample(changes.inodeChanged, { inode: inodeId(0x1_0000_0002n), version: 17n });
+noticeExample(changes.entryChanged, { parent: inodeId(2n), name: utf8("name") });
+noticeExample(changes.everythingChanged, {});
+
+// ---- locks ----
+const lock = {
+  kind: "flock",
+  type: "exclusive",
+  owner: 0xfedc_ba98_7654_3210n,
+  pid: 4711,
+  start: 4096,
+  end: Number.MAX_SAFE_INTEGER,
+} as const;
+example(locks.lockGet, { inode: inodeId(2n), lock }, { conflict: { ...lock, owner: 8n } });
+example(
+  locks.lockSet,
+  { ...head, inode: inodeId(2n), lock, wait: "queue" },
+  { ...done, granted: false, conflict: { ...lock, owner: 8n } },
+);
+example(locks.lockRelease, { ...head, inode: inodeId(2n), kind: "posix", owner: 9n }, done);
+noticeExample(locks.lockGranted, { inode: inodeId(2n), kind: "flock", owner: 9n });
 
 // ---- content ----
 example(
@@ -519,6 +545,24 @@ example(
 );
 example(member.memberRotten, { blocks: [blockId(99n), blockId(100n)] }, { marked: 1 });
 
+example(
+  content.punch,
+  { ...head, inode: inodeId(2n), offset: 4096, length: 0x1_0000_0001, minSize: 0x2_0000_0000 },
+  { ...done, attributes, done: 8192 },
+);
+example(
+  content.clone,
+  {
+    ...head,
+    source: inodeId(2n),
+    sourceOffset: 4096,
+    inode: inodeId(3n),
+    offset: 0x1_0000_0000,
+    length: 65_536,
+  },
+  { ...done, attributes, done: 8192 },
+);
+
 // ---- data ----
 const pieces = filled(8, 0xaa);
 
@@ -618,6 +662,28 @@ example(
   },
 );
 example(
+  data.blockCopyMany,
+  {
+    ...command,
+    source: { server: serverId(4), address: "127.0.0.1:7004" },
+    blocks: [
+      {
+        block: blockId(99n),
+        length: 5,
+        checksum: 0xfedc_ba98_7654_3210n,
+        inode: inodeId(2n),
+        fileOffset: LARGE,
+      },
+    ],
+  },
+  { results: ["stored", "notGiven", "unreachable", "notStored"] },
+);
+example(
+  data.blockGetMany,
+  { blocks: [{ block: blockId(99n), length: 5 }] },
+  { given: [true, false] },
+);
+example(
   data.blockVerify,
   { blocks: [{ block: blockId(99n), length: 5, checksum: 0xfedc_ba98_7654_3210n }] },
   { verdicts: ["rotten"] },
@@ -678,7 +744,7 @@ example(
 example(backups.backupCommit, { ...command, manifest, chunks: filled(16, 0xcc) }, {});
 example(
   backups.backupList,
-  { verify: true },
+  { verify: true, backup },
   { server: serverId(2), backups: [{ manifest, state: "whole" }], damaged: ["a file"] },
 );
 example(backups.backupGet, { backup, chunk: 7 }, { chunks: filled(16, 0xcc) }, utf8("bytes"));

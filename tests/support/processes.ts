@@ -26,6 +26,8 @@ export interface ProcessClusterOptions {
   readonly data?: Readonly<Record<string, unknown>>;
   /** The folder in which everything lies; default a new one. It is removed at the end. */
   readonly dir?: string;
+  /** Options of the runtime for every server, such as those that make it write a profile. */
+  readonly runtime?: readonly string[];
 }
 
 /** One server process. */
@@ -109,7 +111,8 @@ export class ProcessCluster {
   /** Starts the metadata server, or starts it again; `more` holds for this run. */
   async startMeta(more: Readonly<Record<string, unknown>> = {}): Promise<void> {
     const { settings = {}, meta = {} } = this.options;
-    this.metaProcess = await launch("meta", { dir: this.metaDir, settings, ...meta, ...more });
+    const run = { dir: this.metaDir, settings, ...meta, ...more };
+    this.metaProcess = await launch("meta", run, this.options.runtime);
   }
 
   /** Starts a data server, or starts it again; `more` holds for this run. */
@@ -117,7 +120,7 @@ export class ProcessCluster {
     const dir = this.serverDir(index);
     const identity = existsSync(dir) ? "present" : "new";
     const options = { dir, meta: this.meta.address, identity, ...this.options.data, ...more };
-    this.servers[index] = await launch("data", options);
+    this.servers[index] = await launch("data", options, this.options.runtime);
   }
 
   async client(options: Partial<ClientOptions> = {}): Promise<TestClient> {
@@ -148,10 +151,13 @@ export class ProcessCluster {
   }
 }
 
-async function launch(kind: "meta" | "data", options: object): Promise<ServerProcess> {
-  const child = Bun.spawn([process.execPath, RUN_SERVER, kind, JSON.stringify(options)], {
-    stdio: ["ignore", "pipe", "pipe"],
-  });
+async function launch(
+  kind: "meta" | "data",
+  options: object,
+  runtime: readonly string[] = [],
+): Promise<ServerProcess> {
+  const words = [process.execPath, ...runtime, RUN_SERVER, kind, JSON.stringify(options)];
+  const child = Bun.spawn(words, { stdio: ["ignore", "pipe", "pipe"] });
   const errors = new Response(child.stderr).text();
   const lines = child.stdout.getReader();
   let line = "";

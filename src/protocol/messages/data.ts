@@ -1,9 +1,11 @@
 /**
  * Data servers: blocks. Codes 0x07xx. `put`, `get`, `stats`, `scrub`, `corrupt` and `stop` are for clients and other data
- * servers, on the data server's own listener; `delete`, `list`, `copy` and `verify` come from the metadata service, on the
- * connection that the data server opened to it.
+ * servers, on the data server's own listener, and so is `getMany`; `delete`, `list`, `copy`, `copyMany` and `verify` come from
+ * the metadata service, on the connection that the data server opened to it.
  */
 import {
+  MAX_BATCHED_BLOCKS,
+  MAX_BATCHED_BYTES,
   MAX_BLOCK_BYTES,
   MAX_BLOCKS_PER_PAGE,
   MAX_FAULT_BYTES,
@@ -215,6 +217,58 @@ export const blockCopy = request(
     /** Sources that could not give it, those asked before the one that could among them. */
     failures: list(sourceFailure, MAX_REPLICAS * 2),
   }),
+);
+
+/**
+ * What became of a block of a batch. `notGiven`: the source answered, and did not give it right; `unreachable`: it did not
+ * answer; `notStored`: it could not be stored here, or the copy was ended.
+ */
+export const batchResult = choice({ stored: 0, notGiven: 1, unreachable: 2, notStored: 3 });
+export type BatchResult = Infer<typeof batchResult>;
+
+/**
+ * `data.copy` for many small blocks and one source: fetched with `data.getMany`, verified each by itself, stored with few
+ * syncs. Answered when those that are stored are durable. What is not stored is for `data.copy`, which tells why.
+ * Errors: `wrongPeer` (a stale command), `invalid` (a block twice, an empty one, too many bytes in all), `busy`.
+ */
+export const blockCopyMany = request(
+  0x0715,
+  "data.copyMany",
+  record({
+    ...command,
+    source: record({ server: serverField, address: addressField }),
+    blocks: list(
+      record({
+        block: blockField,
+        length: uint(MAX_BATCHED_BYTES),
+        checksum: uint64,
+        inode: inodeField,
+        fileOffset: uint53,
+      }),
+      MAX_BATCHED_BLOCKS,
+    ),
+  }),
+  /** In the order of the request. */
+  record({ results: list(batchResult, MAX_BATCHED_BLOCKS) }),
+);
+
+/**
+ * Reads many small blocks whole. The bulk bytes are those of the blocks that can be given, in the order of the request. A
+ * block that is not held with this length, or cannot be read, is left out; the server sees to a rotten one by itself.
+ * Errors: `invalid` (a block twice, an empty one, too many bytes in all).
+ */
+export const blockGetMany = request(
+  0x0716,
+  "data.getMany",
+  record({
+    blocks: list(
+      record({ block: blockField, length: uint(MAX_BATCHED_BYTES) }),
+      MAX_BATCHED_BLOCKS,
+    ),
+  }),
+  /** Which of them the bulk bytes hold. */
+  record({ given: list(bool, MAX_BATCHED_BLOCKS) }),
+  "reply",
 );
 
 /** What a server says of its own copy, having read all of it. `rotten`: damaged, or other bytes than these. */

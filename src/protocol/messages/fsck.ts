@@ -61,6 +61,10 @@ export const fsckKind = choice({
   unreadableCopy: 12,
   /** A block of which no copy is on a server that can be reached. */
   unavailableBlock: 13,
+  /** The newest backup of the metadata, on a server where its bytes are not those that were written. */
+  damagedBackup: 14,
+  /** The newest backup of the metadata is on fewer servers than should hold it, or there is none. */
+  missingBackup: 15,
   /** A copy of a block that is dead for good, of which the record knows nothing. */
   orphanCopy: 16,
   /** Copies that could not be checked. */

@@ -1,8 +1,10 @@
 /**
  * What a data server answers: two tables of handlers, one for each kind of connection.
  *
- *     its own listener                  data.put, data.get, data.stats, data.scrub       clients and other data servers
- *     its connection to the service     data.delete, data.list, data.copy, data.verify   the metadata service
+ *     its own listener                  data.put, data.get, data.getMany, data.stats, data.scrub
+ *                                       clients and other data servers
+ *     its connection to the service     data.delete, data.list, data.copy, data.copyMany, data.verify
+ *                                       the metadata service
  *
  * Bytes are verified before they are appended and after they were read. Nothing is answered before the server has been
  * accepted by a metadata service whose database is not older than what it has seen.
@@ -19,8 +21,10 @@ import { HandlerTable } from "../../protocol/endpoint.ts";
 import type { ReplyOf, RequestOf } from "../../protocol/message.ts";
 import {
   blockCopy,
+  blockCopyMany,
   blockDelete,
   blockGet,
+  blockGetMany,
   blockList,
   blockPut,
   blockVerify,
@@ -28,6 +32,7 @@ import {
   dataStats,
 } from "../../protocol/messages/data.ts";
 import type { CommandOrder } from "./command-order.ts";
+import { readMany } from "./many.ts";
 import type { Replication } from "./replication.ts";
 import { Verification } from "./verification.ts";
 
@@ -100,6 +105,11 @@ function handlersForClients(options: HandlerOptions, counters: Counters): Handle
       sent: () => range.release(),
     };
   });
+  table.onRequest(blockGetMany, async ({ body: { blocks } }) => {
+    const { given, bytes, release } = await readMany(served.log(), blocks);
+    counters.gets += blocks.length;
+    return { body: { given }, bulk: bytes, sent: release };
+  });
   table.onRequest(dataStats, () => {
     const uptimeMs = Math.floor(clock.monotonicMs() - startMs);
     return {
@@ -147,6 +157,11 @@ function handlersForService(options: HandlerOptions, counters: Counters): Handle
     const log = await served.registered();
     order.accept(body);
     return { body: await replication.copy(log, body) };
+  });
+  table.onRequest(blockCopyMany, async ({ body }) => {
+    const log = await served.registered();
+    order.accept(body);
+    return { body: { results: await replication.copyMany(log, body) } };
   });
   table.onRequest(blockVerify, async ({ body: { blocks } }) => {
     const log = await served.registered();

@@ -9,12 +9,19 @@
  *   the removal of its block nor the connection that brought the order.
  * - A few copies are fetched at a time, a bounded number waits.
  */
-import { firstBadPiece, verifyPieceList } from "../../base/checksum.ts";
+import { checksumOf, firstBadPiece, pieceHashes, verifyPieceList } from "../../base/checksum.ts";
 import { DfsError, isDfsError, messageOf } from "../../base/errors.ts";
 import type { BlockId } from "../../base/ids.ts";
 import type { BlockLog, IdRange } from "../../log/log.ts";
 import type { ReplyOf, RequestOf } from "../../protocol/message.ts";
-import { blockGet, type blockCopy } from "../../protocol/messages/data.ts";
+import {
+  blockGet,
+  blockGetMany,
+  type BatchResult,
+  type blockCopy,
+  type blockCopyMany,
+} from "../../protocol/messages/data.ts";
+import { checkMany } from "./many.ts";
 import { Slots } from "./slots.ts";
 import { SourcePeers, type Source, type SourcePeersOptions } from "./source-peers.ts";
 import { verdictOn } from "./verification.ts";
@@ -26,7 +33,10 @@ const AT_ONCE = 4;
 const SMALL_BYTES = 64 * 1024;
 const SMALL_AT_ONCE = 64;
 
-/** Copies of either kind that may wait. The service orders far fewer. */
+/** Batches of small blocks at a time; each holds up to 1 MiB. */
+const BATCHES_AT_ONCE = 8;
+
+/** Copies of each kind that may wait. The service orders far fewer. */
 const MOST_WAITING = 64;
 
 /** Longest wait for a block from a source. */
@@ -43,9 +53,21 @@ export type CopyOrder = Pick<
   "block" | "length" | "checksum" | "inode" | "fileOffset" | "sources"
 >;
 
+/** Copies of small blocks from one source. */
+export type BatchOrder = Pick<RequestOf<typeof blockCopyMany>, "source" | "blocks">;
+
 interface UnderWay {
-  readonly abort: AbortController;
+  /** Nothing more of it is stored, except what is being stored by now. */
+  readonly abort: () => void;
   readonly done: Promise<Outcome>;
+}
+
+/** One block of a batch, until it is stored or given up. */
+interface BatchItem {
+  readonly order: BatchOrder["blocks"][number];
+  readonly settle: (result: BatchResult) => void;
+  readonly result: Promise<BatchResult>;
+  state: "waiting" | "storing" | "ended";
 }
 
 interface FetchedBlock {
@@ -57,6 +79,7 @@ export class Replication {
   private readonly peers: SourcePeers;
   private readonly slots = new Slots(AT_ONCE, MOST_WAITING);
   private readonly smallSlots = new Slots(SMALL_AT_ONCE, MOST_WAITING);
+  private readonly batchSlots = new Slots(BATCHES_AT_ONCE, MOST_WAITING);
   private readonly underWay = new Map<BlockId, UnderWay>();
 
   constructor(options: SourcePeersOptions) {
@@ -75,8 +98,39 @@ export class Replication {
     const done = slots
       .run(() => this.make(log, order, abort.signal), abort.signal)
       .finally(() => this.underWay.delete(order.block));
-    this.underWay.set(order.block, { abort, done });
+    this.underWay.set(order.block, { abort: () => abort.abort(), done });
     return done;
+  }
+
+  /**
+   * Makes copies of small blocks, all from one source; resolves with what became of each when those made are durable.
+   * @throws DfsError `invalid` as `checkMany`, `busy`.
+   */
+  async copyMany(log: BlockLog, { source, blocks }: BatchOrder): Promise<BatchResult[]> {
+    checkMany(blocks);
+    const abort = new AbortController();
+    const items: BatchItem[] = [];
+    const results = blocks.map((order) => {
+      const present = this.underWay.get(order.block);
+      if (present !== undefined)
+        return present.done.then(batchResultOf, () => "notStored" as const);
+      const item = this.enter(order, () => {
+        if (items.every(({ state }) => state === "ended")) abort.abort();
+      });
+      items.push(item);
+      return item.result;
+    });
+    try {
+      await this.batchSlots.run(
+        () => this.makeMany(log, source, items, abort.signal),
+        abort.signal,
+      );
+    } catch (error) {
+      for (const { state, settle } of items) if (state === "waiting") settle("notStored");
+      // When all of it was ended that is told for each block.
+      if (!abort.signal.aborted) throw error;
+    }
+    return Promise.all(results);
   }
 
   /** Ends the copies of these blocks that are under way; resolves when none of them will be stored any more. */
@@ -102,8 +156,99 @@ export class Replication {
 
   private async endThose(isMeant: (block: BlockId) => boolean): Promise<void> {
     const ended = [...this.underWay].filter(([block]) => isMeant(block));
-    for (const [, { abort }] of ended) abort.abort();
+    for (const [, { abort }] of ended) abort();
     await Promise.allSettled(ended.map(([, { done }]) => done)); // who ordered them is told
+  }
+
+  /** Puts a block of a batch on the list of copies under way. `onEnded` is called when it was ended before it was stored. */
+  private enter(order: BatchItem["order"], onEnded: () => void): BatchItem {
+    const { promise, resolve } = Promise.withResolvers<BatchResult>();
+    const settle = (result: BatchResult): void => {
+      if (item.state !== "ended") this.underWay.delete(order.block);
+      item.state = "ended";
+      resolve(result);
+    };
+    const item: BatchItem = { order, settle, result: promise, state: "waiting" };
+    const abort = (): void => {
+      if (item.state !== "waiting") return;
+      settle("notStored");
+      onEnded();
+    };
+    const done = promise.then((result) => ({ stored: result === "stored", failures: [] }));
+    this.underWay.set(order.block, { abort, done });
+    return item;
+  }
+
+  private async makeMany(
+    log: BlockLog,
+    source: Source,
+    items: readonly BatchItem[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    for (const { order, settle } of items) {
+      if (log.holds(order.block) && (await verdictOn(log, order)) === "right") settle("stored");
+    }
+    const wanted = items.filter(({ state }) => state === "waiting");
+    if (wanted.length === 0) return;
+    let found: ReadonlyMap<BatchItem, Uint8Array>;
+    try {
+      found = await this.fetchMany(wanted, source, signal);
+    } catch (error) {
+      if (!isDfsError(error)) throw error;
+      for (const { settle } of wanted) settle("unreachable");
+      return;
+    }
+    await Promise.all(wanted.map((item) => this.store(log, item, found.get(item))));
+  }
+
+  /** Stores a block of a batch unless it has been ended; nothing comes between that look and its place in the log. */
+  private async store(
+    log: BlockLog,
+    item: BatchItem,
+    bytes: Uint8Array | undefined,
+  ): Promise<void> {
+    const { order, settle } = item;
+    if (item.state !== "waiting") return;
+    const pieces = bytes === undefined ? undefined : pieceHashes(bytes);
+    if (bytes === undefined || pieces === undefined) return settle("notGiven");
+    if (checksumOf(order.length, pieces) !== order.checksum) return settle("notGiven");
+    item.state = "storing";
+    try {
+      await log.put({ ...order, pieces, bytes });
+      settle("stored");
+    } catch (error) {
+      settle("notStored");
+      if (!isDfsError(error)) throw error;
+    }
+  }
+
+  /** What the source gives. @throws DfsError when it does not answer, or not as it should. */
+  private async fetchMany(
+    items: readonly BatchItem[],
+    source: Source,
+    signal: AbortSignal,
+  ): Promise<ReadonlyMap<BatchItem, Uint8Array>> {
+    const peer = await this.peers.to(source);
+    const blocks = items.map(({ order: { block, length } }) => ({ block, length }));
+    const options = { timeoutMs: GET_TIMEOUT_MS, signal };
+    const { body, bulk } = await peer
+      .request(blockGetMany, { blocks }, options)
+      .catch((error: unknown) => {
+        if (isDfsError(error, "timeout")) peer.close("it did not answer in time");
+        throw error;
+      });
+    const found = new Map<BatchItem, Uint8Array>();
+    let at = 0;
+    for (const [index, item] of items.entries()) {
+      if (body.given[index] !== true) continue;
+      found.set(item, bulk.subarray(at, at + item.order.length));
+      at += item.order.length;
+    }
+    if (at === bulk.length && body.given.length === items.length) return found;
+    throw new DfsError(
+      "protocol",
+      `data server ${source.server} sent ${bulk.length} bytes for ${found.size} blocks of ${at}`,
+    );
   }
 
   private async make(log: BlockLog, order: CopyOrder, signal: AbortSignal): Promise<Outcome> {
@@ -151,6 +296,10 @@ export class Replication {
       `data server ${source.server} sent other bytes than those of block ${block}`,
     );
   }
+}
+
+function batchResultOf({ stored }: Outcome): BatchResult {
+  return stored ? "stored" : "notStored";
 }
 
 function throwIfEnded({ block }: CopyOrder, signal: AbortSignal): void {

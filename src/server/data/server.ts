@@ -9,6 +9,7 @@
  *     fault-handlers.ts   what is answered to those who want to break or stop it
  *     command-order.ts    which commands of the service are still valid
  *     replication.ts      copies of blocks that other servers hold (source-peers.ts), made when commanded
+ *     many.ts             small blocks, many in one message
  *     verification.ts     what this server's own copies are worth
  *     membership.ts       the connection to the metadata service: kept for ever, with heartbeats
  *     join.ts             the questions and answers at its beginning

@@ -8,6 +8,8 @@ export interface RecordedInvalidations extends Invalidations {
   readonly entries: { parent: InodeId; name: string }[];
   /** How often everything was. */
   everything: number;
+  /** What the kernel still waits for before it drops pages. */
+  beforeDropped: Promise<void> | undefined;
   clear(): void;
 }
 
@@ -16,7 +18,11 @@ export function recordedInvalidations(): RecordedInvalidations {
     inodes: [],
     entries: [],
     everything: 0,
-    inode: (inode, content) => void recorded.inodes.push({ inode, content }),
+    beforeDropped: undefined,
+    inode: (inode, content) => {
+      recorded.inodes.push({ inode, content });
+      return recorded.beforeDropped;
+    },
     entry: (parent, name) =>
       void recorded.entries.push({ parent, name: new TextDecoder().decode(name) }),
     all: () => void recorded.everything++,

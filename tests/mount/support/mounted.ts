@@ -12,7 +12,7 @@ import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { finish, isAlive, LocalCluster, runMark, until } from "../../support/local-cluster.ts";
 import { mountsBelow } from "../../support/leftovers.ts";
-import * as posix from "./posix.ts";
+import * as posix from "./system-calls.ts";
 
 /** Why nothing can be mounted on this machine; undefined where it can be. */
 export const cannotMount: string | undefined =

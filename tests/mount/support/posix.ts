@@ -1,186 +1,204 @@
-// System calls of Linux that Bun's file functions do not offer, or not with bytes, nanoseconds and exact errors: by FFI from
-// libc. They block this thread: a mount that is called through them must be served by another process.
+// System calls that node:fs lacks, for tests that check what programs see on a mount. Each throws a PosixError that carries
+// the name of the errno. Linux on x86-64 and arm64.
 
-import { dlopen, read, type Pointer } from "bun:ffi";
+import { dlopen, ptr, read, toArrayBuffer, type Pointer } from "bun:ffi";
 import { constants } from "node:os";
-import type { PathLike } from "../../conformance/tree.ts";
+
+const AT_FDCWD = -100;
 
 const { symbols: libc } = dlopen("libc.so.6", {
   __errno_location: { args: [], returns: "ptr" },
-  symlink: { args: ["buffer", "buffer"], returns: "i32" },
-  mknod: { args: ["buffer", "u32", "u64"], returns: "i32" },
-  renameat2: { args: ["i32", "buffer", "i32", "buffer", "u32"], returns: "i32" },
-  utimensat: { args: ["i32", "buffer", "buffer", "i32"], returns: "i32" },
-  fchmodat: { args: ["i32", "buffer", "u32", "i32"], returns: "i32" },
-  lchown: { args: ["buffer", "u32", "u32"], returns: "i32" },
-  chown: { args: ["buffer", "u32", "u32"], returns: "i32" },
-  truncate: { args: ["buffer", "i64"], returns: "i32" },
-  getxattr: { args: ["buffer", "buffer", "buffer", "u64"], returns: "i64" },
-  setxattr: { args: ["buffer", "buffer", "buffer", "u64", "i32"], returns: "i32" },
-  listxattr: { args: ["buffer", "buffer", "u64"], returns: "i64" },
-  removexattr: { args: ["buffer", "buffer"], returns: "i32" },
   fallocate: { args: ["i32", "i32", "i64", "i64"], returns: "i32" },
   lseek: { args: ["i32", "i64", "i32"], returns: "i64" },
+  copy_file_range: { args: ["i32", "ptr", "i32", "ptr", "u64", "u32"], returns: "i64" },
   flock: { args: ["i32", "i32"], returns: "i32" },
-  fcntl: { args: ["i32", "i32", "buffer"], returns: "i32" },
-  mount: { args: ["buffer", "buffer", "buffer", "u64", "buffer"], returns: "i32" },
-  umount2: { args: ["buffer", "i32"], returns: "i32" },
+  fcntl: { args: ["i32", "i32", "ptr"], returns: "i32" },
+  renameat2: { args: ["i32", "ptr", "i32", "ptr", "u32"], returns: "i32" },
+  mknod: { args: ["ptr", "u32", "u64"], returns: "i32" },
+  setxattr: { args: ["ptr", "ptr", "ptr", "u64", "i32"], returns: "i32" },
+  getxattr: { args: ["ptr", "ptr", "ptr", "u64"], returns: "i64" },
+  listxattr: { args: ["ptr", "ptr", "u64"], returns: "i64" },
+  removexattr: { args: ["ptr", "ptr"], returns: "i32" },
+  mmap: { args: ["ptr", "u64", "i32", "i32", "i32", "i64"], returns: "i64" },
+  munmap: { args: ["ptr", "u64"], returns: "i32" },
+  msync: { args: ["ptr", "u64", "i32"], returns: "i32" },
+  ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
 });
 
-const AT_FDCWD = -100; // fcntl.h
-const AT_SYMLINK_NOFOLLOW = 0x100;
-const UTIME_NOW = 0x3fffffffn; // sys/stat.h
-const UTIME_OMIT = 0x3ffffffen;
-const NS = 1_000_000_000n;
-const MOST_XATTR_BYTES = 65_536; // linux/limits.h
+/** EAGAIN rather than EWOULDBLOCK, which comes later and has the same number. */
+const NAMES = new Map(
+  Object.entries(constants.errno)
+    .reverse()
+    .map(([name, number]) => [number, name]),
+);
 
-const CODES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
-
-/** A system call failed: `code` is the name of its errno, as in Bun's own errors. */
-export class SystemError extends Error {
+export class PosixError extends Error {
   readonly code: string;
 
-  constructor(code: string, call: string) {
-    super(`${code}: ${call}`);
+  constructor(call: string, errno: number) {
+    const code = NAMES.get(errno) ?? `errno ${errno}`;
+    super(`${call}: ${code}`);
     this.code = code;
   }
 }
 
-/** The bytes of a path with the zero behind it. A zero inside cannot be passed on: such a path is invalid. */
-export function cString(path: PathLike): Buffer {
-  const bytes = Buffer.from(path as Uint8Array);
-  if (bytes.includes(0)) throw new SystemError("EINVAL", "a zero byte in a path");
-  return Buffer.concat([bytes, Buffer.alloc(1)]);
-}
-
 function checked(call: string, result: number | bigint): number {
-  if (result !== -1 && result !== -1n) return Number(result);
-  const errno = read.i32(libc.__errno_location() as Pointer, 0);
-  throw new SystemError(CODES.get(errno) ?? `errno ${errno}`, call);
+  if (result >= 0) return Number(result);
+  const location = libc.__errno_location();
+  throw new PosixError(call, location === null ? 0 : read.i32(location, 0));
 }
 
-export function symlink(target: PathLike, path: PathLike): void {
-  checked("symlink", libc.symlink(cString(target), cString(path)));
+function cString(text: string | Uint8Array): Uint8Array {
+  const bytes = typeof text === "string" ? new TextEncoder().encode(text) : text;
+  const out = new Uint8Array(new ArrayBuffer(bytes.length + 1));
+  out.set(bytes);
+  return out;
 }
 
-export function mknod(path: PathLike, mode: number, rdev: number): void {
-  checked("mknod", libc.mknod(cString(path), mode, rdev));
-}
+export const FALLOC_KEEP_SIZE = 1;
+export const FALLOC_PUNCH_HOLE = 2;
+export const FALLOC_ZERO_RANGE = 0x10;
 
-export function rename(from: PathLike, to: PathLike, flags: number): void {
-  const result = libc.renameat2(AT_FDCWD, cString(from), AT_FDCWD, cString(to), flags);
-  checked("renameat2", result);
-}
-
-export function truncate(path: PathLike, size: number): void {
-  checked("truncate", libc.truncate(cString(path), size));
-}
-
-export function chmod(path: PathLike, mode: number, follow: boolean): void {
-  const flags = follow ? 0 : AT_SYMLINK_NOFOLLOW;
-  checked("fchmodat", libc.fchmodat(AT_FDCWD, cString(path), mode, flags));
-}
-
-/** An id that is left out stays. */
-export function chown(
-  path: PathLike,
-  { uid = 0xffff_ffff, gid = 0xffff_ffff }: { readonly uid?: number; readonly gid?: number },
-  follow: boolean,
-): void {
-  const name = cString(path);
-  checked("chown", follow ? libc.chown(name, uid, gid) : libc.lchown(name, uid, gid));
-}
-
-/** A time that is left out stays. */
-export function setTimes(
-  path: PathLike,
-  atimeNs: bigint | "now" | undefined,
-  mtimeNs: bigint | "now" | undefined,
-  follow: boolean,
-): void {
-  const times = new BigInt64Array([...timespec(atimeNs), ...timespec(mtimeNs)]);
-  const flags = follow ? 0 : AT_SYMLINK_NOFOLLOW;
-  const bytes = new Uint8Array(times.buffer);
-  checked("utimensat", libc.utimensat(AT_FDCWD, cString(path), bytes, flags));
-}
-
-function timespec(time: bigint | "now" | undefined): [bigint, bigint] {
-  if (time === undefined) return [0n, UTIME_OMIT];
-  if (time === "now") return [0n, UTIME_NOW];
-  const nanoseconds = ((time % NS) + NS) % NS;
-  return [(time - nanoseconds) / NS, nanoseconds];
-}
-
-export function xattrGet(path: PathLike, name: PathLike): Uint8Array {
-  const value = Buffer.alloc(MOST_XATTR_BYTES);
-  const length = libc.getxattr(cString(path), cString(name), value, value.length);
-  return new Uint8Array(value.subarray(0, checked("getxattr", length)));
-}
-
-/** `flags`: 0, XATTR_CREATE (1) or XATTR_REPLACE (2). */
-export function xattrSet(path: PathLike, name: PathLike, value: Uint8Array, flags: number): void {
-  const bytes = Buffer.concat([value, Buffer.alloc(1)]); // an empty one would be no pointer
-  checked("setxattr", libc.setxattr(cString(path), cString(name), bytes, value.length, flags));
-}
-
-export function xattrList(path: PathLike): Uint8Array[] {
-  const buffer = Buffer.alloc(MOST_XATTR_BYTES);
-  const length = checked("listxattr", libc.listxattr(cString(path), buffer, buffer.length));
-  const names: Uint8Array[] = [];
-  for (let start = 0; start < length;) {
-    const end = buffer.indexOf(0, start);
-    names.push(new Uint8Array(buffer.subarray(start, end)));
-    start = end + 1;
-  }
-  return names;
-}
-
-export function xattrRemove(path: PathLike, name: PathLike): void {
-  checked("removexattr", libc.removexattr(cString(path), cString(name)));
-}
-
-/** `mode`: 0, or FALLOC_FL_* of linux/falloc.h. */
 export function fallocate(fd: number, mode: number, offset: number, length: number): void {
   checked("fallocate", libc.fallocate(fd, mode, offset, length));
 }
 
-/** `whence`: SEEK_DATA (3), SEEK_HOLE (4) and the others of unistd.h. */
+export const SEEK_DATA = 3;
+export const SEEK_HOLE = 4;
+
 export function lseek(fd: number, offset: number, whence: number): number {
   return checked("lseek", libc.lseek(fd, offset, whence));
 }
 
-const FLOCK = { shared: 1, exclusive: 2, none: 8 } as const; // sys/file.h
-const LOCK_NB = 4;
-
-/** Takes a lock of flock(2), or gives it up. @throws SystemError EAGAIN when it is taken. */
-export function flock(fd: number, type: keyof typeof FLOCK): void {
-  checked("flock", libc.flock(fd, FLOCK[type] | LOCK_NB));
-}
-
-const F_SETLK = 6; // asm-generic/fcntl.h
-const F_OFD_SETLK = 37;
-const RECORD_LOCK = { shared: 0, exclusive: 1, none: 2 } as const;
-
-/** Takes a lock of fcntl(2) on bytes from `start`, or gives it up. @throws SystemError EAGAIN when it is taken. */
-export function lockRange(
-  fd: number,
-  type: keyof typeof RECORD_LOCK,
-  start: number,
+/** Copies from and to the given offsets; returns how many bytes. */
+export function copyFileRange(
+  from: { readonly fd: number; readonly offset: number },
+  to: { readonly fd: number; readonly offset: number },
   length: number,
-  owner: "process" | "open file" = "process",
-): void {
-  const lock = Buffer.alloc(32); // struct flock: short, short, (4 bytes), off_t, off_t, pid_t
-  lock.writeInt16LE(RECORD_LOCK[type], 0);
-  lock.writeBigInt64LE(BigInt(start), 8);
-  lock.writeBigInt64LE(BigInt(length), 16);
-  checked("fcntl", libc.fcntl(fd, owner === "process" ? F_SETLK : F_OFD_SETLK, lock));
+): number {
+  const offsets = new BigInt64Array([BigInt(from.offset), BigInt(to.offset)]);
+  const address = ptr(offsets);
+  const second = (address + 8) as Pointer;
+  return checked(
+    "copy_file_range",
+    libc.copy_file_range(from.fd, address, to.fd, second, length, 0),
+  );
 }
 
-export function mount(source: string, target: string, type: string, data: string): void {
-  const strings = [source, target, type].map(cString) as [Buffer, Buffer, Buffer];
-  checked("mount", libc.mount(...strings, 0, cString(data)));
+export const LOCK_SH = 1;
+export const LOCK_EX = 2;
+export const LOCK_NB = 4;
+export const LOCK_UN = 8;
+
+export function flock(fd: number, operation: number): void {
+  checked("flock", libc.flock(fd, operation));
 }
 
-export function detach(target: string): void {
-  checked("umount2", libc.umount2(cString(target), 2));
+const F_GETLK = 5;
+const F_SETLK = 6;
+const F_SETLKW = 7;
+const TYPES = ["shared", "exclusive", "none"] as const;
+export type LockType = (typeof TYPES)[number];
+
+export interface Range {
+  readonly type: LockType;
+  readonly start: number;
+  /** 0: up to the end. */
+  readonly length: number;
+  readonly pid?: number;
+}
+
+/** `struct flock`: i16 l_type, i16 l_whence, i64 l_start, i64 l_len, i32 l_pid. */
+function lockStruct({ type, start, length }: Range): DataView {
+  const view = new DataView(new ArrayBuffer(32));
+  view.setInt16(0, TYPES.indexOf(type), true);
+  view.setBigInt64(8, BigInt(start), true);
+  view.setBigInt64(16, BigInt(length), true);
+  return view;
+}
+
+export function setLock(fd: number, range: Range, wait = false): void {
+  const view = lockStruct(range);
+  checked("fcntl", libc.fcntl(fd, wait ? F_SETLKW : F_SETLK, ptr(view)));
+}
+
+/** The lock in the way; its type is `none` when there is none. */
+export function getLock(fd: number, range: Range): Range {
+  const view = lockStruct(range);
+  checked("fcntl", libc.fcntl(fd, F_GETLK, ptr(view)));
+  return {
+    type: TYPES[view.getInt16(0, true)] ?? "none",
+    start: Number(view.getBigInt64(8, true)),
+    length: Number(view.getBigInt64(16, true)),
+    pid: view.getInt32(24, true),
+  };
+}
+
+export const RENAME_NOREPLACE = 1;
+export const RENAME_EXCHANGE = 2;
+export const RENAME_WHITEOUT = 4;
+
+export function renameat2(from: string, to: string, flags: number): void {
+  const result = libc.renameat2(AT_FDCWD, cString(from), AT_FDCWD, cString(to), flags);
+  checked("renameat2", result);
+}
+
+export const S_IFIFO = 0o010000;
+export const S_IFCHR = 0o020000;
+export const S_IFBLK = 0o060000;
+export const S_IFSOCK = 0o140000;
+
+export function mknod(path: string, mode: number, device = 0): void {
+  checked("mknod", libc.mknod(cString(path), mode, device));
+}
+
+export const XATTR_CREATE = 1;
+export const XATTR_REPLACE = 2;
+
+export function setxattr(path: string, name: string, value: Uint8Array, flags = 0): void {
+  // An empty array has no address of its own.
+  const bytes = value.length === 0 ? new Uint8Array(new ArrayBuffer(1)) : value;
+  checked("setxattr", libc.setxattr(cString(path), cString(name), bytes, value.length, flags));
+}
+
+/** With room 0 only the size is asked for. */
+export function getxattrSize(path: string, name: string): number {
+  return checked("getxattr", libc.getxattr(cString(path), cString(name), null, 0));
+}
+
+export function getxattr(path: string, name: string, room = 65_536): Uint8Array {
+  const out = new Uint8Array(new ArrayBuffer(room));
+  const length = checked("getxattr", libc.getxattr(cString(path), cString(name), out, room));
+  return out.subarray(0, length);
+}
+
+export function listxattr(path: string): string[] {
+  const out = new Uint8Array(new ArrayBuffer(65_536));
+  const length = checked("listxattr", libc.listxattr(cString(path), out, out.length));
+  return new TextDecoder().decode(out.subarray(0, length)).split("\0").slice(0, -1);
+}
+
+export function removexattr(path: string, name: string): void {
+  checked("removexattr", libc.removexattr(cString(path), cString(name)));
+}
+
+const PROT_READ_WRITE = 3;
+const MAP_SHARED = 1;
+const MS_SYNC = 4;
+
+/** A shared mapping of a whole file; `close` writes it back first. */
+export function mapShared(fd: number, length: number): { bytes: Uint8Array; close: () => void } {
+  const address = checked("mmap", libc.mmap(null, length, PROT_READ_WRITE, MAP_SHARED, fd, 0));
+  const pointer = address as Pointer;
+  return {
+    bytes: new Uint8Array(toArrayBuffer(pointer, 0, length)),
+    close: () => {
+      checked("msync", libc.msync(pointer, length, MS_SYNC));
+      checked("munmap", libc.munmap(pointer, length));
+    },
+  };
+}
+
+export function ioctl(fd: number, command: number): void {
+  checked("ioctl", libc.ioctl(fd, command, new Uint8Array(new ArrayBuffer(64))));
 }

@@ -12,10 +12,10 @@ import { blockList, type ReplicaVerdict } from "../../../protocol/messages/data.
 import type { FsckKind } from "../../../protocol/messages/fsck.ts";
 import type { Member } from "../members.ts";
 import { clusterView } from "../repair/need.ts";
-import { ask } from "../store/store.ts";
 import type { CopyFinding, Mending } from "./mending.ts";
 import type { RunParts } from "./parts.ts";
 import {
+  copiesBehind,
   copiesOn,
   giveUpOrphan,
   isBeingMade,
@@ -33,7 +33,7 @@ const LISTED_BETWEEN = 32n;
 
 /** Bytes and copies verified with one request: it must be answered in time by a slow disk, too. */
 const BYTES_AT_ONCE = 8 * 1024 * 1024;
-const COPIES_AT_ONCE = Math.min(64, MAX_VERIFIED_BLOCKS);
+const COPIES_AT_ONCE = Math.min(256, MAX_VERIFIED_BLOCKS);
 
 /** Blocks that nobody seemed to know which are kept for a second look. */
 const MOST_UNKNOWN = 16_384;
@@ -118,16 +118,8 @@ export class CopyCheck {
       const copies = await engine.question(() => copiesOn(server, part));
       return { copies, known: new Set(part), end: part.length < PAGE ? undefined : part.at(-1) };
     }
-    return engine.question(function* () {
-      const rows = yield* ask("replica.listByServer", server, after, PAGE);
-      const known = rows.map(({ block }) => block);
-      const copies = yield* copiesOn(server, known);
-      return {
-        copies,
-        known: new Set(known),
-        end: rows.length < PAGE ? undefined : known.at(-1),
-      };
-    });
+    const { copies, known } = await engine.question(() => copiesBehind(server, after, PAGE));
+    return { copies, known: new Set(known), end: known.length < PAGE ? undefined : known.at(-1) };
   }
 
   private async check(page: Page, after: BlockId, withOrphans: boolean): Promise<void> {

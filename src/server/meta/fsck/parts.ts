@@ -3,6 +3,7 @@ import type { Clock } from "../../../base/clock.ts";
 import type { BlockId, InodeId } from "../../../base/ids.ts";
 import type { Logger } from "../../../base/logger.ts";
 import type { FsckLevel } from "../../../protocol/messages/fsck.ts";
+import type { Backups } from "../backup/backups.ts";
 import type { Commands } from "../commands.ts";
 import type { Engine } from "../engine.ts";
 import type { Members } from "../members.ts";
@@ -15,6 +16,7 @@ export interface FsckSurroundings {
   readonly commands: Commands;
   readonly members: Members;
   readonly repair: Repair;
+  readonly backups: Backups;
   readonly clock: Clock;
   readonly logger: Logger;
   /** True while sessions of before a restart may still say what they have open. */

@@ -6,6 +6,7 @@
  *     copies.ts     what one of them holds and what it is worth
  *     steps.ts      what seemed wrong is looked at again in one transaction, and put on record for repair
  *     mending.ts    watches the planner mend it
+ *     backups.ts    the newest backup of the metadata
  *     findings.ts   what is decided, with the paths of the files, for the client to fetch
  *
  *     names.ts      wrong names and inodes without a path; name-steps.ts mends them, each in one transaction
@@ -20,6 +21,7 @@ import { blockId, inodeId, ROOT_INODE, type BlockId, type InodeId } from "../../
 import type { FsckLevel } from "../../../protocol/messages/fsck.ts";
 import { clusterView, MISPLACED, SURPLUS } from "../repair/need.ts";
 import type { RecordFinding } from "../store/sqlite/checks.ts";
+import { BackupsCheck } from "./backups.ts";
 import { blockOrNone, Findings, inodeOrNone, type Finding } from "./findings.ts";
 import { Mending, type CopyFinding } from "./mending.ts";
 import { mendParent } from "./name-steps.ts";
@@ -124,6 +126,7 @@ export class FsckRun {
     try {
       await this.checkCounts(this.mending);
       if (level !== "meta") await new ServersCheck(parts, this.mending).run();
+      if (level !== "meta" && this.blocks === undefined) await new BackupsCheck(parts).run();
     } catch (error) {
       this.abort.abort();
       throw error;

@@ -13,8 +13,33 @@ import { ask, type Operation } from "../store/store.ts";
 
 /** A copy that is to be read, and the state in which it was on record. */
 export interface Suspect {
-  readonly block: Block;
+  readonly block: Pick<Block, "id" | "length" | "checksum">;
   readonly state: ReplicaState;
+}
+
+/** Rows of the record on one server behind a block. */
+export interface CopyPage {
+  /** Copies of live blocks that the server should hold. */
+  readonly copies: readonly Suspect[];
+  /** Ids of all rows, whatever their state, rising. */
+  readonly known: readonly BlockId[];
+}
+
+/** The next `limit` rows of a server. One request for all of them: this is most of what a check costs the service. */
+export function* copiesBehind(
+  server: ServerId,
+  after: BlockId,
+  limit: number,
+): Operation<CopyPage> {
+  const rows = yield* ask("replica.listWithBlocks", server, after, limit);
+  const copies: Suspect[] = [];
+  for (const { block: id, state, length, checksum, blockState } of rows) {
+    if (blockState !== "live" || (state !== "present" && state !== "bad")) continue;
+    if (length !== undefined && checksum !== undefined) {
+      copies.push({ block: { id, length, checksum }, state });
+    }
+  }
+  return { copies, known: rows.map(({ block }) => block) };
 }
 
 /** Of these blocks, those that are live and of which `server` should hold a copy. */

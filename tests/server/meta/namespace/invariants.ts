@@ -128,6 +128,26 @@ const CONTENT: readonly Check[] = [
   },
 ];
 
+const LOCKS: readonly Check[] = [
+  {
+    name: "locks and waits belong to live sessions",
+    query: `SELECT inode AS id FROM (SELECT inode, session FROM locks UNION ALL SELECT inode, session FROM lock_waits)
+      WHERE session NOT IN (SELECT id FROM sessions WHERE state = 0)`,
+  },
+  {
+    name: "locks of different owners do not exclude one another, and those of one do not overlap",
+    query: `SELECT a.inode AS id FROM locks a JOIN locks b ON a.inode = b.inode AND a.kind = b.kind
+      AND (a.session, a.owner, a.start) < (b.session, b.owner, b.start) AND a.start <= b.end AND b.start <= a.end
+      WHERE a.type = 2 OR b.type = 2 OR (a.session = b.session AND a.owner = b.owner)`,
+  },
+  {
+    name: "a lock is in the way of whoever waits",
+    query: `SELECT inode AS id FROM lock_waits w WHERE NOT EXISTS (SELECT 1 FROM locks l
+      WHERE l.inode = w.inode AND l.kind = w.kind AND (l.session, l.owner) <> (w.session, w.owner)
+        AND l.start <= w.end AND w.start <= l.end AND (l.type = 2 OR w.type = 2))`,
+  },
+];
+
 const FORGOTTEN: readonly Check[] = [
   {
     name: "what is forgotten has no block",
@@ -168,7 +188,7 @@ export function brokenInvariants(
   settings: { readonly blockSize: number; readonly replicas: number },
 ): string[] {
   const problems: string[] = [];
-  for (const { name, query } of [...NAMESPACE, ...CONTENT, ...FORGOTTEN, ...SESSIONS]) {
+  for (const { name, query } of [...NAMESPACE, ...CONTENT, ...LOCKS, ...FORGOTTEN, ...SESSIONS]) {
     const wanted = Object.entries(settings).filter(([key]) => query.includes(`$${key}`));
     const found = database
       .prepare<{ id: bigint }, [Record<string, number>]>(`${query} LIMIT 5`)

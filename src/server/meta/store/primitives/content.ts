@@ -52,7 +52,7 @@ export interface ContentPrimitives {
   "replica.present"(block: BlockId): ServerId[];
   /** Replicas on one server with block ids above `after`, in order of id. */
   "replica.listByServer"(server: ServerId, after: BlockId, limit: number): Replica[];
-  /** The same with the length and checksum of the blocks, for comparing them with what the server holds. */
+  /** The same with the length, checksum and state of the blocks, for comparing them with what the server holds. */
   "replica.listWithBlocks"(server: ServerId, after: BlockId, limit: number): ReplicaWithBlock[];
   /** The same, only those that are adding, removing or bad. */
   "replica.listUnsettled"(

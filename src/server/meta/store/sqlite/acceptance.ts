@@ -11,6 +11,8 @@ const FORGET = [
   "DELETE FROM replies",
   "DELETE FROM reservations",
   "DELETE FROM opens",
+  "DELETE FROM locks",
+  "DELETE FROM lock_waits",
   // Files without a name that are not in the queue: they were open.
   `CREATE TEMP TABLE nameless AS
      SELECT id FROM inodes WHERE nlink = 0 AND id NOT IN (SELECT inode FROM reclaim)`,

@@ -15,6 +15,7 @@ import { DfsError, messageOf } from "../../../../base/errors.ts";
 import type { Primitives, SyncStore } from "../store.ts";
 import { clusterPrimitives } from "./cluster.ts";
 import { blockPrimitives } from "./content.ts";
+import { lockPrimitives } from "./locks.ts";
 import { queuePrimitives } from "./queues.ts";
 import { ADDED_TABLES, APPLICATION_ID, SCHEMA, SCHEMA_VERSION } from "./schema.ts";
 import { sessionPrimitives } from "./sessions.ts";
@@ -124,6 +125,7 @@ function storeOf(path: string, database: Database): SqliteStore {
     ...blockPrimitives(database),
     ...queuePrimitives(database),
     ...sessionPrimitives(database),
+    ...lockPrimitives(database),
     ...clusterPrimitives(database),
   };
   const begin = database.prepare("BEGIN IMMEDIATE");

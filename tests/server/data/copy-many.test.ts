@@ -1,0 +1,248 @@
+// data.copyMany and data.getMany over real sockets: small blocks, many at a time, and what becomes of each of them.
+
+import { afterEach, describe, expect, test } from "bun:test";
+import { blockId } from "../../../src/base/ids.ts";
+import { MAX_BATCHED_BLOCKS, MAX_BATCHED_BYTES } from "../../../src/base/limits.ts";
+import type { BlockToPut } from "../../../src/log/log.ts";
+import { blockGetMany } from "../../../src/protocol/messages/data.ts";
+import { makeBlock } from "../../log/blocks.ts";
+import {
+  bytesOn,
+  cleanUpRigs,
+  deafSource,
+  held,
+  Rig,
+  rot,
+  sourceOf,
+  type Member,
+} from "./copy-rig.ts";
+import {
+  callerOf,
+  dataOptions,
+  eventually,
+  expectError,
+  freshDirectory,
+  putBlock,
+  startData,
+  TIMEOUT_MS,
+} from "./support.ts";
+
+const timeoutMs = TIMEOUT_MS;
+
+afterEach(cleanUpRigs);
+
+const blocksOf = (ids: readonly number[], length: number): BlockToPut[] =>
+  ids.map((id) => makeBlock(id, length));
+
+async function putAll({ caller }: Member, blocks: readonly BlockToPut[]): Promise<void> {
+  await Promise.all(blocks.map((block) => putBlock(caller, block)));
+}
+
+function getMany({ caller }: Member, blocks: readonly { block: bigint; length: number }[]) {
+  const wanted = blocks.map(({ block, length }) => ({ block: blockId(block), length }));
+  return caller.request(blockGetMany, { blocks: wanted }, { timeoutMs });
+}
+
+describe("data.copyMany", () => {
+  test("makes as many copies as a batch may hold, of different lengths", async () => {
+    const rig = await Rig.start();
+    const [from, to] = [await rig.add(), await rig.add()];
+    const lengths = Array.from({ length: MAX_BATCHED_BLOCKS }, (_, at) => 1 + ((at * 37) % 4096));
+    const blocks = lengths.map((length, at) => makeBlock(at + 1, length));
+    await putAll(from, blocks);
+    const results = await rig.copyMany(to, blocks, sourceOf(from));
+    expect(results).toEqual(blocks.map(() => "stored"));
+    for (const block of blocks) {
+      expect(Buffer.compare(await bytesOn(to, block), block.bytes)).toBe(0);
+    }
+    // Ordered once more, of a source that is not there: nobody needs to be asked.
+    await from.server.stop();
+    expect(new Set(await rig.copyMany(to, blocks, sourceOf(from)))).toEqual(new Set(["stored"]));
+  });
+
+  test("blocks of more than one piece are copied as well", async () => {
+    const rig = await Rig.start();
+    const [from, to] = [await rig.add(), await rig.add()];
+    const blocks = blocksOf([1, 2], MAX_BATCHED_BYTES / 2);
+    await putAll(from, blocks);
+    expect(await rig.copyMany(to, blocks, sourceOf(from))).toEqual(["stored", "stored"]);
+    expect(Buffer.compare(await bytesOn(to, blocks[1]!), blocks[1]!.bytes)).toBe(0);
+  });
+
+  test("tells for each block what became of it; one that fails harms no other", async () => {
+    const rig = await Rig.start();
+    const [from, to] = [await rig.add(), await rig.add()];
+    const batch = blocksOf([1, 2, 3, 4, 5, 6, 7], 1000);
+    const [good, , rotten, , , conflicting, last] = batch;
+    const held4 = makeBlock(4, 999); // shorter than it should be
+    const held5 = makeBlock(5, 1000, 1); // other bytes
+    await putAll(from, [good!, rotten!, held4, held5, conflicting!, last!]); // 2 is lacking
+    rot(from, rotten!);
+    await putBlock(to.caller, makeBlock(6, 1000, 1));
+    expect(await rig.copyMany(to, batch, sourceOf(from))).toEqual([
+      "stored",
+      "notGiven",
+      "notGiven",
+      "notGiven",
+      "notGiven",
+      "notStored",
+      "stored",
+    ]);
+    expect(await held(to)).toEqual([1n, 6n, 7n]);
+    expect(Buffer.compare(await bytesOn(to, last!), last!.bytes)).toBe(0);
+    await eventually("the source has told of its rotten copy", () =>
+      rig.service.rotten.flat().includes(rotten!.block),
+    );
+  });
+
+  test("a source that is not there gives nothing", async () => {
+    const rig = await Rig.start();
+    const [from, to] = [await rig.add(), await rig.add()];
+    await from.server.stop();
+    const results = await rig.copyMany(to, blocksOf([1, 2], 10), sourceOf(from));
+    expect(results).toEqual(["unreachable", "unreachable"]);
+  });
+
+  test("a rotten copy is replaced", async () => {
+    const rig = await Rig.start();
+    const [from, to] = [await rig.add(), await rig.add()];
+    const blocks = blocksOf([1, 2], 1000);
+    for (const member of [from, to]) await putAll(member, blocks);
+    rot(to, blocks[1]!);
+    expect(await rig.copyMany(to, blocks, sourceOf(from))).toEqual(["stored", "stored"]);
+    expect(Buffer.compare(await bytesOn(to, blocks[1]!), blocks[1]!.bytes)).toBe(0);
+  });
+
+  test("a full disk stores nothing and says so for each", async () => {
+    const rig = await Rig.start();
+    const from = await rig.add();
+    const dir = freshDirectory();
+    const options = dataOptions(rig.service, dir, { identity: "new", reserveBytes: 2 ** 60 });
+    const server = await startData(rig.service, dir, options);
+    const full = { server, dir, commands: rig.service.member, caller: await callerOf(server) };
+    const blocks = blocksOf([1, 2], 1000);
+    await putAll(from, blocks);
+    expect(await rig.copyMany(full, blocks, sourceOf(from))).toEqual(["notStored", "notStored"]);
+  });
+
+  test("is refused when it is stale, with a block twice, an empty one, or too many bytes", async () => {
+    const rig = await Rig.start();
+    const [from, to] = [await rig.add(), await rig.add()];
+    const [one] = blocksOf([1], 1000) as [BlockToPut];
+    await putBlock(from.caller, one);
+    await rig.delete(to, 7n, 10n);
+    await expectError("wrongPeer", rig.copyMany(to, [one], sourceOf(from), 10n));
+    await expectError("invalid", rig.copyMany(to, [one, one], sourceOf(from), 11n));
+    await expectError("invalid", rig.copyMany(to, [{ ...one, length: 0 }], sourceOf(from), 12n));
+    const large = blocksOf([2, 3], MAX_BATCHED_BYTES / 2 + 1);
+    await expectError("invalid", rig.copyMany(to, large, sourceOf(from), 13n));
+    expect(await held(to)).toEqual([]);
+    // None of that has left anything under way.
+    expect(await rig.copyMany(to, [one], sourceOf(from), 14n)).toEqual(["stored"]);
+  });
+
+  test("a deletion ends the block that it names, at once, and no other", async () => {
+    const rig = await Rig.start();
+    const to = await rig.add();
+    const deaf = await deafSource();
+    let ended = false;
+    const copying = rig.copyMany(to, blocksOf([1, 2], 10), deaf.source).finally(() => {
+      ended = true;
+    });
+    await eventually("the source is asked", () => deaf.asked() === 1);
+    expect(await rig.delete(to, 1n)).toEqual({ deleted: 0 });
+    expect(ended).toBe(false);
+    expect(await rig.delete(to, 2n)).toEqual({ deleted: 0 });
+    expect(await copying).toEqual(["notStored", "notStored"]);
+    expect(await held(to)).toEqual([]);
+  });
+
+  test("what is deleted while it is copied does not come back", async () => {
+    const rig = await Rig.start();
+    const [from, to] = [await rig.add(), await rig.add()];
+    const blocks = blocksOf([1, 2, 3], 1000);
+    await putAll(from, blocks);
+    const copying = rig.copyMany(to, blocks, sourceOf(from));
+    const deleting = rig.delete(to, 2n);
+    const [results] = await Promise.all([copying, deleting]);
+    expect([results[0], results[2]]).toEqual(["stored", "stored"]);
+    expect(await held(to)).toEqual([1n, 3n]);
+  });
+
+  test("is over when the server has joined the service anew", async () => {
+    const rig = await Rig.start();
+    const [from, to] = [await rig.add(), await rig.add()];
+    const deaf = await deafSource();
+    const blocks = blocksOf([1, 2], 1000);
+    await putAll(from, blocks);
+    const copying = rig.copyMany(to, blocks, deaf.source).catch(() => undefined);
+    await eventually("the source is asked", () => deaf.asked() === 1);
+    const before = rig.service.registrations.length;
+    to.commands.close("the test wants it to come back");
+    await copying;
+    await eventually(
+      "the server has registered again",
+      () => rig.service.registrations.length === before + 1,
+    );
+    const again = { ...to, commands: rig.service.member };
+    expect(await rig.copyMany(again, blocks, sourceOf(from))).toEqual(["stored", "stored"]);
+  });
+
+  test("a single order for a block of a batch waits for what becomes of it there", async () => {
+    const rig = await Rig.start();
+    const [from, to] = [await rig.add(), await rig.add()];
+    const deaf = await deafSource();
+    const blocks = blocksOf([1, 2], 1000);
+    await putAll(from, blocks);
+    const batch = rig.copyMany(to, blocks, deaf.source);
+    await eventually("the source is asked", () => deaf.asked() === 1);
+    const single = rig.copy(to, blocks[0]!, [sourceOf(from)]);
+    await rig.delete(to, 1n);
+    expect(await single).toEqual({ stored: false, failures: [] });
+    await rig.delete(to, 2n);
+    await batch;
+    expect((await rig.copy(to, blocks[0]!, [sourceOf(from)])).stored).toBe(true);
+  });
+});
+
+describe("data.getMany", () => {
+  test("gives what it holds, in the order of the request, and leaves out the rest", async () => {
+    const rig = await Rig.start();
+    const member = await rig.add();
+    const blocks = [3, 1, 2].map((id) => makeBlock(id, 1000 + id));
+    await putAll(member, blocks);
+    rot(member, blocks[1]!);
+    const { body, bulk } = await getMany(member, [
+      blocks[0]!,
+      { block: 99n, length: 10 },
+      blocks[1]!,
+      { block: 2n, length: 1001 }, // held with another length
+    ]);
+    expect(body.given).toEqual([true, false, false, false]);
+    expect(Buffer.compare(bulk, blocks[0]!.bytes)).toBe(0);
+    expect((await getMany(member, [])).body.given).toEqual([]);
+  });
+
+  test("is refused with a block twice, an empty one, or too many bytes", async () => {
+    const rig = await Rig.start();
+    const member = await rig.add();
+    const [block] = blocksOf([1], 1000) as [BlockToPut];
+    await putBlock(member.caller, block);
+    await expectError("invalid", getMany(member, [block, block]));
+    await expectError("invalid", getMany(member, [{ block: 1n, length: 0 }]));
+    const half = MAX_BATCHED_BYTES / 2;
+    const tooMuch = [1n, 2n, 3n].map((id) => ({ block: id, length: half }));
+    await expectError("invalid", getMany(member, tooMuch));
+    expect((await getMany(member, [block])).body.given).toEqual([true]);
+  });
+
+  test("is refused with more blocks than a batch may hold", async () => {
+    const rig = await Rig.start();
+    const member = await rig.add();
+    const many = Array.from({ length: MAX_BATCHED_BLOCKS + 1 }, (_, at) => ({
+      block: BigInt(at + 1),
+      length: 1,
+    }));
+    await expectError("protocol", getMany(member, many));
+  });
+});
