@@ -119,7 +119,7 @@ class Client implements DfsClient {
     this.names = new Names(machinery.session, requests);
     this.opener = new FileOpener(machinery, this.names, requests);
     this.locks = machinery.locks;
-    this.inodes = new InodeOperations(requests, this.opener);
+    this.inodes = new InodeOperations(requests, this.opener, machinery.watcher);
     this.putParts = {
       session: machinery.session,
       store: machinery.store,

@@ -27,6 +27,18 @@ export interface DirectoryPage {
   readonly more: boolean;
 }
 
+/** What others have changed, as far as this client hears of it. */
+export interface ChangeListener {
+  /** The content of a file that is open here is another one; its attributes are as well. */
+  contentChanged(inode: InodeId): void;
+  /** Attributes of an inode have changed. Its content has this version now, 0 if it is gone. */
+  attributesChanged(inode: InodeId, version: bigint): void;
+  /** The name means something else, has come or gone. */
+  entryChanged(parent: InodeId, name: Uint8Array): void;
+  /** Anything may have changed: for a time nobody listened. */
+  everythingChanged(): void;
+}
+
 export interface Inodes {
   /** `.` and `..` are names of the directory itself and of its parent. @throws DfsError `notFound`, `notDirectory`, `stale`. */
   lookup(place: Place, options?: CallOptions): Promise<Attributes>;
@@ -69,8 +81,13 @@ export interface Inodes {
   xattrList(inode: InodeId): Promise<Uint8Array[]>;
   xattrRemove(inode: InodeId, name: Uint8Array): Promise<void>;
 
-  /** `listener` is told when somebody else has changed the content of a file that is open here. */
-  onContentChange(listener: (inode: InodeId) => void): void;
+  /** `listener` is told from now on of what others change. There is one at a time. */
+  listen(listener: ChangeListener): void;
+  /**
+   * Asks the service to tell of changes of what it has told, which whoever uses this client keeps for `cacheMs` at most. What it
+   * tells are hints, given to the listener; they may get lost.
+   */
+  watch(cacheMs: number): Promise<void>;
 
   /** Commits what was written to the inode, if it is open here; as `OpenFile.flush`. */
   flush(inode: InodeId, options?: CallOptions): Promise<void>;

@@ -5,16 +5,19 @@ import type { InodeId } from "../base/ids.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
 import type { FileOwner, OpenFile, SetAttributes } from "./api.ts";
 import type { FileOpener } from "./file-opener.ts";
-import type { CallOptions, DirectoryPage, Inodes, Place } from "./inode-api.ts";
+import type { CallOptions, ChangeListener, DirectoryPage, Inodes, Place } from "./inode-api.ts";
 import type { InodeRequests } from "./inode-requests.ts";
+import type { Watcher } from "./watcher.ts";
 
 export class InodeOperations implements Inodes {
   private readonly requests: InodeRequests;
   private readonly opener: FileOpener;
+  private readonly watcher: Watcher;
 
-  constructor(requests: InodeRequests, opener: FileOpener) {
+  constructor(requests: InodeRequests, opener: FileOpener, watcher: Watcher) {
     this.requests = requests;
     this.opener = opener;
+    this.watcher = watcher;
   }
 
   async lookup(place: Place, options?: CallOptions): Promise<Attributes> {
@@ -100,8 +103,13 @@ export class InodeOperations implements Inodes {
     return this.requests.xattrRemove(inode, name);
   }
 
-  onContentChange(listener: (inode: InodeId) => void): void {
-    this.opener.onForeignChange = listener;
+  listen(listener: ChangeListener): void {
+    this.opener.onForeignChange = (inode) => listener.contentChanged(inode);
+    this.watcher.listener = listener;
+  }
+
+  watch(cacheMs: number): Promise<void> {
+    return this.watcher.watch(cacheMs);
   }
 
   flush(inode: InodeId, options?: CallOptions): Promise<void> {

@@ -26,6 +26,7 @@ import { ReplicaReports } from "./replica-reports.ts";
 import { DataServers } from "./servers.ts";
 import { Session } from "./session.ts";
 import { Warnings } from "./warnings.ts";
+import { Watcher } from "./watcher.ts";
 
 const FIRST_CONTACT_TIMEOUT_MS = 4_500;
 const RETRY_TIMEOUT_MS = 60_000;
@@ -57,6 +58,7 @@ export class Machinery {
   readonly direct: DirectRequests;
   readonly reports: ReplicaReports;
   readonly locks: Locks;
+  readonly watcher: Watcher;
   private readonly placement: PlacementCache;
 
   constructor(options: ClientOptions, seams: ClientSeams) {
@@ -84,6 +86,7 @@ export class Machinery {
         clock,
         random,
         logger,
+        onBound: (peer, timeoutMs) => this.watcher.bound(peer, timeoutMs),
         onReplaced: () => {
           for (const inode of this.locks.takeLost()) this.openFiles.locksLost(inode);
         },
@@ -91,6 +94,7 @@ export class Machinery {
       this.openFiles,
     );
     this.locks = new Locks(this.session, clock);
+    this.watcher = new Watcher(this.session, this.openFiles);
     const settings = () => this.session.settings;
     this.placement = new PlacementCache(() => this.session.ask(placementMessage, {}));
     const connect = (server: KnownServer, timeoutMs: number) =>
@@ -160,6 +164,7 @@ export class Machinery {
     const handlers = new HandlerTable();
     handlers.onNotice(clusterChanged, () => this.placement.invalidate());
     handlers.onNotice(lockGranted, (owner) => this.locks.granted(owner));
+    this.watcher.receive(handlers);
     return connectPeer({
       transport,
       address: metaAddress,

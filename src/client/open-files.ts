@@ -33,6 +33,16 @@ export class OpenFileTable implements OpenFiles {
     return this.byInode.get(inode);
   }
 
+  /** The service says that somebody has changed an inode; true when its content is another one than is known here. */
+  heardOfChange(inode: InodeId, version: bigint): boolean {
+    return this.byInode.get(inode)?.heardOfChange(version) ?? false;
+  }
+
+  /** What is known of where the bytes are may be out of date. */
+  forgetMaps(): void {
+    for (const open of this.byInode.values()) open.map.forget();
+  }
+
   /** Begins to write back everything, because memory is short. */
   startFlush(): void {
     for (const open of this.byInode.values()) open.startFlush();

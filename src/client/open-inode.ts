@@ -12,7 +12,7 @@ import type { Attributes } from "../protocol/messages/common.ts";
 import type { ContentRun, SetAttributes } from "./api.ts";
 import type { Holder } from "./budget.ts";
 import type { FileMap, MapPage } from "./file-map.ts";
-import type { CallOptions } from "./inode-api.ts";
+import type { InodeRequests } from "./inode-requests.ts";
 import type { FileReader } from "./file-reader.ts";
 import type { StoredReader } from "./prefetch.ts";
 import { readAhead } from "./read-ahead.ts";
@@ -31,12 +31,7 @@ export interface OpenInodeParts {
   readonly newHolder: () => Holder;
   /** The share of all single reads together. */
   readonly readHolder: Holder;
-  /** Changes attributes at the service. */
-  readonly setattr: (
-    inode: InodeId,
-    change: SetAttributes,
-    options: CallOptions,
-  ) => Promise<Attributes>;
+  readonly requests: Pick<InodeRequests, "setattr" | "punch" | "clone">;
   /** Somebody else has changed the content. */
   readonly onForeignChange: (inode: InodeId) => void;
 }
@@ -56,6 +51,8 @@ export class OpenInode {
   private readonly parts: OpenInodeParts;
   private known: Attributes;
   private lost: DfsError | undefined;
+  /** The last version by somebody else that was told of. */
+  private toldVersion: bigint | undefined;
   /** The service may have been put back to an earlier state: what it tells next is believed, older or not. */
   private anew = false;
 
@@ -104,7 +101,7 @@ export class OpenInode {
     this.know(attributes);
     if (attributes.version === version) return;
     this.map.forgetUnless(attributes.version);
-    this.parts.onForeignChange(this.inode);
+    this.tellForeign(attributes.version);
   }
 
   /** Puts the first page of the map in, unless more recent things have been heard. */
@@ -116,6 +113,24 @@ export class OpenInode {
   learnSize(version: bigint, size: number): void {
     if (version <= this.stored.version) return;
     this.known = { ...this.stored, version, size };
+    this.tellForeign(version);
+  }
+
+  /**
+   * Somebody has changed the inode, whose content has this version now. What is read from now on is fetched anew; size and times
+   * are not known before somebody asks for them. True when the content is another one than is known here.
+   */
+  heardOfChange(version: bigint): boolean {
+    if (version <= this.stored.version) return false;
+    this.map.forget();
+    this.toldVersion = version;
+    return true;
+  }
+
+  /** Tells that somebody else has made the content what it is in this version, unless that has been told. */
+  private tellForeign(version: bigint): void {
+    if (version === this.toldVersion) return;
+    this.toldVersion = version;
     this.parts.onForeignChange(this.inode);
   }
 
@@ -233,8 +248,43 @@ export class OpenInode {
     this.refuseLost();
     const ordered = change.size ?? change.atimeNs ?? change.mtimeNs;
     if (ordered !== undefined) await this.flush(signal);
-    this.committed(await this.parts.setattr(this.inode, change, { signal }));
+    this.committed(await this.parts.requests.setattr(this.inode, change, { signal }));
     return this.attributes;
+  }
+
+  /** As `OpenFile.punch`. */
+  async punch(offset: number, length: number, minSize: number): Promise<void> {
+    await this.flush();
+    for (let at = offset, left = length; ;) {
+      const range = { offset: at, length: left };
+      const { attributes, done } = await this.parts.requests.punch(this.inode, range, minSize);
+      this.committed(attributes);
+      at += done;
+      left -= done;
+      if (left <= 0) return;
+    }
+  }
+
+  /** As `OpenFile.cloneFrom`. */
+  async cloneFrom(
+    source: OpenInode,
+    sourceOffset: number,
+    offset: number,
+    length: number,
+  ): Promise<number> {
+    await source.flush();
+    await this.flush();
+    for (let at = 0; at < length;) {
+      const { attributes, done } = await this.parts.requests.clone(
+        { inode: source.inode, offset: sourceOffset + at },
+        { inode: this.inode, offset: offset + at },
+        length - at,
+      );
+      this.committed(attributes);
+      if (done === 0) return at;
+      at += done;
+    }
+    return length;
   }
 
   /** As `OpenFile.seek`. */
@@ -269,7 +319,7 @@ export class OpenInode {
     this.know(attributes);
     if (attributes.version === version) return;
     this.map.forget();
-    if (attributes.version !== version + 1n) this.parts.onForeignChange(this.inode);
+    if (attributes.version !== version + 1n) this.tellForeign(attributes.version);
   }
 
   private know(attributes: Attributes): void {

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { ROOT_INODE } from "../../src/base/ids.ts";
-import type { DirectoryEntry, Place } from "../../src/client/api.ts";
+import type { ChangeListener, DirectoryEntry, Place } from "../../src/client/api.ts";
 import {
   bytesOf,
   KiB,
@@ -25,6 +25,13 @@ beforeAll(async () => {
   other = await cluster.client();
 });
 afterAll(() => cluster.stop());
+
+const NOTHING_HEARD: ChangeListener = {
+  contentChanged: () => undefined,
+  attributesChanged: () => undefined,
+  entryChanged: () => undefined,
+  everythingChanged: () => undefined,
+};
 
 let number = 0;
 async function freshDirectory(): Promise<(name: string) => Place> {
@@ -180,7 +187,7 @@ describe("files", () => {
     const at = await freshDirectory();
     const told: bigint[] = [];
     const third = await cluster.client();
-    third.inodes.onContentChange((inode) => told.push(inode));
+    third.inodes.listen({ ...NOTHING_HEARD, contentChanged: (inode) => told.push(inode) });
     const { file } = await client.inodes.create(at("f"), OWNER, true);
     const theirs = await third.inodes.open(file.inode);
     await theirs.write(0, bytesOf("own"));

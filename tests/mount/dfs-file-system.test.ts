@@ -205,11 +205,11 @@ describe("files", () => {
     await there.flush(inode, theirs.handle);
     const changed = await here.open(inode, READ_WRITE);
     expect(changed.keepCache).toBe(false);
+    told.clear();
     await there.write(inode, theirs.handle, 0, bytesOf("three"));
     await there.release(inode, theirs.handle);
-    told.clear();
     expect((await here.getattr(inode, changed.handle)).size).toBe(5);
-    expect(told.inodes).toEqual([{ inode, content: true }]);
+    expect(told.inodes.filter((each) => each.inode === inode)).toEqual([{ inode, content: true }]);
     await here.release(inode, changed.handle);
     here.forget(inode, 2n);
   });
@@ -232,13 +232,32 @@ describe("files", () => {
     await here.release(to.inode, to.handle);
   });
 
-  test("are made longer by an allocation, unless the size is to stay", async () => {
+  test("are allocated, zeroed and punched; the size stays when it is to stay", async () => {
     const { inode, handle } = await freshFile(await freshDirectory());
     const range = { how: "allocate", offset: 10, length: 90 } as const;
     await here.allocate(inode, handle, { ...range, keepSize: true });
     expect((await here.getattr(inode, handle)).size).toBe(0);
     await here.allocate(inode, handle, { ...range, keepSize: false });
     expect((await here.getattr(inode, handle)).size).toBe(100);
+    await here.write(inode, handle, 0, patterned(100));
+    await here.allocate(inode, handle, {
+      how: "punchHole",
+      keepSize: true,
+      offset: 90,
+      length: 50,
+    });
+    const zeroes = { how: "zeroRange", offset: 10, length: 20 } as const;
+    await here.allocate(inode, handle, { ...zeroes, keepSize: true });
+    await here.allocate(inode, handle, {
+      how: "zeroRange",
+      keepSize: false,
+      offset: 95,
+      length: 15,
+    });
+    const wanted = new Uint8Array(110);
+    wanted.set(patterned(100));
+    wanted.fill(0, 10, 30).fill(0, 90);
+    expect(Buffer.compare(await wholeThere(inode), wanted)).toBe(0);
     const insertion = { ...range, how: "insertRange", keepSize: false } as const;
     expect(await failureOf(here.allocate(inode, handle, insertion))).toMatchObject({
       kind: "notSupported",
@@ -348,6 +367,47 @@ describe("directories", () => {
     await here.rename(place("a"), place("b"), "exchange");
     expect((await here.lookup(directory, bytesOf("b"))).inode).toBe(a.inode);
     expect((await there.lookup(directory, bytesOf("a"))).inode).toBe(b.inode);
+  });
+});
+
+describe("what others change", () => {
+  test("is dropped from the kernel at once: names, attributes, content", async () => {
+    const directory = await freshDirectory();
+    const { inode, handle } = await freshFile(directory);
+    await here.release(inode, handle);
+    await failureOf(here.lookup(directory, bytesOf("missing")));
+    told.clear();
+    await there.mkdir(directory, bytesOf("missing"), 0o755, CALLER);
+    await until("the name is dropped", () => told.entries.some(({ name }) => name === "missing"));
+    const theirs = await there.open(inode, READ_WRITE);
+    await there.write(inode, theirs.handle, 0, bytesOf("x"));
+    await there.release(inode, theirs.handle);
+    const dropped = { inode, content: true };
+    await until("the content is dropped", () =>
+      told.inodes.some((each) => Bun.deepEquals(each, dropped)),
+    );
+    await here.getattr(inode, undefined);
+    told.clear();
+    await there.setattr(inode, { mode: 0o600 }, undefined, CALLER);
+    await until("the mode is dropped", () => told.inodes.some((each) => each.inode === inode));
+  });
+
+  test("is not told of inodes that the kernel has forgotten", async () => {
+    const directory = await freshDirectory();
+    const { inode } = await here.mkdir(directory, bytesOf("d"), 0o755, CALLER);
+    here.forget(inode, 1n);
+    told.clear();
+    await there.setattr(inode, { mode: 0o700 }, undefined, CALLER);
+    await there.setattr(directory, { mode: 0o700 }, undefined, CALLER);
+    await until("the other is told", () => told.inodes.some((each) => each.inode === directory));
+    expect(told.inodes.filter((each) => each.inode === inode)).toEqual([]);
+  });
+
+  test("is anything after a restart of the service", async () => {
+    const before = told.everything;
+    await cluster.stopMeta();
+    await cluster.startMeta();
+    await until("everything is dropped", () => told.everything > before);
   });
 });
 

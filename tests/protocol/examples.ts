@@ -13,6 +13,7 @@ import {
 } from "../../src/base/ids.ts";
 import type { NoticeDefinition, RequestDefinition } from "../../src/protocol/message.ts";
 import * as backups from "../../src/protocol/messages/backup.ts";
+import * as changes from "../../src/protocol/messages/changes.ts";
 import * as cluster from "../../src/protocol/messages/cluster.ts";
 import * as fsck from "../../src/protocol/messages/fsck.ts";
 import type { Attributes, ClusterSettings } from "../../src/protocol/messages/common.ts";
@@ -172,6 +173,7 @@ example(
   { leaseTimeoutMs: 60_000, settings },
 );
 example(session.sessionHeartbeat, { acknowledged: 44n }, done);
+example(session.sessionWatch, { cacheMs: 10_000 }, {});
 example(session.sessionClose, {}, {});
 
 // ---- namespace ----
@@ -262,6 +264,11 @@ example(
   done,
 );
 example(namespace.xattrRemove, { ...head, inode: inodeId(2n), name: utf8("user.tag") }, done);
+
+// ---- changes ----
+noticeExample(changes.inodeChanged, { inode: inodeId(0x1_0000_0002n), version: 17n });
+noticeExample(changes.entryChanged, { parent: inodeId(2n), name: utf8("name") });
+noticeExample(changes.everythingChanged, {});
 
 // ---- locks ----
 const lock = {
@@ -537,6 +544,24 @@ example(
   { reign: reignId(21n), lsn: lsn(70n) },
 );
 example(member.memberRotten, { blocks: [blockId(99n), blockId(100n)] }, { marked: 1 });
+
+example(
+  content.punch,
+  { ...head, inode: inodeId(2n), offset: 4096, length: 0x1_0000_0001, minSize: 0x2_0000_0000 },
+  { ...done, attributes, done: 8192 },
+);
+example(
+  content.clone,
+  {
+    ...head,
+    source: inodeId(2n),
+    sourceOffset: 4096,
+    inode: inodeId(3n),
+    offset: 0x1_0000_0000,
+    length: 65_536,
+  },
+  { ...done, attributes, done: 8192 },
+);
 
 // ---- data ----
 const pieces = filled(8, 0xaa);

@@ -4,7 +4,7 @@
  * An inode is in the table as long as the kernel has references to it or a handle is open. Nothing hangs on the table but what
  * the kernel is told; losing an entry would cost a page read once more.
  */
-import type { InodeId } from "../../base/ids.ts";
+import { ROOT_INODE, type InodeId } from "../../base/ids.ts";
 
 interface Node {
   references: bigint;
@@ -16,6 +16,11 @@ interface Node {
 
 export class NodeTable {
   private readonly nodes = new Map<InodeId, Node>();
+
+  /** The kernel knows the root without having been told of it. */
+  constructor() {
+    this.refer(ROOT_INODE);
+  }
 
   /** Inodes in the table. */
   get size(): number {
@@ -62,6 +67,22 @@ export class NodeTable {
   changedElsewhere(inode: InodeId): void {
     const node = this.nodes.get(inode);
     if (node !== undefined) node.pages = undefined;
+  }
+
+  /**
+   * The content has this version now. True when the kernel may have pages of another one; of a file that is open here
+   * `changedElsewhere` tells that.
+   */
+  heardOfVersion(inode: InodeId, version: bigint): boolean {
+    const node = this.nodes.get(inode);
+    if (node === undefined || node.handles > 0 || node.pages === version) return false;
+    node.pages = undefined;
+    return true;
+  }
+
+  /** All pages may be out of date. */
+  forgetPages(): void {
+    for (const node of this.nodes.values()) node.pages = undefined;
   }
 
   private node(inode: InodeId): Node {

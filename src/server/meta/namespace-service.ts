@@ -61,6 +61,8 @@ export function serveNamespace(
   serve.change(content.nameless, operations.nameless);
   serve.change(content.place, operations.place);
   serve.change(content.put, operations.put);
+  serve.change(content.punch, operations.punch);
+  serve.change(content.clone, operations.clone);
 }
 
 /** The context of an operation that is executed now on behalf of a session. */
@@ -90,14 +92,14 @@ class Server {
     definition: RequestDefinition<Request, Reply>,
     operation: Ask<Request, Reply>,
   ): void {
-    const { engine, sessions } = this;
+    const { engine, sessions, notices } = this;
     this.table.onRequest(definition, async ({ peer, body }) => {
       const session = sessions.of(peer);
-      return {
-        body: await engine.question(() =>
-          operation(operationContext(engine, sessions, session), body),
-        ),
-      };
+      const reply = await engine.question(() => {
+        const asked = operation(operationContext(engine, sessions, session), body);
+        return notices.watches(session) ? watched(asked, notices.changesOf(session)) : asked;
+      });
+      return { body: reply };
     });
   }
 
@@ -112,7 +114,7 @@ class Server {
       const reply = await engine.lazy(function* () {
         sessions.checkBound(peer, session);
         yield* liveSession({ session });
-        changes = new Changes();
+        changes = notices.changesOf(session);
         const context = operationContext(engine, sessions, session);
         return yield* watched(operation(context, body), changes);
       });
@@ -132,7 +134,7 @@ class Server {
       const reply = await engine.change(function* (lsn) {
         sessions.checkBound(peer, session);
         const context = operationContext(engine, sessions, session);
-        changes = new Changes();
+        changes = notices.changesOf(session);
         const done = yield* executeOnce(context, body, definition, () =>
           watched(operation(context, body), changes),
         );

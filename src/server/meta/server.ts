@@ -16,7 +16,8 @@
  *     service.ts            which message goes where, and who may send it
  *     sessions.ts, members.ts   clients and data servers: who is there, who has fallen silent (silence.ts, liveness.ts)
  *     namespace-service.ts  names and content: messages to operations of namespace/
- *     locks/                locks of files; changes.ts, client-notices.ts tell clients what concerns them
+ *     locks/                locks of files
+ *     changes.ts, interests.ts, client-notices.ts   tell clients what has changed of what they may have cached
  *     cluster-service.ts    servers, placement, figures (figures.ts counts them in a thread)
  *     engine.ts             runs operations: group-commit.ts over store/, id-ranges.ts, reign.ts
  *     wal-sync.ts, checkpoint.ts   makes commits durable, keeps the log short
@@ -230,11 +231,14 @@ class Running {
     const { clock, logger } = seams;
     this.engine = engine;
     this.logger = logger;
-    const clientNotices = new ClientNotices((session) => this.sessions.peer(session));
+    const clientNotices = new ClientNotices(clock, (session) => this.sessions.peer(session));
     this.sessions = new Sessions({
       engine,
       ...seams,
-      onChanges: (changes) => clientNotices.publish(changes, undefined),
+      onEnded: (session, changes) => {
+        clientNotices.forget(session);
+        clientNotices.publish(changes, undefined);
+      },
       leaseTimeoutMs: options.leaseTimeoutMs ?? DEFAULT_LEASE_TIMEOUT_MS,
     });
     const notices = new ClusterNotices({
@@ -294,7 +298,9 @@ class Running {
       mayReclaim: () => !this.sessions.recovering,
     });
     const { members, repair, backups } = this;
-    this.fsck = new Fsck({ engine, commands, members, repair, backups, clock, logger });
+    const isRecovering = (): boolean => this.sessions.recovering;
+    const fsckParts = { engine, commands, members, repair, backups, clock, logger, isRecovering };
+    this.fsck = new Fsck(fsckParts);
     this.service = makeService({
       fsck: this.fsck,
       clientNotices,

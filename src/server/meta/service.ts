@@ -16,6 +16,7 @@ import {
   sessionHeartbeat,
   sessionOpen,
   sessionResume,
+  sessionWatch,
 } from "../../protocol/messages/session.ts";
 import { serveBackups } from "./backup/service.ts";
 import type { ClientNotices } from "./client-notices.ts";
@@ -32,7 +33,7 @@ export function makeService(
   options: ClusterServiceOptions & { readonly fsck: Fsck; readonly clientNotices: ClientNotices },
 ): HandlerTable {
   const table = new HandlerTable();
-  serveSessions(table, options.sessions);
+  serveSessions(table, options.sessions, options.clientNotices);
   serveMembers(table, options.members);
   serveNamespace(table, options.engine, options.sessions, options.clientNotices);
   serveCluster(table, options);
@@ -42,7 +43,11 @@ export function makeService(
   return table;
 }
 
-function serveSessions(table: HandlerTable, sessions: Sessions): void {
+function serveSessions(table: HandlerTable, sessions: Sessions, notices: ClientNotices): void {
+  table.onRequest(sessionWatch, ({ peer, body }) => {
+    notices.watch(sessions.of(peer), body.cacheMs);
+    return { body: {} };
+  });
   table.onRequest(sessionOpen, async ({ peer, body }) => {
     requireRole(peer, "client");
     return { body: await sessions.open(peer, body) };

@@ -43,8 +43,8 @@ export interface SessionsOptions {
   readonly random: Random;
   readonly logger: Logger;
   readonly leaseTimeoutMs: number;
-  /** Told what the end of a session has changed, when that is durable. */
-  readonly onChanges: (changes: Changes) => void;
+  /** A session has ended, durably, which has changed this. */
+  readonly onEnded: (session: SessionId, changes: Changes) => void;
 }
 
 export class Sessions {
@@ -186,11 +186,11 @@ export class Sessions {
 
   /** Ends the session of a connection, as its client wishes. */
   async close(peer: Peer): Promise<void> {
-    const { engine, onChanges } = this.options;
+    const { engine, onEnded } = this.options;
     const session = this.of(peer);
     const changes = await engine.change(() => this.end(session, "closed"));
     this.forget(session);
-    onChanges(changes);
+    onEnded(session, changes);
   }
 
   /** The session is bound to this connection, and to no other. */
@@ -211,7 +211,7 @@ export class Sessions {
 
   private expire(session: SessionId): void {
     if (this.ending.has(session)) return;
-    const { engine, logger, leaseTimeoutMs, onChanges } = this.options;
+    const { engine, logger, leaseTimeoutMs, onEnded } = this.options;
     this.ending.add(session);
     const stillSilent = (): boolean => (this.silence.ticksOf(session) ?? 0) > TICKS_PER_LEASE;
     const end = (): Operation<Changes> => this.end(session, "expired");
@@ -222,7 +222,7 @@ export class Sessions {
       .then((changes) => {
         if (changes === undefined) return;
         this.forget(session);
-        onChanges(changes);
+        onEnded(session, changes);
         logger.info(`session ${session} has expired: not heard of for ${leaseTimeoutMs} ms`);
       })
       .catch((error: unknown) => {
