@@ -19,6 +19,8 @@ export interface FsckSurroundings {
   readonly backups: Backups;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** True while sessions of before a restart may still say what they have open. */
+  readonly isRecovering: () => boolean;
 }
 
 /** How far a run is. */

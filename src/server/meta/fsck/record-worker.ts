@@ -5,6 +5,7 @@ import { Database } from "bun:sqlite";
 import { messageOf } from "../../../base/errors.ts";
 import { MAX_PATH_BYTES } from "../../../base/limits.ts";
 import * as checks from "../store/sqlite/checks.ts";
+import * as names from "../store/sqlite/names.ts";
 import { clusterPrimitives } from "../store/sqlite/cluster.ts";
 import { finalizeOnClose } from "../store/sqlite/store.ts";
 import type { RecordAnswer, RecordAnswers, RecordOrder, RecordQuestion } from "./record.ts";
@@ -41,6 +42,12 @@ function answerTo(
   switch (question.kind) {
     case "checks":
       return checks.checkRecord(database);
+    case "names":
+      return names.faultyNames(database);
+    case "strays":
+      return names.strays(database);
+    case "leftovers":
+      return names.leftovers(database);
     case "subtree": {
       const { inodes, blocks } = checks.subtree(database, question.inode);
       return { inodes: BigInt64Array.from(inodes), blocks: BigInt64Array.from(blocks) };

@@ -21,33 +21,21 @@ export interface RecordFinding {
   readonly block: bigint;
   /** Where in the file. */
   readonly offset: number | undefined;
-  /** A name that belongs to the finding itself: it lies in `inode`. */
-  readonly name: Uint8Array | undefined;
   readonly detail: string;
   /** What the count should be, and the inode's ctime when it was wrong; for what can be mended. */
   readonly right: number;
   readonly ctimeNs: bigint;
+  /** The one name of a directory that calls another one its parent. */
+  readonly place: { readonly parent: bigint; readonly name: Uint8Array } | undefined;
 }
 
 interface Check {
   readonly kind: FsckKind;
-  /** Selects some of inode, block, offset, name, right, ctime, and detail. */
+  /** Selects some of inode, block, offset, right, ctime, place with placeName, and detail. */
   readonly query: string;
 }
 
 const CHECKS: readonly Check[] = [
-  {
-    kind: "unreachableInode",
-    query: `WITH RECURSIVE reached (id) AS (SELECT 1 UNION SELECT d.inode FROM dentries d JOIN reached r ON d.parent = r.id)
-      SELECT id AS inode, 'no path leads to it, though its link count is ' || nlink AS detail FROM inodes
-      WHERE nlink > 0 AND id NOT IN (SELECT id FROM reached)`,
-  },
-  {
-    kind: "unreachableInode",
-    query: `SELECT id AS inode, 'it has no name, is not open and does not wait to be removed' AS detail FROM inodes i
-      WHERE nlink = 0 AND NOT EXISTS (SELECT 1 FROM opens o WHERE o.inode = i.id)
-      AND NOT EXISTS (SELECT 1 FROM reclaim r WHERE r.inode = i.id)`,
-  },
   {
     kind: "wrongLinkCount",
     query: `SELECT i.id AS inode, i.ctime, n.names AS right, 'its link count is ' || i.nlink || ', its names are ' || n.names AS detail
@@ -60,25 +48,15 @@ const CHECKS: readonly Check[] = [
         'its link count is ' || i.nlink || ', it has ' || ifnull(s.below, 0) || ' directories in it' AS detail
       FROM inodes i
       LEFT JOIN (SELECT parent, count(*) AS below FROM dentries WHERE type = ${DIRECTORY} GROUP BY parent) s ON s.parent = i.id
-      WHERE i.type = ${DIRECTORY} AND i.nlink > 0 AND i.nlink <> 2 + ifnull(s.below, 0)`,
-  },
-  {
-    kind: "danglingName",
-    query: `SELECT d.parent AS inode, d.name,
-        CASE WHEN i.id IS NULL THEN 'it leads to inode ' || d.inode || ', which does not exist'
-        ELSE 'it says another type than its inode ' || d.inode END AS detail
-      FROM dentries d LEFT JOIN inodes i ON i.id = d.inode WHERE i.id IS NULL OR i.type <> d.type`,
-  },
-  {
-    kind: "danglingName",
-    query: `SELECT d.parent AS inode, d.name, 'it lies in inode ' || d.parent || ', which is no directory with a name' AS detail
-      FROM dentries d LEFT JOIN inodes i ON i.id = d.parent
-      WHERE i.id IS NULL OR i.type <> ${DIRECTORY} OR i.nlink = 0`,
+      WHERE i.type = ${DIRECTORY} AND (i.nlink > 0 OR i.parent <> 0) AND i.nlink <> 2 + ifnull(s.below, 0)`,
   },
   {
     kind: "wrongParent",
-    query: `SELECT i.id AS inode, 'it calls inode ' || i.parent || ' its parent, and has names in ' || n.parents AS detail
-      FROM inodes i JOIN (SELECT inode, group_concat(parent) AS parents FROM dentries WHERE type = ${DIRECTORY} GROUP BY inode) n
+    // The one name that it has says where it is; with several no program can know which of them is right.
+    query: `SELECT i.id AS inode, i.ctime, CASE WHEN n.number = 1 THEN n.parent END AS place, CASE WHEN n.number = 1 THEN n.name END AS placeName,
+        'it calls inode ' || i.parent || ' its parent, and has names in ' || n.parents AS detail
+      FROM inodes i JOIN (SELECT inode, group_concat(parent) AS parents, count(*) AS number, min(parent) AS parent, min(name) AS name
+          FROM dentries WHERE type = ${DIRECTORY} GROUP BY inode) n
         ON n.inode = i.id
       WHERE i.type = ${DIRECTORY} AND i.id <> 1 AND n.parents <> CAST(i.parent AS TEXT)`,
   },
@@ -125,13 +103,14 @@ interface Columns {
   readonly inode?: bigint;
   readonly block?: bigint;
   readonly offset?: bigint;
-  readonly name?: Uint8Array;
+  readonly place?: bigint | null;
+  readonly placeName?: Uint8Array | null;
   readonly right?: bigint;
   readonly ctime?: bigint;
   readonly detail: string;
 }
 
-/** Everything that is wrong with inodes, names, extents and blocks; of a kind at most `MOST_OF_A_CHECK` and one. */
+/** Everything that is wrong with inodes, extents and blocks, and not with names (`names.ts`); of a kind at most `MOST_OF_A_CHECK` and one. */
 export function checkRecord(database: Database): RecordFinding[] {
   return CHECKS.flatMap(({ kind, query }) =>
     database
@@ -142,12 +121,19 @@ export function checkRecord(database: Database): RecordFinding[] {
         inode: row.inode ?? 0n,
         block: row.block ?? 0n,
         offset: row.offset === undefined ? undefined : Number(row.offset),
-        name: row.name,
         detail: row.detail,
         right: Number(row.right ?? 0n),
         ctimeNs: row.ctime ?? 0n,
+        place: placeOf(row),
       })),
   );
+}
+
+function placeOf({ place, placeName }: Columns): RecordFinding["place"] {
+  if (place === undefined || place === null) return undefined;
+  return placeName === undefined || placeName === null
+    ? undefined
+    : { parent: place, name: placeName };
 }
 
 const BELOW = `below (id) AS (SELECT ?1 UNION SELECT d.inode FROM dentries d JOIN below ON d.parent = below.id)`;
