@@ -297,8 +297,8 @@ export class Session {
     if (this.identity === undefined || !(await this.resumed(peer, this.identity))) {
       await this.openNew(peer);
     }
-    this.provenMs = beganMs;
     await this.options.onBound(peer, BIND_TIMEOUT_MS);
+    this.provenMs = beganMs;
     return this.present.epoch;
   }
 

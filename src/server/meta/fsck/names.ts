@@ -15,9 +15,10 @@ const AT_ONCE = 64;
 
 /** Finds wrong names and inodes without a path, mends them unless the run only looks, and tells of them. */
 export async function checkNames(parts: RunParts): Promise<void> {
-  const { record, blocks, isRecovering } = parts;
-  await settle(parts, await record.ask({ kind: "names" }), nameFinding, mendName);
-  if (blocks !== undefined) return; // what has no path is not below one
+  const { record, top, isRecovering } = parts;
+  const names = await record.ask({ kind: "names", inode: top });
+  await settle(parts, names, nameFinding, mendName);
+  if (top !== undefined) return; // what has no path is not below one
   await settle(parts, await record.ask({ kind: "strays" }), strayFinding, reunite);
   // As long as sessions may still say what they have open, nobody knows what is left over.
   if (isRecovering()) return;

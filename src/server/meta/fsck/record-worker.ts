@@ -41,9 +41,9 @@ function answerTo(
 ): RecordAnswers[keyof RecordAnswers] {
   switch (question.kind) {
     case "checks":
-      return checks.checkRecord(database);
+      return checks.checkRecord(database, question.inode);
     case "names":
-      return names.faultyNames(database);
+      return names.faultyNames(database, question.inode);
     case "strays":
       return names.strays(database);
     case "leftovers":
@@ -60,6 +60,8 @@ function answerTo(
       return checks.lackingBlocks(database, question.after, question.replicas, question.limit);
     case "withoutCopy":
       return checks.blocksWithoutCopyOn(database, question.after, question.servers, question.limit);
+    case "withoutCopyAmong":
+      return checks.withoutCopyAmong(database, question.blocks, question.servers);
     case "locate":
       return locate(database, question.inodes, question.blocks);
   }

@@ -9,10 +9,10 @@ import type { BlockPlace, RecordFinding } from "../store/sqlite/checks.ts";
 import type { FaultyName, Stray } from "../store/sqlite/names.ts";
 
 export type RecordQuestion =
-  /** What is wrong with inodes, extents and blocks. */
-  | { readonly kind: "checks" }
+  /** What is wrong with inodes, extents and blocks, below an inode or anywhere. */
+  | { readonly kind: "checks"; readonly inode: bigint | undefined }
   /** Names that lead nowhere, or lie in no directory. */
-  | { readonly kind: "names" }
+  | { readonly kind: "names"; readonly inode: bigint | undefined }
   /** Inodes that should have a path and have none. */
   | { readonly kind: "strays" }
   /** Inodes without a name that nobody keeps. */
@@ -41,6 +41,12 @@ export type RecordQuestion =
       readonly servers: readonly number[];
       readonly limit: number;
     }
+  /** Of these blocks those that are live and without a copy on any of these servers. */
+  | {
+      readonly kind: "withoutCopyAmong";
+      readonly blocks: readonly bigint[];
+      readonly servers: readonly number[];
+    }
   /** Files and paths that belong to inodes and blocks. */
   | {
       readonly kind: "locate";
@@ -58,6 +64,7 @@ export interface RecordAnswers {
   readonly repairs: readonly RepairCount[];
   readonly lacking: readonly bigint[];
   readonly withoutCopy: readonly bigint[];
+  readonly withoutCopyAmong: readonly bigint[];
   readonly locate: {
     readonly places: readonly BlockPlace[];
     readonly paths: ReadonlyMap<bigint, Uint8Array>;

@@ -103,8 +103,9 @@ export class FsckRun {
 
   private async work(): Promise<void> {
     const { level, inode } = this.request;
-    if (inode !== undefined && inode !== ROOT_INODE) {
-      const below = await this.record.ask({ kind: "subtree", inode });
+    const top = inode === ROOT_INODE ? undefined : inode;
+    if (top !== undefined) {
+      const below = await this.record.ask({ kind: "subtree", inode: top });
       this.inodes = new Set(below.inodes);
       this.blocks = new Set(below.blocks);
     }
@@ -116,10 +117,11 @@ export class FsckRun {
       findings: this.findings,
       counts: this.counts,
       signal: this.abort.signal,
+      top,
       blocks: this.blocks === undefined ? undefined : [...this.blocks].map((id) => blockId(id)),
     };
     await checkNames(parts);
-    await this.checkRecord();
+    await this.checkRecord(top);
     this.mending = new Mending(parts);
     try {
       await this.checkCounts(this.mending);
@@ -134,9 +136,9 @@ export class FsckRun {
     }
   }
 
-  private async checkRecord(): Promise<void> {
+  private async checkRecord(top: InodeId | undefined): Promise<void> {
     const { findings, counts } = this;
-    const found = await this.record.ask({ kind: "checks" });
+    const found = await this.record.ask({ kind: "checks", inode: top });
     const scoped = findings.inScope(found.map((raw) => ({ ...findingOf(raw), raw })));
     counts.found += scoped.length;
     const corrected = this.request.dryRun
@@ -178,23 +180,38 @@ export class FsckRun {
 
   /** Blocks that lack copies on record, and notes of those that have too many or misplaced ones. */
   private async checkCounts(mending: Mending): Promise<void> {
-    const { engine, repair } = this.surroundings;
+    const { repair } = this.surroundings;
     const { dryRun } = this.request;
-    const { replicas } = engine.settings;
-    for (let after = 0n, more = true; more && !this.abort.signal.aborted;) {
-      const page = await this.record.ask({ kind: "lacking", after, replicas, limit: PAGE });
-      const ids = page.map((id) => blockId(id)).filter((id) => this.blocks?.has(id) ?? true);
-      const lacks = await this.lacks(ids, replicas, !dryRun);
+    for await (const ids of this.blockPages()) {
+      if (this.abort.signal.aborted) return;
+      const lacks = await this.lacks(ids, !dryRun);
       if (!dryRun && lacks.length > 0) repair.recorded();
       await mending.add(lacks);
-      more = page.length === PAGE;
-      after = page.at(-1) ?? after;
     }
     if (this.blocks === undefined) await this.tellNotes();
   }
 
-  private lacks(ids: readonly BlockId[], replicas: number, mend: boolean): Promise<CopyFinding[]> {
+  /** Blocks that may lack copies: those of the run, or all that lacked some a moment ago. */
+  private async *blockPages(): AsyncGenerator<readonly BlockId[], void> {
+    const { replicas } = this.surroundings.engine.settings;
+    if (this.blocks !== undefined) {
+      const all = [...this.blocks];
+      for (let at = 0; at < all.length; at += PAGE) {
+        yield all.slice(at, at + PAGE).map((id) => blockId(id));
+      }
+      return;
+    }
+    for (let after = 0n, more = true; more;) {
+      const page = await this.record.ask({ kind: "lacking", after, replicas, limit: PAGE });
+      yield page.map((id) => blockId(id));
+      more = page.length === PAGE;
+      after = page.at(-1) ?? after;
+    }
+  }
+
+  private lacks(ids: readonly BlockId[], mend: boolean): Promise<CopyFinding[]> {
     const { engine } = this.surroundings;
+    const { replicas } = engine.settings;
     if (ids.length === 0) return Promise.resolve([]);
     const look = function* () {
       const view = yield* clusterView(replicas, engine.nowNs);

@@ -110,23 +110,72 @@ interface Columns {
   readonly detail: string;
 }
 
-/** Everything that is wrong with inodes, extents and blocks, and not with names (`names.ts`); of a kind at most `MOST_OF_A_CHECK` and one. */
-export function checkRecord(database: Database): RecordFinding[] {
-  return CHECKS.flatMap(({ kind, query }) =>
-    database
-      .query<Columns, [number]>(`${query} LIMIT ?1`)
-      .all(MOST_OF_A_CHECK + 1)
-      .map((row) => ({
-        kind,
-        inode: row.inode ?? 0n,
-        block: row.block ?? 0n,
-        offset: row.offset === undefined ? undefined : Number(row.offset),
-        detail: row.detail,
-        right: Number(row.right ?? 0n),
-        ctimeNs: row.ctime ?? 0n,
-        place: placeOf(row),
-      })),
-  );
+/** Inode ?2 and everything below it. */
+export const BELOW = `below (id) AS (SELECT ?2 UNION
+  SELECT d.inode FROM main.dentries d JOIN below ON d.parent = below.id)`;
+
+/**
+ * Takes the place of the tables in a check: of what is below one inode there is nothing else in them. All names of these inodes
+ * are there, wherever they are, so that links are counted right; that costs a look at every name, and the rest only what is
+ * below.
+ */
+const ONLY_BELOW = `WITH RECURSIVE ${BELOW},
+  inodes AS (SELECT i.* FROM below CROSS JOIN main.inodes i ON i.id = below.id),
+  dentries AS (SELECT d.* FROM main.dentries d WHERE d.parent IN (SELECT id FROM below) OR d.inode IN (SELECT id FROM below)),
+  extents AS (SELECT e.* FROM below CROSS JOIN main.extents e ON e.inode = below.id),
+  blocks AS (SELECT b.* FROM (SELECT DISTINCT block FROM extents) named CROSS JOIN main.blocks b ON b.id = named.block)`;
+
+/**
+ * Everything that is wrong with inodes, extents and blocks, and not with names (`names.ts`), below `inode` or anywhere; of a
+ * kind at most `MOST_OF_A_CHECK` and one.
+ */
+export function checkRecord(database: Database, inode?: bigint): RecordFinding[] {
+  return CHECKS.flatMap((check) => {
+    if (inode === undefined) return findingsOf(database, check, "");
+    const found = findingsOf(database, check, `${ONLY_BELOW} `, inode);
+    // A file that is elsewhere may have the block as well.
+    return check.kind === "wrongRefs" ? confirmed(database, check, found) : found;
+  });
+}
+
+function findingsOf(
+  database: Database,
+  { kind, query }: Check,
+  prefix: string,
+  ...inode: readonly bigint[]
+): RecordFinding[] {
+  return database
+    .query<Columns, (number | bigint)[]>(`${prefix}${query} LIMIT ?1`)
+    .all(MOST_OF_A_CHECK + 1, ...inode)
+    .map((row) => findingOf(kind, row));
+}
+
+/** Of these findings about blocks those that are findings with regard to all files. */
+function confirmed(
+  database: Database,
+  { kind, query }: Check,
+  found: readonly RecordFinding[],
+): RecordFinding[] {
+  if (found.length === 0) return [];
+  return database
+    .query<Columns, [string]>(
+      `SELECT * FROM (${query}) WHERE block IN (SELECT value FROM json_each(?1))`,
+    )
+    .all(jsonIds(found.map(({ block }) => block)))
+    .map((row) => findingOf(kind, row));
+}
+
+function findingOf(kind: FsckKind, row: Columns): RecordFinding {
+  return {
+    kind,
+    inode: row.inode ?? 0n,
+    block: row.block ?? 0n,
+    offset: row.offset === undefined ? undefined : Number(row.offset),
+    detail: row.detail,
+    right: Number(row.right ?? 0n),
+    ctimeNs: row.ctime ?? 0n,
+    place: placeOf(row),
+  };
 }
 
 function placeOf({ place, placeName }: Columns): RecordFinding["place"] {
@@ -136,8 +185,6 @@ function placeOf({ place, placeName }: Columns): RecordFinding["place"] {
     : { parent: place, name: placeName };
 }
 
-const BELOW = `below (id) AS (SELECT ?1 UNION SELECT d.inode FROM dentries d JOIN below ON d.parent = below.id)`;
-
 /** An inode and everything below it, and the blocks of all that, each in rising order. */
 export function subtree(
   database: Database,
@@ -145,13 +192,13 @@ export function subtree(
 ): { readonly inodes: bigint[]; readonly blocks: bigint[] } {
   const ids = (query: string): bigint[] =>
     database
-      .query<{ id: bigint }, [bigint]>(`WITH RECURSIVE ${BELOW} ${query}`)
-      .all(inode)
+      .query<{ id: bigint }, [null, bigint]>(`WITH RECURSIVE ${BELOW} ${query}`)
+      .all(null, inode)
       .map(({ id }) => id);
   return {
     inodes: ids("SELECT id FROM below ORDER BY id"),
     blocks: ids(
-      "SELECT DISTINCT e.block AS id FROM extents e WHERE e.inode IN (SELECT id FROM below) ORDER BY id",
+      "SELECT DISTINCT e.block AS id FROM below CROSS JOIN extents e ON e.inode = below.id ORDER BY id",
     ),
   };
 }
@@ -162,11 +209,12 @@ export function countCopies(
   servers: readonly number[],
   blocks: readonly bigint[] | undefined,
 ): { readonly copies: number; readonly bytes: number } {
+  const those = blocks === undefined ? "" : "(SELECT value FROM json_each(?2)) wanted CROSS JOIN";
+  const on = blocks === undefined ? "" : "ON r.block = wanted.value";
   const row = database
     .query<{ copies: bigint; bytes: bigint }, [string, string | null]>(
-      `SELECT count(*) AS copies, ifnull(sum(b.length), 0) AS bytes FROM replicas r JOIN blocks b ON b.id = r.block
-       WHERE r.state IN (1, 3) AND b.state = 0 AND r.server IN (SELECT value FROM json_each(?1))
-       AND (?2 IS NULL OR r.block IN (SELECT value FROM json_each(?2)))`,
+      `SELECT count(*) AS copies, ifnull(sum(b.length), 0) AS bytes FROM ${those} replicas r ${on} JOIN blocks b ON b.id = r.block
+       WHERE r.state IN (1, 3) AND b.state = 0 AND r.server IN (SELECT value FROM json_each(?1)) AND ?2 IS ?2`,
     )
     .get(JSON.stringify(servers), blocks === undefined ? null : jsonIds(blocks));
   return { copies: Number(row?.copies ?? 0n), bytes: Number(row?.bytes ?? 0n) };
@@ -203,6 +251,22 @@ export function blocksWithoutCopyOn(
        ORDER BY b.id LIMIT ?3`,
     )
     .all(after, JSON.stringify(servers), limit)
+    .map(({ id }) => id);
+}
+
+/** Of these blocks those that are live and have no present copy on any of `servers`, in order of id. */
+export function withoutCopyAmong(
+  database: Database,
+  blocks: readonly bigint[],
+  servers: readonly number[],
+): bigint[] {
+  return database
+    .query<{ id: bigint }, [string, string]>(
+      `SELECT b.id FROM json_each(?1) wanted CROSS JOIN blocks b ON b.id = wanted.value WHERE b.state = 0 AND NOT EXISTS (
+         SELECT 1 FROM replicas r WHERE r.block = b.id AND r.state = 1 AND r.server IN (SELECT value FROM json_each(?2)))
+       ORDER BY b.id`,
+    )
+    .all(jsonIds(blocks), JSON.stringify(servers))
     .map(({ id }) => id);
 }
 

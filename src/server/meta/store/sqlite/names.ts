@@ -3,7 +3,7 @@
  * its own; each function sees one moment. Numbers in the queries are those of `schema.ts`.
  */
 import type { Database } from "bun:sqlite";
-import { MOST_OF_A_CHECK } from "./checks.ts";
+import { BELOW, MOST_OF_A_CHECK } from "./checks.ts";
 
 const DIRECTORY = 4;
 
@@ -64,22 +64,35 @@ const FAULTS: readonly { readonly fault: NameFault; readonly query: string }[] =
   },
 ];
 
-/** Names that are wrong; of each kind at most `MOST_OF_A_CHECK` and one. */
-export function faultyNames(database: Database): FaultyName[] {
+/** Takes the place of the table: names in the directories below one inode. */
+const NAMES_BELOW = `WITH RECURSIVE ${BELOW},
+  dentries AS (SELECT d.* FROM below CROSS JOIN main.dentries d ON d.parent = below.id) `;
+
+/** Names that are wrong, below `inode` or anywhere; of each kind at most `MOST_OF_A_CHECK` and one. */
+export function faultyNames(database: Database, inode?: bigint): FaultyName[] {
+  const prefix = inode === undefined ? "" : NAMES_BELOW;
+  const more = inode === undefined ? [] : [inode];
   return FAULTS.flatMap(({ fault, query }) =>
     database
-      .query<NameColumns, [number]>(`${query} LIMIT ?1`)
-      .all(MOST_OF_A_CHECK + 1)
+      .query<NameColumns, (number | bigint)[]>(`${prefix}${query} LIMIT ?1`)
+      .all(MOST_OF_A_CHECK + 1, ...more)
       .map((row) => ({ ...row, fault })),
   );
 }
 
-/** Directories that paths lead to, and what should have a path and has none. */
+/**
+ * Directories that paths lead to, and what should have a path and has none. Written with EXCEPT and CROSS JOIN because that is
+ * one pass: for a million inodes it takes 1.2 s, with NOT IN and a free order of the join ten times as long.
+ */
 const UNREACHED = `reached (id) AS (SELECT 1 UNION
-    SELECT d.inode FROM dentries d JOIN reached r ON d.parent = r.id WHERE d.type = ${DIRECTORY}),
-  unreached (id) AS MATERIALIZED (SELECT i.id FROM inodes i
-    WHERE (i.nlink > 0 OR (i.type = ${DIRECTORY} AND i.parent <> 0)) AND i.id NOT IN (SELECT id FROM reached)
-    AND i.id NOT IN (SELECT d.inode FROM dentries d WHERE d.parent IN (SELECT id FROM reached))),
+    SELECT d.inode FROM reached r CROSS JOIN dentries d ON d.parent = r.id WHERE d.type = ${DIRECTORY}),
+  unreached (id) AS MATERIALIZED (
+    SELECT i.id FROM inodes i WHERE i.nlink > 0 OR (i.type = ${DIRECTORY} AND i.parent <> 0)
+    EXCEPT SELECT d.inode FROM reached r CROSS JOIN dentries d ON d.parent = r.id
+    EXCEPT SELECT 1)`;
+
+/** Of these, what is not below others. */
+const HEADS = `${UNREACHED},
   heads (id) AS MATERIALIZED (SELECT id FROM unreached
     WHERE id NOT IN (SELECT d.inode FROM dentries d WHERE d.parent IN (SELECT id FROM unreached)))`;
 
@@ -88,7 +101,9 @@ const UNREACHED = `reached (id) AS (SELECT 1 UNION
  * of a kind.
  */
 export function strays(database: Database): Stray[] {
-  return database.transaction(() => [...heads(database), ...circles(database)])();
+  return database.transaction(() =>
+    isAllReached(database) ? [] : [...heads(database), ...circles(database)],
+  )();
 }
 
 /** Inodes without a name that are not open and do not wait to be removed. */
@@ -109,10 +124,16 @@ export function leftovers(database: Database): Stray[] {
     }));
 }
 
+function isAllReached(database: Database): boolean {
+  return (
+    database.query(`WITH RECURSIVE ${UNREACHED} SELECT 1 FROM unreached LIMIT 1`).get() === null
+  );
+}
+
 function heads(database: Database): Stray[] {
   return database
     .query<{ id: bigint; ctime: bigint; nlink: bigint }, [number]>(
-      `WITH RECURSIVE ${UNREACHED}
+      `WITH RECURSIVE ${HEADS}
        SELECT i.id, i.ctime, i.nlink FROM heads h CROSS JOIN inodes i ON i.id = h.id LIMIT ?1`,
     )
     .all(MOST_OF_A_CHECK + 1)
@@ -159,7 +180,7 @@ function looseDirectories(database: Database): Map<bigint, Loose> {
   const loose = new Map<bigint, Loose>();
   const directories = database
     .query<{ id: bigint; ctime: bigint }, []>(
-      `WITH RECURSIVE ${UNREACHED},
+      `WITH RECURSIVE ${HEADS},
          below (id) AS (SELECT id FROM heads UNION SELECT d.inode FROM dentries d JOIN below b ON d.parent = b.id)
        SELECT i.id, i.ctime FROM unreached u CROSS JOIN inodes i ON i.id = u.id
        WHERE i.type = ${DIRECTORY} AND i.id NOT IN (SELECT id FROM below) ORDER BY i.id`,
