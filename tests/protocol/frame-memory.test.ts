@@ -18,7 +18,7 @@ interface Taken {
   readonly bytes: Uint8Array;
 }
 
-function parser(): { receive(length: number, value: number): Taken } {
+function parser(): { readonly receive: (length: number, value: number) => Taken } {
   const taken: Taken[] = [];
   const made = new FrameParser(2 ** 24, (buffer, start, end) => {
     taken.push({ buffer, bytes: buffer.subarray(start, end) });
