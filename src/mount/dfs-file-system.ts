@@ -276,16 +276,21 @@ export class DfsFileSystem implements MountedFileSystem {
     handle: Handle,
     offset: number,
     bytes: Uint8Array,
-    options: { readonly clearSetId?: boolean; readonly signal?: AbortSignal } = {},
+    options: {
+      readonly clearSetId?: boolean;
+      readonly atOffset?: boolean;
+      readonly signal?: AbortSignal;
+    } = {},
   ): Promise<void> {
     this.refuseReadOnly();
-    await this.files.write(handle, offset, bytes, options.signal);
+    await this.files.write(handle, offset, bytes, options);
     this.kernel.changedHere(inode);
     if (options.clearSetId !== true) return;
     const mode = withoutSetId(this.files.get(handle).file.attributes);
     if (mode === undefined) return;
     await this.inodes.setattr(inode, { mode });
-    await this.kernel.invalidations.inode(inode, false);
+    // Not waited for: the kernel holds the pages of this write until it is answered, and an earlier notice may wait for them.
+    void this.kernel.invalidations.inode(inode, false);
   }
 
   flush(_inode: InodeId, handle: Handle, signal?: AbortSignal): Promise<void> {

@@ -64,6 +64,16 @@ describe("files", () => {
     await quick.stop();
   });
 
+  // The kernel writes pages of a mapping through any handle that may write, also one that appends.
+  test("pages of a mapping keep their place on a handle that appends", async () => {
+    const { inode, handle } = await freshFile(await freshDirectory(), "mapped", APPEND);
+    await here.write(inode, handle, 0, bytesOf("0123456789"));
+    await here.write(inode, handle, 4, bytesOf("PAGE"), { atOffset: true });
+    await here.flush(inode, handle);
+    expect(new TextDecoder().decode(await wholeThere(inode))).toBe("0123PAGE89");
+    await here.release(inode, handle);
+  });
+
   test("each write to the end goes there, wherever others have moved it", async () => {
     const { inode, handle } = await mounts.freshFile(await mounts.freshDirectory(), "log", APPEND);
     await here.write(inode, handle, 0, bytesOf("one "));
