@@ -8,7 +8,7 @@
  */
 import { systemClock, type Clock } from "../base/clock.ts";
 import { DfsError, isDfsError, messageOf } from "../base/errors.ts";
-import type { InodeId } from "../base/ids.ts";
+import { ROOT_INODE, type InodeId } from "../base/ids.ts";
 import { silentLogger, type Logger } from "../base/logger.ts";
 import type { DfsClient, FileOwner, Inodes, OpenFile, SetAttributes } from "../client/api.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
@@ -16,6 +16,7 @@ import { HandleTable } from "./cluster/handles.ts";
 import { DirectoryListing } from "./cluster/listing.ts";
 import { NodeTable } from "./cluster/nodes.ts";
 import { MountedFiles } from "./cluster/open-files.ts";
+import { LastKnown, Outage } from "./cluster/outage.ts";
 import { copyBytes } from "./cluster/ranges.ts";
 import { withoutSetId } from "./cluster/set-id.ts";
 import type {
@@ -48,7 +49,17 @@ const NO_INVALIDATIONS: Invalidations = {
   all: () => undefined,
 };
 
+/**
+ * What the kernel keeps of contents from one opening of a file to the next: nothing; what is still right by the version that the
+ * service tells; or everything that nobody has told to be out of date.
+ */
+export type CacheMode = "none" | "auto" | "always";
+
 export interface DfsFileSystemOptions {
+  /** Default `auto`. */
+  readonly cache?: CacheMode;
+  /** Tells when the metadata service is away; left out: it never is. */
+  readonly outage?: Outage;
   readonly clock?: Clock;
   readonly logger?: Logger;
   readonly readOnly?: boolean;
@@ -60,11 +71,14 @@ export interface DfsFileSystemOptions {
 export class DfsFileSystem implements MountedFileSystem {
   readonly timeouts: Timeouts;
   readonly readOnly: boolean;
+  private readonly cache: CacheMode;
   private readonly client: DfsClient;
   private readonly inodes: Inodes;
   private readonly clock: Clock;
   private readonly nodes = new NodeTable();
   private readonly files: MountedFiles;
+  private readonly space: LastKnown<Awaited<ReturnType<DfsClient["statfs"]>>>;
+  private readonly root: LastKnown<Attributes>;
   private readonly directories = new HandleTable<DirectoryListing>();
   private readonly logger: Logger;
   /** Pages that the kernel is dropping. */
@@ -80,7 +94,11 @@ export class DfsFileSystem implements MountedFileSystem {
     this.clock = clock;
     this.timeouts = { ...TIMEOUTS, ...options.timeouts };
     this.readOnly = options.readOnly ?? false;
+    this.cache = options.cache ?? "auto";
     const { inodes } = client;
+    const { outage = new Outage() } = options;
+    this.space = new LastKnown((signal) => client.statfs({ signal }), outage);
+    this.root = new LastKnown((signal) => inodes.getattr(ROOT_INODE, { signal }), outage);
     const onMoved = (inode: InodeId): void => this.contentMoved(inode);
     this.files = new MountedFiles({ inodes, clock, logger, writeBackMs, onMoved });
   }
@@ -191,6 +209,7 @@ export class DfsFileSystem implements MountedFileSystem {
   // ---- Attributes --------------------------------------------------------------------------------------------------
 
   getattr(inode: InodeId, _handle: Handle | undefined, signal?: AbortSignal): Promise<Attributes> {
+    if (inode === ROOT_INODE) return this.root.get(signal);
     return this.inodes.getattr(inode, { signal });
   }
 
@@ -404,7 +423,7 @@ export class DfsFileSystem implements MountedFileSystem {
   // ---- The whole ---------------------------------------------------------------------------------------------------
 
   async statfs(signal?: AbortSignal): Promise<Space> {
-    return { ...(await this.client.statfs({ signal })), blockSize: this.blockSize };
+    return { ...(await this.space.get(signal)), blockSize: this.blockSize };
   }
 
   async stop(): Promise<void> {
@@ -477,7 +496,8 @@ export class DfsFileSystem implements MountedFileSystem {
       throw error;
     }
     const { attributes } = file;
-    const keepCache = this.nodes.opened(inode, attributes.version);
+    const isCurrent = this.nodes.opened(inode, attributes.version);
+    const keepCache = this.cache === "auto" ? isCurrent : this.cache === "always";
     return { handle: this.files.add(file, flags), attributes, keepCache };
   }
 

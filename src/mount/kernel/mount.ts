@@ -62,11 +62,12 @@ export interface KernelMount {
   unmount(options?: UnmountOptions): Promise<void>;
 }
 
-function contextFor(fileSystem: MountedFileSystem): Context {
+function contextFor(fileSystem: MountedFileSystem, device: Device): Context {
   return {
     fileSystem,
     presentation: presentationOf(fileSystem.timeouts, fileSystem.blockSize),
     known: new KnownInodes(),
+    dropAttributes: (inode) => device.dropAttributes(inode),
     posixLockOwners: new PosixLockOwners(),
     largestReplyBytes: LARGEST_REPLY_BYTES,
   };
@@ -93,10 +94,10 @@ class Service {
 
   constructor(options: KernelMountOptions, fd: number) {
     const { fileSystem, logger, clock = systemClock } = options;
-    const context = contextFor(fileSystem);
-    const known = (): Iterable<InodeId> => context.known.all();
     this.options = options;
     this.device = new Device(fd, LARGEST_REPLY_BYTES);
+    const context = contextFor(fileSystem, this.device);
+    const known = (): Iterable<InodeId> => context.known.all();
     this.notifier = new Notifier({ fd: this.device.duplicate(), known, logger });
     fileSystem.start(this.notifier);
     const wishes = {
