@@ -75,7 +75,7 @@ describe.skipIf(cannotMount !== undefined)("on a mount", () => {
     expect(await differences(`${remote}/result`, `${local}/again`)).toBe("");
   });
 
-  const INSERTS = 200;
+  const INSERTS = 60;
   for (const mode of ["delete", "wal"]) {
     withPrograms(["sqlite3"], `sqlite3 in journal mode ${mode}, from two processes`, async () => {
       const sql = (text: string) => ["sqlite3", "-cmd", ".timeout 60000", `${remote}/db`, text];
