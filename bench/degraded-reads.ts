@@ -35,6 +35,12 @@ import { connectClient } from "../src/client/client.ts";
 import { bytesOf, KiB, MiB, OWNER, patterned } from "../tests/support/cluster.ts";
 import { spawnCluster, type ProcessCluster } from "../tests/support/processes.ts";
 import { median, percentile, row, spread, valueOf } from "./log-support.ts";
+import {
+  readUntilTold,
+  startReading,
+  type ReadingProcess,
+  type Sample,
+} from "./reading-process.ts";
 
 const FILE_BYTES = 8 * MiB;
 
@@ -49,9 +55,6 @@ const COLD_READS = 24;
 
 const HOW = ["random", "sequential"] as const;
 type How = (typeof HOW)[number];
-
-/** When a read began, in milliseconds of the wall clock, and how long it took. */
-type Sample = readonly [atMs: number, tookMs: number];
 
 interface Figures {
   readonly readsPerSecond: number;
@@ -102,7 +105,7 @@ const LINES: readonly (readonly [string, PhaseName, PhaseName?])[] = [
 const WIDTHS = [13, 16, 16, 17, 16, 20, 16, 16];
 
 if (process.argv[2] === "--reader") {
-  await readUntilTold(process.argv[3] as How, process.argv[4]!, Number(process.argv[5]));
+  await readFiles(process.argv[3] as How, process.argv[4]!, Number(process.argv[5]));
 } else await measure();
 
 async function measure(): Promise<void> {
@@ -144,11 +147,12 @@ async function oneRun(run: number): Promise<RunResult[]> {
   });
   try {
     const files = await fill(cluster, totalBytes);
-    const readers = HOW.map((how) => startReader(how, cluster.meta.address, files));
+    const readers: Reader[] = [];
     try {
+      for (const how of HOW) readers.push(await startReader(how, cluster.meta.address, files));
       return await phases(run, cluster, files, readers);
     } finally {
-      for (const { process: child } of readers) child.kill();
+      for (const reader of readers) reader.kill();
     }
   } finally {
     await cluster.stop();
@@ -325,55 +329,34 @@ async function fill(cluster: ProcessCluster, totalBytes: number): Promise<number
   return files;
 }
 
-interface Reader {
+interface Reader extends ReadingProcess {
   readonly how: How;
-  readonly process: Bun.Subprocess<"pipe", "pipe", "inherit">;
-  /** Ends it; returns what it has measured. */
-  readonly end: () => Promise<readonly Sample[]>;
 }
 
-function startReader(how: How, meta: string, files: number): Reader {
-  const child = Bun.spawn(
-    [process.execPath, import.meta.path, "--reader", how, meta, String(files)],
-    { stdio: ["pipe", "pipe", "inherit"] },
-  );
-  const output = new Response(child.stdout).text();
-  const end = async (): Promise<readonly Sample[]> => {
-    await child.stdin.end();
-    const text = await output;
-    if ((await child.exited) !== 0) throw new Error(`the ${how} reader failed`);
-    return JSON.parse(text) as Sample[];
-  };
-  return { how, process: child, end };
+async function startReader(how: How, meta: string, files: number): Promise<Reader> {
+  const words = ["--reader", how, meta, String(files)];
+  return { how, ...(await startReading(import.meta.path, words)) };
 }
 
-/** A reader's process: reads until its standard input ends, then prints what it has measured. */
-async function readUntilTold(how: How, meta: string, files: number): Promise<void> {
-  const over = new AbortController();
-  process.stdin.on("end", () => over.abort()).resume();
+/** A reader's process. */
+async function readFiles(how: How, meta: string, files: number): Promise<void> {
   const client = await connectClient({ metaAddress: meta, label: `bench ${how}` });
-  const samples: Sample[] = [];
-  const timed = async <T>(work: () => Promise<T>): Promise<T> => {
-    const [atMs, beganMs] = [Date.now(), performance.now()];
-    const result = await work();
-    samples.push([atMs, performance.now() - beganMs]);
-    return result;
-  };
-  if (how === "random") {
-    const open: OpenFile[] = [];
-    for (let file = 0; file < files; file++) open.push(await client.open(pathOf(file)));
-    while (!over.signal.aborted) {
-      const file = open[Math.floor(Math.random() * files)]!;
-      await timed(() => readByChance(file, client.blockSize));
+  const open: OpenFile[] = [];
+  for (let file = 0; file < files; file++) open.push(await client.open(pathOf(file)));
+  await readUntilTold(async (samples, over) => {
+    const timed = async <T>(work: () => Promise<T>): Promise<T> => {
+      const [atMs, beganMs] = [Date.now(), performance.now()];
+      const result = await work();
+      samples.push([atMs, performance.now() - beganMs]);
+      return result;
+    };
+    for (let file = 0; !over.aborted; file = (file + 1) % files) {
+      const chosen = open[Math.floor(Math.random() * files)]!;
+      if (how === "sequential") await streamOf(client, file, timed);
+      else await timed(() => readByChance(chosen, client.blockSize));
     }
-  } else {
-    for (let file = 0; !over.signal.aborted; file = (file + 1) % files) {
-      await streamOf(client, file, timed);
-    }
-  }
-  await client.close();
-  await Bun.write(Bun.stdout, JSON.stringify(samples));
-  process.exit(0);
+    await client.close();
+  });
 }
 
 async function streamOf(

@@ -29,6 +29,7 @@ import { connectClient } from "../src/client/client.ts";
 import { bytesOf, KiB, MiB, OWNER, patterned } from "../tests/support/cluster.ts";
 import { spawnCluster, type ProcessCluster } from "../tests/support/processes.ts";
 import { percentile, row, sizeName, spread, valueOf } from "./log-support.ts";
+import { readUntilTold, startReading } from "./reading-process.ts";
 
 const SERVERS = 4;
 /** Of 4 KiB blocks that is one page of a file's map, so that reads by chance are reads and not questions to the service. */
@@ -74,7 +75,7 @@ const asJson = process.argv.includes("--json");
 const WIDTHS = [12, 16, 16, 18, 22, 16];
 
 if (process.argv[2] === "--reader") {
-  await readUntilTold(process.argv[3]!, Number(process.argv[4]), Number(process.argv[5]));
+  await readByChance(process.argv[3]!, Number(process.argv[4]), Number(process.argv[5]));
 } else {
   if (!asJson) {
     const model = cpus()[0]?.model ?? "unknown";
@@ -195,6 +196,7 @@ async function fsck(cluster: ProcessCluster, level: string): Promise<Summary> {
     DFS,
     "fsck",
     "--dry-run",
+    "--quiet",
     "--json",
     "--level",
     level,
@@ -243,26 +245,15 @@ async function drop(cluster: ProcessCluster): Promise<void> {
 
 /** What a client's reads take before and while a full check runs. */
 async function watched(cluster: ProcessCluster, files: number, pauseMs: number): Promise<Watched> {
-  const child = Bun.spawn(
-    [
-      process.execPath,
-      import.meta.path,
-      "--reader",
-      cluster.meta.address,
-      String(files),
-      String(pauseMs),
-    ],
-    { stdio: ["pipe", "pipe", "inherit"] },
-  );
-  const output = new Response(child.stdout).text();
+  const words = ["--reader", cluster.meta.address, String(files), String(pauseMs)];
+  const reader = await startReading(import.meta.path, words);
   await Bun.sleep(QUIET_MS / 3); // it warms up
   const beganMs = Date.now();
   await Bun.sleep(QUIET_MS);
   const checkedMs = Date.now();
   while (Date.now() - checkedMs < QUIET_MS) await fsck(cluster, "full");
   const endedMs = Date.now();
-  await child.stdin.end();
-  const samples = JSON.parse(await output) as [number, number][];
+  const samples = await reader.end();
   const between = (from: number, to: number): Latency => {
     const took = samples.filter(([at]) => at >= from && at < to).map(([, ms]) => ms);
     if (took.length === 0) throw new Error("there was no read at all");
@@ -271,25 +262,22 @@ async function watched(cluster: ProcessCluster, files: number, pauseMs: number):
   return { before: between(beganMs, checkedMs), during: between(checkedMs, endedMs) };
 }
 
-/** A reader's process: reads blocks by chance until its standard input ends, then prints when each began and what it took. */
-async function readUntilTold(meta: string, files: number, pauseMs: number): Promise<void> {
-  const over = new AbortController();
-  process.stdin.on("end", () => over.abort()).resume();
+/** The reader's process: reads blocks by chance. */
+async function readByChance(meta: string, files: number, pauseMs: number): Promise<void> {
   const client = await connectClient({ metaAddress: meta, label: "bench" });
   const open: OpenFile[] = [];
   for (let file = 0; file < files; file++) open.push(await client.open(pathOf(file)));
-  const samples: [number, number][] = [];
-  while (!over.signal.aborted) {
-    const file = open[Math.floor(Math.random() * files)]!;
-    const block = Math.floor((Math.random() * file.attributes.size) / client.blockSize);
-    const [atMs, beganMs] = [Date.now(), performance.now()];
-    await file.read(block * client.blockSize, client.blockSize);
-    samples.push([atMs, performance.now() - beganMs]);
-    if (pauseMs > 0) await Bun.sleep(pauseMs);
-  }
-  await client.close();
-  await Bun.write(Bun.stdout, JSON.stringify(samples));
-  process.exit(0);
+  await readUntilTold(async (samples, over) => {
+    while (!over.aborted) {
+      const file = open[Math.floor(Math.random() * files)]!;
+      const block = Math.floor((Math.random() * file.attributes.size) / client.blockSize);
+      const [atMs, beganMs] = [Date.now(), performance.now()];
+      await file.read(block * client.blockSize, client.blockSize);
+      samples.push([atMs, performance.now() - beganMs]);
+      if (pauseMs > 0) await Bun.sleep(pauseMs);
+    }
+    await client.close();
+  });
 }
 
 /** Puts the files; returns how many there are. */

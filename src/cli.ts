@@ -180,14 +180,8 @@ const COMMANDS: readonly CommandEntry[] = [
 
 async function startMeta(start: MetaStart): Promise<void> {
   const { runMetaServer } = await import("./server/meta/server.ts");
-  const { leaseTimeoutMs, downDelayMs, backupIntervalMs, repair, ...rest } = start;
-  await runMetaServer({
-    ...rest,
-    ...repair,
-    ...(leaseTimeoutMs === undefined ? {} : { leaseTimeoutMs }),
-    ...(downDelayMs === undefined ? {} : { downDelayMs }),
-    ...(backupIntervalMs === undefined ? {} : { backupIntervalMs }),
-  });
+  const { service, ...rest } = start;
+  await runMetaServer({ ...rest, ...service });
 }
 
 async function startData(start: DataStart): Promise<void> {

@@ -95,6 +95,9 @@ export const MAX_VERIFIED_BLOCKS = 256;
 export const MAX_BATCHED_BLOCKS = 256;
 export const MAX_BATCHED_BYTES = 1 * MiB;
 
+/** Larger blocks are copied one by one: with them a request and a sync for each cost little. */
+export const MAX_BATCHABLE_BYTES = 64 * KiB;
+
 /** Rotten copies that a data server tells of in one message: few enough for one transaction to hold nothing up for long. */
 export const MAX_ROTTEN_PER_MESSAGE = 1024;
 

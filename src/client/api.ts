@@ -172,6 +172,23 @@ export interface OpenFile {
   write(offset: number, bytes: Uint8Array, options?: CallOptions): Promise<void>;
   truncate(size: number): Promise<void>;
   /**
+   * Makes a range a hole, durably and for all; the file has at least `minSize` bytes afterwards. What was written before is
+   * committed first.
+   */
+  punch(offset: number, length: number, minSize?: number): Promise<void>;
+  /**
+   * Makes a range show what a range of `source` shows, a file of the same client or this one; the blocks are shared, no content
+   * moves. What was written before, to either, is committed first. Durable and visible to others when it returns.
+   * Returns how many bytes: fewer than `length` where the source ends.
+   * @throws DfsError `invalid` when the ranges overlap in one file.
+   */
+  cloneFrom(
+    source: OpenFile,
+    sourceOffset: number,
+    offset: number,
+    length: number,
+  ): Promise<number>;
+  /**
    * The first place at or behind `offset` that is data, or a hole; the end of the file counts as a hole. lseek(2).
    * @throws DfsError `noData` when there is none.
    */

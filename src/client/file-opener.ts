@@ -190,7 +190,7 @@ export class FileOpener {
       writeBack,
       newHolder: () => budget.holder(),
       readHolder: this.readHolder,
-      setattr: (target, change, options) => this.requests.setattr(target, change, options),
+      requests: this.requests,
       onForeignChange: (changed) => this.onForeignChange(changed),
     };
   }

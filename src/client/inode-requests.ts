@@ -4,6 +4,7 @@
 import { DfsError } from "../base/errors.ts";
 import type { InodeId } from "../base/ids.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
+import { clone, punch } from "../protocol/messages/content.ts";
 import * as messages from "../protocol/messages/namespace.ts";
 import type { FileOwner, SetAttributes } from "./api.ts";
 import type { CallOptions, DirectoryPage, Place } from "./inode-api.ts";
@@ -38,6 +39,25 @@ export class InodeRequests {
       mtimeNow: mtimeNs === "now",
     };
     return (await this.session.change(messages.setattr, body, options)).attributes;
+  }
+
+  /** A part of the range, from its start; `done` says how long that is. */
+  async punch(
+    inode: InodeId,
+    range: { readonly offset: number; readonly length: number },
+    minSize: number,
+  ): Promise<{ readonly attributes: Attributes; readonly done: number }> {
+    return this.session.change(punch, { inode, ...range, minSize });
+  }
+
+  /** As `punch`; `done` is 0 at the end of the source. */
+  async clone(
+    source: { readonly inode: InodeId; readonly offset: number },
+    target: { readonly inode: InodeId; readonly offset: number },
+    length: number,
+  ): Promise<{ readonly attributes: Attributes; readonly done: number }> {
+    const from = { source: source.inode, sourceOffset: source.offset };
+    return this.session.change(clone, { ...from, ...target, length });
   }
 
   async mkdir({ parent, name }: Place, { mode, uid, gid }: FileOwner): Promise<Attributes> {

@@ -65,6 +65,27 @@ export class FileHandle implements OpenFile {
     await this.open.setattr({ size });
   }
 
+  async punch(offset: number, length: number, minSize = 0): Promise<void> {
+    this.checkRange(offset, length);
+    this.check(minSize, "size");
+    await this.open.punch(offset, length, minSize);
+  }
+
+  async cloneFrom(
+    source: OpenFile,
+    sourceOffset: number,
+    offset: number,
+    length: number,
+  ): Promise<number> {
+    this.checkRange(sourceOffset, length);
+    this.checkRange(offset, length);
+    if (!(source instanceof FileHandle)) {
+      throw new DfsError("invalid", `${this.path}: the source is not a file of this client`);
+    }
+    source.check(sourceOffset, "offset");
+    return this.open.cloneFrom(source.open, sourceOffset, offset, length);
+  }
+
   async seek(offset: number, what: "data" | "hole"): Promise<number> {
     this.check(offset, "offset");
     return this.open.seek(offset, what);
@@ -89,6 +110,12 @@ export class FileHandle implements OpenFile {
       this.source.close();
       this.leave();
     }
+  }
+
+  private checkRange(offset: number, length: number): void {
+    this.check(offset, "offset");
+    this.check(length, "length");
+    this.check(offset + length, "end");
   }
 
   private check(value: number, what: string): void {

@@ -12,7 +12,7 @@ import type { Attributes } from "../protocol/messages/common.ts";
 import type { ContentRun, SetAttributes } from "./api.ts";
 import type { Holder } from "./budget.ts";
 import type { FileMap, MapPage } from "./file-map.ts";
-import type { CallOptions } from "./inode-api.ts";
+import type { InodeRequests } from "./inode-requests.ts";
 import type { FileReader } from "./file-reader.ts";
 import type { StoredReader } from "./prefetch.ts";
 import { readAhead } from "./read-ahead.ts";
@@ -31,12 +31,7 @@ export interface OpenInodeParts {
   readonly newHolder: () => Holder;
   /** The share of all single reads together. */
   readonly readHolder: Holder;
-  /** Changes attributes at the service. */
-  readonly setattr: (
-    inode: InodeId,
-    change: SetAttributes,
-    options: CallOptions,
-  ) => Promise<Attributes>;
+  readonly requests: Pick<InodeRequests, "setattr" | "punch" | "clone">;
   /** Somebody else has changed the content. */
   readonly onForeignChange: (inode: InodeId) => void;
 }
@@ -253,8 +248,43 @@ export class OpenInode {
     this.refuseLost();
     const ordered = change.size ?? change.atimeNs ?? change.mtimeNs;
     if (ordered !== undefined) await this.flush(signal);
-    this.committed(await this.parts.setattr(this.inode, change, { signal }));
+    this.committed(await this.parts.requests.setattr(this.inode, change, { signal }));
     return this.attributes;
+  }
+
+  /** As `OpenFile.punch`. */
+  async punch(offset: number, length: number, minSize: number): Promise<void> {
+    await this.flush();
+    for (let at = offset, left = length; ;) {
+      const range = { offset: at, length: left };
+      const { attributes, done } = await this.parts.requests.punch(this.inode, range, minSize);
+      this.committed(attributes);
+      at += done;
+      left -= done;
+      if (left <= 0) return;
+    }
+  }
+
+  /** As `OpenFile.cloneFrom`. */
+  async cloneFrom(
+    source: OpenInode,
+    sourceOffset: number,
+    offset: number,
+    length: number,
+  ): Promise<number> {
+    await source.flush();
+    await this.flush();
+    for (let at = 0; at < length;) {
+      const { attributes, done } = await this.parts.requests.clone(
+        { inode: source.inode, offset: sourceOffset + at },
+        { inode: this.inode, offset: offset + at },
+        length - at,
+      );
+      this.committed(attributes);
+      if (done === 0) return at;
+      at += done;
+    }
+    return length;
   }
 
   /** As `OpenFile.seek`. */

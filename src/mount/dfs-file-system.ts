@@ -3,7 +3,7 @@
  *
  *     const fileSystem = new DfsFileSystem(client, { clock: systemClock, logger });
  *
- * What the kernel may keep is in cluster/nodes.ts, open files in cluster/open-files.ts, open directories in
+ * What the kernel may keep is in cluster/kernel-view.ts, open files in cluster/open-files.ts, open directories in
  * cluster/listing.ts. Attributes and names are not kept here: the kernel does that, for as long as `timeouts` says.
  */
 import { systemClock, type Clock } from "../base/clock.ts";
@@ -13,11 +13,11 @@ import { silentLogger, type Logger } from "../base/logger.ts";
 import type { DfsClient, FileOwner, Inodes, OpenFile, SetAttributes } from "../client/api.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
 import { HandleTable } from "./cluster/handles.ts";
+import { KernelView } from "./cluster/kernel-view.ts";
 import { DirectoryListing } from "./cluster/listing.ts";
-import { NodeTable } from "./cluster/nodes.ts";
 import { MountedFiles } from "./cluster/open-files.ts";
 import { LastKnown, Outage } from "./cluster/outage.ts";
-import { copyBytes } from "./cluster/ranges.ts";
+import { allocateIn, copyWithin } from "./cluster/ranges.ts";
 import { withoutSetId } from "./cluster/set-id.ts";
 import type {
   Allocation,
@@ -43,21 +43,7 @@ const MAX_CACHE_MS = 24 * 3_600_000;
 /** As long as other file systems let data lie; less would make many small blocks of a log that is written line by line. */
 const WRITE_BACK_MS = 3_000;
 
-const NO_INVALIDATIONS: Invalidations = {
-  inode: () => undefined,
-  entry: () => undefined,
-  all: () => undefined,
-};
-
-/**
- * What the kernel keeps of contents from one opening of a file to the next: nothing; what is still right by the version that the
- * service tells; or everything that nobody has told to be out of date.
- */
-export type CacheMode = "none" | "auto" | "always";
-
 export interface DfsFileSystemOptions {
-  /** Default `auto`. */
-  readonly cache?: CacheMode;
   /** Tells when the metadata service is away; left out: it never is. */
   readonly outage?: Outage;
   readonly clock?: Clock;
@@ -71,19 +57,15 @@ export interface DfsFileSystemOptions {
 export class DfsFileSystem implements MountedFileSystem {
   readonly timeouts: Timeouts;
   readonly readOnly: boolean;
-  private readonly cache: CacheMode;
   private readonly client: DfsClient;
   private readonly inodes: Inodes;
   private readonly clock: Clock;
-  private readonly nodes = new NodeTable();
+  private readonly kernel: KernelView;
   private readonly files: MountedFiles;
   private readonly space: LastKnown<Awaited<ReturnType<DfsClient["statfs"]>>>;
   private readonly root: LastKnown<Attributes>;
   private readonly directories = new HandleTable<DirectoryListing>();
   private readonly logger: Logger;
-  /** Pages that the kernel is dropping. */
-  private readonly dropping = new Map<InodeId, Promise<void>>();
-  private invalidations = NO_INVALIDATIONS;
 
   /** The client belongs to the file system from now on: `stop` closes it. */
   constructor(client: DfsClient, options: DfsFileSystemOptions = {}) {
@@ -94,12 +76,12 @@ export class DfsFileSystem implements MountedFileSystem {
     this.clock = clock;
     this.timeouts = { ...TIMEOUTS, ...options.timeouts };
     this.readOnly = options.readOnly ?? false;
-    this.cache = options.cache ?? "auto";
     const { inodes } = client;
     const { outage = new Outage() } = options;
     this.space = new LastKnown((signal) => client.statfs({ signal }), outage);
     this.root = new LastKnown((signal) => inodes.getattr(ROOT_INODE, { signal }), outage);
-    const onMoved = (inode: InodeId): void => this.contentMoved(inode);
+    this.kernel = new KernelView(this.directories);
+    const onMoved = (inode: InodeId): void => this.kernel.contentChanged(inode);
     this.files = new MountedFiles({ inodes, clock, logger, writeBackMs, onMoved });
   }
 
@@ -108,16 +90,8 @@ export class DfsFileSystem implements MountedFileSystem {
   }
 
   start(invalidations: Invalidations): void {
-    this.invalidations = invalidations;
-    this.inodes.listen({
-      contentChanged: (inode) => this.contentMoved(inode),
-      attributesChanged: (inode, version) => this.changedElsewhere(inode, version),
-      entryChanged: (parent, name) => {
-        this.namesChanged(parent);
-        if (this.nodes.has(parent)) invalidations.entry(parent, name);
-      },
-      everythingChanged: () => this.everythingChanged(),
-    });
+    this.kernel.invalidations = invalidations;
+    this.inodes.listen(this.kernel);
     const { attributesMs, entryMs, negativeMs } = this.timeouts;
     // The kernel counts from when it gets the answer: the service had better remember it for longer.
     const cacheMs = Math.min(2 * Math.max(attributesMs, entryMs, negativeMs), MAX_CACHE_MS);
@@ -129,11 +103,11 @@ export class DfsFileSystem implements MountedFileSystem {
   // ---- Names -------------------------------------------------------------------------------------------------------
 
   async lookup(parent: InodeId, name: Uint8Array, signal?: AbortSignal): Promise<Attributes> {
-    return this.referred(await this.inodes.lookup({ parent, name }, { signal }));
+    return this.kernel.referred(await this.inodes.lookup({ parent, name }, { signal }));
   }
 
   forget(inode: InodeId, references: bigint): void {
-    this.nodes.forget(inode, references);
+    this.kernel.nodes.forget(inode, references);
   }
 
   async mkdir(
@@ -143,7 +117,10 @@ export class DfsFileSystem implements MountedFileSystem {
     caller: Caller,
   ): Promise<Attributes> {
     this.refuseReadOnly();
-    return this.added(parent, await this.inodes.mkdir({ parent, name }, ownerOf(caller, mode)));
+    return this.kernel.added(
+      parent,
+      await this.inodes.mkdir({ parent, name }, ownerOf(caller, mode)),
+    );
   }
 
   async mknod(
@@ -159,9 +136,9 @@ export class DfsFileSystem implements MountedFileSystem {
       const { file } = await this.inodes.create(place, owner, true);
       const { attributes } = file;
       await file.close();
-      return this.added(parent, attributes);
+      return this.kernel.added(parent, attributes);
     }
-    return this.added(parent, await this.inodes.mknod(place, node.type, node.rdev, owner));
+    return this.kernel.added(parent, await this.inodes.mknod(place, node.type, node.rdev, owner));
   }
 
   async symlink(
@@ -171,24 +148,24 @@ export class DfsFileSystem implements MountedFileSystem {
     caller: Caller,
   ): Promise<Attributes> {
     this.refuseReadOnly();
-    return this.added(parent, await this.inodes.symlink({ parent, name }, target, caller));
+    return this.kernel.added(parent, await this.inodes.symlink({ parent, name }, target, caller));
   }
 
   async link(inode: InodeId, parent: InodeId, name: Uint8Array): Promise<Attributes> {
     this.refuseReadOnly();
-    return this.added(parent, await this.inodes.link(inode, { parent, name }));
+    return this.kernel.added(parent, await this.inodes.link(inode, { parent, name }));
   }
 
   async unlink(parent: InodeId, name: Uint8Array): Promise<void> {
     this.refuseReadOnly();
     await this.inodes.unlink({ parent, name });
-    this.removed(parent, name);
+    this.kernel.removed(parent, name);
   }
 
   async rmdir(parent: InodeId, name: Uint8Array): Promise<void> {
     this.refuseReadOnly();
     await this.inodes.rmdir({ parent, name });
-    this.removed(parent, name);
+    this.kernel.removed(parent, name);
   }
 
   async rename(
@@ -198,8 +175,8 @@ export class DfsFileSystem implements MountedFileSystem {
   ): Promise<void> {
     this.refuseReadOnly();
     await this.inodes.rename(from, to, how);
-    this.namesChanged(from.parent);
-    this.namesChanged(to.parent);
+    this.kernel.namesChanged(from.parent);
+    this.kernel.namesChanged(to.parent);
   }
 
   readlink(inode: InodeId, signal?: AbortSignal): Promise<Uint8Array> {
@@ -223,7 +200,7 @@ export class DfsFileSystem implements MountedFileSystem {
     const { clearSetId, ...asked } = change;
     const set: SetAttributes = clearSetId === true ? await this.cleared(inode, asked) : asked;
     const attributes = await this.inodes.setattr(inode, set);
-    this.attributesChanged(inode);
+    this.kernel.changedHere(inode);
     return attributes;
   }
 
@@ -241,7 +218,7 @@ export class DfsFileSystem implements MountedFileSystem {
     this.refuseReadOnly();
     refuseSystemAttribute(name);
     await this.inodes.xattrSet(inode, name, value, how);
-    this.attributesChanged(inode);
+    this.kernel.changedHere(inode);
   }
 
   xattrList(inode: InodeId): Promise<readonly Uint8Array[]> {
@@ -252,7 +229,7 @@ export class DfsFileSystem implements MountedFileSystem {
     this.refuseReadOnly();
     refuseSystemAttribute(name);
     await this.inodes.xattrRemove(inode, name);
-    this.attributesChanged(inode);
+    this.kernel.changedHere(inode);
   }
 
   // ---- Open files --------------------------------------------------------------------------------------------------
@@ -280,7 +257,7 @@ export class DfsFileSystem implements MountedFileSystem {
     const owner = ownerOf(caller, mode);
     const { file, created } = await this.inodes.create({ parent, name }, owner, exclusive);
     const opened = await this.opened(file, flags, flags.truncate && !created);
-    this.added(parent, opened.attributes);
+    this.kernel.added(parent, opened.attributes);
     return opened;
   }
 
@@ -303,12 +280,12 @@ export class DfsFileSystem implements MountedFileSystem {
   ): Promise<void> {
     this.refuseReadOnly();
     await this.files.write(handle, offset, bytes, options.signal);
-    this.attributesChanged(inode);
+    this.kernel.changedHere(inode);
     if (options.clearSetId !== true) return;
     const mode = withoutSetId(this.files.get(handle).file.attributes);
     if (mode === undefined) return;
     await this.inodes.setattr(inode, { mode });
-    await this.invalidations.inode(inode, false);
+    await this.kernel.invalidations.inode(inode, false);
   }
 
   flush(_inode: InodeId, handle: Handle, signal?: AbortSignal): Promise<void> {
@@ -322,20 +299,13 @@ export class DfsFileSystem implements MountedFileSystem {
   async release(inode: InodeId, handle: Handle): Promise<void> {
     const { file } = this.files.get(handle);
     await this.files.release(handle);
-    this.nodes.released(inode, file.attributes.version);
+    this.kernel.nodes.released(inode, file.attributes.version);
   }
 
   async allocate(inode: InodeId, handle: Handle, allocation: Allocation): Promise<void> {
     this.refuseReadOnly();
-    const { how, keepSize, offset, length } = allocation;
-    if (how !== "allocate") {
-      throw new DfsError("notSupported", `files cannot be changed by ${how} here`);
-    }
-    const { file } = this.files.writable(handle);
-    const end = offset + length;
-    if (keepSize || end <= file.attributes.size) return;
-    await this.inodes.setattr(inode, { size: end });
-    this.attributesChanged(inode);
+    await allocateIn(this.files.writable(handle).file, allocation);
+    this.kernel.changedHere(inode);
   }
 
   seek(_inode: InodeId, handle: Handle, offset: number, what: "data" | "hole"): Promise<number> {
@@ -350,8 +320,8 @@ export class DfsFileSystem implements MountedFileSystem {
     this.refuseReadOnly();
     const source = { file: this.files.get(from.handle).file, offset: from.offset };
     const target = { file: this.files.writable(to.handle).file, offset: to.offset };
-    const copied = await copyBytes(source, target, length);
-    this.attributesChanged(to.inode);
+    const copied = await copyWithin(source, target, length);
+    this.kernel.changedHere(to.inode);
     return copied;
   }
 
@@ -377,9 +347,7 @@ export class DfsFileSystem implements MountedFileSystem {
   }
 
   took(entries: readonly ListedEntry[]): void {
-    for (const { inode, attributes } of entries) {
-      if (attributes !== undefined) this.nodes.refer(inode);
-    }
+    this.kernel.took(entries);
   }
 
   releaseDirectory(_inode: InodeId, handle: Handle): void {
@@ -403,7 +371,7 @@ export class DfsFileSystem implements MountedFileSystem {
     await this.client.locks.set(inode, lock, wait, { signal });
     if (lock.type === "none") return;
     await this.inodes.getattr(inode); // what it brings to light is dropped from the kernel
-    await this.dropping.get(inode);
+    await this.kernel.dropped(inode);
   }
 
   async releaseLocks(inode: InodeId, kind: Lock["kind"], owner: bigint): Promise<void> {
@@ -431,61 +399,7 @@ export class DfsFileSystem implements MountedFileSystem {
     await this.client.close();
   }
 
-  // ---- What the kernel and the listings are to know ----------------------------------------------------------------
-
-  private referred(attributes: Attributes): Attributes {
-    this.nodes.refer(attributes.inode);
-    return attributes;
-  }
-
-  /** A name has come into a directory. */
-  private added(parent: InodeId, attributes: Attributes): Attributes {
-    this.namesChanged(parent);
-    this.attributesChanged(attributes.inode);
-    return this.referred(attributes);
-  }
-
-  private removed(parent: InodeId, name: Uint8Array): void {
-    for (const listing of this.directories.items()) {
-      if (listing.inode === parent) listing.removed(name);
-    }
-  }
-
-  private namesChanged(directory: InodeId): void {
-    for (const listing of this.directories.items()) {
-      if (listing.inode === directory) listing.outdated();
-    }
-  }
-
-  private attributesChanged(inode: InodeId): void {
-    for (const listing of this.directories.items()) listing.changed(inode);
-  }
-
-  /** Pages that the kernel has of a file are not its content any more. */
-  private contentMoved(inode: InodeId): void {
-    this.nodes.changedElsewhere(inode);
-    this.attributesChanged(inode);
-    if (!this.nodes.has(inode)) return;
-    const dropped = this.invalidations.inode(inode, true);
-    if (dropped === undefined) return;
-    const done = dropped.finally(() => {
-      if (this.dropping.get(inode) === done) this.dropping.delete(inode);
-    });
-    this.dropping.set(inode, done);
-  }
-
-  private changedElsewhere(inode: InodeId, version: bigint): void {
-    this.attributesChanged(inode);
-    this.namesChanged(inode);
-    if (!this.nodes.has(inode)) return;
-    void this.invalidations.inode(inode, this.nodes.heardOfVersion(inode, version));
-  }
-
-  private everythingChanged(): void {
-    this.nodes.forgetPages();
-    for (const listing of this.directories.items()) listing.outdated();
-    this.invalidations.all();
-  }
+  // ---- Inner parts -------------------------------------------------------------------------------------------------
 
   private async opened(file: OpenFile, flags: OpenFlags, truncate: boolean): Promise<OpenedFile> {
     const { inode } = file;
@@ -496,8 +410,7 @@ export class DfsFileSystem implements MountedFileSystem {
       throw error;
     }
     const { attributes } = file;
-    const isCurrent = this.nodes.opened(inode, attributes.version);
-    const keepCache = this.cache === "auto" ? isCurrent : this.cache === "always";
+    const keepCache = this.kernel.nodes.opened(inode, attributes.version);
     return { handle: this.files.add(file, flags), attributes, keepCache };
   }
 

@@ -12,9 +12,10 @@ import { lineLogger, type Logger } from "../base/logger.ts";
 import type { ClientWarning } from "../client/api.ts";
 import { connectClient } from "../client/client.ts";
 import { Outage } from "./cluster/outage.ts";
-import { DfsFileSystem, type CacheMode } from "./dfs-file-system.ts";
+import { DfsFileSystem } from "./dfs-file-system.ts";
 import type { Timeouts } from "./file-system.ts";
 import { mountKernel, type KernelMount } from "./kernel/mount.ts";
+import type { CacheMode } from "./kernel/protocol/negotiation.ts";
 
 /** A hard mount waits for the cluster as long as a timer can be set for: 24 days. */
 const HARD_TIMEOUT_MS = 2 ** 31 - 1;
@@ -117,16 +118,9 @@ async function connectFileSystem(
     },
     { clock, logger },
   );
-  const { readOnly, cache } = options;
+  const { readOnly } = options;
   const timeouts = timeoutsOf(options);
-  const fileSystem = new DfsFileSystem(client, {
-    clock,
-    logger,
-    readOnly,
-    cache,
-    outage,
-    timeouts,
-  });
+  const fileSystem = new DfsFileSystem(client, { clock, logger, readOnly, outage, timeouts });
   try {
     // What df asks for must be there when the cluster is away later.
     await Promise.all([fileSystem.statfs(), fileSystem.getattr(ROOT_INODE, undefined)]);
@@ -160,13 +154,14 @@ function mountOn(
     fileSystem,
     logger,
     fsname: source,
+    cache: options.cache,
     readOnly: options.readOnly,
     allowOther: options.allowOther ?? isRoot,
     defaultPermissions: true, // nobody else checks them
     suid: options.setuid,
     dev: options.devices,
     noexec: !options.programs,
-    noatime: options.accessTimes === "noatime",
+    accessTimes: options.accessTimes,
   });
 }
 

@@ -25,7 +25,7 @@ import { withoutFlags } from "./up.ts";
 const SEEDS = 2 ** 32;
 const DEFAULT_SERVERS = 4;
 const LEAST_SERVERS = 3;
-const DEFAULT_BYTES = 2 * 1024 * 1024;
+const DEFAULT_BYTES = 1024 * 1024;
 /** Killing the servers, or removing the files from a live cluster. */
 const CLEAN_UP_MS = 20_000;
 /** What is under way when the drill is interrupted is waited for so long. */
@@ -45,7 +45,7 @@ const options = {
     count(0, SEEDS - 1),
     "decides sizes, contents, order, and what is hit (default: a random one, printed)",
   ),
-  size: value("<bytes>", size, "of the files to begin with, about so much in all (default: 2M)"),
+  size: value("<bytes>", size, "of the files to begin with, about so much in all (default: 1M)"),
   servers: value(
     "<n>",
     count(LEAST_SERVERS, MAX_SERVERS),
@@ -179,8 +179,12 @@ async function inOwnCluster(
     return await play(context, { faults, seed, own, root: OWN_ROOT, connections });
   } finally {
     show(context, "");
-    if (isKept) tellKept(context, own.dir);
-    else await own.remove();
+    if (isKept) {
+      own.keep();
+      tellKept(context, own.dir);
+    } else {
+      await own.remove();
+    }
   }
 }
 

@@ -68,10 +68,11 @@ export const fsck = defineCommand({
   description: `
 Checks the cluster, or PATH and what is below it: names, link counts, extents and blocks on record, then every copy of
 every block, which is read whole on its own server, all servers at a time. It may run while the cluster is in use.
-Bad and missing copies are made again from good ones, wrong link counts and byte counts are corrected. What contradicts
-itself in names, inodes and extents is told and left as it is. Copies on servers that are down are not checked and are no
-error, unless a block has no other copy. The newest backup of the metadata is read where it lies, and sent again to data
-servers that lost or damaged it.`,
+Bad and missing copies are made again from good ones, copies of blocks that are dead for good are deleted. Wrong link counts,
+byte counts and parents are corrected, names that lead nowhere removed, and what no path leads to gets a name in /lost+found.
+What contradicts itself in inodes and extents is told and left as it is. Copies on servers that are down are not checked
+and are no error, unless a block has no other copy. The newest backup of the metadata is read where it lies, and sent again
+to data servers that lost or damaged it.`,
   options,
   operands: { least: 0, most: 1 },
   examples: [

@@ -164,7 +164,7 @@ async function wishOf(context: MountContext): Promise<Wish> {
   const mountPoint = await usableMountPoint(typed, () =>
     messages.note(`took away from ${typed} what a process that has died had mounted there`),
   );
-  const log = chosen.log ?? mountOptions.log;
+  const log = logOf(chosen.log ?? mountOptions.log, mountPoint);
   const keyFile = chosen.keyFile ?? mountOptions.keyFile;
   return {
     mountPoint,
@@ -172,9 +172,17 @@ async function wishOf(context: MountContext): Promise<Wish> {
     meta,
     options: mountOptions,
     keyFile: keyFile === undefined ? undefined : resolve(keyFile),
-    log: log === undefined ? undefined : resolve(log),
+    log,
     readQuorum: chosen.readQuorum ?? mountOptions.readQuorum,
   };
+}
+
+/** @throws DfsError `usage` when the process would wait for itself to write its log. */
+function logOf(log: string | undefined, mountPoint: string): string | undefined {
+  if (log === undefined) return undefined;
+  const path = resolve(log);
+  if (!path.startsWith(`${mountPoint}/`)) return path;
+  throw new DfsError("usage", `cannot write the log ${path}: it would be in its own mount`);
 }
 
 /** `HOST:PORT` or `dfs#HOST:PORT`, as it stands in fstab. */

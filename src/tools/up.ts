@@ -20,7 +20,7 @@ import { bold } from "./shared/colours.ts";
 import { defineCommand, environmentName, value, flag, type Context } from "./shared/command.ts";
 import { generalOptions, jsonOption, keyOption, shellWord } from "./shared/connect.ts";
 import { EXIT, type ExitCode } from "./shared/exit-codes.ts";
-import { repairOptions, repairWishOf } from "./shared/repair-options.ts";
+import { serviceOptions, serviceWishOf } from "./shared/service-options.ts";
 import { settingsOf, settingsOptions } from "./shared/settings-options.ts";
 import { aligned } from "./shared/table.ts";
 import { count, directory } from "./shared/values.ts";
@@ -44,7 +44,7 @@ const options = {
   ),
   mount: value("<dir>", directory, "mount it on this directory, too"),
   ...settingsOptions,
-  ...repairOptions,
+  ...serviceOptions,
   ...keyOption,
   ...jsonOption,
   ...generalOptions,
@@ -56,9 +56,6 @@ export const SERVER_VARIABLES = [
   "DFS_META_DIR",
   "DFS_DATA_DIR",
   "DFS_LISTEN",
-  "DFS_LEASE_TIMEOUT",
-  "DFS_DOWN_DELAY",
-  "DFS_BACKUP_INTERVAL",
   "DFS_ACCEPT_OLDER",
   "DFS_WAIT",
   "DFS_NEW",
@@ -176,7 +173,7 @@ function newCluster(
 function wishOf({ options: chosen }: UpContext): Wish {
   return {
     settings: settingsOf(chosen),
-    repair: repairWishOf(chosen),
+    service: serviceWishOf(chosen),
     debug: chosen.debug,
     ...(chosen.dataServers === undefined ? {} : { dataServers: chosen.dataServers }),
     ...(chosen.port === undefined ? {} : { port: chosen.port }),

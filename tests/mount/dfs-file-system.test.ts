@@ -232,13 +232,32 @@ describe("files", () => {
     await here.release(to.inode, to.handle);
   });
 
-  test("are made longer by an allocation, unless the size is to stay", async () => {
+  test("are allocated, zeroed and punched; the size stays when it is to stay", async () => {
     const { inode, handle } = await freshFile(await freshDirectory());
     const range = { how: "allocate", offset: 10, length: 90 } as const;
     await here.allocate(inode, handle, { ...range, keepSize: true });
     expect((await here.getattr(inode, handle)).size).toBe(0);
     await here.allocate(inode, handle, { ...range, keepSize: false });
     expect((await here.getattr(inode, handle)).size).toBe(100);
+    await here.write(inode, handle, 0, patterned(100));
+    await here.allocate(inode, handle, {
+      how: "punchHole",
+      keepSize: true,
+      offset: 90,
+      length: 50,
+    });
+    const zeroes = { how: "zeroRange", offset: 10, length: 20 } as const;
+    await here.allocate(inode, handle, { ...zeroes, keepSize: true });
+    await here.allocate(inode, handle, {
+      how: "zeroRange",
+      keepSize: false,
+      offset: 95,
+      length: 15,
+    });
+    const wanted = new Uint8Array(110);
+    wanted.set(patterned(100));
+    wanted.fill(0, 10, 30).fill(0, 90);
+    expect(Buffer.compare(await wholeThere(inode), wanted)).toBe(0);
     const insertion = { ...range, how: "insertRange", keepSize: false } as const;
     expect(await failureOf(here.allocate(inode, handle, insertion))).toMatchObject({
       kind: "notSupported",

@@ -545,6 +545,24 @@ example(
 );
 example(member.memberRotten, { blocks: [blockId(99n), blockId(100n)] }, { marked: 1 });
 
+example(
+  content.punch,
+  { ...head, inode: inodeId(2n), offset: 4096, length: 0x1_0000_0001, minSize: 0x2_0000_0000 },
+  { ...done, attributes, done: 8192 },
+);
+example(
+  content.clone,
+  {
+    ...head,
+    source: inodeId(2n),
+    sourceOffset: 4096,
+    inode: inodeId(3n),
+    offset: 0x1_0000_0000,
+    length: 65_536,
+  },
+  { ...done, attributes, done: 8192 },
+);
+
 // ---- data ----
 const pieces = filled(8, 0xaa);
 

@@ -122,7 +122,7 @@ describe("dfs drill", () => {
     expect(rows[0]!.observed).toMatch(/1 read right, \d+ refused with EIO, a write refused$/);
     expect(rows[0]!.healedSeconds).toBeGreaterThan(0);
     expect(summary).toMatchObject({ seed: Number(SEED), faults: 1, asExpected: true });
-    expect(summary.bytes).toBeGreaterThanOrEqual(2 * 1024 * 1024);
+    expect(summary.bytes).toBeGreaterThanOrEqual(1024 * 1024);
   });
 
   test("interrupted in the middle leaves no process and no directory", async () => {
@@ -147,6 +147,22 @@ describe("dfs drill", () => {
     expect(text).not.toContain("as expected");
     expect(readdirSync(env.TMPDIR)).toEqual([]);
     expect(processesIn(env.TMPDIR)).toEqual([]);
+  });
+
+  test("interrupted twice, so that it cannot clean up in peace, leaves nothing either", async () => {
+    const { place, env } = folder();
+    const child = place.spawn(["drill", "--faults", "gone"], { env });
+    const servers = (): number[] => processesIn(env.TMPDIR).filter((pid) => pid !== child.pid);
+    const isReady = (): boolean =>
+      readdirSync(env.TMPDIR).some((name) =>
+        existsSync(join(env.TMPDIR, name, "data-4", "identity.json")),
+      );
+    await until(isReady, "the drill to start its servers", 120_000);
+    child.kill("SIGINT");
+    child.kill("SIGINT");
+    expect((await finish(child)).code).toBe(130);
+    await until(() => servers().length === 0, "the servers to be gone");
+    expect(readdirSync(env.TMPDIR)).toEqual([]);
   });
 
   test("interrupted at its start leaves no process and no directory", async () => {

@@ -4,7 +4,7 @@
  * An inode is in the table as long as the kernel has references to it or a handle is open. Nothing hangs on the table but what
  * the kernel is told; losing an entry would cost a page read once more.
  */
-import type { InodeId } from "../../base/ids.ts";
+import { ROOT_INODE, type InodeId } from "../../base/ids.ts";
 
 interface Node {
   references: bigint;
@@ -16,6 +16,11 @@ interface Node {
 
 export class NodeTable {
   private readonly nodes = new Map<InodeId, Node>();
+
+  /** The kernel knows the root without having been told of it. */
+  constructor() {
+    this.refer(ROOT_INODE);
+  }
 
   /** Inodes in the table. */
   get size(): number {

@@ -23,6 +23,7 @@ import { KnownInodes } from "./operations/known-inodes.ts";
 import { PosixLockOwners } from "./operations/lock-owners.ts";
 import { presentationOf } from "./protocol/attributes.ts";
 import { INIT_FLAG, MAX_TRANSFER_BYTES } from "./protocol/constants.ts";
+import type { CacheMode } from "./protocol/negotiation.ts";
 import { Session, type SessionEnd } from "./session.ts";
 import { mountFuse, type MountingOptions } from "./system/mounting.ts";
 import { mountAt } from "./system/mountinfo.ts";
@@ -44,8 +45,8 @@ export interface KernelMountOptions extends Omit<MountingOptions, "fsname" | "su
   readonly maxWriteBytes?: number;
   /** How far the kernel reads ahead, in bytes. Above 128 KiB only root can set it; default 1 MiB. */
   readonly readAheadBytes?: number;
-  /** The kernel drops pages when size or mtime have changed without a notice. Default true; see docs/mount.md. */
-  readonly autoInvalidate?: boolean;
+  /** What the kernel keeps of contents; default `auto`. */
+  readonly cache?: CacheMode;
   /** Called when the mount has ended, whatever the reason. */
   readonly onEnd?: (end: SessionEnd) => void;
 }
@@ -62,7 +63,7 @@ export interface KernelMount {
   unmount(options?: UnmountOptions): Promise<void>;
 }
 
-function contextFor(fileSystem: MountedFileSystem, device: Device): Context {
+function contextFor(fileSystem: MountedFileSystem, device: Device, uncached: boolean): Context {
   return {
     fileSystem,
     presentation: presentationOf(fileSystem.timeouts, fileSystem.blockSize),
@@ -70,6 +71,7 @@ function contextFor(fileSystem: MountedFileSystem, device: Device): Context {
     dropAttributes: (inode) => device.dropAttributes(inode),
     posixLockOwners: new PosixLockOwners(),
     largestReplyBytes: LARGEST_REPLY_BYTES,
+    uncached,
   };
 }
 
@@ -96,13 +98,13 @@ class Service {
     const { fileSystem, logger, clock = systemClock } = options;
     this.options = options;
     this.device = new Device(fd, LARGEST_REPLY_BYTES);
-    const context = contextFor(fileSystem, this.device);
+    const context = contextFor(fileSystem, this.device, options.cache === "none");
     const known = (): Iterable<InodeId> => context.known.all();
     this.notifier = new Notifier({ fd: this.device.duplicate(), known, logger });
     fileSystem.start(this.notifier);
     const wishes = {
       maxWriteBytes: Math.min(options.maxWriteBytes ?? MAX_TRANSFER_BYTES, MAX_TRANSFER_BYTES),
-      autoInvalidate: options.autoInvalidate ?? true,
+      cache: options.cache ?? "auto",
     };
     this.session = new Session({ device: this.device, context, wishes, clock, logger });
     this.ended = this.cleanUp();

@@ -92,25 +92,30 @@ export class Session {
 
   private takeAll(): void {
     for (let taken = 0; taken < MAX_PER_TURN; taken++) {
-      if (this.over) return;
       if (this.memory.keptBytes > MAX_KEPT_BYTES) {
         this.takeSlowly();
         return;
       }
-      if (!this.takeOne()) return;
+      if (!this.takeOne() && !this.takeLast()) return;
     }
     setImmediate(() => this.takeAll());
   }
 
-  /** Takes one request. False when there is none and the poller waits, or when the mount is gone. */
+  /** There seem to be no more requests: the poller shall tell of the next. One may have come before it was asked to. */
+  private takeLast(): boolean {
+    this.poller.again();
+    return this.takeOne();
+  }
+
+  /** Takes one request. False when there is none, or when the mount is gone. */
   private takeOne(): boolean {
+    if (this.over) return false;
     try {
       const received = this.options.device.receive(this.memory.current);
-      if (received === "nothing") this.poller.again();
-      else if (received === "unmounted" || received === "aborted")
-        this.finish({ reason: received });
+      if (received === "nothing") return false;
+      if (received === "unmounted" || received === "aborted") this.finish({ reason: received });
       else if (received !== "withdrawn") this.handle(received);
-      return received !== "nothing" && !this.over;
+      return !this.over;
     } catch (error) {
       this.finish({ reason: "failed", error });
       return false;
@@ -121,7 +126,7 @@ export class Session {
   private takeSlowly(): void {
     this.trickle = this.options.clock.setTimer(TRICKLE_MS, () => {
       this.trickle = undefined;
-      if (!this.over && this.takeOne()) this.takeAll();
+      if (this.takeOne() || this.takeLast()) this.takeAll();
     });
   }
 

@@ -54,9 +54,7 @@ export async function readMany(log: BlockLog, blocks: readonly Sized[]): Promise
     const reads = await Promise.allSettled(blocks.map((each) => readOne(log, each)));
     const given: boolean[] = [];
     let at = 0;
-    let failure: unknown;
     for (const read of reads) {
-      if (read.status === "rejected") failure = read.reason;
       const range = read.status === "rejected" ? undefined : read.value;
       given.push(range !== undefined);
       if (range === undefined) continue;
@@ -64,7 +62,8 @@ export async function readMany(log: BlockLog, blocks: readonly Sized[]): Promise
       at += range.bytes.length;
       range.release();
     }
-    if (failure !== undefined) throw failure;
+    const failed = reads.find((read) => read.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
     const release = (): void => buffer.release();
     return { given, bytes: buffer.bytes.subarray(0, at), release };
   } catch (error) {

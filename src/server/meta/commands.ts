@@ -11,8 +11,10 @@ import { MAX_BLOCKS_PER_PAGE } from "../../base/limits.ts";
 import type { ReplyOf, RequestDefinition, RequestOf } from "../../protocol/message.ts";
 import {
   blockCopy,
+  blockCopyMany,
   blockDelete,
   blockVerify,
+  type BatchResult,
   type ReplicaVerdict,
 } from "../../protocol/messages/data.ts";
 import type { Answer, Peer, RequestOptions } from "../../protocol/peer.ts";
@@ -28,6 +30,9 @@ const VERIFY_TIMEOUT_MS = 60_000;
 
 /** A copy to be made. */
 export type CopyOrder = Omit<RequestOf<typeof blockCopy>, keyof CommandPlace>;
+
+/** Copies of small blocks, all from one source. */
+export type BatchOrder = Omit<RequestOf<typeof blockCopyMany>, keyof CommandPlace>;
 
 /** What every command begins with. */
 interface CommandPlace {
@@ -69,6 +74,22 @@ export class Commands {
   async copyBlock(member: Member, order: CopyOrder): Promise<ReplyOf<typeof blockCopy>> {
     const body = { ...this.place(member), ...order };
     return (await member.peer.request(blockCopy, body, { timeoutMs: COPY_TIMEOUT_MS })).body;
+  }
+
+  /**
+   * Tells a server to copy small blocks from another one; resolves with what became of each, in the order of the blocks, when
+   * those copies that were made are durable.
+   * @throws DfsError as `copyBlock`, for all of them.
+   */
+  async copyMany(member: Member, order: BatchOrder): Promise<readonly BatchResult[]> {
+    const body = { ...this.place(member), ...order };
+    const options = { timeoutMs: COPY_TIMEOUT_MS };
+    const { results } = (await member.peer.request(blockCopyMany, body, options)).body;
+    if (results.length === order.blocks.length) return results;
+    throw new DfsError(
+      "protocol",
+      `data server ${member.server} answered for ${results.length} copies, ${order.blocks.length} were ordered`,
+    );
   }
 
   /**

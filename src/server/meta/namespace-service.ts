@@ -61,6 +61,8 @@ export function serveNamespace(
   serve.change(content.nameless, operations.nameless);
   serve.change(content.place, operations.place);
   serve.change(content.put, operations.put);
+  serve.change(content.punch, operations.punch);
+  serve.change(content.clone, operations.clone);
 }
 
 /** The context of an operation that is executed now on behalf of a session. */

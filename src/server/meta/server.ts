@@ -298,7 +298,9 @@ class Running {
       mayReclaim: () => !this.sessions.recovering,
     });
     const { members, repair, backups } = this;
-    this.fsck = new Fsck({ engine, commands, members, repair, backups, clock, logger });
+    const isRecovering = (): boolean => this.sessions.recovering;
+    const fsckParts = { engine, commands, members, repair, backups, clock, logger, isRecovering };
+    this.fsck = new Fsck(fsckParts);
     this.service = makeService({
       fsck: this.fsck,
       clientNotices,

@@ -25,8 +25,8 @@ import {
 import { listenAddress } from "./ports.ts";
 import { dataServerIn, metaAddressIn } from "./server-files.ts";
 import { serverIn, stopServer, type Stopped } from "./processes.ts";
-import { repairFlags } from "../shared/repair-options.ts";
-import { checkSettings, commonFlags, downDelayFlags, settingFlags, type Wish } from "./wish.ts";
+import { serviceFlags } from "../shared/service-options.ts";
+import { checkSettings, commonFlags, settingFlags, type Wish } from "./wish.ts";
 
 const DEFAULT_DATA_SERVERS = 4;
 
@@ -174,8 +174,7 @@ export class LocalCluster {
       "--listen",
       listen,
       ...settingFlags(wish.settings),
-      ...repairFlags(wish.repair),
-      ...downDelayFlags(wish),
+      ...serviceFlags(wish.service),
       ...commonFlags(wish),
     ]);
     this.#save({

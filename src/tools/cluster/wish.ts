@@ -3,7 +3,7 @@
  */
 import { DfsError } from "../../base/errors.ts";
 import type { ClusterSettings } from "../shared/cluster-file.ts";
-import type { RepairWish } from "../shared/repair-options.ts";
+import type { ServiceWish } from "../shared/service-options.ts";
 import { flagName } from "../shared/command.ts";
 
 /** What `dfs up` was asked for; what is left out is as it was, or the default. */
@@ -14,9 +14,7 @@ export interface Wish {
   readonly port?: number;
   readonly keyFile?: string;
   /** For a metadata server that is started now. */
-  readonly repair: RepairWish;
-  /** For a metadata server that is started now: from losing a data server to calling it down. */
-  readonly downDelayMs?: number;
+  readonly service: ServiceWish;
   readonly debug: boolean;
 }
 
@@ -44,9 +42,4 @@ export function commonFlags(wish: Wish): string[] {
 /** Flags of `dfs meta` for the settings that were given. */
 export function settingFlags(settings: ClusterSettings): string[] {
   return Object.entries(settings).flatMap(([key, value]) => [flagName(key), String(value)]);
-}
-
-/** Flag of `dfs meta` for the down-delay, when there is one to be told. */
-export function downDelayFlags({ downDelayMs }: Wish): string[] {
-  return downDelayMs === undefined ? [] : ["--down-delay", String(downDelayMs / 1000)];
 }

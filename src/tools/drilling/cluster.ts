@@ -11,7 +11,7 @@ import type { Random } from "../../base/random.ts";
 import { launch } from "../cluster/launch.ts";
 import { lockCluster, logPath, metaDirectory, serverDirectories } from "../cluster/layout.ts";
 import { LocalCluster } from "../cluster/local-cluster.ts";
-import { killServer } from "../cluster/processes.ts";
+import { killServer, serverIn } from "../cluster/processes.ts";
 import { PROJECT } from "../cluster/this-program.ts";
 import type { Wish } from "../cluster/wish.ts";
 import { readClusterFile } from "../shared/cluster-file.ts";
@@ -40,16 +40,19 @@ export class ScratchCluster {
   readonly #local: LocalCluster;
   readonly #wish: Wish;
   readonly #around: Surroundings;
+  /** When the process ends before it has cleaned up, as after a second Ctrl-C. */
+  readonly #onExit = (): void => this.#removeAtOnce();
 
   /** Makes the directory; nothing runs yet. */
   constructor(dataServers: number, around: Surroundings) {
     this.dir = mkdtempSync(join(tmpdir(), "dfs-drill-"));
     this.#around = around;
     const settings = { blockSize: BLOCK_BYTES };
-    const repair = { outDelayMs: OUT_DELAY_MS };
-    this.#wish = { settings, repair, dataServers, downDelayMs: DOWN_DELAY_MS, debug: false };
+    const service = { outDelayMs: OUT_DELAY_MS, downDelayMs: DOWN_DELAY_MS };
+    this.#wish = { settings, service, dataServers, debug: false };
     const events = { onService: () => undefined, onWarning: () => undefined };
     this.#local = new LocalCluster(this.dir, events, around);
+    process.on("exit", this.#onExit);
   }
 
   /** Address of the metadata server. */
@@ -125,9 +128,23 @@ export class ScratchCluster {
     throw new DfsError("io", `dfs meta restore ended with exit code ${code}:\n${said.trimEnd()}`);
   }
 
+  /** Lets servers and directory be, for somebody to look at. */
+  keep(): void {
+    process.off("exit", this.#onExit);
+  }
+
   /** Kills all servers and removes the directory. */
   async remove(): Promise<void> {
     await Promise.all(serverDirectories(this.dir).map(kill));
+    rmSync(this.dir, { recursive: true, force: true });
+    process.off("exit", this.#onExit);
+  }
+
+  #removeAtOnce(): void {
+    for (const dir of serverDirectories(this.dir)) {
+      const pid = serverIn(dir);
+      if (pid !== undefined) process.kill(pid, "SIGKILL");
+    }
     rmSync(this.dir, { recursive: true, force: true });
   }
 }

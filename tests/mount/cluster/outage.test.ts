@@ -26,7 +26,7 @@ test("without an outage the cluster's answer is waited for, and its errors are t
   expect(await second).toBe(2);
   const third = value.get();
   questions[2]!.reject(new DfsError("stale", "gone"));
-  await expect(third).rejects.toThrow("gone");
+  expect(String(await third.catch((error: unknown) => error))).toContain("gone");
 });
 
 test("an outage that begins while somebody waits gives them the last answer, and withdraws the question", async () => {

@@ -10,9 +10,11 @@ import {
   readSync,
   statSync,
   writeFileSync,
+  writeSync,
 } from "node:fs";
 
 import { fuseIsThere, MemoryMount } from "../support/memory-mount.ts";
+import * as posix from "../support/posix.ts";
 
 describe.skipIf(!fuseIsThere())("a change by another client", () => {
   let mount: MemoryMount;
@@ -48,11 +50,20 @@ describe.skipIf(!fuseIsThere())("a change by another client", () => {
 
   test("without a notice stays unseen until the timeout: what the kernel holds is really held", async () => {
     writeFileSync(at("held"), "before");
-    expect(readFileSync(at("held"), "utf8")).toBe("before");
+    const fd = openSync(at("held"), "r");
+    expect(readFrom(fd)).toBe("before");
     await change("held", "AFTER!", false);
-    expect(readFileSync(at("held"), "utf8")).toBe("before");
+    expect(readFrom(fd)).toBe("before");
     await mount.tell({ do: "all" });
-    await until(() => readFileSync(at("held"), "utf8") === "AFTER!");
+    await until(() => readFrom(fd) === "AFTER!");
+    closeSync(fd);
+  });
+
+  test("without a notice is seen by the next open, which learns the version of the content", async () => {
+    writeFileSync(at("closed"), "before");
+    expect(readFileSync(at("closed"), "utf8")).toBe("before");
+    await change("closed", "after it all", false);
+    expect(readFileSync(at("closed"), "utf8")).toBe("after it all");
   });
 
   test("of a name reaches who knows the old one, and who knows that there was none", async () => {
@@ -82,6 +93,37 @@ describe.skipIf(!fuseIsThere())("a change by another client", () => {
       await change("flood", `number ${i}`, true);
       expect(readFrom(fd)).toBe(`number ${i}`);
     }
+    closeSync(fd);
+  });
+
+  test("is seen at once by everybody when the kernel keeps nothing", async () => {
+    await using other = await MemoryMount.start({ cache: "none" });
+    writeFileSync(other.at("file"), "before");
+    const fd = openSync(other.at("file"), "r+");
+    expect(readFrom(fd)).toBe("before");
+    await other.tell({ do: "change", path: "file", text: "AFTER!", tell: false });
+    expect(readFrom(fd)).toBe("AFTER!");
+    // Mappings need pages all the same.
+    const map = posix.mapShared(fd, 6);
+    map.bytes.set(new TextEncoder().encode("L"), 3);
+    map.close();
+    expect(readFrom(fd)).toBe("AFTLR!");
+    closeSync(fd);
+  });
+
+  // With `auto` the kernel drops all pages of a file when its own writes have changed the mtime; with `always` it keeps them.
+  test.each([
+    ["auto", 1],
+    ["always", 0],
+  ] as const)("with cache=%s one's own writes cost %d reads afterwards", async (cache, cost) => {
+    await using other = await MemoryMount.start({ cache });
+    writeFileSync(other.at("file"), "before");
+    const fd = openSync(other.at("file"), "r+");
+    readFrom(fd);
+    const { reads } = await other.state();
+    writeSync(fd, "B");
+    expect(readFrom(fd)).toBe("Before");
+    expect((await other.state()).reads - reads).toBe(cost);
     closeSync(fd);
   });
 });

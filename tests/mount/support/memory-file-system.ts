@@ -191,7 +191,7 @@ export class MemoryFileSystem implements MountedFileSystem {
 
   // Attributes.
 
-  async getattr(id: InodeId): Promise<Attributes> {
+  async getattr(id: InodeId, _handle?: Handle, _signal?: AbortSignal): Promise<Attributes> {
     return this.inodes.attributes(this.inodes.get(id));
   }
 
@@ -285,6 +285,10 @@ export class MemoryFileSystem implements MountedFileSystem {
   }
 
   async release(id: InodeId, handle: Handle): Promise<void> {
+    this.releaseDirectory(id, handle);
+  }
+
+  releaseDirectory(id: InodeId, handle: Handle): void {
     const inode = this.handle(id, handle);
     this.open_.delete(handle);
     inode.opens--;
@@ -362,10 +366,6 @@ export class MemoryFileSystem implements MountedFileSystem {
   took(entries: readonly ListedEntry[]): void {
     this.asked.took += entries.length;
     for (const entry of entries) this.known(this.inodes.get(entry.inode));
-  }
-
-  releaseDirectory(id: InodeId, handle: Handle): void {
-    void this.release(id, handle);
   }
 
   async fsyncDirectory(id: InodeId): Promise<void> {

@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import type { CacheMode } from "../../../src/mount/kernel/protocol/negotiation.ts";
 import { unmountPath } from "../../../src/mount/kernel/system/unmount.ts";
 import { mountAt } from "../../../src/mount/kernel/system/mountinfo.ts";
 
@@ -14,7 +15,7 @@ export interface ServerOptions {
   readonly timeoutMs?: number;
   readonly readOnly?: boolean;
   readonly allowOther?: boolean;
-  readonly autoInvalidate?: boolean;
+  readonly cache?: CacheMode;
   /** Number of the first inode that is made, as decimal digits. */
   readonly firstInode?: string;
   /** Empty files in the root at the start. */

@@ -35,7 +35,7 @@ const mount = await mountKernel({
   fsname: "dfs#127.0.0.1:4000",
   dev: true,
   suid: true,
-  ...(options.autoInvalidate !== undefined && { autoInvalidate: options.autoInvalidate }),
+  cache: options.cache ?? "auto",
 }).catch((error: unknown) => {
   answer({ failed: messageOf(error) });
   process.exit(1);

@@ -4,6 +4,8 @@
 import { dlopen, ptr, read, toArrayBuffer, type Pointer } from "bun:ffi";
 import { constants } from "node:os";
 
+import { ERRNO } from "../../../src/base/errno.ts";
+
 const AT_FDCWD = -100;
 
 const { symbols: libc } = dlopen("libc.so.6", {
@@ -25,11 +27,12 @@ const { symbols: libc } = dlopen("libc.so.6", {
   ioctl: { args: ["i32", "u64", "ptr"], returns: "i32" },
 });
 
-/** EAGAIN rather than EWOULDBLOCK, which comes later and has the same number. */
+/** Where two names have one number (EAGAIN and EWOULDBLOCK), the one that dfs knows. */
 const NAMES = new Map(
-  Object.entries(constants.errno)
-    .reverse()
-    .map(([name, number]) => [number, name]),
+  [...Object.entries(constants.errno), ...Object.entries(ERRNO)].map(([name, number]) => [
+    number,
+    name,
+  ]),
 );
 
 export class PosixError extends Error {

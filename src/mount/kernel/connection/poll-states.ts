@@ -1,7 +1,9 @@
 /** What main thread and polling thread say to each other. */
 
-export const ARMED = 0;
-export const SIGNALLED = 1;
+/** The main thread has taken everything that it has seen, and wants to be told of the next request. */
+export const QUIET = 0;
+/** It has been told, and is taking requests. */
+export const BUSY = 1;
 export const STOPPED = 2;
 
 export interface PollOrder {

@@ -6,7 +6,7 @@ import { closeSync } from "node:fs";
 import { DfsError } from "../../../base/errors.ts";
 import { EFD_CLOEXEC, errnoName, sys } from "../system/libc.ts";
 import { allocateMemory } from "./memory.ts";
-import { ARMED, STOPPED, type PollOrder, type PollReport } from "./poll-states.ts";
+import { BUSY, QUIET, STOPPED, type PollOrder, type PollReport } from "./poll-states.ts";
 
 export class Poller {
   private readonly worker: Worker;
@@ -14,7 +14,7 @@ export class Poller {
   private readonly state = new Int32Array(new SharedArrayBuffer(4));
   private readonly stopped = Promise.withResolvers<void>();
 
-  /** Calls `ready` when the device has requests; once, until `again` is called. `failed` when the thread has ended by itself. */
+  /** Calls `ready` when a request has arrived; once, until `again` is called. `failed` when the thread has ended by itself. */
   constructor(device: number, ready: () => void, failed: (error: DfsError) => void) {
     this.wake = sys.eventfd(0, EFD_CLOEXEC);
     if (this.wake < 0) {
@@ -38,24 +38,19 @@ export class Poller {
     } satisfies PollOrder);
   }
 
-  /** Everything that was there has been taken: wake me when there is more. */
+  /** Tell me of the next request. What has arrived before this call may not be told of: look once more afterwards. */
   again(): void {
-    this.setState(ARMED);
+    Atomics.compareExchange(this.state, 0, BUSY, QUIET);
   }
 
   /** Ends the thread; it does not use the device after that. */
   async stop(): Promise<void> {
-    this.setState(STOPPED);
+    Atomics.store(this.state, 0, STOPPED);
     const one = allocateMemory(8);
     one.view.setBigUint64(0, 1n, true);
     sys.write(this.wake, one.address, 8);
     await this.stopped.promise;
     this.worker.terminate();
     closeSync(this.wake);
-  }
-
-  private setState(state: number): void {
-    Atomics.store(this.state, 0, state);
-    Atomics.notify(this.state, 0);
   }
 }

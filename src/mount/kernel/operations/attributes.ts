@@ -22,8 +22,7 @@ function attributesReply(context: Context, attributes: Attributes): Encoder {
 export async function getattr(context: Context, request: Request): Promise<Reply> {
   const flags = request.uint32();
   request.skip(4);
-  const handle = request.number();
-  const known = (flags & FUSE_GETATTR_FH) === 0 ? undefined : handle;
+  const known = (flags & FUSE_GETATTR_FH) === 0 ? undefined : request.handle();
   return attributesReply(
     context,
     await context.fileSystem.getattr(request.inode, known, request.signal),

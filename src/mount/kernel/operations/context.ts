@@ -19,6 +19,8 @@ export interface Context {
   readonly posixLockOwners: PosixLockOwners;
   /** Longest reply body that is encoded, in bytes. */
   readonly largestReplyBytes: number;
+  /** The kernel shall keep nothing of contents. */
+  readonly uncached: boolean;
 }
 
 /** Returned by handlers of requests that the kernel does not want an answer to. */

@@ -20,7 +20,7 @@ async function nextEntries(
   request: Request,
   withAttributes: boolean,
 ): Promise<readonly ListedEntry[]> {
-  const handle = request.number();
+  const handle = request.handle();
   const cookie = request.uint64();
   const size = Math.min(request.uint32(), context.largestReplyBytes);
   const { fileSystem } = context;
@@ -50,7 +50,7 @@ export async function readdirplus(context: Context, request: Request): Promise<R
 
 /** `fuse_release_in`: u64 fh, and what only files need. */
 export async function releasedir(context: Context, request: Request): Promise<Reply> {
-  context.fileSystem.releaseDirectory(request.inode, request.number());
+  context.fileSystem.releaseDirectory(request.inode, request.handle());
   return undefined;
 }
 

@@ -6,7 +6,9 @@ import { MAX_FILE_BYTES } from "../../../base/limits.ts";
 import type { OpenedFile, OpenFlags } from "../../file-system.ts";
 import { encodeOpened } from "../protocol/attributes.ts";
 import {
+  FOPEN_DIRECT_IO,
   FOPEN_KEEP_CACHE,
+  FOPEN_PARALLEL_DIRECT_WRITES,
   FUSE_OPEN_KILL_SUIDGID,
   FUSE_RELEASE_FLOCK_UNLOCK,
   FUSE_WRITE_CACHE,
@@ -37,8 +39,10 @@ export function decodeOpenFlags(flags: number): OpenFlags {
   };
 }
 
-function encodeHandle(body: ReplyBody, opened: OpenedFile): void {
-  encodeOpened(body, opened.handle, opened.keepCache ? FOPEN_KEEP_CACHE : 0);
+function encodeHandle(context: Context, body: ReplyBody, opened: OpenedFile): void {
+  const cached = opened.keepCache ? FOPEN_KEEP_CACHE : 0;
+  const flags = context.uncached ? FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES : cached;
+  encodeOpened(body, opened.handle, flags);
 }
 
 /** `fuse_open_in`: u32 flags, u32 open_flags. */
@@ -52,7 +56,7 @@ export async function open(context: Context, request: Request): Promise<Reply> {
   }
   // The answer to an open has no place for attributes: without this, a reader would stop at the size of before.
   if (!context.known.isCurrent(opened.attributes)) context.dropAttributes(inode);
-  return (body) => encodeHandle(body, opened);
+  return (body) => encodeHandle(context, body, opened);
 }
 
 /** `fuse_create_in`: u32 flags, mode, umask (applied by the kernel), open_flags; name. */
@@ -74,13 +78,13 @@ export async function create(context: Context, request: Request): Promise<Reply>
   const encodeEntry = entryReply(context, opened.attributes);
   return (body) => {
     encodeEntry(body);
-    encodeHandle(body, opened);
+    encodeHandle(context, body, opened);
   };
 }
 
 /** `fuse_read_in`: u64 fh, u64 offset, u32 size, read_flags, u64 lock_owner, u32 flags, padding. */
 export async function read(context: Context, request: Request): Promise<Reply> {
-  const handle = request.number();
+  const handle = request.handle();
   const offset = request.number();
   const size = Math.min(request.uint32(), MAX_TRANSFER_BYTES);
   const length = Math.min(size, MAX_FILE_BYTES - offset);
@@ -100,7 +104,7 @@ export async function read(context: Context, request: Request): Promise<Reply> {
 
 /** `fuse_write_in`: u64 fh, u64 offset, u32 size, write_flags, u64 lock_owner, u32 flags, padding; bytes. */
 export async function write(context: Context, request: Request): Promise<Reply> {
-  const handle = request.number();
+  const handle = request.handle();
   const offset = request.number();
   const size = request.uint32();
   const writeFlags = request.uint32();
@@ -124,7 +128,7 @@ export async function write(context: Context, request: Request): Promise<Reply> 
 /** `fuse_flush_in`: u64 fh, u32 unused, padding, u64 lock_owner. A close(2) also gives up the POSIX locks of its process. */
 export async function flush(context: Context, request: Request): Promise<Reply> {
   const { inode, signal } = request;
-  const handle = request.number();
+  const handle = request.handle();
   request.skip(8);
   const owner = request.uint64();
   try {
@@ -139,14 +143,14 @@ export async function flush(context: Context, request: Request): Promise<Reply> 
 
 /** `fuse_fsync_in`: u64 fh, u32 fsync_flags, padding. fdatasync(2) does the same as fsync(2). */
 export async function fsync(context: Context, request: Request): Promise<Reply> {
-  await context.fileSystem.fsync(request.inode, request.number(), request.signal);
+  await context.fileSystem.fsync(request.inode, request.handle(), request.signal);
   return undefined;
 }
 
 /** `fuse_release_in`: u64 fh, u32 flags, release_flags, u64 lock_owner. */
 export async function release(context: Context, request: Request): Promise<Reply> {
   const { inode } = request;
-  const handle = request.number();
+  const handle = request.handle();
   request.skip(4);
   const releaseFlags = request.uint32();
   const owner = request.uint64();

@@ -30,9 +30,10 @@ export class KnownInodes {
     if (known !== undefined) known.version = version;
   }
 
-  /** True when the attributes that the kernel was told last are of this content. */
+  /** True unless the attributes that the kernel was told last are of another content. */
   isCurrent({ inode, version }: Attributes): boolean {
-    return this.inodes.get(inode)?.version === version;
+    const known = this.inodes.get(inode);
+    return known === undefined || known.version === version;
   }
 
   remove(inode: InodeId, references: bigint): void {

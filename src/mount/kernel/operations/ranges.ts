@@ -55,7 +55,7 @@ async function clearSetIdFor(
 /** `fuse_fallocate_in`: u64 fh, offset, length, u32 mode, padding. */
 export async function fallocate(context: Context, request: Request): Promise<Reply> {
   const { caller, inode } = request;
-  const handle = request.number();
+  const handle = request.handle();
   const offset = request.number();
   const length = request.number();
   const mode = request.uint32();
@@ -71,7 +71,7 @@ export async function fallocate(context: Context, request: Request): Promise<Rep
 
 /** `fuse_lseek_in`: u64 fh, u64 offset, u32 whence, padding. */
 export async function lseek(context: Context, request: Request): Promise<Reply> {
-  const handle = request.number();
+  const handle = request.handle();
   const offset = request.number();
   const whence = request.uint32();
   if (whence !== SEEK_DATA && whence !== SEEK_HOLE) {
@@ -86,10 +86,10 @@ export async function lseek(context: Context, request: Request): Promise<Reply> 
 /** `fuse_copy_file_range_in`: u64 fh_in, off_in, nodeid_out, fh_out, off_out, len, flags. */
 export async function copyFileRange(context: Context, request: Request): Promise<Reply> {
   const { caller } = request;
-  const from = { inode: request.inode, handle: request.number(), offset: request.number() };
+  const from = { inode: request.inode, handle: request.handle(), offset: request.number() };
   const to = {
     inode: inodeId(request.uint64()),
-    handle: request.number(),
+    handle: request.handle(),
     offset: request.number(),
   };
   const length = Math.min(request.number(), MAX_COPY_BYTES, MAX_FILE_BYTES - from.offset);

@@ -77,6 +77,7 @@ export const INIT_FLAG = {
   HANDLE_KILLPRIV_V2: 1n << 28n,
   INIT_EXT: 1n << 30n,
   HAS_EXPIRE_ONLY: 1n << 35n,
+  DIRECT_IO_ALLOW_MMAP: 1n << 36n,
 } as const;
 
 /** Which fields of SETATTR are set. */
@@ -94,7 +95,9 @@ export const FATTR = {
 } as const;
 
 /** What the reply to an OPEN tells the kernel to do with this open file. */
+export const FOPEN_DIRECT_IO = 1 << 0;
 export const FOPEN_KEEP_CACHE = 1 << 1;
+export const FOPEN_PARALLEL_DIRECT_WRITES = 1 << 6;
 
 export const FUSE_GETATTR_FH = 1 << 0;
 export const FUSE_OPEN_KILL_SUIDGID = 1 << 0;

@@ -8,10 +8,12 @@
  *   DO_READDIRPLUS            attributes come with names
  *   PARALLEL_DIROPS           lookups and listings of one directory at the same time
  *   POSIX_LOCKS, FLOCK_LOCKS  locks are shared by all mounts, so they are asked for here and not kept by the kernel
- *   AUTO_INVAL_DATA           pages are dropped when size or mtime have changed: no stale bytes beyond the timeout
+ *   AUTO_INVAL_DATA           pages are dropped when size or mtime have changed: no stale bytes beyond the timeout;
+ *   or EXPLICIT_INVAL_DATA    only notices and opens drop pages: what one has written oneself stays in memory
  *   HANDLE_KILLPRIV_V2        setuid bits are cleared by the server, and writes need no getxattr first
  *   CACHE_SYMLINKS            a target never changes while its inode lives
  *   ABORT_ERROR               tells an aborted connection from one that was unmounted
+ *   DIRECT_IO_ALLOW_MMAP      shared mappings also where the kernel caches nothing
  *   HAS_EXPIRE_ONLY           a name is asked for again, and nobody who works below it is thrown out
  * Not asked for: READDIRPLUS_AUTO (with it the attributes come only for the first part of a directory and after lookups; find,
  * rm and rsync read a whole directory before they look, and would then cause one request per file), WRITEBACK_CACHE (the kernel would go by its own size and mtime while others write), DONT_MASK (the kernel
@@ -36,6 +38,11 @@ const MAX_BACKGROUND = 64;
 /** From here on the kernel calls the device congested and holds read-ahead back. */
 const CONGESTION_THRESHOLD = 48;
 
+/**
+ * What the kernel keeps of contents: nothing; pages, until it sees another size or mtime, or is told; or pages until it is told.
+ */
+export type CacheMode = "none" | "auto" | "always";
+
 /** What the kernel offers. */
 export interface Offer {
   readonly major: number;
@@ -54,8 +61,7 @@ export interface Agreement {
 
 export interface Wishes {
   readonly maxWriteBytes: number;
-  /** AUTO_INVAL_DATA; otherwise pages are dropped by notices and by `open` alone. */
-  readonly autoInvalidate: boolean;
+  readonly cache: CacheMode;
 }
 
 /** `fuse_init_in`. Kernels before INIT_EXT send 16 bytes, later ones 64. */
@@ -71,9 +77,8 @@ export function decodeOffer(request: Request): Offer {
 function wantedFlags(wishes: Wishes): bigint {
   let wanted = 0n;
   for (const flag of Object.values(INIT_FLAG)) wanted |= flag;
-  return (
-    wanted & ~(wishes.autoInvalidate ? INIT_FLAG.EXPLICIT_INVAL_DATA : INIT_FLAG.AUTO_INVAL_DATA)
-  );
+  const { AUTO_INVAL_DATA, EXPLICIT_INVAL_DATA } = INIT_FLAG;
+  return wanted & ~(wishes.cache === "always" ? AUTO_INVAL_DATA : EXPLICIT_INVAL_DATA);
 }
 
 /** @throws DfsError `unsupported` when the kernel is too old. */

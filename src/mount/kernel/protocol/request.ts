@@ -16,7 +16,7 @@
 import { DfsError } from "../../../base/errors.ts";
 import { inodeId, type InodeId } from "../../../base/ids.ts";
 import type { Memory } from "../connection/memory.ts";
-import type { Caller } from "../../file-system.ts";
+import type { Caller, Handle } from "../../file-system.ts";
 import { IN_HEADER_BYTES } from "./constants.ts";
 
 /** Writes smaller than this are copied out of the memory, which can then be used for the next request at once. */
@@ -118,6 +118,13 @@ export class Request {
     const at = this.advance(8);
     const { view } = this.memory;
     return joinWords(view.getUint32(at, true), view.getUint32(at + 4, true));
+  }
+
+  /** The number of an open file or directory. @throws DfsError `invalid` for one that was never given out. */
+  handle(): Handle {
+    const handle = this.number();
+    if (handle === Infinity) throw new DfsError("invalid", "there is no such handle");
+    return handle;
   }
 
   /** Bytes up to a NUL, which must be there, in memory of their own. */

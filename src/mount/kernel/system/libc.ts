@@ -10,6 +10,7 @@
 import { dlopen, read, type Pointer } from "bun:ffi";
 import { constants } from "node:os";
 
+import { ERRNO } from "../../../base/errno.ts";
 import { DfsError, messageOf } from "../../../base/errors.ts";
 
 /** The C library of glibc, and of musl, which names it after the machine. */
@@ -20,7 +21,9 @@ const SYMBOLS = {
   read: { args: ["i32", "ptr", "u64"], returns: "i32" },
   write: { args: ["i32", "ptr", "u64"], returns: "i32" },
   writev: { args: ["i32", "ptr", "i32"], returns: "i32" },
-  poll: { args: ["ptr", "u64", "i32"], returns: "i32" },
+  epoll_create1: { args: ["i32"], returns: "i32" },
+  epoll_ctl: { args: ["i32", "i32", "i32", "ptr"], returns: "i32" },
+  epoll_wait: { args: ["i32", "ptr", "i32", "i32"], returns: "i32" },
   mount: { args: ["ptr", "ptr", "ptr", "u64", "ptr"], returns: "i32" },
   umount2: { args: ["ptr", "i32"], returns: "i32" },
   socketpair: { args: ["i32", "i32", "i32", "ptr"], returns: "i32" },
@@ -54,11 +57,12 @@ function result(value: number): number {
   return -read.i32(errnoAddress, 0);
 }
 
-/** Where two names have one number (EAGAIN, EWOULDBLOCK), the first one, which is the usual one. */
+/** Where two names have one number (EAGAIN and EWOULDBLOCK), the one that dfs knows. */
 const ERRNO_NAMES: ReadonlyMap<number, string> = new Map(
-  Object.entries(constants.errno)
-    .reverse()
-    .map(([name, number]) => [number, name]),
+  [...Object.entries(constants.errno), ...Object.entries(ERRNO)].map(([name, number]) => [
+    number,
+    name,
+  ]),
 );
 
 /** `ENOENT` and the like for an errno, negative or not. */
@@ -74,6 +78,9 @@ export function cString(text: string): Uint8Array {
   return new TextEncoder().encode(`${text}\0`);
 }
 
+const EPOLL_CLOEXEC = 0o2000000;
+const EPOLL_CTL_ADD = 1;
+
 export const sys = {
   read: (fd: number, address: Pointer, length: number): number =>
     result(libc.read(fd, address, length)),
@@ -81,8 +88,11 @@ export const sys = {
     result(libc.write(fd, address, length)),
   writev: (fd: number, vectors: Pointer, count: number): number =>
     result(libc.writev(fd, vectors, count)),
-  poll: (descriptors: Pointer, count: number, timeoutMs: number): number =>
-    result(libc.poll(descriptors, count, timeoutMs)),
+  epollCreate: (): number => result(libc.epoll_create1(EPOLL_CLOEXEC)),
+  epollAdd: (epoll: number, fd: number, event: Pointer): number =>
+    result(libc.epoll_ctl(epoll, EPOLL_CTL_ADD, fd, event)),
+  epollWait: (epoll: number, events: Pointer, count: number, timeoutMs: number): number =>
+    result(libc.epoll_wait(epoll, events, count, timeoutMs)),
   mount: (
     source: Uint8Array,
     target: Uint8Array,
@@ -105,6 +115,9 @@ export const F_DUPFD_CLOEXEC = 1030;
 export const F_GETFL = 3;
 export const F_SETFL = 4;
 export const O_NONBLOCK = 0o4000;
+export const EPOLLIN = 1;
+/** Tells of each arrival once, instead of as long as there is something. */
+export const EPOLLET = 2 ** 31;
 export const EFD_CLOEXEC = 0o2000000;
 export const AF_UNIX = 1;
 export const SOCK_STREAM = 1;
@@ -116,5 +129,7 @@ export const MS_NOSUID = 2;
 export const MS_NODEV = 4;
 export const MS_NOEXEC = 8;
 export const MS_NOATIME = 1024;
+export const MS_RELATIME = 1 << 21;
+export const MS_STRICTATIME = 1 << 24;
 export const MNT_FORCE = 1;
 export const MNT_DETACH = 2;

@@ -14,6 +14,8 @@ import {
   MS_NOEXEC,
   MS_NOSUID,
   MS_RDONLY,
+  MS_RELATIME,
+  MS_STRICTATIME,
   sys,
 } from "./libc.ts";
 
@@ -30,8 +32,15 @@ export interface MountingOptions {
   readonly suid?: boolean;
   readonly dev?: boolean;
   readonly noexec?: boolean;
-  readonly noatime?: boolean;
+  /** What /proc/mounts shows. The kernel leaves access times to the server. */
+  readonly accessTimes?: "noatime" | "relatime" | "strictatime";
 }
+
+const ACCESS_TIME_FLAG = {
+  noatime: MS_NOATIME,
+  relatime: MS_RELATIME,
+  strictatime: MS_STRICTATIME,
+} as const;
 
 const FUSE_DEVICE = "/dev/fuse";
 
@@ -41,7 +50,7 @@ function mountFlags(options: MountingOptions): number {
     (options.suid ? 0 : MS_NOSUID) |
     (options.dev ? 0 : MS_NODEV) |
     (options.noexec ? MS_NOEXEC : 0) |
-    (options.noatime ? MS_NOATIME : 0)
+    ACCESS_TIME_FLAG[options.accessTimes ?? "relatime"]
   );
 }
 
@@ -104,7 +113,8 @@ function fusermountOptions(options: MountingOptions): string[] {
     ...(options.allowOther ? ["allow_other"] : []),
     ...(options.defaultPermissions ? ["default_permissions"] : []),
     ...(options.noexec ? ["noexec"] : []),
-    ...(options.noatime ? ["noatime"] : []),
+    // The only one that every fusermount3 knows.
+    ...(options.accessTimes === "noatime" ? ["noatime"] : []),
   ];
 }
 

@@ -28,6 +28,9 @@ import {
 /** Rows of the record looked at together. */
 const PAGE = 512;
 
+/** So many ids between two blocks are listed rather than asked around. */
+const LISTED_BETWEEN = 32n;
+
 /** Bytes and copies verified with one request: it must be answered in time by a slow disk, too. */
 const BYTES_AT_ONCE = 8 * 1024 * 1024;
 const COPIES_AT_ONCE = Math.min(256, MAX_VERIFIED_BLOCKS);
@@ -122,15 +125,17 @@ export class CopyCheck {
   private async check(page: Page, after: BlockId, withOrphans: boolean): Promise<void> {
     const { copies, known } = page;
     if (!withOrphans && copies.length === 0) return;
+    const full = this.parts.level === "full";
     const held = withOrphans
       ? await this.held(after, page.end)
-      : await this.held(blockId(copies[0]!.block.id - 1n), copies.at(-1)!.block.id);
+      : full
+        ? new Map<BlockId, Held>() // they are read in any case
+        : await this.heldOf(copies);
     if (withOrphans) await this.keep([...held.values()].filter(({ block }) => !known.has(block)));
     const isThere = ({ block }: Suspect): boolean => {
       const found = held.get(block.id);
       return found?.length === block.length && found.checksum === block.checksum;
     };
-    const full = this.parts.level === "full";
     const toRead = full ? copies : copies.filter((copy) => !isThere(copy));
     if (!full) this.count(copies.filter(isThere));
     const batches = batchesOf(toRead);
@@ -148,7 +153,8 @@ export class CopyCheck {
     const { peer } = this.member;
     const held = new Map<BlockId, Held>();
     for (let from = after, more = true; more;) {
-      const request = { after: from, limit: PAGE };
+      const limit = end === undefined ? PAGE : Math.min(PAGE, Number(end - from));
+      const request = { after: from, limit };
       const { body } = await peer.request(blockList, request, { timeoutMs: LIST_TIMEOUT_MS });
       for (const each of body.blocks) {
         if (end === undefined || each.block <= end) held.set(each.block, each);
@@ -156,6 +162,20 @@ export class CopyCheck {
       const last = body.blocks.at(-1)?.block;
       more = body.more && last !== undefined && (end === undefined || last < end);
       if (last !== undefined) from = last;
+    }
+    return held;
+  }
+
+  /** Of these copies those that the server holds; what lies between them is not listed, unless it is little. */
+  private async heldOf(copies: readonly Suspect[]): Promise<Map<BlockId, Held>> {
+    const held = new Map<BlockId, Held>();
+    const ids = copies.map(({ block }) => block.id);
+    for (let at = 0; at < ids.length;) {
+      let last = at;
+      while (last + 1 < ids.length && ids[last + 1]! - ids[last]! <= LISTED_BETWEEN) last++;
+      const run = await this.held(blockId(ids[at]! - 1n), ids[last]);
+      for (const [id, each] of run) held.set(id, each);
+      at = last + 1;
     }
     return held;
   }

@@ -154,16 +154,18 @@ function isHere(view: ClusterView, server: ServerId): boolean {
 
 /**
  * Corrects a count of an inode that has not changed since the count was found wrong: ctime rises with every change.
- * Returns false when it has, or is about to be removed.
+ * Returns the ctime that it has now; undefined when it has changed, or is about to be removed.
  */
 export function* correctInode(
   nowNs: bigint,
   seen: Pick<Inode, "id" | "ctimeNs">,
   right: Partial<Pick<Inode, "nlink" | "allocated">>,
-): Operation<boolean> {
+): Operation<bigint | undefined> {
   const inode = yield* ask("inode.get", seen.id);
-  if (inode === undefined || inode.ctimeNs !== seen.ctimeNs) return false;
-  if (inode.nlink === 0 || (yield* ask("reclaim.get", inode.id)) !== undefined) return false;
-  yield* ask("inode.update", { ...inode, ...right, ctimeNs: nextCtime({ nowNs }, inode) });
-  return true;
+  if (inode === undefined || inode.ctimeNs !== seen.ctimeNs) return undefined;
+  if ((yield* ask("reclaim.get", inode.id)) !== undefined) return undefined;
+  if (inode.nlink === 0 && right.nlink === undefined) return undefined; // what is open goes by itself
+  const ctimeNs = nextCtime({ nowNs }, inode);
+  yield* ask("inode.update", { ...inode, ...right, ctimeNs });
+  return ctimeNs;
 }

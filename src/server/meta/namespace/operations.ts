@@ -6,6 +6,7 @@ export { isForgotten } from "./content/forgotten.ts";
 export { deadBlocks, forgetBlock, forgetReplica, type DeadBlock } from "./content/garbage.ts";
 export { map } from "./content/map.ts";
 export { nameless, place, put } from "./content/place.ts";
+export { clone, punch } from "./content/ranges.ts";
 export { forgetReservation, orphans, reserve, type Orphans } from "./content/reservations.ts";
 export type { Body, Done, IdSource, Moment, OperationContext } from "./context.ts";
 export { create, mknod } from "./create.ts";

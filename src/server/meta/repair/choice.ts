@@ -32,6 +32,8 @@ export interface CopyJob {
   readonly kind: "copy";
   readonly block: Block;
   readonly target: ServerId;
+  /** The target has lost its disk and is being refilled: a bad copy there is one that it does not have. */
+  readonly isEmptied: boolean;
   readonly sources: readonly Seen[];
   /** State of the copy that is on record there. */
   readonly present: ReplicaState | undefined;
@@ -83,12 +85,34 @@ export interface ChoiceLimits {
 
 /** What to do for a block now. */
 export function choose(candidate: Candidate, eyes: Eyes, limits: ChoiceLimits): Choice {
+  const job = decide(candidate, eyes, limits);
+  return job === "impossible" || job.kind !== "copy" ? job : whenFree(job, limits);
+}
+
+/** What is to be done for a block, be its servers busy or not. Holds as long as these are as they are. */
+export function decide(
+  candidate: Candidate,
+  eyes: Eyes,
+  limits: Omit<ChoiceLimits, "loads" | "perServer">,
+): Job | "impossible" {
   const { block, need, recorded } = candidate;
   if (need.urgency !== recorded) return { kind: "judge", block };
   if (need.missing > 0) return chooseCopy(candidate, eyes, limits);
   return need.urgency === MISPLACED
     ? chooseMove(candidate, eyes, limits)
     : choosePrune(candidate, eyes, limits.replicas);
+}
+
+/** The same copy, from the source with the least to do first; `busy` when its target or all sources have enough to do. */
+export function whenFree(
+  job: CopyJob,
+  { loads, perServer }: Pick<ChoiceLimits, "loads" | "perServer">,
+): CopyJob | "busy" {
+  const outgoing = ({ server }: Seen): number => loads.outgoing(server);
+  // The best target is waited for: a stand-in that is free now would have to be moved later.
+  if (loads.incoming(job.target) >= perServer) return "busy";
+  const sources = job.sources.toSorted((one, other) => outgoing(one) - outgoing(other));
+  return outgoing(sources[0]!) >= perServer ? "busy" : { ...job, sources };
 }
 
 /** Good copies that can be read right now. */
@@ -98,31 +122,30 @@ export function withinReach({ need }: Candidate, eyes: Eyes): Seen[] {
     .filter((seen): seen is Seen => seen?.usable === true);
 }
 
-function chooseCopy(candidate: Candidate, eyes: Eyes, limits: ChoiceLimits): Choice {
+function chooseCopy(
+  candidate: Candidate,
+  eyes: Eyes,
+  { failed }: Pick<ChoiceLimits, "failed">,
+): Job | "impossible" {
   const sources = withinReach(candidate, eyes);
   if (sources.length === 0) return chooseCheck(candidate, eyes);
-  const targets = targetsFor(candidate, eyes).filter(({ server }) => !limits.failed.has(server));
-  return copyTo(targets, sources, candidate, limits);
+  const targets = targetsFor(candidate, eyes).filter(({ server }) => !failed.has(server));
+  return copyTo(targets, sources, candidate);
 }
 
 function copyTo(
   targets: readonly Seen[],
   sources: readonly Seen[],
   { block, replicas, need }: Candidate,
-  { perServer, loads }: ChoiceLimits,
-): Choice {
+): CopyJob | "impossible" {
   const best = targets[0];
   if (best === undefined || sources.length === 0) return "impossible";
-  const outgoing = ({ server }: Seen): number => loads.outgoing(server);
-  const ordered = sources.toSorted((one, other) => outgoing(one) - outgoing(other));
-  // The best target is waited for: a stand-in that is free now would have to be moved later.
-  if (loads.incoming(best.server) >= perServer) return "busy";
-  if (outgoing(ordered[0]!) >= perServer) return "busy";
   return {
     kind: "copy",
     block,
     target: best.server,
-    sources: ordered,
+    isEmptied: best.isFilling,
+    sources,
     present: stateOn(replicas, best.server),
     urgent: sources.length === 1,
     move: need.missing === 0,
@@ -151,14 +174,18 @@ export function targetsFor({ replicas, row, need }: Candidate, eyes: Eyes): Seen
 }
 
 /** No good copy is within reach: the bad ones that are may have been taken for bad by mistake. */
-function chooseCheck({ block, replicas }: Candidate, eyes: Eyes): Choice {
+function chooseCheck({ block, replicas }: Candidate, eyes: Eyes): Job | "impossible" {
   const servers = replicas
     .filter(({ server, state }) => state === "bad" && eyes.of(server)?.usable === true)
     .map(({ server }) => server);
   return servers.length === 0 ? "impossible" : { kind: "check", block, servers };
 }
 
-function chooseMove(candidate: Candidate, eyes: Eyes, limits: ChoiceLimits): Choice {
+function chooseMove(
+  candidate: Candidate,
+  eyes: Eyes,
+  limits: Pick<ChoiceLimits, "failed" | "moveMisplaced">,
+): Job | "impossible" {
   const { row, replicas, need } = candidate;
   const isLeaving = need.counting.some((server) => eyes.of(server)?.isDraining === true);
   if (!limits.moveMisplaced && !isLeaving) return "impossible";
@@ -172,10 +199,10 @@ function chooseMove(candidate: Candidate, eyes: Eyes, limits: ChoiceLimits): Cho
     return stateOn(replicas, server) === undefined && seen?.usable === false && !seen.isOut;
   });
   const elsewhere = isLeaving && homes.length === 0 && !isAwaited;
-  return copyTo(elsewhere ? targets : homes, withinReach(candidate, eyes), candidate, limits);
+  return copyTo(elsewhere ? targets : homes, withinReach(candidate, eyes), candidate);
 }
 
-function choosePrune(candidate: Candidate, eyes: Eyes, wanted: number): Choice {
+function choosePrune(candidate: Candidate, eyes: Eyes, wanted: number): Job | "impossible" {
   const { block, replicas, row, need } = candidate;
   const reachable = withinReach(candidate, eyes).map(({ server }) => server);
   const bad = replicas.find(

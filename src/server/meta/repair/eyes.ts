@@ -18,6 +18,8 @@ export interface Seen {
   readonly isOut: boolean;
   /** Its copies are moved away. */
   readonly isDraining: boolean;
+  /** It has lost its disk, and not all of what it should hold is there again. */
+  readonly isFilling: boolean;
   /** It takes new blocks. */
   readonly hasRoom: boolean;
   /** From 0 to 1. */
@@ -29,6 +31,27 @@ export interface Eyes {
   /** In ring order. */
   readonly ring: readonly Seen[];
   of(server: ServerId): Seen | undefined;
+}
+
+/** Whether decisions made with one view hold with the other. How full servers are changes all the time, and decides little. */
+export function isSameView(one: Eyes, other: Eyes): boolean {
+  return (
+    one.ring.length === other.ring.length &&
+    one.ring.every((seen, at) => {
+      const { server, address, zone, usable, isOut, isDraining, isFilling, hasRoom } = seen;
+      const same = other.ring[at]!;
+      return (
+        server === same.server &&
+        address === same.address &&
+        zone === same.zone &&
+        usable === same.usable &&
+        isOut === same.isOut &&
+        isDraining === same.isDraining &&
+        isFilling === same.isFilling &&
+        hasRoom === same.hasRoom
+      );
+    })
+  );
 }
 
 /** Looks at the servers of `rows`. */
@@ -50,6 +73,7 @@ function seenOf(row: Server, member: Member | undefined, members: Members, loads
     usable,
     isOut: row.state === "out",
     isDraining: row.state === "draining",
+    isFilling: row.filling,
     hasRoom: row.state === "up" && condition?.full === false && !loads.isAvoided(row.id),
     freeShare: capacity === 0 ? 0 : Math.max(0, 1 - (condition?.usedBytes ?? 0) / capacity),
   };

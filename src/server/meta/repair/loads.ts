@@ -3,13 +3,17 @@
  */
 import type { Clock } from "../../../base/clock.ts";
 import type { ServerId } from "../../../base/ids.ts";
+import {
+  MAX_BATCHABLE_BYTES,
+  MAX_BATCHED_BLOCKS,
+  MAX_BATCHED_BYTES,
+} from "../../../base/limits.ts";
 
 /**
- * A copy of a block up to this length counts as this part of one: what such a copy takes is mostly waiting for disks, and
- * many together wait no longer. The part is a binary fraction, so that sums are exact.
+ * Small blocks are copied many at a time. They count as their part of the bytes of a batch, but not as less than the part
+ * that they are of its blocks. Such parts are binary fractions, so that sums are exact.
  */
-const SMALL_BYTES = 64 * 1024;
-const SMALL_PART = 1 / 16;
+const SMALLEST_BYTES = MAX_BATCHED_BYTES / MAX_BATCHED_BLOCKS;
 
 /** A server that refused a copy gets no other one for so long. */
 const AVOIDED_MS = 10_000;
@@ -36,7 +40,8 @@ export class Loads {
 
   /** A copy of so many bytes has begun, or ended with `by` -1. `source` is undefined when none is read. */
   count(target: ServerId, source: ServerId | undefined, bytes: number, by: 1 | -1): void {
-    const part = by * (bytes <= SMALL_BYTES ? SMALL_PART : 1);
+    const isSmall = bytes <= MAX_BATCHABLE_BYTES;
+    const part = by * (isSmall ? Math.max(bytes, SMALLEST_BYTES) / MAX_BATCHED_BYTES : 1);
     this.into.set(target, this.incoming(target) + part);
     if (source !== undefined) this.out.set(source, this.outgoing(source) + part);
   }

@@ -4,9 +4,13 @@
  * The limit is an average: a copy may begin when those before it have had their time, however large it is itself.
  */
 import type { Clock } from "../../../base/clock.ts";
+import { MAX_BATCHED_BYTES } from "../../../base/limits.ts";
 
 /** The rate that is shown is that of this long. */
 const SHOWN_MS = 10_000;
+
+/** Bytes that may begin at once when their time has come: a batch of small blocks, but no more than what a second allows. */
+const BURST_BYTES = MAX_BATCHED_BYTES;
 
 /** Parts of that time which are counted apart. */
 const PART_MS = 500;
@@ -30,6 +34,12 @@ export class Pace {
   /** Milliseconds until the next copy may begin. */
   waitMs(): number {
     return Math.max(0, this.freeMs - this.clock.monotonicMs());
+  }
+
+  /** Bytes that may begin now; what is begun last may exceed them. */
+  allowance(): number {
+    if (this.bytesPerSecond === 0) return Number.POSITIVE_INFINITY;
+    return this.waitMs() > 0 ? 0 : Math.min(BURST_BYTES, this.bytesPerSecond);
   }
 
   /** A copy of so many bytes begins. */

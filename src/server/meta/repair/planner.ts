@@ -1,7 +1,7 @@
 /**
  * The repair planner: goes through the queue in order of urgency, again and again, and begins what can be begun.
  *
- *     table `repairs` ── pages, by urgency ──► the room, at most some hundred blocks ── a free slot ──► worker.ts
+ *     table `repairs` ── pages, by urgency ──► the room, some thousand blocks ── a free slot ──► worker.ts
  *
  * The queue is in the store, so that it survives everything and may be of any length. In memory there is only the room:
  * blocks that wait until a server has a slot free or the rate allows more. Those with the fewest copies within reach
@@ -19,24 +19,25 @@ import type { Logger } from "../../../base/logger.ts";
 import type { Engine } from "../engine.ts";
 import type { Members } from "../members.ts";
 import { ask } from "../store/store.ts";
-import { choose, withinReach, type Candidate, type Job } from "./choice.ts";
+import { whenFree, type Job } from "./choice.ts";
 import { lookAt, type Eyes } from "./eyes.ts";
 import type { Loads } from "./loads.ts";
 import { clusterView } from "./need.ts";
 import type { Pace } from "./pace.ts";
 import type { Retries } from "./retries.ts";
+import { Room } from "./room.ts";
 import { readQueue } from "./steps.ts";
 import type { Surveys } from "./surveys.ts";
 import type { Worker } from "./worker.ts";
 
-/** Blocks in the room. */
-const ROOM = 256;
+/** Blocks in the room: enough for the next batches of small blocks to all servers. */
+const ROOM = 2048;
 
-/** Blocks read from the queue at a time. */
-const PAGE = 128;
+/** Blocks read from the queue at a time: few enough that the event loop is never held long. */
+const PAGE = 512;
 
-/** Most jobs under way. */
-const MOST_JOBS = 256;
+/** Most blocks under way. */
+const MOST_JOBS = 4096;
 
 /** Of these, removals: before each of them some servers read a block. */
 const MOST_PRUNES = 16;
@@ -68,7 +69,7 @@ export interface PlannerOptions {
 
 export class Planner {
   private readonly options: PlannerOptions;
-  private readonly room = new Map<BlockId, Candidate>();
+  private readonly room: Room;
   /** Where the pass has got to; undefined between two passes. */
   private cursor: { readonly urgency: number; readonly block: BlockId } | undefined;
   /** Milliseconds that reading has taken in this pass. */
@@ -83,6 +84,12 @@ export class Planner {
 
   constructor(options: PlannerOptions) {
     this.options = options;
+    const { engine, moveMisplaced, retries } = options;
+    this.room = new Room((block) => ({
+      replicas: engine.settings.replicas,
+      moveMisplaced,
+      failed: retries.failedServers(block),
+    }));
   }
 
   start(): void {
@@ -114,9 +121,9 @@ export class Planner {
       let waitMs = intervalMs;
       try {
         surveys.kick();
-        const eyes = await this.look();
+        this.room.see(await this.look());
         const isMore = await this.fill();
-        waitMs = this.beginSome(eyes, isMore);
+        waitMs = this.beginSome(isMore);
       } catch (error) {
         if (!this.stopped) logger.warn(`repairs cannot be planned for now: ${messageOf(error)}`);
       }
@@ -161,47 +168,31 @@ export class Planner {
     this.spentMs += clock.monotonicMs() - beganMs;
     for (const candidate of candidates) {
       const { id } = candidate.block;
-      if (!worker.isBusyWith(id) && !retries.waits(id)) this.room.set(id, candidate);
+      if (!worker.isBusyWith(id) && !retries.waits(id)) this.room.add(candidate);
     }
     return last;
   }
 
   /** Begins what can be begun. Returns how long to wait then, unless something happens: 0 to read on at once. */
-  private beginSome(eyes: Eyes, isMore: boolean): number {
-    const { worker, pace, intervalMs } = this.options;
-    let waitMs = intervalMs;
-    const reach = (candidate: Candidate): number => withinReach(candidate, eyes).length;
-    const order = [...this.room.values()]
-      .map((candidate) => ({ candidate, copies: reach(candidate) }))
-      .toSorted(
-        (one, other) =>
-          one.copies - other.copies ||
-          one.candidate.need.counting.length - other.candidate.need.counting.length,
-      );
-    for (const { candidate } of order) {
-      if (worker.jobs >= MOST_JOBS) break;
-      const choice = this.choose(candidate, eyes);
-      if (choice === "busy") continue;
-      if (choice !== "impossible" && isPaced(choice)) {
-        const paceMs = pace.waitMs();
-        if (paceMs > 0) waitMs = Math.min(waitMs, paceMs);
-        if (paceMs > 0 || (choice.kind === "prune" && worker.prunes >= MOST_PRUNES)) continue;
+  private beginSome(isMore: boolean): number {
+    const { worker, pace, loads, copiesPerServer: perServer, intervalMs } = this.options;
+    let allowed = pace.allowance();
+    let isHeld = false;
+    this.room.offer((wanted) => {
+      if (worker.jobs >= MOST_JOBS) return "stop";
+      const job = wanted.kind === "copy" ? whenFree(wanted, { loads, perServer }) : wanted;
+      if (job === "busy" || (job.kind === "prune" && worker.prunes >= MOST_PRUNES)) return false;
+      if (isPaced(job)) {
+        isHeld ||= allowed <= 0;
+        if (allowed <= 0) return false;
+        allowed -= job.block.length;
       }
-      this.room.delete(candidate.block.id);
-      if (choice !== "impossible" && !worker.isBusyWith(candidate.block.id)) worker.begin(choice);
-    }
-    return isMore && this.room.size < ROOM ? 0 : Math.max(1, waitMs);
-  }
-
-  private choose(candidate: Candidate, eyes: Eyes) {
-    const { engine, retries, loads, copiesPerServer, moveMisplaced } = this.options;
-    return choose(candidate, eyes, {
-      replicas: engine.settings.replicas,
-      perServer: copiesPerServer,
-      loads,
-      moveMisplaced,
-      failed: retries.failedServers(candidate.block.id),
+      if (!worker.isBusyWith(job.block.id)) worker.begin(job);
+      return true;
     });
+    worker.beginBatches();
+    const waitMs = isHeld ? Math.min(intervalMs, pace.waitMs()) : intervalMs;
+    return isMore && this.room.size < ROOM ? 0 : Math.max(1, waitMs);
   }
 
   private async pause(waitMs: number): Promise<void> {

@@ -108,17 +108,21 @@ export function* judge(view: ClusterView, block: BlockId): Operation<void> {
   if (live !== undefined) yield* recordNeed(view, live, "serverOut");
 }
 
+/** Nothing of what the server should hold is bad or being made, but for what is lost and cannot be made. */
+export function* isFilled(server: ServerId): Operation<boolean> {
+  if ((yield* ask("replica.listUnsettled", server, "adding", NO_BLOCK, 1)).length > 0) return false;
+  return !(yield* hasBadToMend(server));
+}
+
 /**
- * A server that had lost its disk has been refilled when nothing of what it should hold is bad or being made, but for what is
- * lost and cannot be made: its copies
- * count for the write quorum again. What it lacks is known only when it has been compared with the record: `instance` is the
- * run of the server that has been. Returns false when the server has not been refilled.
+ * A server that had lost its disk has been refilled when {@link isFilled} holds: its copies count for the write quorum
+ * again. What it lacks is known only when it has been compared with the record: `instance` is the run of the server that
+ * has been. Returns false when the server has not been refilled.
  */
 export function* endFilling(server: ServerId, instance: InstanceId): Operation<boolean> {
   const row = yield* ask("server.get", server);
   if (row?.filling !== true || row.instance !== instance) return false;
-  if ((yield* ask("replica.listUnsettled", server, "adding", NO_BLOCK, 1)).length > 0) return false;
-  if (yield* hasBadToMend(server)) return false;
+  if (!(yield* isFilled(server))) return false;
   yield* ask("server.put", { ...row, filling: false });
   return true;
 }

@@ -11,7 +11,7 @@ import type { Engine } from "../engine.ts";
 import type { Survey } from "../store/rows.ts";
 import { ask } from "../store/store.ts";
 import { clusterView } from "./need.ts";
-import { endFilling, surveyStep } from "./steps.ts";
+import { endFilling, isFilled, surveyStep } from "./steps.ts";
 
 /** Copies judged in one transaction: few enough that the event loop is never held long. */
 const AT_ONCE = 256;
@@ -61,6 +61,8 @@ export class Surveys {
     for (const { id } of servers.filter(({ filling, state }) => filling && state === "up")) {
       const instance = compared(id);
       if (instance === undefined) continue;
+      // Asked first: a change costs a sync, and while a server is refilled this is asked all the time.
+      if (!(await engine.question(() => isFilled(id)))) continue;
       if (await engine.change(() => endFilling(id, instance))) {
         logger.info(`data server ${id} has been refilled: its copies count again`);
       }

@@ -8,7 +8,7 @@
 import { isDfsError, messageOf, type ErrorKind } from "../../../base/errors.ts";
 import type { BlockId, ServerId } from "../../../base/ids.ts";
 import type { Logger } from "../../../base/logger.ts";
-import type { ReplicaVerdict } from "../../../protocol/messages/data.ts";
+import type { BatchResult, ReplicaVerdict } from "../../../protocol/messages/data.ts";
 import type { Commands, CopyOrder } from "../commands.ts";
 import type { Engine } from "../engine.ts";
 import type { Member } from "../members.ts";
@@ -18,6 +18,7 @@ import { clusterView, type ClusterView } from "./need.ts";
 import type { Pace } from "./pace.ts";
 import type { Retries } from "./retries.ts";
 import { abandonCopy, beginCopy, beginRemoval, finishCopy, judge } from "./steps.ts";
+import { Batches, type CopyBatch } from "./batches.ts";
 import type { Suspects } from "./suspects.ts";
 import type { Block } from "../store/rows.ts";
 import type { Operation } from "../store/store.ts";
@@ -56,6 +57,7 @@ export class Worker {
     BlockId,
     { readonly job: Job; readonly done: Promise<void> }
   >();
+  private readonly batches = new Batches();
   private copying = 0;
   private pruning = 0;
 
@@ -88,8 +90,41 @@ export class Worker {
     return job?.kind === "copy" && job.target === server;
   }
 
-  /** Begins a job; nothing of its block may be under way. */
+  /** Begins a job; nothing of its block may be under way. Copies of small blocks wait for `beginBatches`. */
   begin(job: Job): void {
+    if (job.kind !== "copy" || !this.batches.takes(job)) return this.beginAlone(job);
+    const { loads, pace } = this.options;
+    const batch = this.batches.add(job);
+    this.underWay.set(job.block.id, { job, done: batch.done });
+    loads.count(job.target, batch.source.server, job.block.length, 1);
+    this.copying++;
+    if (!job.urgent) pace.begin(job.block.length);
+  }
+
+  /** Begins the copies of small blocks that have come together. */
+  beginBatches(): void {
+    const { logger, onEnded, retries, loads } = this.options;
+    for (const batch of this.batches.takeAll()) {
+      void this.copyTogether(batch)
+        .catch((error: unknown) => {
+          const { target, jobs } = batch;
+          const why = messageOf(error);
+          logger.info(`cannot go on with ${jobs.length} blocks for data server ${target}: ${why}`);
+          for (const { block } of jobs) retries.failed(block.id);
+        })
+        .finally(() => {
+          for (const { target, block } of batch.jobs) {
+            this.underWay.delete(block.id);
+            this.copying--;
+            loads.count(target, batch.source.server, block.length, -1);
+          }
+          batch.end();
+          onEnded();
+        });
+    }
+  }
+
+  private beginAlone(job: Job): void {
     const { logger, onEnded, retries } = this.options;
     const done = this.run(job)
       .catch((error: unknown) => {
@@ -131,16 +166,23 @@ export class Worker {
   }
 
   private async copy(job: CopyJob): Promise<void> {
-    const { engine, retries, member: find } = this.options;
+    const { retries, member: find } = this.options;
     const { block, target, present, move } = job;
     const member = find(target);
     if (member === undefined) return;
-    if (present === "bad") {
+    if (present === "bad" && !job.isEmptied) {
       const verdict = await this.verdict(member, block);
       if (verdict === "right") return retries.succeeded(block.id);
       if (verdict === undefined) return retries.failed(block.id, target);
     }
     if (!(await this.change((view) => beginCopy(view, block.id, target, move)))) return;
+    await this.copyBegun(member, job);
+  }
+
+  /** Has a copy made that is on record as `adding`, and puts on record what came of it. */
+  private async copyBegun(member: Member, job: CopyJob): Promise<void> {
+    const { engine, retries } = this.options;
+    const { block, target, present } = job;
     const { made, failures } = await this.order(member, job);
     for (const failure of failures) await this.report(target, block.id, failure);
     if (made === "unknown") return retries.failed(block.id);
@@ -155,15 +197,131 @@ export class Worker {
     retries.succeeded(block.id);
   }
 
+  /**
+   * Copies of a batch: as `copy` does, with one transaction and one request where that has one for each. What the batch
+   * cannot make is ordered alone, with all sources.
+   */
+  private async copyTogether(batch: CopyBatch): Promise<void> {
+    const { target, jobs } = batch;
+    const member = this.options.member(target);
+    if (member === undefined) return;
+    if (jobs.length === 1) return this.copy(jobs[0]!);
+    const wanted = await this.beginTogether(await this.withoutRight(member, jobs), target);
+    if (wanted.length === 0) return;
+    const results = await this.orderTogether(member, batch, wanted);
+    if (typeof results === "string") return this.giveUp(wanted, target, results);
+    await this.finishTogether(
+      wanted.filter((_, at) => results[at] === "stored"),
+      target,
+    );
+    for (const [at, job] of wanted.entries()) {
+      const result = results[at];
+      if (result === "stored") continue;
+      if (this.options.loads.isAvoided(target)) await this.giveUp([job], target, "notThere");
+      else await this.copyBegun(member, result === "unreachable" ? sourceLast(job) : job);
+    }
+  }
+
+  /** Leaves out blocks whose copies in doubt turn out to be right, and those of which the target does not say. */
+  private async withoutRight(member: Member, jobs: readonly CopyJob[]): Promise<CopyJob[]> {
+    const inDoubt = jobs.filter(({ present, isEmptied }) => present === "bad" && !isEmptied);
+    if (inDoubt.length === 0) return [...jobs];
+    const { retries } = this.options;
+    const verdicts = await this.verdicts(
+      member,
+      inDoubt.map(({ block }) => block),
+    );
+    const out = new Set<CopyJob>();
+    for (const [at, job] of inDoubt.entries()) {
+      if (verdicts === undefined) retries.failed(job.block.id, job.target);
+      else if (verdicts[at] === "right") retries.succeeded(job.block.id);
+      else continue;
+      out.add(job);
+    }
+    return jobs.filter((job) => !out.has(job));
+  }
+
+  /** Those copies that are wanted, which are on record as `adding` then. */
+  private async beginTogether(jobs: readonly CopyJob[], target: ServerId): Promise<CopyJob[]> {
+    const begun = await this.change(function* (view) {
+      const wanted: boolean[] = [];
+      for (const { block, move } of jobs) {
+        wanted.push(yield* beginCopy(view, block.id, target, move));
+      }
+      return wanted;
+    });
+    return jobs.filter((_, at) => begun[at] === true);
+  }
+
+  private async finishTogether(jobs: readonly CopyJob[], target: ServerId): Promise<void> {
+    if (jobs.length === 0) return;
+    const { pace, retries } = this.options;
+    const finished = await this.change(function* (view) {
+      const present: boolean[] = [];
+      for (const { block } of jobs) present.push(yield* finishCopy(view, block.id, target));
+      return present;
+    });
+    for (const [at, { block }] of jobs.entries()) {
+      if (finished[at] === true) pace.made(block.length);
+      retries.succeeded(block.id);
+    }
+  }
+
+  /** Has the target make copies; returns what came of each, or of all of them. */
+  private async orderTogether(
+    member: Member,
+    { target, source }: CopyBatch,
+    jobs: readonly CopyJob[],
+  ): Promise<readonly BatchResult[] | "unknown" | "silent" | "notThere"> {
+    const { commands, logger } = this.options;
+    const blocks = jobs.map(({ block: { id, length, checksum, inode, fileOffset } }) => {
+      return { block: id, length, checksum, inode, fileOffset };
+    });
+    try {
+      const { server, address } = source;
+      return await commands.copyMany(member, { source: { server, address }, blocks });
+    } catch (error) {
+      const why = messageOf(error);
+      logger.info(`data server ${target} could not copy ${blocks.length} blocks: ${why}`);
+      // It is of an older version, which is told of each block alone.
+      if (isDfsError(error, "unsupported")) return jobs.map(() => "notStored");
+      return this.whatIsKnown(target, error);
+    }
+  }
+
+  /** Nothing was made of these, as far as anybody knows. */
+  private async giveUp(
+    jobs: readonly CopyJob[],
+    target: ServerId,
+    made: "unknown" | "silent" | "notThere",
+  ): Promise<void> {
+    const { engine, retries } = this.options;
+    for (const { block } of jobs) retries.failed(block.id, made === "unknown" ? undefined : target);
+    if (made === "unknown") return;
+    await engine.change(function* () {
+      for (const { block, present } of jobs) {
+        yield* abandonCopy(block.id, target, made === "silent" || present === "bad");
+      }
+    });
+  }
+
   /** What the copy on a target is worth; undefined when the server does not say, and then others are better targets. */
   private async verdict(member: Member, block: Block): Promise<ReplicaVerdict | undefined> {
+    return (await this.verdicts(member, [block]))?.[0];
+  }
+
+  private async verdicts(
+    member: Member,
+    blocks: readonly Block[],
+  ): Promise<readonly ReplicaVerdict[] | undefined> {
     const { suspects, loads, logger } = this.options;
     try {
-      return (await suspects.verify(member, [block]))[0];
+      return await suspects.verify(member, blocks);
     } catch (error) {
       if (!isDfsError(error)) throw error;
       const { server } = member;
-      logger.info(`data server ${server} cannot verify block ${block.id}: ${messageOf(error)}`);
+      const which = blocks.length === 1 ? `block ${blocks[0]!.id}` : `${blocks.length} blocks`;
+      logger.info(`data server ${server} cannot verify ${which}: ${messageOf(error)}`);
       if (error.kind === "timeout") loads.avoid(server);
       return undefined;
     }
@@ -171,7 +329,7 @@ export class Worker {
 
   /** Has the target make the copy. */
   private async order(member: Member, job: CopyJob): Promise<Outcome> {
-    const { commands, logger, loads } = this.options;
+    const { commands, logger } = this.options;
     const { id: block, length, checksum, inode, fileOffset } = job.block;
     const sources = job.sources.map(({ server, address }) => ({ server, address }));
     const order: CopyOrder = { block, length, checksum, inode, fileOffset, sources };
@@ -183,10 +341,15 @@ export class Worker {
       return { made: cutOff ? "notThere" : "notFromThese", failures };
     } catch (error) {
       logger.info(`data server ${job.target} could not copy block ${block}: ${messageOf(error)}`);
-      if (isDfsError(error) && UNFIT.has(error.kind)) loads.avoid(job.target);
-      if (isDfsError(error, "timeout")) return { made: "silent", failures: [] };
-      return { made: isDfsError(error, "unreachable") ? "unknown" : "notThere", failures: [] };
+      return { made: this.whatIsKnown(job.target, error), failures: [] };
     }
+  }
+
+  /** What is known of copies whose order ended with this error; a target that is unfit is avoided from now on. */
+  private whatIsKnown(target: ServerId, error: unknown): "unknown" | "silent" | "notThere" {
+    if (isDfsError(error) && UNFIT.has(error.kind)) this.options.loads.avoid(target);
+    if (isDfsError(error, "timeout")) return "silent";
+    return isDfsError(error, "unreachable") ? "unknown" : "notThere";
   }
 
   /** A source could not give the block: unless it was just not reached, its copy is looked at. */
@@ -235,4 +398,10 @@ export class Worker {
       return yield* step(yield* clusterView(engine.settings.replicas, engine.nowNs));
     });
   }
+}
+
+/** The same copy, with the source that would be asked first as the last one. */
+function sourceLast(job: CopyJob): CopyJob {
+  const [first, ...others] = job.sources;
+  return first === undefined ? job : { ...job, sources: [...others, first] };
 }

@@ -76,6 +76,7 @@ function situation(of: Situation): [Candidate, Eyes, ChoiceLimits] {
     usable: row.state === "up" || row.state === "draining",
     isOut: row.state === "out",
     isDraining: row.state === "draining",
+    isFilling: row.filling,
     hasRoom: row.state === "up" && of.full?.includes(index + 1) !== true,
     freeShare: of.free?.[index + 1] ?? 0.5,
   }));

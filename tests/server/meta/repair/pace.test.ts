@@ -21,6 +21,22 @@ test("copies begin at the rate on average, whatever their size, and nothing is s
   expect(pace.waitMs()).toBe(1000);
 });
 
+test("small copies begin many together, and then wait until all of these have had their time", () => {
+  const clock = new ManualClock();
+  const pace = new Pace(clock, 1024 * 1024);
+  let begun = 0;
+  for (let allowed = pace.allowance(); allowed > 0; allowed -= 4096) {
+    pace.begin(4096);
+    begun++;
+  }
+  expect([begun, pace.allowance(), pace.waitMs()]).toEqual([256, 0, 1000]);
+  clock.advance(999);
+  expect(pace.allowance()).toBe(0);
+  clock.advance(1);
+  expect(pace.allowance()).toBe(1024 * 1024);
+  expect(new Pace(clock, 0).allowance()).toBe(Number.POSITIVE_INFINITY);
+});
+
 test("without a limit nothing waits", () => {
   const pace = new Pace(new ManualClock(), 0);
   pace.begin(1e12);

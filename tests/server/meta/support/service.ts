@@ -27,9 +27,11 @@ import type {
 import * as content from "../../../../src/protocol/messages/content.ts";
 import {
   blockCopy,
+  blockCopyMany,
   blockDelete,
   blockList,
   blockVerify,
+  type BatchResult,
 } from "../../../../src/protocol/messages/data.ts";
 import * as member from "../../../../src/protocol/messages/member.ts";
 import * as names from "../../../../src/protocol/messages/namespace.ts";
@@ -258,6 +260,13 @@ export class TestDataServer {
   readonly copied: BlockId[] = [];
   /** Refuses copies with this. */
   copyRefusal: DfsError | undefined;
+  /** Refuses orders of many copies, and no others, with this. */
+  batchRefusal: DfsError | undefined;
+  /** How many blocks were ordered together, batch by batch. */
+  readonly batches: number[] = [];
+  /** What becomes of a block of a batch, when it is not to be what the servers hold; may wait. */
+  batchResult: (block: BlockId) => Promise<BatchResult | undefined> = () =>
+    Promise.resolve(undefined);
   /** Copies wait for this before they are stored. */
   copyGate: () => Promise<void> = () => Promise.resolve();
   peer: Peer | undefined;
@@ -404,6 +413,31 @@ export class TestDataServer {
         failures.push({ server, problem, detail: "said by a test" });
       }
       return { body: { stored: false, failures } };
+    });
+    table.onRequest(blockCopyMany, async ({ body }) => {
+      if (body.instance !== this.instance) throw new Error("a command for another instance");
+      this.commands.push(body.number);
+      if (this.batchRefusal !== undefined) throw this.batchRefusal;
+      this.batches.push(body.blocks.length);
+      await this.copyGate();
+      if (this.copyRefusal !== undefined) throw this.copyRefusal;
+      const source = byAddress.get(body.source.address);
+      const results: BatchResult[] = [];
+      for (const { block, checksum } of body.blocks) {
+        const result = await this.batchResult(block);
+        const held = source?.held.get(block);
+        const isRight = held?.checksum === checksum && !source!.rotten.has(block);
+        if (result !== undefined) results.push(result);
+        else if (source?.peer === undefined) results.push("unreachable");
+        else if (held === undefined || !isRight) results.push("notGiven");
+        else {
+          this.held.set(block, held);
+          this.rotten.delete(block);
+          this.copied.push(block);
+          results.push("stored");
+        }
+      }
+      return { body: { results } };
     });
     table.onRequest(blockDelete, ({ body }) => {
       if (body.instance !== this.instance) throw new Error("a command for another instance");

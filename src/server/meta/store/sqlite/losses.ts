@@ -73,13 +73,13 @@ function lostBlocks(database: Database, after: bigint, server: number | undefine
     .map(({ block }) => block);
 }
 
-/** The files that name these blocks: where the block was written for, else wherever it is. */
+/** The files that name these blocks: the one that it was written for, if only that one does, else all. */
 function placesOf(database: Database, blocks: readonly bigint[]): PlaceColumns[] {
   const hinted = database.query<PlaceColumns, [bigint]>(
     `SELECT e.block, e.inode, min(e.offset) AS offset, sum(e.length) AS length
      FROM blocks b JOIN extents e ON e.inode = b.inode AND e.offset >= b.file_offset
        AND e.offset < b.file_offset + b.length AND e.block = b.id
-     WHERE b.id = ?1 GROUP BY e.inode`,
+     WHERE b.id = ?1 GROUP BY e.inode HAVING count(*) = b.refs`,
   );
   const found = blocks.flatMap((block) => hinted.all(block));
   const known = new Set(found.map(({ block }) => block));
