@@ -5,6 +5,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { finish, isAlive, runMark, until } from "../support/local-cluster.ts";
 import { cannotMount, Mounted } from "../mount/support/mounted.ts";
+import { mountAt } from "../../src/tools/mounting/mount-table.ts";
 import { dfs } from "./support/run.ts";
 import { temporaryFolder } from "./support/files.ts";
 
@@ -215,7 +216,7 @@ describe.skipIf(cannotMount !== undefined)("dfs mount and umount", () => {
       "dfs",
     );
     expect([mount.code, mount.stderr]).toEqual([0, expect.stringContaining("is mounted on")]);
-    expect(mountLine(path)).toStartWith(`dfs#${meta} ${path} fuse.dfs `);
+    expect(mountAt(path)).toMatchObject({ source: `dfs#${meta}`, type: "fuse.dfs" });
     const umount = await call(`${bin}/umount.fuse.dfs`, path, "-n", "-v", "-t", "fuse.dfs");
     expect(umount.code).toBe(0);
     expect(mountLine(path)).toBeUndefined();
@@ -260,6 +261,12 @@ describe.skipIf(cannotMount !== undefined)("dfs up --mount and dfs down", () => 
       expect(fs.readdirSync(path)).toEqual([]);
       await mounted.cluster.ok("up", "--detach", "--mount", path);
       expect(fs.readFileSync(`${path}/file`, "utf8")).toBe("kept");
+      await mounted.cluster.ok("umount", path);
+
+      // One that was made by the address alone is the cluster's all the same.
+      await mounted.cluster.ok("mount", mounted.cluster.describe().meta, path);
+      expect((await mounted.cluster.ok("down")).text).toStartWith("mount stopped");
+      expect(mountAt(path)).toBeUndefined();
     } finally {
       await mounted.stop();
     }

@@ -8,6 +8,7 @@ import { mountAt, DFS_TYPE } from "../mounting/mount-table.ts";
 import { checkFuse, usableMountPoint } from "../mounting/preconditions.ts";
 import { knownMounts, mountDirectory, mountRecord, servingProcess } from "../mounting/registry.ts";
 import { unmount, type Unmounted } from "../mounting/unmount.ts";
+import { readClusterFile } from "../shared/cluster-file.ts";
 import { logPath } from "./layout.ts";
 import { stopServer } from "./processes.ts";
 
@@ -78,8 +79,9 @@ export async function unmountCluster(
   onBusy: (mountPoint: string) => void,
 ): Promise<Unmounted[]> {
   const unmounted: Unmounted[] = [];
-  for (const { mountPoint, dir: ofCluster } of knownMounts(ownUid())) {
-    if (ofCluster !== dir) continue;
+  const address = readClusterFile(dir)?.meta;
+  for (const { mountPoint, dir: ofCluster, meta } of knownMounts(ownUid())) {
+    if (ofCluster !== dir && meta !== address) continue;
     const one = await unmountOne(mountPoint, signal, onBusy);
     if (one !== undefined) unmounted.push(one);
   }
