@@ -80,15 +80,14 @@ export class DfsFileSystem implements MountedFileSystem {
     this.clock = clock;
     this.timeouts = { ...TIMEOUTS, ...options.timeouts };
     this.readOnly = options.readOnly ?? false;
-    const { inodes } = client;
     const accessTimes = this.readOnly ? "noatime" : (options.accessTimes ?? "relatime");
-    this.accesses = new AccessPolicy(accessTimes, inodes, clock);
+    this.accesses = new AccessPolicy(accessTimes, client.inodes, clock);
     const { outage = new Outage() } = options;
     this.space = new LastKnown((signal) => client.statfs({ signal }), outage);
-    this.root = new LastKnown((signal) => inodes.getattr(ROOT_INODE, { signal }), outage);
+    this.root = new LastKnown((signal) => client.inodes.getattr(ROOT_INODE, { signal }), outage);
     this.kernel = new KernelView(this.directories);
     const onMoved = (inode: InodeId): void => this.kernel.contentChanged(inode);
-    this.files = new MountedFiles({ inodes, clock, logger, writeBackMs, onMoved });
+    this.files = new MountedFiles({ inodes: client.inodes, clock, logger, writeBackMs, onMoved });
   }
 
   get blockSize(): number {
