@@ -121,6 +121,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./tools/corrupt.ts")).corrupt,
   },
   {
+    name: "drill",
+    summary: "rehearse: make faults on purpose and look whether everything survives",
+    load: async () => (await import("./tools/drill.ts")).drill,
+  },
+  {
     name: "scrub",
     summary: "verify what the data servers have stored: start, pause, resume, status",
     load: async () => (await import("./tools/scrub.ts")).scrub,
@@ -164,14 +169,8 @@ const COMMANDS: readonly CommandEntry[] = [
 
 async function startMeta(start: MetaStart): Promise<void> {
   const { runMetaServer } = await import("./server/meta/server.ts");
-  const { leaseTimeoutMs, downDelayMs, backupIntervalMs, repair, ...rest } = start;
-  await runMetaServer({
-    ...rest,
-    ...repair,
-    ...(leaseTimeoutMs === undefined ? {} : { leaseTimeoutMs }),
-    ...(downDelayMs === undefined ? {} : { downDelayMs }),
-    ...(backupIntervalMs === undefined ? {} : { backupIntervalMs }),
-  });
+  const { service, ...rest } = start;
+  await runMetaServer({ ...rest, ...service });
 }
 
 async function startData(start: DataStart): Promise<void> {

@@ -10,6 +10,7 @@ export const ERRNO = {
   ENOENT: 2,
   EINTR: 4,
   EIO: 5,
+  ENXIO: 6,
   EAGAIN: 11,
   EACCES: 13,
   EEXIST: 17,
@@ -21,12 +22,14 @@ export const ERRNO = {
   EROFS: 30,
   EMLINK: 31,
   ERANGE: 34,
+  EDEADLK: 35,
   ENAMETOOLONG: 36,
   ENOSYS: 38,
   ENOTEMPTY: 39,
   ELOOP: 40,
   ENODATA: 61,
   EPROTO: 71,
+  EOPNOTSUPP: 95,
   ETIMEDOUT: 110,
   ESTALE: 116,
 } as const;
@@ -70,6 +73,9 @@ const ERRNO_OF_KIND: Readonly<Record<ErrorKind, Errno>> = {
   conflict: "ESTALE",
   locked: "EAGAIN",
   usage: "EINVAL",
+  noData: "ENXIO",
+  notSupported: "EOPNOTSUPP",
+  wouldDeadlock: "EDEADLK",
 };
 
 /** The errno name that stands for `kind`. */

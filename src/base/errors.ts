@@ -44,6 +44,9 @@ export const ERROR_KINDS = {
   conflict: 34, // the object changed since it was looked at, or an id is taken by other bytes
   locked: 35, // another process owns it
   usage: 36, // the command line is wrong
+  noData: 37, // no data, or no hole, from this offset on
+  notSupported: 38, // this object, or this file system, cannot do that
+  wouldDeadlock: 39, // the holders of the lock wait for the one who asks
 } as const;
 
 export type ErrorKind = keyof typeof ERROR_KINDS;

@@ -118,6 +118,13 @@ export const MAX_ACCEPTANCES = 64;
 export const MAX_FSCK_FINDINGS = 128;
 export const MAX_FSCK_DETAIL = 500;
 
+/** Files with lost blocks in one message, and servers that are named for each. */
+export const MAX_LOSSES = 128;
+export const MAX_LOSS_SERVERS = 2 * MAX_REPLICAS;
+
+/** Paths that stand for the files that a failure would cost. */
+export const MAX_RISK_PATHS = 5;
+
 function requireThat(holds: boolean, relation: string): void {
   if (!holds) throw new Error(`limits.ts is inconsistent: ${relation} does not hold`);
 }
@@ -145,4 +152,8 @@ requireThat(MAX_BACKUPS * 1024 <= MAX_HEAD_BYTES, "a list of backups fits a head
 requireThat(
   MAX_FSCK_FINDINGS * (MAX_PATH_BYTES + 3 * MAX_FSCK_DETAIL + 64) <= MAX_HEAD_BYTES,
   "a full list of findings fits a head",
+);
+requireThat(
+  MAX_LOSSES * (MAX_PATH_BYTES + MAX_LOSS_SERVERS * 5 + 64) <= MAX_HEAD_BYTES,
+  "a full page of losses fits a head",
 );

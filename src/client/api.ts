@@ -12,8 +12,19 @@ import type * as cluster from "../protocol/messages/cluster.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
 import type { blockCorrupt, dataScrub, dataStats, ScrubAction } from "../protocol/messages/data.ts";
 import type { FsckOptions, FsckReport } from "./fsck.ts";
+import type { CallOptions, FileLocks, Inodes } from "./inode-api.ts";
 
 export type { FsckOptions, FsckReport } from "./fsck.ts";
+export type {
+  CallOptions,
+  ChangeListener,
+  DirectoryPage,
+  FileLock,
+  FileLocks,
+  Inodes,
+  LockKind,
+  Place,
+} from "./inode-api.ts";
 
 /** What a server has to show for a copy that metadata expects on it. */
 export type CopyState =
@@ -144,9 +155,9 @@ export interface OpenFile {
   /**
    * Reads up to `length` verified bytes; fewer only at the end of the file. Holes read as zeros. Reads see this handle's
    * own writes.
-   * @throws DfsError `io` naming file, offset and servers tried when a part cannot be verified.
+   * @throws DfsError `io` naming file, offset and servers tried when a part cannot be verified; `cancelled` by the signal.
    */
-  read(offset: number, length: number): Promise<Uint8Array>;
+  read(offset: number, length: number, options?: CallOptions): Promise<Uint8Array>;
   /** The whole file from `offset` on, with read-ahead in bounded memory. Chunks follow the blocks; holes come as zeros. */
   stream(options?: {
     readonly offset?: number;
@@ -154,11 +165,43 @@ export interface OpenFile {
   }): AsyncIterable<Uint8Array>;
   /** As `stream`, but holes are named instead of filled. */
   runs(options?: { readonly signal?: AbortSignal }): AsyncIterable<ContentRun>;
-  /** Writes into the handle's buffer; bytes are durable and visible to others after `flush`. */
-  write(offset: number, bytes: Uint8Array): Promise<void>;
+  /**
+   * Writes into the file's buffer; bytes are durable and visible to others after `flush`. Waits while the memory is full.
+   * Aborted by the signal while it waits, it throws `cancelled`, and none of the last 1 MiB (or block) has been taken.
+   */
+  write(offset: number, bytes: Uint8Array, options?: CallOptions): Promise<void>;
   truncate(size: number): Promise<void>;
-  /** Sends and commits what was written; returns when it is durable. Errors of earlier writes surface here. */
-  flush(): Promise<void>;
+  /**
+   * Makes a range a hole, durably and for all; the file has at least `minSize` bytes afterwards. What was written before is
+   * committed first.
+   */
+  punch(offset: number, length: number, minSize?: number): Promise<void>;
+  /**
+   * Makes a range show what a range of `source` shows, a file of the same client or this one; the blocks are shared, no content
+   * moves. What was written before, to either, is committed first. Durable and visible to others when it returns.
+   * Returns how many bytes: fewer than `length` where the source ends.
+   * @throws DfsError `invalid` when the ranges overlap in one file.
+   */
+  cloneFrom(
+    source: OpenFile,
+    sourceOffset: number,
+    offset: number,
+    length: number,
+  ): Promise<number>;
+  /**
+   * The first place at or behind `offset` that is data, or a hole; the end of the file counts as a hole. lseek(2).
+   * @throws DfsError `noData` when there is none.
+   */
+  seek(offset: number, what: "data" | "hole"): Promise<number>;
+  /** True when all that was written, by any handle of this client, is durable and visible to others. */
+  readonly clean: boolean;
+  /** Begins to send what was written; what fails surfaces in the next `flush`, which tries again. */
+  startFlush(): void;
+  /**
+   * Sends and commits what was written; returns when it is durable. Errors of earlier writes surface here. Aborted by the
+   * signal it throws `cancelled`, and the work goes on by itself.
+   */
+  flush(options?: CallOptions): Promise<void>;
   /** Flushes and gives the handle up. */
   close(): Promise<void>;
 }
@@ -171,6 +214,8 @@ export type DataStats = ReplyOf<typeof dataStats>;
 /** What a change of a data server comes to, and how far it has got. */
 export type ServerPlan = ReplyOf<typeof cluster.plan>;
 export type Holdings = ReplyOf<typeof cluster.holdings>;
+/** A file and a block of it of which no copy counts. */
+export type Loss = cluster.LossPage["losses"][number];
 /** A fault to be made on purpose, and what it came to. */
 export type FaultToInject = RequestOf<typeof blockCorrupt>;
 export type InjectedFault = ReplyOf<typeof blockCorrupt>;
@@ -250,8 +295,12 @@ export interface DfsClient {
     options: PutOptions,
   ): Promise<Attributes>;
 
+  /** The same by inode number. */
+  readonly inodes: Inodes;
+  readonly locks: FileLocks;
+
   // The cluster.
-  statfs(): Promise<{
+  statfs(options?: CallOptions): Promise<{
     readonly capacityBytes: number;
     readonly availableBytes: number;
     readonly inodes: number;
@@ -314,6 +363,8 @@ export interface DfsClient {
   changeServer(server: ServerId, change: cluster.ServerChange): Promise<void>;
   /** The copies on record of one data server. @throws DfsError `notFound`. */
   holdings(server: ServerId): Promise<Holdings>;
+  /** Files with blocks of which no copy counts; with `server` those of which it has or had a copy. In order of block id. */
+  losses(server?: ServerId): AsyncIterable<Loss>;
 
   /** Ends the session and all connections. */
   close(): Promise<void>;

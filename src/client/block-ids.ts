@@ -3,6 +3,8 @@
  *
  * Invariants
  * - An id is given to one block only. Ids of a session that has expired are never given out.
+ * - Nor are those of one that may have: a process that stood still for longer than its lease asks first. What it stored
+ *   under ids that were given up would lie on the data servers until they are next compared with the record.
  * - The next batch is asked for before the present one is used up, and grows while ids are used quickly.
  */
 import { isDfsError } from "../base/errors.ts";
@@ -43,6 +45,7 @@ export class BlockIds {
   /** An id that no block has had. @throws DfsError as `Session.change`. */
   async take(): Promise<ReservedId> {
     for (;;) {
+      if (!this.session.isFresh) await this.session.confirm();
       const batch = this.firstBatch();
       if (batch === undefined) {
         await this.fetch();

@@ -4,7 +4,8 @@
  * Invariants
  * - Bytes are returned only when they match: the list of piece hashes against the checksum from metadata, then every
  *   piece that was received against its hash in the list.
- * - A replica that fails is replaced by the next one at once; one that is slow is raced against the next one.
+ * - A replica that fails is replaced by the next one at once; one that is slow is raced against the next one. What is slow
+ *   depends on what its server has taken lately (patience.ts), so that a server that stands still is soon left alone.
  * - As many servers have answered as the read quorum asks for. A copy that is wrong or not there is an answer, and what was
  *   verified is returned beside it: the checksum decides, not the majority.
  *
@@ -12,7 +13,7 @@
  * its own share; those that failed lately come last.
  */
 import { firstBadPiece, verifyPieceList } from "../base/checksum.ts";
-import type { Clock } from "../base/clock.ts";
+import type { Clock, Timer } from "../base/clock.ts";
 import { DfsError, isDfsError, messageOf, type ErrorKind } from "../base/errors.ts";
 import type { BlockId, ServerId } from "../base/ids.ts";
 import { PIECE_BYTES } from "../base/limits.ts";
@@ -20,13 +21,17 @@ import type { ReplyOf } from "../protocol/message.ts";
 import type { MappedExtent } from "../protocol/messages/common.ts";
 import { blockGet } from "../protocol/messages/data.ts";
 import type { Answer } from "../protocol/peer.ts";
+import { PatienceBook, SLOW_MS } from "./patience.ts";
 import type { DataServers } from "./servers.ts";
-
-/** A replica that has not answered after this long is raced against the next one. */
-export const SLOW_MS = 1_000;
 
 /** After this long a replica counts as not answering. */
 export const READ_TIMEOUT_MS = 10_000;
+
+/**
+ * A timer that fires this late, or later, tells that this process itself was held up: answers may lie there unread. They get
+ * as long again.
+ */
+const HELD_UP_MS = 50;
 
 /** Kinds of failure by which a server has had its say about its copy. */
 const ANSWERS: ReadonlySet<ErrorKind> = new Set(["noBlock", "badChecksum", "io"]);
@@ -67,6 +72,7 @@ export interface BlockReaderOptions {
 
 export class BlockReader {
   private readonly options: BlockReaderOptions;
+  private readonly patience = new PatienceBook();
 
   constructor(options: BlockReaderOptions) {
     this.options = options;
@@ -77,6 +83,7 @@ export class BlockReader {
     const { servers, readQuorum, clock } = this.options;
     const race = new ReplicaRace(range, this.preferred(range.extent.servers), {
       servers,
+      patience: this.patience,
       clock,
       needed: readQuorum(),
       signal,
@@ -98,6 +105,7 @@ export class BlockReader {
 
 interface RaceOptions {
   readonly servers: DataServers;
+  readonly patience: PatienceBook;
   readonly clock: Clock;
   /** Answers to wait for. */
   readonly needed: number;
@@ -150,20 +158,14 @@ class ReplicaRace {
   }
 
   private ask(server: ServerId): void {
-    const { servers, clock } = this.options;
+    const { servers, clock, patience } = this.options;
     const { extent, from, length } = this.range;
-    let isSlow = false;
-    const timer = clock.setTimer(SLOW_MS, () => {
-      isSlow = true;
-      this.inTime--;
-      servers.slow(server);
-      this.proceed();
-    });
-    this.stop.signal.addEventListener("abort", () => timer.cancel(), { once: true });
+    const askedMs = clock.monotonicMs();
+    const watch = this.watch(server, askedMs);
     const settled = (): void => {
-      timer.cancel();
+      watch.cancel();
       this.unanswered--;
-      if (!isSlow) this.inTime--;
+      if (!watch.isSlow) this.inTime--;
       this.proceed();
     };
     this.unanswered++;
@@ -173,6 +175,7 @@ class ReplicaRace {
     void servers
       .request(server, blockGet, body, options)
       .then((answer) => {
+        patience.answered(server, clock.monotonicMs() - askedMs);
         const bytes = verifiedBytes(this.range, answer);
         this.bytes ??= bytes;
         this.right.push(server);
@@ -186,6 +189,39 @@ class ReplicaRace {
       })
       .finally(settled);
   }
+
+  /** Begins a race against the next replica when it takes too long. */
+  private watch(server: ServerId, askedMs: number): SlowWatch {
+    const { servers, clock, patience } = this.options;
+    const { delayMs, isUsual } = patience.of(server);
+    let timer: Timer;
+    const watch: SlowWatch = { isSlow: false, cancel: () => timer.cancel() };
+    const race = (): void => {
+      watch.isSlow = true;
+      this.inTime--;
+      servers.slow(server);
+      this.proceed();
+    };
+    const isTime = (): void => {
+      patience.exceeded(server, delayMs);
+      const standsStill = !isUsual && !servers.answeredWithin(server, delayMs);
+      if (standsStill || patience.takeToken()) return race();
+      timer = clock.setTimer(askedMs + SLOW_MS - clock.monotonicMs(), race);
+    };
+    timer = clock.setTimer(delayMs, () => {
+      const lateMs = clock.monotonicMs() - askedMs - delayMs;
+      if (lateMs < HELD_UP_MS) isTime();
+      else timer = clock.setTimer(HELD_UP_MS, isTime);
+    });
+    this.stop.signal.addEventListener("abort", () => watch.cancel(), { once: true });
+    return watch;
+  }
+}
+
+/** What waits for a replica to be slow. */
+interface SlowWatch {
+  isSlow: boolean;
+  readonly cancel: () => void;
 }
 
 /** What a reply is verified against, and the part that is wanted of it. */

@@ -10,7 +10,7 @@
  *     servers.ts, placement-cache.ts                    the data servers and where blocks go
  *     put.ts, write-back.ts -> block-store.ts -> block-ids.ts, block-writer.ts (copy-round)
  *     open-inode.ts -> file-reader.ts -> file-map.ts, block-reader.ts; read-ahead.ts, prefetch.ts
- *     names.ts (directories, paths)                     operations on paths
+ *     names.ts (directories, paths) -> inode-requests.ts operations on paths; inode-operations.ts: on inodes
  */
 import { systemClock } from "../base/clock.ts";
 import { DfsError, isDfsError } from "../base/errors.ts";
@@ -37,6 +37,7 @@ import { lookup, statfs } from "../protocol/messages/namespace.ts";
 import { tcpTransport } from "../protocol/transports/tcp.ts";
 import type {
   BackupOutcome,
+  CallOptions,
   ClientOptions,
   ClusterStatus,
   CopyVote,
@@ -45,9 +46,12 @@ import type {
   DirectoryEntry,
   ExplainRow,
   FaultToInject,
+  FileLocks,
   FileOwner,
   Holdings,
+  Loss,
   InjectedFault,
+  Inodes,
   OpenFile,
   PutOptions,
   QuarantinedBlock,
@@ -60,6 +64,8 @@ import type { Content } from "./chunks.ts";
 import { checkCopy, problemOf } from "./copy-check.ts";
 import { runFsck, type FsckOptions, type FsckReport } from "./fsck.ts";
 import { FileOpener } from "./file-opener.ts";
+import { InodeOperations } from "./inode-operations.ts";
+import { InodeRequests } from "./inode-requests.ts";
 import { Machinery, type ClientSeams } from "./machinery.ts";
 import { Names } from "./names.ts";
 import { checkPath, normalisedPath, shownPath, splitPath } from "./paths.ts";
@@ -100,6 +106,8 @@ export async function connectClient(
 }
 
 class Client implements DfsClient {
+  readonly inodes: Inodes;
+  readonly locks: FileLocks;
   private readonly machinery: Machinery;
   private readonly names: Names;
   private readonly opener: FileOpener;
@@ -107,8 +115,11 @@ class Client implements DfsClient {
 
   constructor(machinery: Machinery) {
     this.machinery = machinery;
-    this.names = new Names(machinery.session);
-    this.opener = new FileOpener(machinery, this.names);
+    const requests = new InodeRequests(machinery.session);
+    this.names = new Names(machinery.session, requests);
+    this.opener = new FileOpener(machinery, this.names, requests);
+    this.locks = machinery.locks;
+    this.inodes = new InodeOperations(requests, this.opener, machinery.watcher);
     this.putParts = {
       session: machinery.session,
       store: machinery.store,
@@ -263,8 +274,8 @@ class Client implements DfsClient {
 
   // ---- The cluster -------------------------------------------------------------------------------------------------
 
-  statfs(): ReturnType<DfsClient["statfs"]> {
-    return this.machinery.session.ask(statfs, {});
+  statfs(options?: CallOptions): ReturnType<DfsClient["statfs"]> {
+    return this.machinery.session.ask(statfs, {}, options);
   }
 
   async servers(): Promise<ServerList> {
@@ -296,6 +307,19 @@ class Client implements DfsClient {
 
   holdings(server: ServerId): Promise<Holdings> {
     return this.machinery.session.ask(cluster.holdings, { server });
+  }
+
+  async *losses(server?: ServerId): AsyncGenerator<Loss, void> {
+    const { session } = this.machinery;
+    let after: BlockId | null = null;
+    do {
+      const page: cluster.LossPage = await session.ask(cluster.losses, {
+        server: server ?? null,
+        after,
+      });
+      yield* page.losses;
+      after = page.next;
+    } while (after !== null);
   }
 
   status(): Promise<ClusterStatus> {

@@ -13,6 +13,12 @@ export interface DirtyRange {
   readonly bytes: Uint8Array;
 }
 
+/** Where bytes are in the file. */
+export interface Extent {
+  readonly offset: number;
+  readonly length: number;
+}
+
 interface GrowingRange {
   offset: number;
   /** Bytes of the range, with room behind them. */
@@ -64,6 +70,10 @@ export class DirtyRanges {
       this.writeInBlock(index, blockEnd, offset + at, part);
       at += part.length;
     }
+  }
+
+  ranges(): Extent[] {
+    return [...this.blocks.values()].flat().map(({ offset, length }) => ({ offset, length }));
   }
 
   /** Copies of the parts of ranges that lie in `offset` .. `offset + length`. */

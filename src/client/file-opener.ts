@@ -9,61 +9,70 @@ import { pathBase } from "../base/placement.ts";
 import { commit } from "../protocol/messages/content.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import { create, map, open } from "../protocol/messages/namespace.ts";
+import type { AccessTimes } from "./access-times.ts";
 import type { FileOwner, OpenFile, SetAttributes } from "./api.ts";
 import type { Holder } from "./budget.ts";
 import { FileMap, type MapPage } from "./file-map.ts";
 import { FileReader } from "./file-reader.ts";
+import type { CallOptions, Place } from "./inode-api.ts";
+import type { InodeRequests } from "./inode-requests.ts";
 import type { Machinery } from "./machinery.ts";
 import type { Names } from "./names.ts";
 import { FileHandle } from "./open-file.ts";
 import type { OpenInode, OpenInodeParts } from "./open-inode.ts";
 import { normalisedPath, shownPath } from "./paths.ts";
+import { ServiceClock } from "./service-clock.ts";
 import { WriteBack } from "./write-back.ts";
 
 /** Extents that come with the reply to an open: all of a file of some hundred blocks. */
 const FIRST_EXTENTS = 256;
 
+/** The path of the inode itself at which a walk starts. */
+const NO_PATH = new Uint8Array(0);
+
+interface Created {
+  readonly file: OpenFile;
+  /** False when it had been there. */
+  readonly created: boolean;
+}
+
 export class FileOpener {
+  /** Told when somebody else has changed the content of a file that is open here. */
+  onForeignChange: (inode: InodeId) => void = () => undefined;
+  readonly accesses: AccessTimes;
   private readonly machinery: Machinery;
   private readonly names: Names;
+  private readonly requests: InodeRequests;
   private readonly readHolder: Holder;
+  private readonly serviceClock: ServiceClock;
 
-  constructor(machinery: Machinery, names: Names) {
+  constructor(machinery: Machinery, names: Names, requests: InodeRequests) {
     this.machinery = machinery;
     this.names = names;
+    this.requests = requests;
+    this.accesses = machinery.accesses;
     this.readHolder = machinery.budget.holder();
+    this.serviceClock = new ServiceClock(machinery.seams.clock);
+    machinery.budget.addReclaimer(() => machinery.openFiles.startFlush());
   }
 
   /** Opens an existing regular file. @throws DfsError `notFound`, `isDirectory`, `invalid` (not a file), ... */
   open(path: Uint8Array): Promise<OpenFile> {
-    return this.names.about(path, async () => {
-      const { session, releases } = this.machinery;
-      const request = { start: ROOT_INODE, path, limit: FIRST_EXTENTS };
-      const { attributes, extents, more } = await session.ask(open, request);
-      const { inode, type, version, size } = attributes;
-      if (type !== "file") {
-        releases.add(inode, 1, session.epoch);
-        throw new DfsError(
-          type === "directory" ? "isDirectory" : "invalid",
-          `${shownPath(path)} is a ${type}, not a regular file`,
-        );
-      }
-      return this.handle(attributes, path, { version, size, extents, more });
-    });
+    return this.names.about(path, () => this.openFrom(ROOT_INODE, path, shownPath(path)));
+  }
+
+  /** Opens a regular file. @throws DfsError `stale` when it is gone, `isDirectory`, `invalid` (not a file), ... */
+  openInode(inode: InodeId, options?: CallOptions): Promise<OpenFile> {
+    return this.openFrom(inode, NO_PATH, `inode ${inode}`, options);
   }
 
   /** Creates a regular file and opens it; an existing one is opened unless `exclusive`. */
   async create(path: Uint8Array, owner: FileOwner, exclusive: boolean): Promise<OpenFile> {
-    const { session } = this.machinery;
-    const { mode, uid, gid } = owner;
-    const birth = { mode, uid, gid, base: pathBase(normalisedPath(path)) };
+    const birth = { owner, base: pathBase(normalisedPath(path)) };
     try {
       return await this.names.atFile(path, async (place) => {
-        const request = { ...place, ...birth, exclusive, open: true };
-        const { attributes, created } = await session.change(create, request);
-        const { version, size } = attributes;
-        const page = created ? { version, size, extents: [], more: false } : undefined;
-        return this.handle(attributes, path, page);
+        const shown = shownPath(path);
+        return (await this.createAt(place, birth, exclusive, shown)).file;
       });
     } catch (error) {
       // The name may be that of a symbolic link, which is followed to an existing file.
@@ -72,26 +81,73 @@ export class FileOpener {
     }
   }
 
+  /** Creates a regular file by its place and opens it; an existing one is opened unless `exclusive`. */
+  createInode(place: Place, owner: FileOwner, exclusive: boolean): Promise<Created> {
+    const { parent, name } = place;
+    const key = new TextEncoder().encode(`${parent}/`);
+    const birth = { owner, base: pathBase(Buffer.concat([key, name])) };
+    return this.createAt(place, birth, exclusive, `${shownPath(name)} in directory ${parent}`);
+  }
+
   /** Changes attributes, in step with what is open here. */
-  async setattr(inode: InodeId, change: SetAttributes): Promise<Attributes> {
+  async setattr(inode: InodeId, change: SetAttributes, options?: CallOptions): Promise<Attributes> {
+    if (change.atimeNs !== undefined) this.accesses.forget(inode);
     const here = this.machinery.openFiles.get(inode);
-    if (change.size !== undefined) await here?.flush();
-    const attributes = await this.names.setattr(inode, change);
-    here?.committed(attributes);
-    return attributes;
+    if (here !== undefined) return here.setattr(change, options?.signal);
+    return this.requests.setattr(inode, change, options);
+  }
+
+  /** Commits what was written to an inode that is open here. */
+  async flush(inode: InodeId, options?: CallOptions): Promise<void> {
+    await this.machinery.openFiles.get(inode)?.flush(options?.signal);
   }
 
   /** Takes note of attributes that the service told; returns them as this client's user sees them. */
   heard(attributes: Attributes): Attributes {
     const here = this.machinery.openFiles.get(attributes.inode);
-    if (here === undefined) return attributes;
+    if (here === undefined) return this.accesses.seen(attributes);
     here.learn(attributes);
-    return here.withUnstored(attributes);
+    return this.accesses.seen(here.attributes);
   }
 
-  private handle(attributes: Attributes, path: Uint8Array, page: MapPage | undefined): OpenFile {
+  private async openFrom(
+    start: InodeId,
+    path: Uint8Array,
+    shown: string,
+    options?: CallOptions,
+  ): Promise<OpenFile> {
+    const { session, releases } = this.machinery;
+    const request = { start, path, limit: FIRST_EXTENTS };
+    const { attributes, extents, more } = await session.ask(open, request, options);
+    const { inode, type, version, size } = attributes;
+    if (type !== "file") {
+      releases.add(inode, 1, session.epoch);
+      throw new DfsError(
+        type === "directory" ? "isDirectory" : "invalid",
+        `${shown} is a ${type}, not a regular file`,
+      );
+    }
+    return this.handle(attributes, shown, { version, size, extents, more });
+  }
+
+  private async createAt(
+    place: Place,
+    { owner, base }: { readonly owner: FileOwner; readonly base: number },
+    exclusive: boolean,
+    shown: string,
+  ): Promise<Created> {
+    const { parent, name } = place;
+    const { mode, uid, gid } = owner;
+    const request = { parent, name, mode, uid, gid, base, exclusive, open: true };
+    const { attributes, created } = await this.machinery.session.change(create, request);
+    const { version, size, ctimeNs } = attributes;
+    if (created) this.serviceClock.heard(ctimeNs);
+    const page = created ? { version, size, extents: [], more: false } : undefined;
+    return { file: this.handle(attributes, shown, page), created };
+  }
+
+  private handle(attributes: Attributes, shown: string, page: MapPage | undefined): OpenFile {
     const { openFiles, session, budget } = this.machinery;
-    const shown = shownPath(path);
     const inode = openFiles.enter(attributes, session.epoch, (_, self) =>
       this.parts(attributes, shown, self),
     );
@@ -117,11 +173,18 @@ export class FileOpener {
       holder: budget.holder(),
       reclaim: () => budget.reclaim(),
       epoch: () => session.epoch,
-      commit: async (chunks, epoch) => {
+      nowNs: () => {
+        const now = this.serviceClock.nowNs();
+        const { ctimeNs } = self().stored;
+        return now > ctimeNs ? now : ctimeNs + 1n;
+      },
+      commit: async (chunks, epoch, writtenNs) => {
         const blocks = chunks.map((chunk) => chunk.block);
         const extents = chunks.map((chunk) => chunk.extent);
-        const request = { inode, blocks, extents, size: null, mtimeNs: null };
-        return (await session.change(commit, request, { epoch })).attributes;
+        const request = { inode, blocks, extents, size: null, mtimeNs: writtenNs };
+        const done = await session.change(commit, request, { epoch });
+        this.serviceClock.heard(done.attributes.ctimeNs);
+        return done.attributes;
       },
       onCommitted: (now) => self().committed(now),
     });
@@ -131,7 +194,8 @@ export class FileOpener {
       writeBack,
       newHolder: () => budget.holder(),
       readHolder: this.readHolder,
-      setSize: (target, size) => this.names.setattr(target, { size }),
+      requests: this.requests,
+      onForeignChange: (changed) => this.onForeignChange(changed),
     };
   }
 

@@ -31,6 +31,8 @@ export interface FileReaderOptions {
   readonly mayComeBack: (server: ServerId) => boolean;
   /** A replica that metadata names is not on its server. */
   readonly onMissingReplica: (block: BlockId, failure: ReplicaFailure) => void;
+  /** Whether copies are missing is being found out, beside the read: `settled` resolves when that is known. */
+  readonly onDoubt: (settled: Promise<void>) => void;
   readonly readQuorum: () => number;
   /** Told of each read that succeeded. */
   readonly onVotes: ((votes: ReadVotes) => void) | undefined;
@@ -86,7 +88,7 @@ export class FileReader {
       const missing = failures.filter((failure) => failure.kind === "noBlock");
       if (bytes !== undefined) {
         this.tellVotes(segment, result);
-        if (missing.length > 0) void this.confirmMissing(segment, missing);
+        if (missing.length > 0) this.options.onDoubt(this.confirmMissing(segment, missing));
         return bytes;
       }
       asked.add(extent.block, failures);

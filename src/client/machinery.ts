@@ -6,10 +6,12 @@ import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { clusterChanged, placement as placementMessage } from "../protocol/messages/cluster.ts";
 import { clusterIdOf } from "../protocol/messages/common.ts";
+import { lockGranted } from "../protocol/messages/locks.ts";
 import { connectPeer, HandlerTable } from "../protocol/endpoint.ts";
 import type { Peer, PeerIdentity } from "../protocol/peer.ts";
 import type { Transport } from "../protocol/transport.ts";
 import type { ClientOptions } from "./api.ts";
+import { AccessTimes } from "./access-times.ts";
 import { BlockIds } from "./block-ids.ts";
 import { BlockReader } from "./block-reader.ts";
 import { BlockStore } from "./block-store.ts";
@@ -17,6 +19,7 @@ import { BlockWriter } from "./block-writer.ts";
 import { ByteBudget } from "./budget.ts";
 import { DirectRequests } from "./direct.ts";
 import type { FileReaderOptions } from "./file-reader.ts";
+import { Locks } from "./locks.ts";
 import { OpenFileTable } from "./open-files.ts";
 import { PlacementCache, type KnownServer } from "./placement-cache.ts";
 import { Releases } from "./releases.ts";
@@ -24,9 +27,12 @@ import { ReplicaReports } from "./replica-reports.ts";
 import { DataServers } from "./servers.ts";
 import { Session } from "./session.ts";
 import { Warnings } from "./warnings.ts";
+import { Watcher } from "./watcher.ts";
 
 const FIRST_CONTACT_TIMEOUT_MS = 4_500;
 const RETRY_TIMEOUT_MS = 60_000;
+/** How long closing waits for reports of bad copies to arrive; a command gives all of closing a second. */
+const REPORTS_TIMEOUT_MS = 500;
 const BUFFER_BYTES = 64 * 1024 * 1024;
 
 /** What a client takes from outside. */
@@ -42,6 +48,7 @@ export class Machinery {
   readonly session: Session;
   readonly openFiles = new OpenFileTable();
   readonly releases: Releases;
+  readonly accesses: AccessTimes;
   readonly budget: ByteBudget;
   readonly store: BlockStore;
   /** For the readers of files. */
@@ -52,6 +59,8 @@ export class Machinery {
   /** Questions to one server and no other. */
   readonly direct: DirectRequests;
   readonly reports: ReplicaReports;
+  readonly locks: Locks;
+  readonly watcher: Watcher;
   private readonly placement: PlacementCache;
 
   constructor(options: ClientOptions, seams: ClientSeams) {
@@ -79,9 +88,15 @@ export class Machinery {
         clock,
         random,
         logger,
+        onBound: (peer, timeoutMs) => this.watcher.bound(peer, timeoutMs),
+        onReplaced: () => {
+          for (const inode of this.locks.takeLost()) this.openFiles.locksLost(inode);
+        },
       },
       this.openFiles,
     );
+    this.locks = new Locks(this.session, clock);
+    this.watcher = new Watcher(this.session, this.openFiles);
     const settings = () => this.session.settings;
     this.placement = new PlacementCache(() => this.session.ask(placementMessage, {}));
     const connect = (server: KnownServer, timeoutMs: number) =>
@@ -92,6 +107,7 @@ export class Machinery {
     placement.onChange = (before, now) => this.servers.learn(before, now);
     this.budget = new ByteBudget(options.bufferBytes ?? BUFFER_BYTES);
     this.releases = new Releases(this.session, clock, logger);
+    this.accesses = new AccessTimes(this.session, clock, logger);
     const { servers } = this;
     const quorumTimeoutMs = retryTimeoutMs;
     this.store = new BlockStore(
@@ -99,7 +115,7 @@ export class Machinery {
       new BlockWriter({ servers, placement, settings, warnings, clock, random, quorumTimeoutMs }),
       () => settings().blockSize,
     );
-    const reports = new ReplicaReports(this.session, warnings, logger);
+    const reports = new ReplicaReports(this.session, warnings, logger, clock);
     this.reports = reports;
     const readQuorum = (): number => this.readQuorum;
     const blocks = new BlockReader({
@@ -116,6 +132,7 @@ export class Machinery {
         return state === undefined || state === "up" || state === "suspect";
       },
       onMissingReplica: (block, failure) => reports.report(block, failure, "missing"),
+      onDoubt: (settled) => reports.expect(settled),
       readQuorum,
       onVotes: options.onVotes,
       clock,
@@ -134,6 +151,8 @@ export class Machinery {
   }
 
   async close(): Promise<void> {
+    await this.reports.delivered(REPORTS_TIMEOUT_MS);
+    await this.accesses.flush();
     await this.session.close(); // which also gives up everything that is still open
     this.servers.close();
     this.direct.close();
@@ -148,6 +167,8 @@ export class Machinery {
       : this.options.cluster;
     const handlers = new HandlerTable();
     handlers.onNotice(clusterChanged, () => this.placement.invalidate());
+    handlers.onNotice(lockGranted, (owner) => this.locks.granted(owner));
+    this.watcher.receive(handlers);
     return connectPeer({
       transport,
       address: metaAddress,

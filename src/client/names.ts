@@ -6,28 +6,23 @@
 import { DfsError, isDfsError } from "../base/errors.ts";
 import { ROOT_INODE, type InodeId } from "../base/ids.ts";
 import { MAX_ENTRIES_PER_PAGE } from "../base/limits.ts";
-import type { ReplyOf } from "../protocol/message.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
-import * as messages from "../protocol/messages/namespace.ts";
-import type { DirectoryEntry, FileOwner, SetAttributes } from "./api.ts";
+import { resolve } from "../protocol/messages/namespace.ts";
+import type { DirectoryEntry, FileOwner } from "./api.ts";
 import { Directories } from "./directories.ts";
+import type { DirectoryPage, Place } from "./inode-api.ts";
+import type { InodeRequests } from "./inode-requests.ts";
 import { checkPath, shownPath, splitPath } from "./paths.ts";
 import type { Session } from "./session.ts";
 
-/** A name in a directory that was found. */
-export interface Place {
-  readonly parent: InodeId;
-  readonly name: Uint8Array;
-}
-
-type DirectoryPage = ReplyOf<typeof messages.readdir>;
-
 export class Names {
   private readonly session: Session;
+  private readonly requests: InodeRequests;
   private readonly directories: Directories;
 
-  constructor(session: Session) {
+  constructor(session: Session, requests: InodeRequests) {
     this.session = session;
+    this.requests = requests;
     this.directories = new Directories(session);
   }
 
@@ -35,7 +30,7 @@ export class Names {
   resolve(path: Uint8Array, followLast: boolean): Promise<Attributes> {
     return this.about(path, async () => {
       const request = { start: ROOT_INODE, path, followLast };
-      return (await this.session.ask(messages.resolve, request)).attributes;
+      return (await this.session.ask(resolve, request)).attributes;
     });
   }
 
@@ -47,129 +42,83 @@ export class Names {
   readlink(path: Uint8Array): Promise<Uint8Array> {
     return this.about(path, async () => {
       const { inode } = await this.resolve(path, false);
-      return (await this.session.ask(messages.readlink, { inode })).target;
+      return this.requests.readlink(inode);
     });
   }
 
   async *readdir(path: Uint8Array): AsyncGenerator<DirectoryEntry, void> {
     const { inode, type } = await this.resolve(path, true);
     if (type !== "directory") throw notDirectory(path);
-    let page: Promise<DirectoryPage> | undefined = this.page(inode, null);
+    let page: Promise<DirectoryPage> | undefined = this.page(inode, undefined);
     while (page !== undefined) {
       const { entries, more }: DirectoryPage = await page;
       const last = entries.at(-1);
       page = more && last !== undefined ? this.page(inode, last.name) : undefined;
       page?.catch(() => undefined); // awaited when the consumer gets there, if it does
-      for (const { attributes, ...entry } of entries) {
-        if (attributes === null) throw new DfsError("protocol", "the listing lacks attributes");
-        yield { ...entry, attributes };
-      }
+      yield* entries;
     }
   }
 
   mkdir(path: Uint8Array, owner: FileOwner): Promise<Attributes> {
-    return this.at(path, async (place) => {
-      const { mode, uid, gid } = owner;
-      const body = { ...place, mode, uid, gid };
-      return (await this.session.change(messages.mkdir, body)).attributes;
-    });
+    return this.at(path, (place) => this.requests.mkdir(place, owner));
   }
 
   symlink(
     target: Uint8Array,
     path: Uint8Array,
-    { uid, gid }: { readonly uid: number; readonly gid: number },
+    owner: { readonly uid: number; readonly gid: number },
   ): Promise<Attributes> {
-    return this.atFile(path, async (place) => {
-      const body = { ...place, uid, gid, target };
-      return (await this.session.change(messages.symlink, body)).attributes;
-    });
+    return this.atFile(path, (place) => this.requests.symlink(place, target, owner));
   }
 
   mknod(path: Uint8Array, type: FileType, rdev: number, owner: FileOwner): Promise<Attributes> {
-    return this.atFile(path, async (place) => {
-      const { mode, uid, gid } = owner;
-      const body = { ...place, mode, uid, gid, type, rdev };
-      return (await this.session.change(messages.mknod, body)).attributes;
-    });
+    return this.atFile(path, (place) => this.requests.mknod(place, type, rdev, owner));
   }
 
   link(existing: Uint8Array, path: Uint8Array): Promise<Attributes> {
     return this.atFile(path, async (place) => {
       const { inode } = await this.resolve(existing, false);
-      return (await this.session.change(messages.link, { inode, ...place })).attributes;
+      return this.requests.link(inode, place);
     });
   }
 
-  async unlink(path: Uint8Array): Promise<void> {
-    await this.atFile(path, (place) => this.session.change(messages.unlink, place));
+  unlink(path: Uint8Array): Promise<void> {
+    return this.atFile(path, (place) => this.requests.unlink(place));
   }
 
-  async rmdir(path: Uint8Array): Promise<void> {
-    await this.at(path, (place) => this.session.change(messages.rmdir, place));
+  rmdir(path: Uint8Array): Promise<void> {
+    return this.at(path, (place) => this.requests.rmdir(place));
   }
 
-  async rename(
+  rename(
     from: Uint8Array,
     to: Uint8Array,
     how: "replace" | "noReplace" | "exchange",
   ): Promise<void> {
-    await this.at(from, (place) =>
-      this.at(to, (newPlace) => {
-        const target = { newParent: newPlace.parent, newName: newPlace.name };
-        return this.session.change(messages.rename, { ...place, ...target, how });
-      }),
+    return this.at(from, (place) =>
+      this.at(to, (newPlace) => this.requests.rename(place, newPlace, how)),
     );
   }
 
-  /** Changes attributes of an inode. */
-  async setattr(inode: InodeId, change: SetAttributes): Promise<Attributes> {
-    const { mode = null, uid = null, gid = null, size = null, atimeNs, mtimeNs } = change;
-    const body = {
-      inode,
-      mode,
-      uid,
-      gid,
-      size,
-      atimeNs: typeof atimeNs === "bigint" ? atimeNs : null,
-      mtimeNs: typeof mtimeNs === "bigint" ? mtimeNs : null,
-      atimeNow: atimeNs === "now",
-      mtimeNow: mtimeNs === "now",
-    };
-    return (await this.session.change(messages.setattr, body)).attributes;
-  }
-
   xattrGet(path: Uint8Array, name: Uint8Array): Promise<Uint8Array> {
-    return this.about(path, async () => {
-      const { inode } = await this.resolve(path, true);
-      return (await this.session.ask(messages.xattrGet, { inode, name })).value;
-    });
+    return this.onInode(path, (inode) => this.requests.xattrGet(inode, name));
   }
 
   xattrList(path: Uint8Array): Promise<Uint8Array[]> {
-    return this.about(path, async () => {
-      const { inode } = await this.resolve(path, true);
-      return (await this.session.ask(messages.xattrList, { inode })).names;
-    });
+    return this.onInode(path, (inode) => this.requests.xattrList(inode));
   }
 
-  async xattrSet(
+  xattrSet(
     path: Uint8Array,
     name: Uint8Array,
     value: Uint8Array,
     how: "any" | "create" | "replace",
   ): Promise<void> {
-    await this.about(path, async () => {
-      const { inode } = await this.resolve(path, true);
-      await this.session.change(messages.xattrSet, { inode, name, value, how });
-    });
+    return this.onInode(path, (inode) => this.requests.xattrSet(inode, name, value, how));
   }
 
-  async xattrRemove(path: Uint8Array, name: Uint8Array): Promise<void> {
-    await this.about(path, async () => {
-      const { inode } = await this.resolve(path, true);
-      await this.session.change(messages.xattrRemove, { inode, name });
-    });
+  xattrRemove(path: Uint8Array, name: Uint8Array): Promise<void> {
+    return this.onInode(path, (inode) => this.requests.xattrRemove(inode, name));
   }
 
   /** Runs `work` with the place of the last name of `path`; once more when its directory has just gone. */
@@ -210,9 +159,12 @@ export class Names {
     }
   }
 
-  private page(directory: InodeId, after: Uint8Array | null): Promise<DirectoryPage> {
-    const request = { directory, after, limit: MAX_ENTRIES_PER_PAGE, withAttributes: true };
-    return this.session.ask(messages.readdir, request);
+  private onInode<T>(path: Uint8Array, work: (inode: InodeId) => Promise<T>): Promise<T> {
+    return this.about(path, async () => work((await this.resolve(path, true)).inode));
+  }
+
+  private page(directory: InodeId, after: Uint8Array | undefined): Promise<DirectoryPage> {
+    return this.requests.readdir(directory, after, MAX_ENTRIES_PER_PAGE);
   }
 }
 

@@ -6,6 +6,7 @@ import type { InodeId } from "../base/ids.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import type { ContentRun, OpenFile } from "./api.ts";
 import type { ByteBudget } from "./budget.ts";
+import type { CallOptions } from "./inode-api.ts";
 import type { OpenInode } from "./open-inode.ts";
 import { PrefetchingReader } from "./prefetch.ts";
 
@@ -32,10 +33,14 @@ export class FileHandle implements OpenFile {
     return this.open.attributes;
   }
 
-  async read(offset: number, length: number): Promise<Uint8Array> {
+  get clean(): boolean {
+    return this.open.clean;
+  }
+
+  async read(offset: number, length: number, options?: CallOptions): Promise<Uint8Array> {
     this.check(offset, "offset");
     this.check(length, "length");
-    return this.open.read(offset, length, this.source);
+    return this.open.read(offset, length, this.source, options?.signal);
   }
 
   stream(
@@ -50,19 +55,50 @@ export class FileHandle implements OpenFile {
     return this.open.runs(options);
   }
 
-  async write(offset: number, bytes: Uint8Array): Promise<void> {
+  async write(offset: number, bytes: Uint8Array, options?: CallOptions): Promise<void> {
     this.check(offset, "offset");
-    await this.open.write(offset, bytes);
+    await this.open.write(offset, bytes, options?.signal);
   }
 
   async truncate(size: number): Promise<void> {
     this.check(size, "size");
-    await this.open.truncate(size);
+    await this.open.setattr({ size });
   }
 
-  async flush(): Promise<void> {
+  async punch(offset: number, length: number, minSize = 0): Promise<void> {
+    this.checkRange(offset, length);
+    this.check(minSize, "size");
+    await this.open.punch(offset, length, minSize);
+  }
+
+  async cloneFrom(
+    source: OpenFile,
+    sourceOffset: number,
+    offset: number,
+    length: number,
+  ): Promise<number> {
+    this.checkRange(sourceOffset, length);
+    this.checkRange(offset, length);
+    if (!(source instanceof FileHandle)) {
+      throw new DfsError("invalid", `${this.path}: the source is not a file of this client`);
+    }
+    source.check(sourceOffset, "offset");
+    return this.open.cloneFrom(source.open, sourceOffset, offset, length);
+  }
+
+  async seek(offset: number, what: "data" | "hole"): Promise<number> {
+    this.check(offset, "offset");
+    return this.open.seek(offset, what);
+  }
+
+  startFlush(): void {
     this.check(0, "offset");
-    await this.open.flush();
+    this.open.startFlush();
+  }
+
+  async flush(options?: CallOptions): Promise<void> {
+    this.check(0, "offset");
+    await this.open.flush(options?.signal);
   }
 
   async close(): Promise<void> {
@@ -74,6 +110,12 @@ export class FileHandle implements OpenFile {
       this.source.close();
       this.leave();
     }
+  }
+
+  private checkRange(offset: number, length: number): void {
+    this.check(offset, "offset");
+    this.check(length, "length");
+    this.check(offset + length, "end");
   }
 
   private check(value: number, what: string): void {

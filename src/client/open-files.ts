@@ -20,15 +20,32 @@ export class OpenFileTable implements OpenFiles {
     this.byInode.get(inode)?.markLost();
   }
 
+  /** This client had locked the file, and its locks are gone. */
+  locksLost(inode: InodeId): void {
+    this.byInode.get(inode)?.markLocksLost();
+  }
+
   reopened(inode: InodeId, epoch: number): void {
-    const open = this.byInode.get(inode);
-    if (open === undefined) return;
-    open.opens = 1;
-    open.epoch = epoch;
+    this.byInode.get(inode)?.reopened(epoch);
   }
 
   get(inode: InodeId): OpenInode | undefined {
     return this.byInode.get(inode);
+  }
+
+  /** The service says that somebody has changed an inode; true when its content is another one than is known here. */
+  heardOfChange(inode: InodeId, version: bigint): boolean {
+    return this.byInode.get(inode)?.heardOfChange(version) ?? false;
+  }
+
+  /** What is known of where the bytes are may be out of date. */
+  forgetMaps(): void {
+    for (const open of this.byInode.values()) open.map.forget();
+  }
+
+  /** Begins to write back everything, because memory is short. */
+  startFlush(): void {
+    for (const open of this.byInode.values()) open.startFlush();
   }
 
   /** Counts one more handle on an inode that the service has just opened in the session of `epoch`. */

@@ -9,12 +9,15 @@ import { DfsError } from "../base/errors.ts";
 import type { InodeId } from "../base/ids.ts";
 import { MAX_FILE_BYTES } from "../base/limits.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
-import type { ContentRun } from "./api.ts";
+import type { ContentRun, SetAttributes } from "./api.ts";
 import type { Holder } from "./budget.ts";
 import type { FileMap, MapPage } from "./file-map.ts";
+import type { InodeRequests } from "./inode-requests.ts";
 import type { FileReader } from "./file-reader.ts";
 import type { StoredReader } from "./prefetch.ts";
 import { readAhead } from "./read-ahead.ts";
+import { unlessAborted } from "./retry.ts";
+import { seek } from "./seek.ts";
 import type { WriteBack } from "./write-back.ts";
 
 /** Longest run of zeros that a hole is filled with at once. */
@@ -28,8 +31,9 @@ export interface OpenInodeParts {
   readonly newHolder: () => Holder;
   /** The share of all single reads together. */
   readonly readHolder: Holder;
-  /** Sets the size at the service. */
-  readonly setSize: (inode: InodeId, size: number) => Promise<Attributes>;
+  readonly requests: Pick<InodeRequests, "setattr" | "punch" | "clone">;
+  /** Somebody else has changed the content. */
+  readonly onForeignChange: (inode: InodeId) => void;
 }
 
 export interface StreamOptions {
@@ -45,12 +49,16 @@ export class OpenInode {
   opens = 0;
   epoch: number;
   private readonly parts: OpenInodeParts;
-  private stored: Attributes;
+  private known: Attributes;
   private lost: DfsError | undefined;
+  /** The last version by somebody else that was told of. */
+  private toldVersion: bigint | undefined;
+  /** The service may have been put back to an earlier state: what it tells next is believed, older or not. */
+  private anew = false;
 
   constructor(attributes: Attributes, epoch: number, parts: OpenInodeParts) {
     this.inode = attributes.inode;
-    this.stored = attributes;
+    this.known = attributes;
     this.epoch = epoch;
     this.parts = parts;
   }
@@ -63,22 +71,39 @@ export class OpenInode {
     return this.parts.reader.map;
   }
 
+  /** Attributes as last heard of from the service. */
+  get stored(): Attributes {
+    return this.known;
+  }
+
   /** Attributes as last heard of, with the size that includes what is not committed. */
   get attributes(): Attributes {
     return this.withUnstored(this.stored);
   }
 
-  /** `attributes` of this inode from the service, with the size that includes what is not committed. */
-  withUnstored(attributes: Attributes): Attributes {
-    const { end } = this.parts.writeBack;
-    return end > attributes.size ? { ...attributes, size: end } : attributes;
+  /** `attributes` of this inode from the service, with size and times that include what is not committed. */
+  private withUnstored(attributes: Attributes): Attributes {
+    const { end, heldBytes, writtenNs } = this.parts.writeBack;
+    if (writtenNs === undefined) return attributes;
+    const size = Math.max(end, attributes.size);
+    // Programs take a file without allocated bytes for one without data.
+    const allocated = Math.min(size, attributes.allocated + heldBytes);
+    const mtimeNs = writtenNs;
+    const ctimeNs = writtenNs > attributes.ctimeNs ? writtenNs : attributes.ctimeNs;
+    return { ...attributes, size, allocated, mtimeNs, ctimeNs };
   }
 
-  /** The service has told attributes; when the content is another one, the map is out of date. */
+  /**
+   * The service has told attributes, perhaps before others that are known already. When the content is another one, the map
+   * is out of date.
+   */
   learn(attributes: Attributes): void {
-    if (attributes.version < this.stored.version) return;
-    if (attributes.version !== this.stored.version) this.map.forgetUnless(attributes.version);
-    this.stored = attributes;
+    if (this.isOlder(attributes)) return;
+    const { version } = this.stored;
+    this.know(attributes);
+    if (attributes.version === version) return;
+    this.map.forgetUnless(attributes.version);
+    this.tellForeign(attributes.version);
   }
 
   /** Puts the first page of the map in, unless more recent things have been heard. */
@@ -88,7 +113,27 @@ export class OpenInode {
 
   /** A page of the map has told version and size. */
   learnSize(version: bigint, size: number): void {
-    if (version > this.stored.version) this.stored = { ...this.stored, version, size };
+    if (version <= this.stored.version) return;
+    this.known = { ...this.stored, version, size };
+    this.tellForeign(version);
+  }
+
+  /**
+   * Somebody has changed the inode, whose content has this version now. What is read from now on is fetched anew; size and times
+   * are not known before somebody asks for them. True when the content is another one than is known here.
+   */
+  heardOfChange(version: bigint): boolean {
+    if (version <= this.stored.version) return false;
+    this.map.forget();
+    this.toldVersion = version;
+    return true;
+  }
+
+  /** Tells that somebody else has made the content what it is in this version, unless that has been told. */
+  private tellForeign(version: bigint): void {
+    if (version === this.toldVersion) return;
+    this.toldVersion = version;
+    this.parts.onForeignChange(this.inode);
   }
 
   /** The inode was removed while nobody could hold it open: the session had expired. */
@@ -101,6 +146,26 @@ export class OpenInode {
     this.parts.writeBack.discard(this.lost);
   }
 
+  /** Its locks were lost with the session: somebody else may hold them by now. */
+  markLocksLost(): void {
+    const { path } = this.parts;
+    this.lost = new DfsError(
+      "io",
+      `${path} was locked, and the lock is lost: the connection to the metadata service was away for too long\n` +
+        "close the file, open it again and lock it anew",
+      { details: { path } },
+    );
+    this.parts.writeBack.discard(this.lost);
+  }
+
+  /** A new session has opened the inode. */
+  reopened(epoch: number): void {
+    this.opens = 1;
+    this.epoch = epoch;
+    this.anew = true;
+    this.map.forget();
+  }
+
   /** The last handle is gone: what could not be committed goes with it, and the memory that it took. */
   abandon(): void {
     this.parts.writeBack.discard(
@@ -111,7 +176,12 @@ export class OpenInode {
   }
 
   /** Reads what is stored through `source`. @throws DfsError as `OpenFile.read`. */
-  async read(offset: number, length: number, source: StoredReader): Promise<Uint8Array> {
+  async read(
+    offset: number,
+    length: number,
+    source: StoredReader,
+    signal?: AbortSignal,
+  ): Promise<Uint8Array> {
     this.refuseLost();
     const wanted = Math.max(0, Math.min(length, this.attributes.size - offset));
     if (wanted === 0) return new Uint8Array(0);
@@ -121,7 +191,7 @@ export class OpenInode {
       return only!.bytes.slice();
     }
     const storedLength = Math.max(0, Math.min(wanted, this.stored.size - offset));
-    const stored = await this.readStored(offset, storedLength, source);
+    const stored = await this.readStored(offset, storedLength, source, signal);
     const ends = unstored.map((range) => range.offset + range.bytes.length - offset);
     // Somebody may have cut the file meanwhile: there are no zeros behind its end.
     const there = Math.min(wanted, Math.max(this.attributes.size - offset, 0, ...ends));
@@ -160,7 +230,8 @@ export class OpenInode {
     }
   }
 
-  async write(offset: number, bytes: Uint8Array): Promise<void> {
+  /** Takes bytes at `offset`. @throws DfsError as `OpenFile.write`. */
+  async write(offset: number, bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
     this.refuseLost();
     if (offset + bytes.length > MAX_FILE_BYTES) {
       throw new DfsError(
@@ -168,26 +239,99 @@ export class OpenInode {
         `cannot write ${this.parts.path} at offset ${offset}: a file can have at most ${MAX_FILE_BYTES} bytes`,
       );
     }
-    await this.parts.writeBack.write(offset, bytes);
+    await this.parts.writeBack.write(offset, bytes, signal);
   }
 
-  async truncate(size: number): Promise<void> {
+  /**
+   * Changes attributes, in order with what was written: a new size cuts what was written before, and a time that is set
+   * stays. Returns them as this client's user sees them.
+   */
+  async setattr(change: SetAttributes, signal?: AbortSignal): Promise<Attributes> {
     this.refuseLost();
+    const ordered = change.size ?? change.atimeNs ?? change.mtimeNs;
+    if (ordered !== undefined) await this.flush(signal);
+    this.committed(await this.parts.requests.setattr(this.inode, change, { signal }));
+    return this.attributes;
+  }
+
+  /** As `OpenFile.punch`. */
+  async punch(offset: number, length: number, minSize: number): Promise<void> {
     await this.flush();
-    const attributes = await this.parts.setSize(this.inode, size);
-    this.map.forget();
-    this.stored = attributes;
+    for (let at = offset, left = length; ;) {
+      const range = { offset: at, length: left };
+      const { attributes, done } = await this.parts.requests.punch(this.inode, range, minSize);
+      this.committed(attributes);
+      at += done;
+      left -= done;
+      if (left <= 0) return;
+    }
   }
 
-  async flush(): Promise<void> {
+  /** As `OpenFile.cloneFrom`. */
+  async cloneFrom(
+    source: OpenInode,
+    sourceOffset: number,
+    offset: number,
+    length: number,
+  ): Promise<number> {
+    await source.flush();
+    await this.flush();
+    for (let at = 0; at < length;) {
+      const { attributes, done } = await this.parts.requests.clone(
+        { inode: source.inode, offset: sourceOffset + at },
+        { inode: this.inode, offset: offset + at },
+        length - at,
+      );
+      this.committed(attributes);
+      if (done === 0) return at;
+      at += done;
+    }
+    return length;
+  }
+
+  /** As `OpenFile.seek`. */
+  seek(offset: number, what: "data" | "hole"): Promise<number> {
     this.refuseLost();
-    await this.parts.writeBack.flush();
+    const { writeBack, path } = this.parts;
+    const content = { size: this.attributes.size, map: this.map, unstored: writeBack.ranges() };
+    return seek(content, offset, what, path);
   }
 
-  /** A batch of writes has been committed. */
+  /** True when nothing waits to be committed. */
+  get clean(): boolean {
+    return this.parts.writeBack.clean;
+  }
+
+  /** Begins to send what was written; what fails is told by the next flush. */
+  startFlush(): void {
+    if (this.lost === undefined) this.parts.writeBack.startFlush();
+  }
+
+  /** @throws DfsError what writing back fails with; `cancelled` by the signal: then it goes on by itself. */
+  async flush(signal?: AbortSignal): Promise<void> {
+    this.refuseLost();
+    const flushed = this.parts.writeBack.flush();
+    await (signal === undefined ? flushed : unlessAborted(flushed, signal));
+  }
+
+  /** A change that this client made is done: a batch of writes has been committed, or attributes have been set. */
   committed(attributes: Attributes): void {
+    if (this.isOlder(attributes)) return; // somebody has changed it once more meanwhile, and that is known already
+    const { version } = this.stored;
+    this.know(attributes);
+    if (attributes.version === version) return;
     this.map.forget();
-    this.stored = attributes;
+    if (attributes.version !== version + 1n) this.tellForeign(attributes.version);
+  }
+
+  private know(attributes: Attributes): void {
+    this.known = attributes;
+    this.anew = false;
+  }
+
+  private isOlder({ version, ctimeNs }: Attributes): boolean {
+    if (this.anew) return false;
+    return version < this.stored.version || ctimeNs < this.stored.ctimeNs;
   }
 
   /** Stored bytes; fewer than asked for when the file turns out to have been cut. */
@@ -195,12 +339,13 @@ export class OpenInode {
     offset: number,
     length: number,
     source: StoredReader,
+    signal: AbortSignal | undefined,
   ): Promise<Uint8Array> {
     if (length === 0) return new Uint8Array(0);
     const holder = this.parts.readHolder;
-    await holder.acquire(length);
+    await holder.acquire(length, signal);
     try {
-      const bytes = await source.range(offset, length);
+      const bytes = await source.range(offset, length, signal);
       return bytes.subarray(0, Math.max(0, this.stored.size - offset));
     } finally {
       holder.release(length);

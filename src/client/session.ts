@@ -51,6 +51,10 @@ export interface SessionOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly logger: Logger;
+  /** The session is in place on a new connection, which is not used for anything else yet. */
+  readonly onBound: (peer: Peer, timeoutMs: number) => Promise<void>;
+  /** The session had expired, and another one has taken its place. */
+  readonly onReplaced: () => void;
 }
 
 export interface AskOptions {
@@ -89,6 +93,9 @@ export class Session {
   private readonly openFiles: OpenFiles;
   private identity: Identity | undefined;
   private clusterSettings: ClusterSettings | undefined;
+  private leaseMs = Infinity;
+  /** When the last request was sent that the service answered as that of a live session. */
+  private provenMs = 0;
 
   constructor(options: SessionOptions, openFiles: OpenFiles) {
     this.options = options;
@@ -111,6 +118,26 @@ export class Session {
   /** Number of the session among those that this client has had, from 1. */
   get epoch(): number {
     return this.present.epoch;
+  }
+
+  /** True while the service cannot have ended the session for being silent, as far as this client knows. */
+  get isFresh(): boolean {
+    return this.options.clock.monotonicMs() - this.provenMs < this.leaseMs;
+  }
+
+  /** Makes sure that there is a live session, a new one if need be. @throws DfsError as `ask`. */
+  async confirm(): Promise<void> {
+    const { clock, retryTimeoutMs } = this.options;
+    const lives = await this.attempts({}, async (bound, timeoutMs) => {
+      try {
+        await this.heartbeat(bound.peer, timeoutMs);
+        return true;
+      } catch (error) {
+        if (isDfsError(error, "stale")) return false; // its connection has been given up with it
+        throw error;
+      }
+    });
+    if (!lives) await this.link.wait(new Deadline(clock, retryTimeoutMs));
   }
 
   /** True once a session has been opened. */
@@ -250,8 +277,10 @@ export class Session {
 
   private async heartbeat(peer: Peer, timeoutMs: number): Promise<void> {
     const { acknowledged } = this.present.operations;
+    const sentMs = this.options.clock.monotonicMs();
     try {
       await peer.request(sessionHeartbeat, { acknowledged }, { timeoutMs });
+      this.provenMs = sentMs;
     } catch (error) {
       this.link.suspect(peer, "the heartbeat was not answered");
       throw error;
@@ -264,9 +293,12 @@ export class Session {
   }
 
   private async bind(peer: Peer): Promise<number> {
+    const beganMs = this.options.clock.monotonicMs();
     if (this.identity === undefined || !(await this.resumed(peer, this.identity))) {
       await this.openNew(peer);
     }
+    await this.options.onBound(peer, BIND_TIMEOUT_MS);
+    this.provenMs = beganMs;
     return this.present.epoch;
   }
 
@@ -284,7 +316,9 @@ export class Session {
       operations: new OperationNumbers(),
     };
     this.clusterSettings = settings;
+    this.leaseMs = leaseTimeoutMs;
     this.heartbeats.start(peer, leaseTimeoutMs);
+    if (this.identity.epoch > 1) this.options.onReplaced();
     await this.openAgain(peer);
   }
 
@@ -312,6 +346,7 @@ export class Session {
         const request = { session, token, open };
         const { body } = await peer.request(sessionResume, request, { timeoutMs: BIND_TIMEOUT_MS });
         this.clusterSettings = body.settings;
+        this.leaseMs = body.leaseTimeoutMs;
         this.heartbeats.start(peer, body.leaseTimeoutMs);
       }
       return true;

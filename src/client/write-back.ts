@@ -14,7 +14,8 @@ import { MAX_EXTENTS_PER_MESSAGE } from "../base/limits.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import type { BlockStore, StoredChunk, TargetFile } from "./block-store.ts";
 import type { Holder } from "./budget.ts";
-import { DirtyRanges, rangesIn, type DirtyRange } from "./dirty.ts";
+import { DirtyRanges, rangesIn, type DirtyRange, type Extent } from "./dirty.ts";
+import { unlessAborted } from "./retry.ts";
 
 /** Dirty bytes that start a batch by themselves, and the size of a batch. */
 const BATCH_BYTES = 8 * 1024 * 1024;
@@ -34,8 +35,14 @@ export interface WriteBackOptions {
   readonly reclaim: () => void;
   /** Epoch of the present session. */
   readonly epoch: () => number;
-  /** Commits chunks that were reserved in the session of `epoch`. */
-  readonly commit: (chunks: readonly StoredChunk[], epoch: number) => Promise<Attributes>;
+  /** The time that a write is given. */
+  readonly nowNs: () => bigint;
+  /** Commits chunks that were reserved in the session of `epoch`, last written at `writtenNs`. */
+  readonly commit: (
+    chunks: readonly StoredChunk[],
+    epoch: number,
+    writtenNs: bigint,
+  ) => Promise<Attributes>;
   /** Called when a batch has been committed, in the moment in which it leaves the overlay. */
   readonly onCommitted: (attributes: Attributes) => void;
 }
@@ -43,14 +50,21 @@ export interface WriteBackOptions {
 interface Batch {
   readonly ranges: readonly DirtyRange[];
   readonly bytes: number;
+  /** When the last of these bytes were written. */
+  readonly writtenNs: bigint;
   readonly done: Promise<void>;
 }
+
+/** Bytes that are taken as a whole: a write of the kernel has no more. */
+const MAX_PART_BYTES = 1024 * 1024;
 
 export class WriteBack {
   private readonly options: WriteBackOptions;
   private readonly dirty: DirtyRanges;
   /** In the order in which they are committed. */
   private batches: Batch[] = [];
+  /** When something that is in `dirty` was last written. */
+  private dirtiedNs = 0n;
   private stop = new AbortController();
   private discarded: DfsError | undefined;
   /** Why the batches that are there cannot be committed. */
@@ -70,28 +84,52 @@ export class WriteBack {
     return end;
   }
 
+  /** Memory that is taken by what is not committed yet: at least its bytes. */
+  get heldBytes(): number {
+    return this.batches.reduce((sum, batch) => sum + batch.bytes, this.dirty.bytes);
+  }
+
   get clean(): boolean {
     return this.dirty.count === 0 && this.batches.length === 0;
   }
 
+  /** When what is not committed yet was last written; undefined when all of it is. */
+  get writtenNs(): bigint | undefined {
+    if (this.dirty.count > 0) return this.dirtiedNs;
+    return this.batches.at(-1)?.writtenNs;
+  }
+
   /**
-   * Takes a copy of `bytes`. Waits while the memory is full.
-   * @throws DfsError what writing back failed with, when that was needed to make room.
+   * Takes a copy of `bytes`. Waits while the memory is full. Up to 1 MiB, or a block, is taken as a whole or not at all.
+   * @throws DfsError what writing back failed with, when that was needed to make room; `cancelled` when `signal` is aborted
+   * before there is room.
    */
-  async write(offset: number, bytes: Uint8Array): Promise<void> {
+  async write(offset: number, bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
     const { blockSize, holder } = this.options;
-    for (let at = 0; at < bytes.length; at += blockSize) {
-      const part = bytes.subarray(at, at + blockSize);
-      while (!holder.tryAcquire(part.length)) await this.makeRoom(part.length);
+    const step = Math.max(blockSize, MAX_PART_BYTES);
+    for (let at = 0; at < bytes.length; at += step) {
+      const part = bytes.subarray(at, at + step);
+      while (!holder.tryAcquire(part.length)) await this.makeRoom(part.length, signal);
       if (this.discarded !== undefined) {
         this.account();
         throw this.discarded;
       }
-      this.dirty.write(offset + at, part);
-      if (this.dirty.bytes >= BATCH_BYTES || this.dirty.count >= MAX_EXTENTS_PER_MESSAGE)
-        this.seal();
-      this.account();
+      this.take(offset + at, part);
     }
+  }
+
+  /** Begins to send and commit what was written until now; a failure is met by the next flush. */
+  startFlush(): void {
+    this.seal();
+  }
+
+  /** Where bytes are that are not committed. */
+  ranges(): Extent[] {
+    const sealed = this.batches.flatMap((batch) => batch.ranges);
+    return [
+      ...sealed.map(({ offset, bytes }) => ({ offset, length: bytes.length })),
+      ...this.dirty.ranges(),
+    ];
   }
 
   /** Copies of what is not committed in `offset` .. `offset + length`, older first. */
@@ -118,14 +156,28 @@ export class WriteBack {
     this.account();
   }
 
-  private async makeRoom(bytes: number): Promise<void> {
+  /** Puts bytes for which there is room into `dirty`. */
+  private take(offset: number, bytes: Uint8Array): void {
+    const { blockSize, nowNs } = this.options;
+    for (let at = 0; at < bytes.length; at += blockSize) {
+      this.dirtiedNs = nowNs();
+      this.dirty.write(offset + at, bytes.subarray(at, at + blockSize));
+      if (this.dirty.bytes >= BATCH_BYTES || this.dirty.count >= MAX_EXTENTS_PER_MESSAGE)
+        this.seal();
+    }
+    this.account();
+  }
+
+  private async makeRoom(bytes: number, signal: AbortSignal | undefined): Promise<void> {
     this.options.reclaim();
     if (this.options.holder.tryAcquire(bytes)) return this.options.holder.release(bytes);
     this.seal();
     const [oldest] = this.batches;
-    if (oldest !== undefined) return oldest.done;
+    if (oldest !== undefined) {
+      return signal === undefined ? oldest.done : unlessAborted(oldest.done, signal);
+    }
     // Nothing here holds memory: wait for other transfers.
-    await this.options.holder.acquire(bytes);
+    await this.options.holder.acquire(bytes, signal);
     this.options.holder.release(bytes);
   }
 
@@ -136,8 +188,9 @@ export class WriteBack {
       const bytes = ranges.reduce((sum, range) => sum + range.bytes.buffer.byteLength, 0);
       const before = this.batches.at(-1)?.done;
       const slot = this.batches.at(-BATCHES_IN_FLIGHT)?.done;
-      const done = this.run(ranges, before, slot);
-      const batch: Batch = { ranges, bytes, done };
+      const writtenNs = this.dirtiedNs;
+      const done = this.run(ranges, writtenNs, before, slot);
+      const batch: Batch = { ranges, bytes, writtenNs, done };
       this.batches.push(batch);
       done.catch(() => this.restore(batch));
     }
@@ -146,13 +199,14 @@ export class WriteBack {
 
   private async run(
     ranges: readonly DirtyRange[],
+    writtenNs: bigint,
     before: Promise<void> | undefined,
     slot: Promise<void> | undefined,
   ): Promise<void> {
     const { signal } = this.stop;
     try {
       await slot;
-      await this.storeAndCommit(ranges, before, signal);
+      await this.storeAndCommit(ranges, writtenNs, before, signal);
     } catch (error) {
       this.failure ??= { error };
       this.stop.abort(); // those behind this batch cannot be committed any more
@@ -163,6 +217,7 @@ export class WriteBack {
 
   private async storeAndCommit(
     ranges: readonly DirtyRange[],
+    writtenNs: bigint,
     before: Promise<void> | undefined,
     signal: AbortSignal,
   ): Promise<void> {
@@ -172,7 +227,7 @@ export class WriteBack {
       await before;
       const reserved = chunks[0]!.epoch;
       try {
-        const attributes = await commit(chunks, reserved);
+        const attributes = await commit(chunks, reserved, writtenNs);
         this.batches.shift();
         this.account();
         onCommitted(attributes);
@@ -209,6 +264,7 @@ export class WriteBack {
   /** Takes back the bytes of failed batches, once the last of them has failed. */
   private restore(failed: Batch): void {
     if (this.batches.at(-1) !== failed) return;
+    if (this.dirty.count === 0) this.dirtiedNs = failed.writtenNs;
     for (const { ranges } of this.batches.reverse()) this.dirty.putBack(ranges);
     this.batches = [];
     this.failure = undefined;
@@ -217,7 +273,6 @@ export class WriteBack {
   }
 
   private account(): void {
-    const sealed = this.batches.reduce((sum, batch) => sum + batch.bytes, 0);
-    this.options.holder.settle(this.dirty.bytes + sealed);
+    this.options.holder.settle(this.heldBytes);
   }
 }

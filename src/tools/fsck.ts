@@ -36,10 +36,13 @@ const KIND_WORDS: Readonly<Record<FsckKind, readonly [one: string, many: string]
   rottenCopy: ["rotten copy", "rotten copies"],
   unreadableCopy: ["unreadable copy", "unreadable copies"],
   unavailableBlock: ["block out of reach", "blocks out of reach"],
+  damagedBackup: ["damaged backup", "damaged backups"],
+  missingBackup: ["missing backup", "missing backups"],
+  orphanCopy: ["orphan copy", "orphan copies"],
   unchecked: ["not checked", "not checked"],
   surplus: ["surplus copies", "surplus copies"],
   misplaced: ["misplaced copies", "misplaced copies"],
-  orphans: ["orphan copies", "orphan copies"],
+  orphans: ["unknown blocks", "unknown blocks"],
 };
 
 const options = {
@@ -65,9 +68,11 @@ export const fsck = defineCommand({
   description: `
 Checks the cluster, or PATH and what is below it: names, link counts, extents and blocks on record, then every copy of
 every block, which is read whole on its own server, all servers at a time. It may run while the cluster is in use.
-Bad and missing copies are made again from good ones, wrong link counts and byte counts are corrected. What contradicts
-itself in names, inodes and extents is told and left as it is. Copies on servers that are down are not checked and are no
-error, unless a block has no other copy.`,
+Bad and missing copies are made again from good ones, copies of blocks that are dead for good are deleted. Wrong link counts,
+byte counts and parents are corrected, names that lead nowhere removed, and what no path leads to gets a name in /lost+found.
+What contradicts itself in inodes and extents is told and left as it is. Copies on servers that are down are not checked
+and are no error, unless a block has no other copy. The newest backup of the metadata is read where it lies, and sent again
+to data servers that lost or damaged it.`,
   options,
   operands: { least: 0, most: 1 },
   examples: [
@@ -80,7 +85,7 @@ error, unless a block has no other copy.`,
     "one row for each finding, then one with the summary:",
     "kind              unreachableInode, wrongLinkCount, danglingName, wrongParent, extentBeyondEnd, extentWithoutBlock,",
     "                  extentOverlap, wrongAllocated, wrongRefs, missingCopies, lostCopy, rottenCopy, unreadableCopy,",
-    "                  unavailableBlock; notes: unchecked, surplus, misplaced, orphans",
+    "                  unavailableBlock, damagedBackup, missingBackup, orphanCopy; notes: unchecked, surplus, misplaced, orphans",
     "outcome           corrected, left or note",
     "path              a path of the file, null when none leads there; pathBase64 when not UTF-8",
     "inode id          of the file and of the block, as text, or null",

@@ -6,10 +6,10 @@ import { defineCommand, flag, value, type Command, type OptionSet } from "./shar
 import type { ClusterSettings } from "./shared/cluster-file.ts";
 import { generalOptions, jsonOption, keyOption, readKey } from "./shared/connect.ts";
 import { EXIT } from "./shared/exit-codes.ts";
-import { repairOptions, repairWishOf, type RepairWish } from "./shared/repair-options.ts";
+import { serviceOptions, serviceWishOf, type ServiceWish } from "./shared/service-options.ts";
 import { settingsOf, settingsOptions } from "./shared/settings-options.ts";
 import { jsonRow } from "./shared/text.ts";
-import { address, directory, seconds } from "./shared/values.ts";
+import { address, directory } from "./shared/values.ts";
 
 /** What the server is started with. */
 export interface MetaStart {
@@ -17,13 +17,7 @@ export interface MetaStart {
   readonly listen: string | undefined;
   readonly settings: ClusterSettings;
   readonly key: Uint8Array | undefined;
-  /** A session that is silent for so long ends; undefined: the server's own choice, as with the other delay. */
-  readonly leaseTimeoutMs: number | undefined;
-  /** From losing a data server to calling it down. */
-  readonly downDelayMs: number | undefined;
-  readonly repair: RepairWish;
-  /** Between two backups of the database. */
-  readonly backupIntervalMs: number | undefined;
+  readonly service: ServiceWish;
   /** Go on from an older copy of the database. */
   readonly acceptOlder: boolean;
   readonly debug: boolean;
@@ -51,14 +45,7 @@ const options = {
     "HOST:PORT to listen on (default: that of before, else a free port of 127.0.0.1)",
   ),
   ...settingsOptions,
-  leaseTimeout: value("<seconds>", seconds, "a client silent for so long has gone (default: 60)"),
-  downDelay: value("<seconds>", seconds, "a data server silent for so long is down (default: 5)"),
-  ...repairOptions,
-  backupInterval: value(
-    "<seconds>",
-    seconds,
-    "between two backups onto data servers, when something changes (default: 3600)",
-  ),
+  ...serviceOptions,
   acceptOlder: flag(
     "go on from an older copy of the database, because the newer one is lost; for one start",
   ),
@@ -104,10 +91,7 @@ meta restore brings a backup back.`,
         listen: chosen.listen,
         settings: settingsOf(chosen),
         key: readKey(chosen.keyFile),
-        leaseTimeoutMs: chosen.leaseTimeout,
-        downDelayMs: chosen.downDelay,
-        repair: repairWishOf(chosen),
-        backupIntervalMs: chosen.backupInterval,
+        service: serviceWishOf(chosen),
         acceptOlder: chosen.acceptOlder,
         debug: chosen.debug,
         signal: context.signal,

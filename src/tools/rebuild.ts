@@ -6,8 +6,9 @@ import type { ServerId } from "../base/ids.ts";
 import type { DfsClient, Holdings } from "../client/api.ts";
 import { defineCommand, flag } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
-import { EXIT } from "./shared/exit-codes.ts";
-import { counted } from "./shared/format.ts";
+import { EXIT, type ExitCode } from "./shared/exit-codes.ts";
+import { counted, sizeText } from "./shared/format.ts";
+import { LOSS_JSON, showLosses } from "./shared/losses.ts";
 import {
   checkRoom,
   serverOperand,
@@ -27,7 +28,7 @@ With --replace the server is declared gone for good, at once and without waiting
 the other servers, and its copies are made there. It must not be running. When it comes back after all, nothing is lost:
 what it holds is moved away, and dfs server undrain makes it a server as others again.
 The plan is shown first. The work goes on whether this command runs or not: Ctrl-C ends the watching only, and the
-same command shows the progress again.`,
+same command shows the progress again. Blocks of which no other server has a copy cannot be made again; they are listed.`,
   options: {
     replace: flag("it will never come back: make its copies on other servers"),
     dryRun: flag("show the plan and change nothing"),
@@ -41,13 +42,18 @@ same command shows the progress again.`,
     "dfs rebuild 3 --replace --dry-run",
     "dfs rebuild 3 --replace",
   ],
-  json: WATCH_JSON,
+  json: [
+    ...WATCH_JSON,
+    "                  and lost, one for each file and block without any copy",
+    ...LOSS_JSON,
+  ],
   exits: [
     [0, "all copies are there (or, with --dry-run, the plan was shown)"],
     [
       1,
       "the server is not running, or with --replace: it is, or the others cannot take its copies",
     ],
+    [3, "everything is copied of which there is a copy; blocks that have none are listed"],
     [4, "no such server"],
     [5, "cluster unreachable"],
     [130, "Ctrl-C: the work goes on"],
@@ -61,7 +67,7 @@ same command shows the progress again.`,
       await (replace
         ? replaceServer(surroundings, client, server, dryRun)
         : refill(surroundings, client, server, dryRun));
-      return EXIT.done;
+      return dryRun ? EXIT.done : tellLost(surroundings, client, server);
     });
   },
 });
@@ -75,7 +81,7 @@ async function refill(
   const { out, json } = surroundings;
   const holdings = await client.holdings(server);
   if (!holdings.connected) throw notRunning(server, holdings);
-  const left = lost(holdings);
+  const left = absent(holdings);
   if (dryRun || left === undefined || left.copies > 0) {
     const { copies, bytes } = left ?? total(holdings);
     await showPlan(surroundings, server, { copies, bytes, moves: [] });
@@ -86,13 +92,14 @@ async function refill(
   await watch(surroundings, {
     client,
     server,
-    left: (now) => (now.filling && lost(now)?.copies === 0 ? undefined : lost(now)),
+    left: (now) => (now.filling && absent(now)?.copies === 0 ? undefined : absent(now)),
     verb: "rebuilt",
     again,
     needsServer: true,
   });
   if (json) return;
-  const { present } = await client.holdings(server);
+  const { present, lost } = await client.holdings(server);
+  if (lost !== null && lost.copies > 0) return;
   const all = `all its copies, of ${counted(present.copies, "block")}`;
   await out.line(
     wasWhole
@@ -116,20 +123,55 @@ async function replaceServer(
   await watch(surroundings, {
     client,
     server,
-    left: ({ judging, lacking }) => (judging ? undefined : lacking),
+    left: ({ judging, lacking, lost }) => (judging ? undefined : without(lacking, lost)),
     verb: "copied",
     again: `dfs rebuild ${server} --replace`,
     needsServer: false,
   });
   if (json) return;
+  const { lost } = await client.holdings(server);
+  if (lost !== null && lost.copies > 0) return;
   await out.line(`data server ${server} is replaced: the others have what it had`);
   await out.line(`to strike it off the list of servers: dfs server remove ${server}`);
 }
 
-/** What a server should hold and does not; undefined while that is being found out. */
-function lost({ judging, bad, adding }: Holdings): Left | undefined {
+/** Says which blocks have no copy, if there are such, and returns what the command comes to. */
+async function tellLost(
+  surroundings: Surroundings,
+  client: DfsClient,
+  server: ServerId,
+): Promise<ExitCode> {
+  const { out, json, messages } = surroundings;
+  const { lost, state } = await client.holdings(server);
+  if (lost === null || lost.copies === 0) return EXIT.done;
+  const isOne = lost.copies === 1;
+  if (!json) {
+    const what = `${counted(lost.copies, "block")} of data server ${server} ${isOne ? "has" : "have"} no copy anywhere`;
+    await out.line(`everything else is there, but ${what}, ${sizeText(lost.bytes)}:`);
+  }
+  await showLosses(surroundings, client, server);
+  await out.flush();
+  messages.note(
+    state === "out"
+      ? `if server ${server} can be started again with its disk, they are back; to give them up: dfs server remove ${server} --force`
+      : "they are back when a server that has a copy is started again; until then reading them is an error",
+  );
+  return EXIT.partly;
+}
+
+/** What a server should hold, does not, and can be made; undefined while that is being found out. */
+function absent({ judging, bad, adding, lost }: Holdings): Left | undefined {
   if (judging) return undefined;
-  return { copies: bad.copies + adding.copies, bytes: bad.bytes + adding.bytes };
+  const all = { copies: bad.copies + adding.copies, bytes: bad.bytes + adding.bytes };
+  return without(all, lost);
+}
+
+/** What can still be made when these are lost. */
+function without(all: Left, lost: Left | null): Left {
+  return {
+    copies: Math.max(0, all.copies - (lost?.copies ?? 0)),
+    bytes: Math.max(0, all.bytes - (lost?.bytes ?? 0)),
+  };
 }
 
 /** Everything that it should hold. */

@@ -1,22 +1,27 @@
 /**
  * `dfs status`: the health of the cluster in plain words, and in the exit code.
  */
+import { systemClock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
-import type { ClusterStatus, DfsClient, ServerList } from "../client/api.ts";
-import { backupLine, backupRow, backupTroubles, quarantineLine } from "./shared/backup-words.ts";
-import { green, red, yellow } from "./shared/colours.ts";
+import type { ClusterStatus, DataStats, DfsClient, ServerList } from "../client/api.ts";
+import { backupRow } from "./shared/backup-words.ts";
 import { defineCommand } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { EXIT, type ExitCode } from "./shared/exit-codes.ts";
+import { isoTime } from "./shared/format.ts";
 import { assess, type Health } from "./shared/health.ts";
-import { counted, durationText, isoTime, sizeText } from "./shared/format.ts";
-import { repairLine, repairSummary } from "./shared/repair-words.ts";
+import { repairSummary } from "./shared/repair-words.ts";
+import { riskRow } from "./shared/risk-words.ts";
+import { scrubRow, type ScrubFact } from "./shared/scrub-words.ts";
+import { serverRow } from "./shared/server-words.ts";
+import { statusLines } from "./shared/status-words.ts";
 
 export const status = defineCommand({
   usage: "status",
   description: `
-Tells how the cluster is: its servers, what it holds, how many blocks have how many copies on servers that are up, and
-what one more failure would cost.`,
+Tells how the cluster is: its servers and what becomes of those that are away, what it holds, how many blocks have how many
+copies on servers that are up, what is being repaired and how long that takes, how old the oldest scrub and the newest backup of
+the metadata are, and what one more failure would cost: which server, how many blocks, which files.`,
   options: { ...clientOptions, ...jsonOption },
   operands: { least: 0, most: 0 },
   examples: ["dfs status", "dfs status --json || echo look at it"],
@@ -36,6 +41,14 @@ what one more failure would cost.`,
     "backup            of the metadata: newest (backup, created, lsn, bytes, files; null when there is none), servers",
     "                  (ids of those that hold it), wanted, intervalSeconds, overdue, failure (text or null),",
     "                  quarantinedCopies (of blocks that metadata does not know)",
+    "risk              lostBlocks (no good copy is on record anywhere), unreadable (files of blocks without a copy within reach:",
+    "                  files, more, paths of some), servers (for each: server, and blocks of which it has onlyCopyWithinReach,",
+    "                  onlyCopyAnywhere, oneOfTwoWithinReach), worst (the server that would cost most: server, files, more,",
+    "                  paths; or null)",
+    "dataServers       list: server, state, since, heard (UTC or null: before the service was started, not since then),",
+    "                  outInSeconds (or null), heldBack (too many are silent for it to go out), filling, full, copies",
+    "scrub             oldest (server, lastPass in UTC; or null), never, silent (ids of servers that never ended a pass, and",
+    "                  of those that do not answer)",
     "storage           list, one for each data server: server, blocks, blockBytes, segments, segmentBytes, deadBytes,",
     "                  badReplicas, compaction (running, segments, movedBytes, freedBytes), scrub (state, lastPass in UTC",
     "                  or null, rotten); or server, error",
@@ -51,15 +64,20 @@ what one more failure would cost.`,
       const [state, servers] = await Promise.all([client.status(), client.servers()]);
       const { replicas, writeQuorum, blockSize } = client;
       const health = assess(state, servers, { replicas, writeQuorum });
+      const storage = await Promise.all(servers.map((each) => storageOf(client, each)));
+      const scrubs = scrubFacts(storage);
       if (context.options.json) {
         const { cluster } = client;
-        const storage = await Promise.all(servers.map((each) => jsonStorage(client, each)));
         await context.out.row({
           ...jsonStatus(state, health, { cluster, blockSize, replicas, writeQuorum }),
-          storage,
+          dataServers: servers.map(serverRow),
+          scrub: scrubRow(scrubs),
+          storage: storage.map(jsonStorage),
         });
       } else {
-        for (const line of lines(state, servers, health, replicas)) await context.out.line(line);
+        const nowNs = systemClock.nowNs();
+        const facts = { state, servers, health, replicas, scrubs, nowNs };
+        for (const line of statusLines(facts)) await context.out.line(line);
       }
       return exitCode(health);
     });
@@ -70,83 +88,41 @@ function exitCode(health: Health): ExitCode {
   return { healthy: EXIT.done, degraded: EXIT.degraded, atRisk: EXIT.atRisk }[health.level];
 }
 
-function lines(
-  state: ClusterStatus,
-  servers: ServerList,
-  health: Health,
-  replicas: number,
-): string[] {
-  const paint = { healthy: green, degraded: yellow, atRisk: red }[health.level];
-  const word = { healthy: "healthy", degraded: "degraded", atRisk: "AT RISK" }[health.level];
-  const upForMs = Date.now() - Number(state.startedNs / 1_000_000n);
-  return [
-    `The cluster is ${paint(word)}.`,
-    ...health.reasons.map((reason) => `  - ${reason}`),
-    "",
-    `Servers:  metadata up for ${durationText(Math.max(0, upForMs))}; data: ${serverWords(health, servers)}`,
-    `Content:  ${counted(state.files, "file")} in ${counted(state.directories, "directory", "directories")}, ` +
-      `${sizeText(state.liveBytes)} in ${counted(state.liveBlocks, "block")}`,
-    `Copies:   ${copyWords(state, replicas)}`,
-    `Missing:  ${state.missingCopies === 0 ? "no copy is missing" : `${counted(state.missingCopies, "missing copy", "missing copies")} on record`}`,
-    ...(state.repair === null ? [] : [`Repairs:  ${repairLine(repairSummary(state.repair))}`]),
-    ...backupLines(state),
-    `If one more server fails: ${health.nextFailure}`,
-  ];
-}
-
-function backupLines({ backup }: ClusterStatus): string[] {
-  if (backup === null) return [];
-  const line = backupLine(backup, BigInt(Date.now()) * 1_000_000n);
-  const isThin = backup.newest !== null && backup.servers.length < backup.wanted;
-  const isBad = isThin || backupTroubles(backup).length > 0;
-  const unknown = quarantineLine(backup);
-  return [
-    `Backup:   ${isBad ? yellow(line) : line}`,
-    ...(unknown === undefined ? [] : [`Unknown:  ${unknown}`]),
-  ];
-}
-
-function serverWords(health: Health, servers: ServerList): string {
-  const { total, up } = health.servers;
-  if (total === 0) return "none has registered";
-  if (total === up) return `all ${total} up`;
-  const others = servers
-    .filter((server) => server.state !== "up")
-    .map((server) => `${server.server} ${server.state}`);
-  return `${up} of ${total} up (${others.join(", ")})`;
-}
-
-function copyWords(state: ClusterStatus, replicas: number): string {
-  if (state.liveBlocks === 0) return "no blocks yet";
-  const parts: string[] = [];
-  for (let copies = state.blocksByCopies.length - 1; copies >= 0; copies--) {
-    const blocks = state.blocksByCopies[copies] ?? 0;
-    if (blocks === 0 && (copies > replicas || copies < 1)) continue;
-    if (blocks === 0 && copies !== replicas) continue;
-    const word = copies === 0 ? "none within reach" : counted(copies, "copy", "copies");
-    parts.push(`${counted(blocks, "block")} with ${word}`);
-  }
-  return parts.join(", ");
-}
-
 /** What a data server says of its log; why it says nothing, when it does not. */
-async function jsonStorage(
-  client: DfsClient,
-  { server, state }: ServerList[number],
-): Promise<object> {
-  if (state === "down" || state === "out") return { server, error: `the server is ${state}` };
-  try {
-    const stats = await client.dataStats(server);
-    const { blocks, blockBytes, segments, segmentBytes, deadBytes, badReplicas } = stats;
-    const { compacting, compactedSegments, movedBytes, freedBytes } = stats;
-    const compaction = { running: compacting, segments: compactedSegments, movedBytes, freedBytes };
-    const lastPass = stats.scrubbedNs === null ? null : isoTime(stats.scrubbedNs);
-    const scrub = { state: stats.scrub, lastPass, rotten: stats.scrubRotten };
-    const figures = { blocks, blockBytes, segments, segmentBytes, deadBytes, badReplicas };
-    return { server, ...figures, compaction, scrub };
-  } catch (error) {
-    return { server, error: messageOf(error) };
+interface Storage {
+  readonly server: ServerList[number];
+  readonly stats: DataStats | undefined;
+  readonly error: string;
+}
+
+async function storageOf(client: DfsClient, server: ServerList[number]): Promise<Storage> {
+  const { state } = server;
+  if (state === "down" || state === "out") {
+    return { server, stats: undefined, error: `the server is ${state}` };
   }
+  try {
+    return { server, stats: await client.dataStats(server.server), error: "" };
+  } catch (error) {
+    return { server, stats: undefined, error: messageOf(error) };
+  }
+}
+
+/** Of all servers that should be there. */
+function scrubFacts(storage: readonly Storage[]): ScrubFact[] {
+  return storage
+    .filter(({ server: { state } }) => state !== "down" && state !== "out")
+    .map(({ server, stats }) => ({ server: server.server, lastPassNs: stats?.scrubbedNs }));
+}
+
+function jsonStorage({ server: { server }, stats, error }: Storage): object {
+  if (stats === undefined) return { server, error };
+  const { blocks, blockBytes, segments, segmentBytes, deadBytes, badReplicas } = stats;
+  const { compacting, compactedSegments, movedBytes, freedBytes } = stats;
+  const compaction = { running: compacting, segments: compactedSegments, movedBytes, freedBytes };
+  const lastPass = stats.scrubbedNs === null ? null : isoTime(stats.scrubbedNs);
+  const scrub = { state: stats.scrub, lastPass, rotten: stats.scrubRotten };
+  const figures = { blocks, blockBytes, segments, segmentBytes, deadBytes, badReplicas };
+  return { server, ...figures, compaction, scrub };
 }
 
 interface Settings {
@@ -180,5 +156,6 @@ function jsonStatus(state: ClusterStatus, health: Health, settings: Settings): o
     placementVersion: state.placementVersion.toString(),
     ...(state.repair === null ? {} : { repair: repairSummary(state.repair) }),
     ...(state.backup === null ? {} : { backup: backupRow(state.backup) }),
+    ...(state.risk === null ? {} : { risk: riskRow(state.risk) }),
   };
 }

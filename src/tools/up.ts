@@ -13,7 +13,7 @@ import { bold } from "./shared/colours.ts";
 import { defineCommand, environmentName, value, flag, type Context } from "./shared/command.ts";
 import { generalOptions, jsonOption, keyOption, shellWord } from "./shared/connect.ts";
 import { EXIT, type ExitCode } from "./shared/exit-codes.ts";
-import { repairOptions, repairWishOf } from "./shared/repair-options.ts";
+import { serviceOptions, serviceWishOf } from "./shared/service-options.ts";
 import { settingsOf, settingsOptions } from "./shared/settings-options.ts";
 import { aligned } from "./shared/table.ts";
 import { count, directory } from "./shared/values.ts";
@@ -36,7 +36,7 @@ const options = {
     "of the metadata server; data servers take the next ones (default: those of before, else free ones)",
   ),
   ...settingsOptions,
-  ...repairOptions,
+  ...serviceOptions,
   ...keyOption,
   ...jsonOption,
   ...generalOptions,
@@ -48,9 +48,6 @@ export const SERVER_VARIABLES = [
   "DFS_META_DIR",
   "DFS_DATA_DIR",
   "DFS_LISTEN",
-  "DFS_LEASE_TIMEOUT",
-  "DFS_DOWN_DELAY",
-  "DFS_BACKUP_INTERVAL",
   "DFS_ACCEPT_OLDER",
   "DFS_WAIT",
   "DFS_NEW",
@@ -130,7 +127,7 @@ function newCluster(
 function wishOf({ options: chosen }: UpContext): Wish {
   return {
     settings: settingsOf(chosen),
-    repair: repairWishOf(chosen),
+    service: serviceWishOf(chosen),
     debug: chosen.debug,
     ...(chosen.dataServers === undefined ? {} : { dataServers: chosen.dataServers }),
     ...(chosen.port === undefined ? {} : { port: chosen.port }),
@@ -139,7 +136,7 @@ function wishOf({ options: chosen }: UpContext): Wish {
 }
 
 /** The environment for servers: what is meant as a flag of `up` must not become one of theirs. */
-function withoutFlags(env: UpContext["env"]): UpContext["env"] {
+export function withoutFlags(env: UpContext["env"]): UpContext["env"] {
   const names = new Set([
     ...Object.entries(options).map(([key, option]) => environmentName(key, option)),
     ...SERVER_VARIABLES,

@@ -5,6 +5,13 @@ import { PIECE_BYTES } from "../../src/base/limits.ts";
 import { seededRandom } from "../../src/base/random.ts";
 import type { MappedExtent } from "../../src/protocol/messages/common.ts";
 import { turns } from "../support/manual-clock.ts";
+import {
+  FIRST_PATIENCE_MS,
+  MAX_PATIENCE_MS,
+  MIN_PATIENCE_MS,
+  MOST_TOKENS,
+  SLOW_MS,
+} from "../../src/client/patience.ts";
 import { plant, scriptedCluster, type ScriptedCluster } from "./support/scripted-servers.ts";
 import { failureOf } from "../support/failure.ts";
 
@@ -85,17 +92,76 @@ describe("reading a block", () => {
     expect(cluster.badReplicas.map(({ server }) => Number(server))).toEqual([1]);
   });
 
-  test("a server that hangs is raced against the next one after 1 s, then avoided", async () => {
+  test("a server that hangs at the first contact is raced against the next one, then avoided", async () => {
     const extent = await clusterWithBlock();
     cluster.server(1).behaviour = "hang";
     const first = read(extent);
-    await cluster.clock.advance(999);
+    await cluster.clock.advance(FIRST_PATIENCE_MS - 1);
     expect(cluster.server(2).gets).toBe(0);
     await cluster.clock.advance(1);
     expect((await first).bytes).toEqual(CONTENT);
     expect((await read(extent)).bytes).toEqual(CONTENT);
     expect(cluster.server(1).gets).toBe(1);
     expect(cluster.server(2).gets).toBe(2);
+  });
+
+  test("a server that has been fast is raced soon after it has stopped answering", async () => {
+    const extent = await clusterWithBlock();
+    for (let round = 0; round < 10; round++) await read(extent);
+    await cluster.clock.advance(MIN_PATIENCE_MS); // it answers nothing for so long before it is told to hang, too
+    cluster.server(1).behaviour = "hang";
+    const all = Array.from({ length: 200 }, () => read(extent));
+    await cluster.clock.advance(MIN_PATIENCE_MS - 1);
+    expect(cluster.server(2).gets).toBe(0);
+    await cluster.clock.advance(1);
+    expect(cluster.server(2).gets).toBe(200);
+    for (const { bytes } of await Promise.all(all)) expect(bytes).toEqual(CONTENT);
+  });
+
+  test("servers that are all slow get a tenth more to do, not twice as much", async () => {
+    const extent = await clusterWithBlock();
+    for (const id of [1, 2, 3]) cluster.server(id).delayMs = MAX_PATIENCE_MS + 100;
+    const reads = 1_000;
+    for (let round = 0; round < reads / 4; round++) {
+      const some = Array.from({ length: 4 }, () => read(extent));
+      await cluster.clock.advance(2 * SLOW_MS);
+      for (const { bytes } of await Promise.all(some)) expect(bytes).toEqual(CONTENT);
+    }
+    const gets = [1, 2, 3].reduce((sum, id) => sum + cluster.server(id).gets, 0);
+    expect(gets).toBeGreaterThan(reads);
+    expect(gets).toBeLessThan(1.1 * reads + 2 * MOST_TOKENS);
+  });
+
+  test("a server that is slow without having a token for a race is raced after 1 s", async () => {
+    const extent = await clusterWithBlock();
+    for (const id of [1, 2, 3]) cluster.server(id).delayMs = MAX_PATIENCE_MS + 100;
+    for (let round = 0; round < 2 * MOST_TOKENS; round++) {
+      const reading = read(extent);
+      await cluster.clock.advance(2 * SLOW_MS);
+      await reading;
+    }
+    const before = [2, 3].map((id) => cluster.server(id).gets);
+    cluster.server(1).behaviour = "hang";
+    const reading = read(extent);
+    await cluster.clock.advance(SLOW_MS - 1);
+    const during = [2, 3].map((id) => cluster.server(id).gets);
+    expect(during).toEqual(before);
+    await cluster.clock.advance(2 * SLOW_MS);
+    expect((await reading).bytes).toEqual(CONTENT);
+  });
+
+  test("a client that was held up itself looks for the answer before it asks another server", async () => {
+    const extent = await clusterWithBlock();
+    cluster.server(1).behaviour = "hang";
+    const reading = read(extent);
+    await turns();
+    cluster.clock.holdUp(FIRST_PATIENCE_MS + 200);
+    await cluster.clock.advance(49);
+    expect(cluster.server(2).gets).toBe(0);
+    cluster.server(1).letGo();
+    expect((await reading).bytes).toEqual(CONTENT);
+    await cluster.clock.advance(SLOW_MS);
+    expect(cluster.server(2).gets).toBe(0);
   });
 
   test("a server that is avoided is probed, and used again once it has answered", async () => {

@@ -40,6 +40,7 @@ function readerOf(map: FileMap, read: (block: bigint) => Outcome): FileReader {
     blocks: blocks as BlockReader,
     mayComeBack: () => false,
     onMissingReplica: () => undefined,
+    onDoubt: () => undefined,
     readQuorum: () => 1,
     onVotes: undefined,
     clock: systemClock,

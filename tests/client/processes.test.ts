@@ -95,7 +95,7 @@ describe("processes", () => {
     expect((await client.stat(PATH)).size).toBe(CONTENT.length);
   });
 
-  test("a data server that is frozen delays reads by a second and writes by five, once", async () => {
+  test("a data server that is frozen delays reads by a fraction of a second and writes by five, once", async () => {
     cluster = await spawnCluster({ servers: 4, settings: { blockSize: BLOCK } });
     const client = await cluster.client();
     await client.put(PATH, [CONTENT], PUT);

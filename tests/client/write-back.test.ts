@@ -32,6 +32,7 @@ test("when a later batch fails first, its reason is told and all bytes are kept"
     holder,
     reclaim: () => undefined,
     epoch: () => 1,
+    nowNs: () => 0n,
     commit: () => Promise.reject(new Error("nothing can be committed")),
     onCommitted: () => undefined,
   });

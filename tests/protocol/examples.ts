@@ -13,12 +13,14 @@ import {
 } from "../../src/base/ids.ts";
 import type { NoticeDefinition, RequestDefinition } from "../../src/protocol/message.ts";
 import * as backups from "../../src/protocol/messages/backup.ts";
+import * as changes from "../../src/protocol/messages/changes.ts";
 import * as cluster from "../../src/protocol/messages/cluster.ts";
 import * as fsck from "../../src/protocol/messages/fsck.ts";
 import type { Attributes, ClusterSettings } from "../../src/protocol/messages/common.ts";
 import * as content from "../../src/protocol/messages/content.ts";
 import * as data from "../../src/protocol/messages/data.ts";
 import * as hello from "../../src/protocol/messages/hello.ts";
+import * as locks from "../../src/protocol/messages/locks.ts";
 import * as member from "../../src/protocol/messages/member.ts";
 import * as namespace from "../../src/protocol/messages/namespace.ts";
 import * as session from "../../src/protocol/messages/session.ts";
@@ -171,6 +173,7 @@ example(
   { leaseTimeoutMs: 60_000, settings },
 );
 example(session.sessionHeartbeat, { acknowledged: 44n }, done);
+example(session.sessionWatch, { cacheMs: 10_000 }, {});
 example(session.sessionClose, {}, {});
 
 // ---- namespace ----
@@ -213,6 +216,11 @@ example(
   namespace.open,
   { start: inodeId(1n), path: utf8("a/b"), limit: 100 },
   { attributes, extents: [mapped], more: true },
+);
+example(
+  namespace.accessed,
+  { accesses: [{ inode: inodeId(2n), atimeNs: 1_700_000_000_000_000_001n }] },
+  {},
 );
 example(namespace.release, { inodes: [inodeId(2n), inodeId(3n)] }, {});
 example(
@@ -262,6 +270,29 @@ example(
 );
 example(namespace.xattrRemove, { ...head, inode: inodeId(2n), name: utf8("user.tag") }, done);
 
+// ---- changes ----
+noticeExample(changes.inodeChanged, { inode: inodeId(0x1_0000_0002n), version: 17n });
+noticeExample(changes.entryChanged, { parent: inodeId(2n), name: utf8("name") });
+noticeExample(changes.everythingChanged, {});
+
+// ---- locks ----
+const lock = {
+  kind: "flock",
+  type: "exclusive",
+  owner: 0xfedc_ba98_7654_3210n,
+  pid: 4711,
+  start: 4096,
+  end: Number.MAX_SAFE_INTEGER,
+} as const;
+example(locks.lockGet, { inode: inodeId(2n), lock }, { conflict: { ...lock, owner: 8n } });
+example(
+  locks.lockSet,
+  { ...head, inode: inodeId(2n), lock, wait: "queue" },
+  { ...done, granted: false, conflict: { ...lock, owner: 8n } },
+);
+example(locks.lockRelease, { ...head, inode: inodeId(2n), kind: "posix", owner: 9n }, done);
+noticeExample(locks.lockGranted, { inode: inodeId(2n), kind: "flock", owner: 9n });
+
 // ---- content ----
 example(
   content.reserve,
@@ -302,6 +333,10 @@ example(
         ...condition,
         replicas: 13,
         heardNs: TIME_NS,
+        filling: true,
+        sinceNs: TIME_NS,
+        outInMs: 590_000,
+        heldBack: false,
       },
     ],
   },
@@ -358,6 +393,15 @@ example(
       overdue: true,
       failure: "no room",
       quarantined: 7,
+    },
+    risk: {
+      lostBlocks: 1,
+      unreadable: { files: 1, more: false, paths: [utf8("/lost")] },
+      servers: [{ server: serverId(2), alone: 5, last: 3, pairs: 8 }],
+      worst: {
+        server: serverId(2),
+        files: { files: 1000, more: true, paths: [utf8("/one"), utf8("/two")] },
+      },
     },
   },
 );
@@ -455,6 +499,25 @@ example(
     bad: { copies: 3, bytes: 30 },
     removing: { copies: 4, bytes: 40 },
     lacking: { copies: 5, bytes: 50 },
+    lost: { copies: 4, bytes: 40 },
+  },
+);
+example(
+  cluster.losses,
+  { server: serverId(3), after: null },
+  {
+    losses: [
+      {
+        block: blockId(99n),
+        inode: inodeId(77n),
+        offset: LARGE,
+        length: 4096,
+        path: new TextEncoder().encode("/dir/file"),
+        servers: [serverId(3)],
+      },
+      { block: blockId(100n), inode: inodeId(78n), offset: 0, length: 1, path: null, servers: [] },
+    ],
+    next: blockId(100n),
   },
 );
 noticeExample(cluster.clusterChanged, { placementVersion: 6n });
@@ -486,6 +549,24 @@ example(
   { reign: reignId(21n), lsn: lsn(70n) },
 );
 example(member.memberRotten, { blocks: [blockId(99n), blockId(100n)] }, { marked: 1 });
+
+example(
+  content.punch,
+  { ...head, inode: inodeId(2n), offset: 4096, length: 0x1_0000_0001, minSize: 0x2_0000_0000 },
+  { ...done, attributes, done: 8192 },
+);
+example(
+  content.clone,
+  {
+    ...head,
+    source: inodeId(2n),
+    sourceOffset: 4096,
+    inode: inodeId(3n),
+    offset: 0x1_0000_0000,
+    length: 65_536,
+  },
+  { ...done, attributes, done: 8192 },
+);
 
 // ---- data ----
 const pieces = filled(8, 0xaa);
@@ -668,7 +749,7 @@ example(
 example(backups.backupCommit, { ...command, manifest, chunks: filled(16, 0xcc) }, {});
 example(
   backups.backupList,
-  { verify: true },
+  { verify: true, backup },
   { server: serverId(2), backups: [{ manifest, state: "whole" }], damaged: ["a file"] },
 );
 example(backups.backupGet, { backup, chunk: 7 }, { chunks: filled(16, 0xcc) }, utf8("bytes"));

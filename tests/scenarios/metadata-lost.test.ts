@@ -31,7 +31,7 @@ test("dfs meta backup, the directory is lost, dfs meta restore, dfs up", async (
   const backup = await cluster.ok("meta", "backup");
   expect(backup.text).toMatch(/^backup [0-9a-f]{16} \(6 files, .*\) is on data servers 1, 2, 3\n$/);
   expect((await cluster.ok("status")).text).toMatch(
-    /Backup: {3}\d.* old, .*, on data servers 1, 2, 3\n/,
+    /Backup: {3}\d.* ago, on data servers 1, 2, 3, .*\n/,
   );
   await cluster.ok("put", "-r", makeTree("late", 2), "/late");
 

@@ -34,6 +34,11 @@ export class ManualClock implements Clock {
     };
   }
 
+  /** Lets `periodMs` pass in which nothing runs, not even timers that become due: the process was held up. */
+  holdUp(periodMs: number): void {
+    this.nowMs += periodMs;
+  }
+
   /** Lets `periodMs` pass; between timers, everything that they set going gets its turns. */
   async advance(periodMs: number): Promise<void> {
     const endMs = this.nowMs + periodMs;

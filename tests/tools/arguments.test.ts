@@ -13,6 +13,7 @@ const options = {
   blockSize: value("<bytes>", size, ""),
   replicas: value("<n>", count(1, 8), ""),
   name: value("<name>", text, "", { short: "n", env: "DFS_OTHER_NAME" }),
+  lists: value("<list>", text, "", { short: "o", join: (before, now) => `${before},${now}` }),
 };
 
 function parse(args: readonly string[], env: Record<string, string> = {}) {
@@ -55,6 +56,12 @@ describe("parseArguments", () => {
 
   test("the last of several values counts", () => {
     expect(parse(["--replicas", "2", "--replicas=3"]).options.replicas).toBe(3);
+  });
+
+  test("several values are joined where the option says how; those typed replace the environment's", () => {
+    expect(parse(["-o", "a", "-ob", "--lists=c"]).options.lists).toBe("a,b,c");
+    expect(parse(["-o", "a", "-o", "b"], { DFS_LISTS: "z" }).options.lists).toBe("a,b");
+    expect(parse([], { DFS_LISTS: "z" }).options.lists).toBe("z");
   });
 
   test("asks for help with -h and --help, anywhere before --", () => {

@@ -22,6 +22,10 @@ function servers(...states: ServerState[]) {
     blocks: 0,
     replicas: 0,
     heardNs: null,
+    filling: false,
+    sinceNs: null,
+    outInMs: null,
+    heldBack: false,
   }));
 }
 

@@ -33,6 +33,7 @@ const COMMANDS = [
   ["server", "remove"],
   ["rebuild"],
   ["corrupt"],
+  ["drill"],
   ["scrub"],
   ["fsck"],
   ["log", "dump"],

@@ -30,7 +30,7 @@ test("blocks to copy, copies under way, time left", () => {
   const queue = [row(1, 43, 86), row(2, 200)];
   const repair = { ...IDLE, queue, copying: 3, bytesPerSecond: 24_407 };
   expect(repairLine(repairSummary(repair))).toBe(
-    "243 blocks to copy (286 KiB), 3 under way, about 12 s left",
+    "being repaired: 243 blocks (286 KiB), 3 copies under way, 23.8 KiB/s, about 12 s left",
   );
   expect(repairSummary(repair)).toMatchObject({
     blocksToCopy: [43, 200],

@@ -95,6 +95,8 @@ export const backupList = request(
   record({
     /** Read each one whole, and tell whether it is right. */
     verify: bool,
+    /** Only this one; null: all. */
+    backup: optional(uint64),
   }),
   record({
     server: optional(serverField),

@@ -4,7 +4,11 @@
 import {
   MAX_BLOCK_BYTES,
   MAX_EXTENTS_PER_MESSAGE,
+  MAX_LOSS_SERVERS,
+  MAX_LOSSES,
+  MAX_PATH_BYTES,
   MAX_REPLICAS,
+  MAX_RISK_PATHS,
   MAX_SERVERS,
   PLACEMENT_GROUPS,
 } from "../../base/limits.ts";
@@ -67,6 +71,14 @@ export const serverInfo = record({
   replicas: uint53,
   /** When it was last heard of, or null in this reign. */
   heardNs: optional(int64),
+  /** It lost its disk and is being refilled: it counts in no quorum. */
+  filling: optional(bool),
+  /** Since when it is in its state; null: since before this reign. */
+  sinceNs: optional(int64),
+  /** It goes out when it stays silent for so much longer; null when it is not silent, or held back. */
+  outInMs: optional(uint53),
+  /** It is silent and does not go out, because too many servers are silent at once. */
+  heldBack: optional(bool),
 });
 export type ServerInfo = Infer<typeof serverInfo>;
 
@@ -129,6 +141,40 @@ export const repairStatus = record({
 });
 export type RepairStatus = Infer<typeof repairStatus>;
 
+/** Some files, of more perhaps. */
+export const fileSample = record({
+  /** How many there are; at least so many when `more`. */
+  files: uint53,
+  more: bool,
+  /** Paths of some of them. */
+  paths: list(bytes(MAX_PATH_BYTES), MAX_RISK_PATHS),
+});
+export type FileSample = Infer<typeof fileSample>;
+
+/** What one more failure would cost, counted from the record. *Within reach* is a copy on a server that is up. */
+export const riskStatus = record({
+  /** Live blocks of which no good copy is on record anywhere, not even on a server that is away. */
+  lostBlocks: uint53,
+  /** Files of blocks without a copy within reach. */
+  unreadable: fileSample,
+  /** What each server would take with it; servers that would take nothing are left out. */
+  servers: list(
+    record({
+      server: serverField,
+      /** Blocks whose only copy within reach it has. */
+      alone: uint53,
+      /** Of these, those of which no other good copy is on record anywhere. */
+      last: uint53,
+      /** Blocks of which one copy within reach would be left. */
+      pairs: uint53,
+    }),
+    MAX_SERVERS,
+  ),
+  /** The server that has most of these, and the files of the blocks whose only copy within reach it has. */
+  worst: optional(record({ server: serverField, files: fileSample })),
+});
+export type RiskStatus = Infer<typeof riskStatus>;
+
 /** Health of the whole cluster in figures. */
 export const status = request(
   0x0503,
@@ -155,6 +201,7 @@ export const status = request(
     repair: optional(repairStatus),
     /** Backups of the metadata; null from a service that makes none. */
     backup: optional(backupStatus),
+    risk: optional(riskStatus),
   }),
 );
 
@@ -215,6 +262,8 @@ export const serverChange = choice({
   replace: 2,
   /** It is forgotten. */
   remove: 3,
+  /** The same, although blocks have no other copy: these are lost. */
+  abandon: 4,
 });
 export type ServerChange = Infer<typeof serverChange>;
 
@@ -270,8 +319,39 @@ export const holdings = request(
     removing: copyCount,
     /** Those of its copies, in whatever state, whose blocks lack copies. */
     lacking: copyCount,
+    /** Of these, the blocks that have no copy anywhere that counts; null from a service that does not tell. */
+    lost: optional(copyCount),
   }),
 );
+
+/**
+ * A page of the files that have blocks of which no copy counts: each copy is bad, or on a server that is out or was given
+ * up. Blocks in order of id, from behind `after`; of one server, those of which it has or had a copy.
+ */
+export const losses = request(
+  0x0523,
+  "cluster.losses",
+  record({ server: optional(serverField), after: optional(blockField) }),
+  record({
+    losses: list(
+      record({
+        block: blockField,
+        inode: inodeField,
+        /** Where the first byte of the block is in the file, and how many bytes of the file it has. */
+        offset: uint53,
+        length: uint53,
+        /** A path of the file; null when none leads there, or it is too long. */
+        path: optional(bytes(MAX_PATH_BYTES)),
+        /** Servers that have, or had, a copy on record. */
+        servers: list(serverField, MAX_LOSS_SERVERS),
+      }),
+      MAX_LOSSES,
+    ),
+    /** Go on behind this one; null: that was all. */
+    next: optional(blockField),
+  }),
+);
+export type LossPage = Infer<typeof losses.reply>;
 
 /** To every client: servers or the placement table have changed; fetch `cluster.placement` before the next write. */
 export const clusterChanged = notice(

@@ -93,3 +93,50 @@ export const put = request(
   record({ ...mutationHead, ...birth, ...content, size: uint53, ...takeover }),
   record({ ...mutationReplyHead, attributes, replaced: bool }),
 );
+
+/**
+ * Makes a range of a regular file a hole. The length stays, or grows to `minSize`. When many extents are in the range only a
+ * part of it is done; the client goes on behind it.
+ */
+export const punch = request(
+  0x0406,
+  "content.punch",
+  record({
+    ...mutationHead,
+    inode: inodeField,
+    offset: uint53,
+    length: uint53,
+    /** The file has at least this length afterwards. */
+    minSize: uint53,
+  }),
+  record({
+    ...mutationReplyHead,
+    attributes,
+    /** Bytes of the range that have been dealt with, from its start. */
+    done: uint53,
+  }),
+);
+
+/**
+ * Makes a range of a regular file show what a range of another one, or of the same, shows: the blocks are named by both. Holes
+ * become holes. Ends with the source; when many extents are in a range only a part is done.
+ */
+export const clone = request(
+  0x0407,
+  "content.clone",
+  record({
+    ...mutationHead,
+    source: inodeField,
+    sourceOffset: uint53,
+    inode: inodeField,
+    offset: uint53,
+    length: uint53,
+  }),
+  record({
+    ...mutationReplyHead,
+    /** Of the file that was changed. */
+    attributes,
+    /** Bytes that have been dealt with, from the start; 0 at the end of the source. */
+    done: uint53,
+  }),
+);

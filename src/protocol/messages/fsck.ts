@@ -61,13 +61,19 @@ export const fsckKind = choice({
   unreadableCopy: 12,
   /** A block of which no copy is on a server that can be reached. */
   unavailableBlock: 13,
+  /** The newest backup of the metadata, on a server where its bytes are not those that were written. */
+  damagedBackup: 14,
+  /** The newest backup of the metadata is on fewer servers than should hold it, or there is none. */
+  missingBackup: 15,
+  /** A copy of a block that is dead for good, of which the record knows nothing. */
+  orphanCopy: 16,
   /** Copies that could not be checked. */
   unchecked: 64,
   /** Blocks with more copies than they should have. */
   surplus: 65,
   /** Blocks with copies on stand-ins. */
   misplaced: 66,
-  /** Blocks that a server holds and metadata knows nothing of. */
+  /** Blocks that a server holds and metadata knows nothing of: it may be older than they are. */
   orphans: 67,
 });
 export type FsckKind = Infer<typeof fsckKind>;

@@ -47,5 +47,11 @@ export const sessionHeartbeat = request(
   record({ lsn: lsnField }),
 );
 
+/**
+ * The client keeps for `cacheMs` what it is told of inodes and names, and wants to be told when that changes
+ * (messages/changes.ts); 0: it does not. Holds for this connection: after another one is bound it is asked for again.
+ */
+export const sessionWatch = request(0x0105, "session.watch", record({ cacheMs: uint() }), nothing);
+
 /** Ends the session: its open files are closed, its unused reservations are given up. */
 export const sessionClose = request(0x0104, "session.close", nothing, nothing);

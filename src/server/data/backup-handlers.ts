@@ -68,11 +68,12 @@ function takeCommands(table: HandlerTable, { store, served, order }: BackupHandl
 
 async function listed(
   store: BackupStore,
-  { verify }: RequestOf<typeof backupList>,
+  { verify, backup }: RequestOf<typeof backupList>,
 ): Promise<Pick<ReplyOf<typeof backupList>, "backups" | "damaged">> {
   const { held, damaged } = store.list();
   const backups: ListedBackup[] = [];
   for (const each of held) {
+    if (backup !== null && each.manifest.backup !== backup) continue;
     backups.push({
       manifest: each.manifest,
       state: verify ? await store.verify(each) : "unchecked",

@@ -86,6 +86,7 @@ class ClusterService {
     return {
       servers: rows.map((row) => {
         const sign = members.lastSign(row.id);
+        const { outInMs, heldBack } = members.outlookOf(row.id);
         return {
           server: row.id,
           address: row.address,
@@ -97,6 +98,10 @@ class ClusterService {
           ...this.conditionOf(row),
           replicas: replicas.get(row.id) ?? 0,
           heardNs: sign?.heardNs ?? null,
+          filling: row.filling,
+          sinceNs: members.sinceNs(row.id, row.state) ?? null,
+          outInMs: outInMs ?? null,
+          heldBack,
         };
       }),
     };
@@ -143,6 +148,7 @@ class ClusterService {
       placementVersion: view.placementVersion,
       repair: { queue: [...counted.repairs], ...this.options.repair.progress() },
       backup: await this.options.backups.status(),
+      risk: counted.risk,
     };
   }
 

@@ -7,6 +7,8 @@ import { messageOf } from "../../base/errors.ts";
 import type { FigureKinds, FiguresAnswer, FiguresOrder } from "./figures.ts";
 import type { ClusterPrimitives } from "./store/primitives/cluster.ts";
 import { clusterPrimitives } from "./store/sqlite/cluster.ts";
+import { lossesBehind } from "./store/sqlite/losses.ts";
+import { copyFigures } from "./store/sqlite/risks.ts";
 import { finalizeOnClose } from "./store/sqlite/store.ts";
 
 /** How long to wait for a checkpoint that holds the log for itself. */
@@ -28,9 +30,9 @@ self.addEventListener("message", ({ data }: MessageEvent<FiguresOrder>) => {
 function count(order: Extract<FiguresOrder, { kind: "count" }>): FiguresAnswer {
   try {
     opened ??= open(order.path);
-    const { database, primitives } = opened;
+    const current = opened;
     // One transaction, so that all figures are of one moment.
-    const figures = database.transaction(() => countIn(primitives, order))();
+    const figures = current.database.transaction(() => countIn(current, order))();
     return { kind: "counted", figures };
   } catch (error) {
     return { kind: "failed", message: messageOf(error) };
@@ -38,8 +40,8 @@ function count(order: Extract<FiguresOrder, { kind: "count" }>): FiguresAnswer {
 }
 
 function countIn(
-  primitives: ClusterPrimitives,
-  { what, servers, most }: Extract<FiguresOrder, { kind: "count" }>,
+  { database, primitives }: NonNullable<typeof opened>,
+  { what, servers, most, after }: Extract<FiguresOrder, { kind: "count" }>,
 ): FigureKinds[keyof FigureKinds] {
   if (what === "inodes") return primitives["figures.inodes"]();
   if (what === "groups") return primitives["figures.groups"]();
@@ -48,12 +50,14 @@ function countIn(
     return {
       holdings: primitives["figures.holdings"](server),
       lacking: primitives["figures.lacking"](server),
+      lost: primitives["figures.lost"](server),
     };
   }
+  if (what === "losses") return lossesBehind(database, after, servers[0]);
   if (what === "replicas") return primitives["figures.replicasByServer"]();
   return {
     ...primitives["figures.store"](),
-    blocksByCopies: primitives["figures.blocksByCopies"](servers, most),
+    ...copyFigures(database, servers, most),
     repairs: primitives["figures.repairs"](),
   };
 }

@@ -7,6 +7,7 @@
 import { DfsError, messageOf } from "../../base/errors.ts";
 import type { ServerId } from "../../base/ids.ts";
 import { DatabaseThread } from "./database-thread.ts";
+import type { lossesBehind } from "./store/sqlite/losses.ts";
 import type {
   CopyCount,
   GroupCount,
@@ -15,10 +16,9 @@ import type {
   ReplicaCount,
   StoreFigures,
 } from "./store/primitives/cluster.ts";
+import type { CopyFigures } from "./store/sqlite/risks.ts";
 
-export interface BlockFigures extends StoreFigures {
-  /** Live blocks by number of present replicas on the servers asked about: index 0 none, 1 one, ... */
-  readonly blocksByCopies: readonly number[];
+export interface BlockFigures extends StoreFigures, CopyFigures {
   /** What is on record for repair. */
   readonly repairs: readonly RepairCount[];
 }
@@ -28,7 +28,12 @@ export interface ServerFigures {
   readonly holdings: readonly Holding[];
   /** Its copies of blocks that lack some. */
   readonly lacking: CopyCount;
+  /** Those of which no copy counts anywhere. */
+  readonly lost: CopyCount;
 }
+
+/** A page of files with lost blocks. */
+export type LossFigures = ReturnType<typeof lossesBehind>;
 
 /** What can be counted, and what the answer is. */
 export interface FigureKinds {
@@ -37,6 +42,7 @@ export interface FigureKinds {
   readonly inodes: number;
   readonly server: ServerFigures;
   readonly groups: readonly GroupCount[];
+  readonly losses: LossFigures;
 }
 
 export type FiguresOrder =
@@ -46,10 +52,11 @@ export type FiguresOrder =
       readonly what: keyof FigureKinds;
       /**
        * For `blocks`: the servers whose copies count, and the number of copies from which on they are one class. For
-       * `server`: that one.
+       * `server`: that one. For `losses`: that one or all, and the block behind which they begin.
        */
       readonly servers: readonly ServerId[];
       readonly most: number;
+      readonly after: bigint;
     }
   | { readonly kind: "close" };
 
@@ -66,6 +73,8 @@ export interface FiguresCounter {
   inodes(): Promise<number>;
   server(server: ServerId): Promise<ServerFigures>;
   groups(): Promise<readonly GroupCount[]>;
+  /** Files with blocks behind `after` of which no copy counts; of one server those that it has or had a copy of. */
+  losses(server: ServerId | undefined, after: bigint): Promise<LossFigures>;
   close(): Promise<void>;
 }
 
@@ -104,6 +113,10 @@ export class FiguresThread implements FiguresCounter {
     return this.count("groups");
   }
 
+  losses(server: ServerId | undefined, after: bigint): Promise<LossFigures> {
+    return this.count("losses", server === undefined ? [] : [server], 0, after);
+  }
+
   async close(): Promise<void> {
     this.closed = true;
     await this.last;
@@ -114,13 +127,14 @@ export class FiguresThread implements FiguresCounter {
     what: What,
     servers: readonly ServerId[] = [],
     most = 0,
+    after = 0n,
   ): Promise<FigureKinds[What]> {
-    const key = `${what} ${servers.join(",")} ${most}`;
+    const key = `${what} ${servers.join(",")} ${most} ${after}`;
     const shared = this.waiting.get(key);
     if (shared !== undefined) return shared as Promise<FigureKinds[What]>;
     const counted = this.last.then(() => {
       this.waiting.delete(key);
-      return this.ask({ kind: "count", path: this.path, what, servers, most });
+      return this.ask({ kind: "count", path: this.path, what, servers, most, after });
     });
     this.waiting.set(key, counted);
     this.last = counted.catch(() => undefined); // whoever asked is told; the next count goes on

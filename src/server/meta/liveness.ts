@@ -45,6 +45,7 @@ export class LivenessTracker {
   private readonly options: LivenessOptions;
   private readonly states = new Map<ServerId, Liveness>();
   private readonly silence: Silence<ServerId>;
+  private readonly tickMs: number;
   private readonly suspectTicks: number;
   private readonly downTicks: number;
   private readonly outTicks: number;
@@ -54,6 +55,7 @@ export class LivenessTracker {
     const { clock, heartbeatIntervalMs, downDelayMs, outDelayMs } = options;
     const tickMs = Math.max(1, Math.min(heartbeatIntervalMs, downDelayMs / TICKS_PER_DELAY));
     this.options = options;
+    this.tickMs = tickMs;
     this.suspectTicks = Math.ceil((MISSED_HEARTBEATS * heartbeatIntervalMs) / tickMs);
     this.downTicks = Math.ceil(downDelayMs / tickMs);
     // Counting begins anew when a server becomes suspect, and goes on through down.
@@ -80,6 +82,22 @@ export class LivenessTracker {
   heard(server: ServerId): void {
     this.silence.heard(server);
     this.change(server, "up");
+  }
+
+  /**
+   * What becomes of a server that is silent: `outInMs` milliseconds until it is out if it stays so (undefined when that
+   * is not to be), `heldBack` when it would be out were not too many others silent as well.
+   */
+  outlookOf(server: ServerId): {
+    readonly outInMs: number | undefined;
+    readonly heldBack: boolean;
+  } {
+    const state = this.states.get(server);
+    const isSilent = state === "suspect" || state === "down";
+    if (!isSilent) return { outInMs: undefined, heldBack: false };
+    if (this.silentOnes().tooMany) return { outInMs: undefined, heldBack: true };
+    const left = this.outTicks + 1 - (this.silence.ticksOf(server) ?? 0);
+    return { outInMs: Math.max(0, left) * this.tickMs, heldBack: false };
   }
 
   /** Its connection has ended. */
@@ -120,12 +138,16 @@ export class LivenessTracker {
 
   /** False while too many servers are silent. */
   private mayBeOut(): boolean {
-    const counted = [...this.states].filter(([, state]) => state !== "out");
-    const silent = counted.filter(([, state]) => state !== "up").map(([server]) => server);
-    const tooMany = silent.length * MOST_SILENT > counted.length;
+    const { silent, tooMany } = this.silentOnes();
     if (tooMany && !this.heldBack) this.options.onTooMany?.(silent);
     this.heldBack = tooMany;
     return !tooMany;
+  }
+
+  private silentOnes(): { readonly silent: ServerId[]; readonly tooMany: boolean } {
+    const counted = [...this.states].filter(([, state]) => state !== "out");
+    const silent = counted.filter(([, state]) => state !== "up").map(([server]) => server);
+    return { silent, tooMany: silent.length * MOST_SILENT > counted.length };
   }
 
   private change(server: ServerId, state: Liveness): void {

@@ -6,7 +6,7 @@
  * up without a place in the table is `draining`: so one that comes back after it was replaced takes nothing new.
  */
 import { DfsError } from "../../base/errors.ts";
-import { blockId, serverId, type InstanceId, type ServerId } from "../../base/ids.ts";
+import { serverId, type InstanceId, type ServerId } from "../../base/ids.ts";
 import { MAX_SERVERS } from "../../base/limits.ts";
 import type { RequestOf } from "../../protocol/message.ts";
 import type { ServerState } from "../../protocol/messages/cluster.ts";
@@ -14,12 +14,9 @@ import type { memberRegister } from "../../protocol/messages/member.ts";
 import { mayHaveJoined } from "./acceptance.ts";
 import { ringOrder } from "./placement.ts";
 import { SERVER_COUNTER } from "./server-ids.ts";
-import { hasPlace, joinTable, ringServer } from "./placement-operations.ts";
+import { hasPlace, joinTable, ringServer, survey } from "./placement-operations.ts";
 import type { Server } from "./store/rows.ts";
 import { ask, type Operation } from "./store/store.ts";
-
-/** Below every block id. */
-const NO_BLOCK = blockId(0n);
 
 export type Registration = RequestOf<typeof memberRegister>;
 
@@ -67,29 +64,36 @@ export function* registerServer(
     registeredNs: context.nowNs,
   };
   yield* ask("server.put", server);
-  if (former?.state === "out") yield* ask("survey.put", { server: id, after: NO_BLOCK });
+  if (former?.state === "out") yield* surveyReturned(server, servers);
   if (former === undefined) yield* joinTable(context.replicas, servers, server);
   return { server, joined: former === undefined };
 }
 
 /**
- * Writes whether a server was heard of; false when that changes nothing. One that is being drained stays that, heard of
+ * Writes whether a server was heard of, and returns its new state; undefined when nothing changes. One that is being drained stays that, heard of
  * or not, unless it goes out; and is that again when it is back. With a server that goes out, or was, its copies stop or
- * begin to count: a survey of them goes on record.
+ * begin to count: a survey of them goes on record. With one that comes back to its place in the table blocks become
+ * misplaced that have no copy there, having been written while it was out: all servers are surveyed.
  */
 export function* setServerState(
   id: ServerId,
   state: Extract<ServerState, "up" | "suspect" | "down" | "out">,
-): Operation<boolean> {
+): Operation<ServerState | undefined> {
   const server = yield* ask("server.get", id);
-  if (server === undefined || server.state === state) return false;
-  if (server.state === "draining" && state !== "out") return false;
+  if (server === undefined || server.state === state) return undefined;
+  if (server.state === "draining" && state !== "out") return undefined;
   const next = state === "up" ? yield* stateWhenAlive(server) : state;
   yield* ask("server.put", { ...server, state: next });
-  if (state === "out" || server.state === "out") {
-    yield* ask("survey.put", { server: id, after: NO_BLOCK });
+  if (state === "out") yield* survey(id);
+  else if (server.state === "out") {
+    yield* surveyReturned({ ...server, state: next }, yield* ask("server.list"));
   }
-  return true;
+  return next;
+}
+
+/** Has the blocks judged anew of which a server should have copies that was out and is there again. */
+function* surveyReturned(returned: Server, all: readonly Server[]): Operation<void> {
+  for (const { id } of returned.state === "up" ? all : [returned]) yield* survey(id);
 }
 
 /** All servers in ring order, as stand-ins are looked for. */

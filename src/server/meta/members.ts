@@ -10,6 +10,7 @@ import { DfsError, messageOf } from "../../base/errors.ts";
 import type { InstanceId, Lsn, ReignId, ServerId } from "../../base/ids.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { ReplyOf, RequestOf } from "../../protocol/message.ts";
+import type { ServerState } from "../../protocol/messages/cluster.ts";
 import type {
   memberChain,
   memberHeartbeat,
@@ -75,6 +76,11 @@ export class Members {
   private readonly compared = new WeakSet<Peer>();
   /** Of every server that was heard of in this reign. */
   private readonly signs = new Map<ServerId, LastSign>();
+  /** States on record, and when servers came to them; undefined: before this process began. */
+  private readonly states = new Map<
+    ServerId,
+    { readonly state: ServerState; readonly sinceNs: bigint | undefined }
+  >();
   private registrations: Promise<unknown> = Promise.resolve();
   private stopped = false;
 
@@ -98,6 +104,7 @@ export class Members {
   async start(): Promise<void> {
     const servers = await this.options.engine.question(() => ask("server.list"));
     for (const { id, state } of servers) {
+      this.states.set(id, { state, sinceNs: undefined });
       this.liveness.begin(id, state === "down" || state === "out" ? state : "up");
     }
   }
@@ -126,6 +133,23 @@ export class Members {
     return this.liveness.stateOf(server);
   }
 
+  /** A server has this state on record since now, unless it had it before. */
+  noteState(server: ServerId, state: ServerState): void {
+    if (this.states.get(server)?.state === state) return;
+    this.states.set(server, { state, sinceNs: this.options.clock.nowNs() });
+  }
+
+  /** Since when a server has this state on record; undefined: since before this process began. */
+  sinceNs(server: ServerId, state: ServerState): bigint | undefined {
+    const noted = this.states.get(server);
+    return noted?.state === state ? noted.sinceNs : undefined;
+  }
+
+  /** What becomes of a server that is silent. */
+  outlookOf(server: ServerId): ReturnType<LivenessTracker["outlookOf"]> {
+    return this.liveness.outlookOf(server);
+  }
+
   /** A server is on record as out because somebody said so; nothing changes for one that has come back meanwhile. */
   declareOut(server: ServerId): void {
     if (!this.isConnected(server)) this.liveness.declareOut(server);
@@ -136,6 +160,7 @@ export class Members {
     const member = this.connected.get(server);
     this.connected.delete(server);
     this.signs.delete(server);
+    this.states.delete(server);
     this.liveness.forget(server);
     if (member === undefined) return;
     this.byPeer.delete(member.peer);
@@ -216,6 +241,7 @@ export class Members {
       blocks: body.blocks,
       recovered: body.recovered || undefined,
     });
+    this.noteState(server.id, server.state);
     if (peer.open) {
       this.sawAlive(server.id, body);
       this.admit({ server: server.id, instance: server.instance, peer });
@@ -287,7 +313,8 @@ export class Members {
     engine
       .change(() => setServerState(server, state))
       .then((changed) => {
-        if (!changed) return;
+        if (changed === undefined) return;
+        this.noteState(server, changed);
         if (state === "out") {
           logger.warn(`data server ${server} is out: its copies are made again on other servers`);
         } else logger.info(`data server ${server} is ${state}`);

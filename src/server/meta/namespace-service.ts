@@ -10,9 +10,13 @@
 import type { Lsn, SessionId } from "../../base/ids.ts";
 import type { HandlerTable } from "../../protocol/endpoint.ts";
 import type { MutationHead, RequestDefinition } from "../../protocol/message.ts";
+import { lockGet, lockRelease, lockSet } from "../../protocol/messages/locks.ts";
 import * as content from "../../protocol/messages/content.ts";
 import * as names from "../../protocol/messages/namespace.ts";
+import { Changes, watched } from "./changes.ts";
+import type { ClientNotices } from "./client-notices.ts";
 import type { Engine } from "./engine.ts";
+import { getLock, releaseLocks, setLock } from "./locks/operations.ts";
 import * as operations from "./namespace/operations.ts";
 import { executeOnce, liveSession, type OperationContext } from "./namespace/operations.ts";
 import type { Sessions } from "./sessions.ts";
@@ -20,9 +24,14 @@ import type { Operation } from "./store/store.ts";
 
 type Ask<Request, Reply> = (context: OperationContext, body: Request) => Operation<Reply>;
 
-/** Registers the handlers of all namespace and content messages but `statfs`. */
-export function serveNamespace(table: HandlerTable, engine: Engine, sessions: Sessions): void {
-  const serve = new Server(table, engine, sessions);
+/** Registers the handlers of all namespace, lock and content messages but `statfs`. */
+export function serveNamespace(
+  table: HandlerTable,
+  engine: Engine,
+  sessions: Sessions,
+  notices: ClientNotices,
+): void {
+  const serve = new Server(table, engine, sessions, notices);
   serve.question(names.resolve, operations.resolve);
   serve.question(names.lookup, operations.lookup);
   serve.question(names.getattr, operations.getattr);
@@ -33,6 +42,7 @@ export function serveNamespace(table: HandlerTable, engine: Engine, sessions: Se
   serve.question(names.map, operations.map);
   serve.lazy(names.open, operations.open);
   serve.lazy(names.release, operations.release);
+  serve.lazy(names.accessed, operations.accessed);
   serve.change(names.create, operations.create);
   serve.change(names.mkdir, operations.mkdir);
   serve.change(names.symlink, operations.symlink);
@@ -44,11 +54,16 @@ export function serveNamespace(table: HandlerTable, engine: Engine, sessions: Se
   serve.change(names.setattr, operations.setattr);
   serve.change(names.xattrSet, operations.xattrSet);
   serve.change(names.xattrRemove, operations.xattrRemove);
+  serve.question(lockGet, getLock);
+  serve.change(lockSet, setLock);
+  serve.change(lockRelease, releaseLocks);
   serve.change(content.reserve, operations.reserve);
   serve.change(content.commit, operations.commit);
   serve.change(content.nameless, operations.nameless);
   serve.change(content.place, operations.place);
   serve.change(content.put, operations.put);
+  serve.change(content.punch, operations.punch);
+  serve.change(content.clone, operations.clone);
 }
 
 /** The context of an operation that is executed now on behalf of a session. */
@@ -65,25 +80,27 @@ class Server {
   private readonly table: HandlerTable;
   private readonly engine: Engine;
   private readonly sessions: Sessions;
+  private readonly notices: ClientNotices;
 
-  constructor(table: HandlerTable, engine: Engine, sessions: Sessions) {
+  constructor(table: HandlerTable, engine: Engine, sessions: Sessions, notices: ClientNotices) {
     this.table = table;
     this.engine = engine;
     this.sessions = sessions;
+    this.notices = notices;
   }
 
   question<Request, Reply>(
     definition: RequestDefinition<Request, Reply>,
     operation: Ask<Request, Reply>,
   ): void {
-    const { engine, sessions } = this;
+    const { engine, sessions, notices } = this;
     this.table.onRequest(definition, async ({ peer, body }) => {
       const session = sessions.of(peer);
-      return {
-        body: await engine.question(() =>
-          operation(operationContext(engine, sessions, session), body),
-        ),
-      };
+      const reply = await engine.question(() => {
+        const asked = operation(operationContext(engine, sessions, session), body);
+        return notices.watches(session) ? watched(asked, notices.changesOf(session)) : asked;
+      });
+      return { body: reply };
     });
   }
 
@@ -91,14 +108,18 @@ class Server {
     definition: RequestDefinition<Request, Reply>,
     operation: Ask<Request, Reply>,
   ): void {
-    const { engine, sessions } = this;
+    const { engine, sessions, notices } = this;
     this.table.onRequest(definition, async ({ peer, body }) => {
       const session = sessions.of(peer);
+      let changes = new Changes();
       const reply = await engine.lazy(function* () {
         sessions.checkBound(peer, session);
         yield* liveSession({ session });
-        return yield* operation(operationContext(engine, sessions, session), body);
+        changes = notices.changesOf(session);
+        const context = operationContext(engine, sessions, session);
+        return yield* watched(operation(context, body), changes);
       });
+      notices.publish(changes, session);
       return { body: reply };
     });
   }
@@ -107,15 +128,20 @@ class Server {
     definition: RequestDefinition<Request, Reply>,
     operation: Ask<Request, Omit<Reply, "lsn">>,
   ): void {
-    const { engine, sessions } = this;
+    const { engine, sessions, notices } = this;
     this.table.onRequest(definition, async ({ peer, body }) => {
       const session = sessions.of(peer);
+      let changes = new Changes();
       const reply = await engine.change(function* (lsn) {
         sessions.checkBound(peer, session);
         const context = operationContext(engine, sessions, session);
-        const done = yield* executeOnce(context, body, definition, () => operation(context, body));
+        changes = notices.changesOf(session);
+        const done = yield* executeOnce(context, body, definition, () =>
+          watched(operation(context, body), changes),
+        );
         return { ...done, lsn } as Reply;
       });
+      notices.publish(changes, session);
       return { body: reply };
     });
   }

@@ -4,7 +4,8 @@
  * Invariant: with every change of the table that makes blocks misplaced, surveys go on record in the same transaction that
  * will find these blocks. A block is misplaced by a slot that goes from one server to another only if the former has a copy,
  * so a survey of the servers that have given slots finds all of them; only while a server is out do others have copies
- * in its place without being on record for that, and then all servers are surveyed.
+ * in its place without being on record for that, and then all servers are surveyed; so they are when it comes back to its
+ * place (member-operations.ts).
  */
 import { blockId, type ServerId } from "../../base/ids.ts";
 import { decodeRows, encodeRows, type RingServer } from "../../base/placement.ts";

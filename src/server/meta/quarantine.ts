@@ -10,6 +10,7 @@ import type { QuarantinePage } from "../../protocol/messages/backup.ts";
 import { blockList } from "../../protocol/messages/data.ts";
 import type { Engine } from "./engine.ts";
 import type { Members } from "./members.ts";
+import { isForgotten } from "./namespace/operations.ts";
 import { ask, type Operation } from "./store/store.ts";
 
 const LIST_TIMEOUT_MS = 30_000;
@@ -70,7 +71,10 @@ function* unknownOf(server: ServerId, page: readonly Held[]): Operation<Held[]> 
 function* isUnknown(server: ServerId, held: Held): Operation<boolean> {
   if ((yield* ask("replica.get", held.block, server)) !== undefined) return false;
   const block = yield* ask("block.get", held.block);
-  if (block === undefined) return (yield* ask("reservation.find", held.block)) === undefined;
+  if (block === undefined) {
+    if (yield* isForgotten(held.block)) return false;
+    return (yield* ask("reservation.find", held.block)) === undefined;
+  }
   if (block.state === "dead") return false;
   return block.length !== held.length || block.checksum !== held.checksum;
 }

@@ -13,7 +13,8 @@
  *     removing                     either  left to the reaper
  *     nothing, block live          yes     a late copy or one that came back: recorded if length and checksum match
  *     nothing, block dead          yes     recorded as `removing`, which the reaper deletes
- *     nothing, no such block       yes     reserved: left, the session may commit it, or the reaper deletes it when
+ *     nothing, no such block       yes     forgotten: it is dead for good, recorded as `removing`;
+ *                                          reserved: left, the session may commit it, or the reaper deletes it when
  *                                          the session has ended; otherwise unknown: left, counted, logged
  *
  * A page of the record is taken before the page of the server is asked for: what was on record by then was durable on
@@ -28,6 +29,7 @@ import type { ReplyOf } from "../../protocol/message.ts";
 import { blockList } from "../../protocol/messages/data.ts";
 import type { Engine } from "./engine.ts";
 import type { Member } from "./members.ts";
+import { isForgotten } from "./namespace/operations.ts";
 import { clusterView, recordNeed, type ClusterView } from "./repair/need.ts";
 import { markLost } from "./replica-operations.ts";
 import type { Block, ReplicaWithBlock } from "./store/rows.ts";
@@ -51,7 +53,7 @@ export interface Reconciliation {
   lost: number;
   /** Copies of live blocks that were not on record and are now. */
   found: number;
-  /** Copies of dead blocks that were not on record, to be deleted. */
+  /** Copies of dead blocks that were not on record, be it that these are forgotten; to be deleted. */
   dead: number;
   /** Copies that were being made: those held are to be verified, the others are forgotten. */
   unfinished: number;
@@ -221,7 +223,8 @@ function* settleOne(settling: Settling, held: Held): Operation<Verdict | undefin
   const { server, view } = settling;
   const block = yield* ask("block.get", held.block);
   const state = yield* ask("replica.get", held.block, server);
-  if (block === undefined) return state === undefined ? yield* settleUnnamed(held) : undefined;
+  if (block === undefined)
+    return state === undefined ? yield* settleUnnamed(settling, held) : undefined;
   if (block.state === "dead")
     return state === undefined ? yield* settleDead(settling, held) : undefined;
   if (state === undefined) return yield* settleSurplus(settling, held, block);
@@ -237,8 +240,9 @@ function* settleUnfinished({ server, view }: Settling, block: Block): Operation<
   return "unfinished";
 }
 
-/** Metadata has no block of this id. */
-function* settleUnnamed(held: Held): Operation<Verdict> {
+/** Metadata has no block of this id: not any more, not yet, or it is older than the block. */
+function* settleUnnamed(settling: Settling, held: Held): Operation<Verdict> {
+  if (yield* isForgotten(held.block)) return yield* settleDead(settling, held);
   const reservation = yield* ask("reservation.find", held.block);
   return reservation === undefined ? "unknown" : "reserved";
 }

@@ -1,6 +1,6 @@
 /** The messages by which data servers are drained, replaced and removed, and the progress of that is followed. */
 import { DfsError } from "../../base/errors.ts";
-import type { ServerId } from "../../base/ids.ts";
+import type { InodeId, ServerId } from "../../base/ids.ts";
 import type { HandlerTable } from "../../protocol/endpoint.ts";
 import type { ReplyOf, RequestOf } from "../../protocol/message.ts";
 import * as cluster from "../../protocol/messages/cluster.ts";
@@ -9,6 +9,7 @@ import { currentRows, membersOf, ringServer, rowsAfterLeave } from "./placement-
 import { ringOrder, rowsWithJoined } from "./placement.ts";
 import { clusterView } from "./repair/need.ts";
 import {
+  abandonStep,
   drain,
   knownServer,
   refuseChange,
@@ -21,6 +22,9 @@ import type { CopyCount, Holding } from "./store/primitives/cluster.ts";
 import type { ReplicaState, Server } from "./store/rows.ts";
 import { ask } from "./store/store.ts";
 
+/** Files that are named when blocks would be lost. */
+const FILES_NAMED = 5;
+
 /** Copies forgotten in one transaction: few enough that the event loop is never held long. */
 const COPIES_AT_ONCE = 256;
 
@@ -30,7 +34,7 @@ type Change = RequestOf<typeof cluster.setServer>;
 
 const NOTHING: CopyCount = { copies: 0, bytes: 0 };
 
-/** Registers the handlers of `cluster.plan`, `cluster.setServer` and `cluster.holdings`. */
+/** Registers the handlers of `cluster.plan`, `cluster.setServer`, `cluster.holdings` and `cluster.losses`. */
 export function serveServerChanges(table: HandlerTable, options: ClusterServiceOptions): void {
   const service = new ServerChangeService(options);
   const { sessions } = options;
@@ -46,6 +50,10 @@ export function serveServerChanges(table: HandlerTable, options: ClusterServiceO
   table.onRequest(cluster.holdings, async ({ peer, body }) => {
     sessions.of(peer);
     return { body: await service.holdings(body.server) };
+  });
+  table.onRequest(cluster.losses, async ({ peer, body }) => {
+    sessions.of(peer);
+    return { body: await service.losses(body) };
   });
 }
 
@@ -67,6 +75,7 @@ class ServerChangeService {
     });
     refuseChange(change, server, all, this.contextOf(id));
     if (change === "remove") await this.refuseCounting(server);
+    if (change === "abandon") await this.refuseReadable(server);
     const moves = await this.movesOf(change, server, all, rows);
     if (moves.length > 0 && this.isYetToBegin(change, server)) this.refuseUnheard(change, id, all);
     const { copies, bytes } = sum(moves);
@@ -76,15 +85,19 @@ class ServerChangeService {
   async change({ server, change }: Change, who: string): Promise<void> {
     const { engine, members, repair, logger, onServersChanged } = this.options;
     const context = this.contextOf(server);
-    if (change === "drain") await engine.change(() => drain(server, context));
-    else if (change === "undrain") {
+    if (change === "drain") {
+      await engine.change(() => drain(server, context));
+      members.noteState(server, "draining");
+    } else if (change === "undrain") {
       const seen = members.livenessOf(server);
       const state = seen === undefined || seen === "out" ? "down" : seen;
       await engine.change(() => undrain(server, context, state));
+      members.noteState(server, state);
     } else if (change === "replace") {
       await engine.change(() => replace(server, context));
       members.declareOut(server);
-    } else await this.remove(server, context);
+      members.noteState(server, "out");
+    } else await this.remove(server, context, change === "abandon");
     logger.info(`data server ${server}: ${change}, asked for by ${who}`);
     onServersChanged();
     repair.serversChanged();
@@ -98,7 +111,7 @@ class ServerChangeService {
     const connected = members.isConnected(id);
     const isCompared = members.settled().some((member) => member.server === id);
     const judging = surveys.some((each) => each.server === id) || (connected && !isCompared);
-    const { holdings, lacking } = await engine.figures.server(id);
+    const { holdings, lacking, lost } = await engine.figures.server(id);
     const inState = (state: ReplicaState): CopyCount =>
       sum(holdings.filter((each) => each.state === state));
     return {
@@ -111,6 +124,7 @@ class ServerChangeService {
       bad: inState("bad"),
       removing: inState("removing"),
       lacking: { ...lacking },
+      lost: { ...lost },
     };
   }
 
@@ -119,17 +133,31 @@ class ServerChangeService {
     return { replicas: engine.settings.replicas, connected: members.isConnected(server) };
   }
 
-  private async remove(id: ServerId, context: ChangeContext): Promise<void> {
+  async losses({ server, after }: RequestOf<typeof cluster.losses>): Promise<cluster.LossPage> {
+    const { engine } = this.options;
+    const page = await engine.figures.losses(server ?? undefined, after ?? 0n);
+    return {
+      losses: page.losses.map(({ servers, path, ...loss }) => ({
+        ...loss,
+        path: path ?? null,
+        servers: [...servers],
+      })),
+      next: page.next ?? null,
+    };
+  }
+
+  private async remove(id: ServerId, context: ChangeContext, giveUp: boolean): Promise<void> {
     const { engine, members } = this.options;
     const server = await engine.question(() => ask("server.get", id));
     if (server !== undefined) {
       refuseChange("remove", server, [], context);
-      await this.refuseCounting(server);
+      await (giveUp ? this.refuseReadable(server) : this.refuseCounting(server));
     }
     for (let done = false; !done;) {
       done = await engine.change(function* () {
         const view = yield* clusterView(engine.settings.replicas, engine.nowNs);
-        return yield* removeStep(view, id, context, COPIES_AT_ONCE);
+        const step = giveUp ? abandonStep : removeStep;
+        return yield* step(view, id, context, COPIES_AT_ONCE);
       });
     }
     members.dismiss(id);
@@ -164,9 +192,10 @@ class ServerChangeService {
 
   /** @throws DfsError `invalid` while copies on the server count, with how many they are. */
   private async refuseCounting({ id, state }: Server): Promise<void> {
-    const { present, bad, removing, lacking, judging } = await this.holdings(id);
+    const { present, bad, removing, lacking, lost, judging } = await this.holdings(id);
     const left = state === "out" ? lacking : sum([present, bad, removing]);
     if (left.copies === 0 && !(judging && state === "out")) return;
+    if (!judging && left.copies === lost?.copies) throw await this.wouldLose(id, left.copies);
     const what =
       left.copies === 0
         ? "what its copies were needed for is still being found out"
@@ -180,6 +209,33 @@ class ServerChangeService {
     );
   }
 
+  /** @throws DfsError `invalid` while copies on a server that is to be given up can still be read. */
+  private async refuseReadable({ id, state }: Server): Promise<void> {
+    const { present, judging } = await this.holdings(id);
+    const isWaited = judging && state === "out";
+    if (!isWaited && (state === "out" || present.copies === 0)) return;
+    const what = isWaited
+      ? "what its copies were needed for is still being found out"
+      : `${present.copies} of its copies can still be read`;
+    const next = isWaited ? "try again in a moment" : `move them away: dfs server drain ${id}`;
+    throw new DfsError("invalid", `cannot give up data server ${id}: ${what}\n${next}`);
+  }
+
+  /** What is said when nothing is in the way but blocks that are nowhere else. */
+  private async wouldLose(id: ServerId, blocks: number): Promise<DfsError> {
+    const { losses, next } = await this.losses({ server: id, after: null });
+    const paths = new Set(losses.map(({ path, inode }) => nameOf(path, inode)));
+    const named = [...paths].slice(0, FILES_NAMED);
+    const more = paths.size > named.length || next !== null ? " and more" : "";
+    return new DfsError(
+      "invalid",
+      `cannot remove data server ${id}: ${blocks} ${blocks === 1 ? "block has" : "blocks have"} no other copy, of ` +
+        `${named.join(", ")}${more}\n` +
+        `start it again if it still has them; to give them up for lost: dfs server remove ${id} --force`,
+      { details: { lost: blocks } },
+    );
+  }
+
   /** Copies that a change has made, by the server that gets them. */
   private async movesOf(
     change: Change["change"],
@@ -188,7 +244,7 @@ class ServerChangeService {
     rows: readonly (readonly ServerId[])[],
   ): Promise<Move[]> {
     const { figures } = this.options.engine;
-    if (change === "remove") return [];
+    if (change === "remove" || change === "abandon") return [];
     const { holdings, lacking } = await figures.server(server.id);
     if (change === "undrain") return this.movesTo(server, all, rows, holdings);
     if (change === "replace" && server.state === "out") {
@@ -243,6 +299,11 @@ class ServerChangeService {
         : freeOf(server);
     return { server: server ?? null, copies, bytes, freeBytes };
   }
+}
+
+/** A file in words. */
+function nameOf(path: Uint8Array | null, inode: InodeId): string {
+  return path === null ? `inode ${inode}` : JSON.stringify(Buffer.from(path).toString());
 }
 
 function sum(parts: Iterable<CopyCount>): CopyCount {

@@ -6,16 +6,17 @@
  * - Nothing is moved here. The placement table is edited, the state is written, and surveys go on record; the repair
  *   planner does the rest, whatever crashes.
  * - A server is drained or replaced only while as many others as a block has copies are there to take them.
- * - A server is forgotten only when no live block needs a copy of its.
+ * - A server is forgotten only when no live block needs a copy of its; or when it is given up by name, and then no copy of its
+ *   is given up that can be read, and blocks that have no other copy are on record as lost with it.
  */
 import { DfsError } from "../../base/errors.ts";
 import { blockId, type ServerId } from "../../base/ids.ts";
 import type { ServerChange } from "../../protocol/messages/cluster.ts";
 import { forgetBlock } from "./namespace/operations.ts";
 import { joinTable, leaveTable, survey } from "./placement-operations.ts";
-import { needOf, liveBlock, type ClusterView } from "./repair/need.ts";
+import { liveBlock, needOf, recordNeed, type ClusterView } from "./repair/need.ts";
 import { SERVER_COUNTER } from "./server-ids.ts";
-import type { Server } from "./store/rows.ts";
+import type { Replica, Server } from "./store/rows.ts";
 import { ask, type Operation } from "./store/store.ts";
 
 /** Below every block id. */
@@ -102,15 +103,40 @@ export function* removeStep(
   context: ChangeContext,
   limit: number,
 ): Operation<boolean> {
+  return yield* forgetStep(id, context, limit, ({ block, state }) =>
+    state === "present" || state === "bad" ? refuseNeeded(view, id, block) : nothing(),
+  );
+}
+
+/**
+ * The same for a server that is given up although blocks have no other copy: they are lost, and on record as that.
+ * @throws DfsError `invalid` when one of its copies is the last of its block and can be read, or the server has come back.
+ */
+export function* abandonStep(
+  view: ClusterView,
+  id: ServerId,
+  context: ChangeContext,
+  limit: number,
+): Operation<boolean> {
+  return yield* forgetStep(id, context, limit, (replica) => giveUp(view, replica));
+}
+
+/** Forgets the next copies of a server, each after `letGo`; with the last ones the server. */
+function* forgetStep(
+  id: ServerId,
+  context: ChangeContext,
+  limit: number,
+  letGo: (replica: Replica) => Operation<void>,
+): Operation<boolean> {
   const server = yield* ask("server.get", id);
   if (server === undefined && BigInt(id) <= (yield* ask("counter.get", SERVER_COUNTER)))
     return true;
   refuseRemove(yield* knownServer(id));
   const copies = yield* ask("replica.listByServer", id, NO_BLOCK, limit);
-  for (const { block, state } of copies) {
-    if (state === "present" || state === "bad") yield* refuseNeeded(view, id, block);
-    yield* ask("replica.delete", block, id);
-    yield* forgetBlock(block);
+  for (const replica of copies) {
+    yield* letGo(replica);
+    yield* ask("replica.delete", replica.block, id);
+    yield* forgetBlock(replica.block);
   }
   if (copies.length === limit) return false;
   const all = (yield* ask("server.list")).filter((each) => each.id !== id);
@@ -185,6 +211,32 @@ function* refuseNeeded(
     `cannot remove data server ${server}: block ${block} still needs its copy`,
     "dfs status shows how far repairs are; try again when they are done",
   );
+}
+
+/**
+ * Lets go of a copy that may be the last one of its block.
+ * @throws DfsError `invalid` when it is, and can be read.
+ */
+function* giveUp(view: ClusterView, { block, server, state }: Replica): Operation<void> {
+  const live = yield* liveBlock(block);
+  if (live === undefined) return;
+  const others = (yield* ask("replica.list", block)).filter((each) => each.server !== server);
+  const { counting } = needOf(view, others, yield* ask("placement.row", live.group));
+  if (counting.length === 0) {
+    if (state === "present" && view.servers.get(server)?.state !== "out") {
+      throw invalid(
+        `cannot give up data server ${server}: its copy of block ${block} is the last one, and can be read`,
+        `move it away: dfs server drain ${server}`,
+      );
+    }
+    yield* ask("abandoned.put", block, server);
+  }
+  yield* ask("replica.delete", block, server);
+  yield* recordNeed(view, live, "serverOut");
+}
+
+function* nothing(): Operation<void> {
+  // there is nothing to do for a copy that goes anyway
 }
 
 function refuseFew(what: string, others: readonly Server[], replicas: number): void {

@@ -16,6 +16,8 @@
  *     service.ts            which message goes where, and who may send it
  *     sessions.ts, members.ts   clients and data servers: who is there, who has fallen silent (silence.ts, liveness.ts)
  *     namespace-service.ts  names and content: messages to operations of namespace/
+ *     locks/                locks of files
+ *     changes.ts, interests.ts, client-notices.ts   tell clients what has changed of what they may have cached
  *     cluster-service.ts    servers, placement, figures (figures.ts counts them in a thread)
  *     engine.ts             runs operations: group-commit.ts over store/, id-ranges.ts, reign.ts
  *     wal-sync.ts, checkpoint.ts   makes commits durable, keeps the log short
@@ -40,6 +42,7 @@ import { clusterIdOf, type ClusterSettings } from "../../protocol/messages/commo
 import type { Transport } from "../../protocol/transport.ts";
 import { tcpTransport } from "../../protocol/transports/tcp.ts";
 import { Backups } from "./backup/backups.ts";
+import { ClientNotices } from "./client-notices.ts";
 import { Commands } from "./commands.ts";
 import { Engine } from "./engine.ts";
 import { Fsck } from "./fsck/fsck.ts";
@@ -228,9 +231,14 @@ class Running {
     const { clock, logger } = seams;
     this.engine = engine;
     this.logger = logger;
+    const clientNotices = new ClientNotices(clock, (session) => this.sessions.peer(session));
     this.sessions = new Sessions({
       engine,
       ...seams,
+      onEnded: (session, changes) => {
+        clientNotices.forget(session);
+        clientNotices.publish(changes, undefined);
+      },
       leaseTimeoutMs: options.leaseTimeoutMs ?? DEFAULT_LEASE_TIMEOUT_MS,
     });
     const notices = new ClusterNotices({
@@ -289,10 +297,13 @@ class Running {
       isCopying: (block, server) => this.repair.isCopying(block, server),
       mayReclaim: () => !this.sessions.recovering,
     });
-    const { members, repair } = this;
-    this.fsck = new Fsck({ engine, commands, members, repair, clock, logger });
+    const { members, repair, backups } = this;
+    const isRecovering = (): boolean => this.sessions.recovering;
+    const fsckParts = { engine, commands, members, repair, backups, clock, logger, isRecovering };
+    this.fsck = new Fsck(fsckParts);
     this.service = makeService({
       fsck: this.fsck,
+      clientNotices,
       engine,
       sessions: this.sessions,
       members: this.members,

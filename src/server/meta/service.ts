@@ -16,8 +16,10 @@ import {
   sessionHeartbeat,
   sessionOpen,
   sessionResume,
+  sessionWatch,
 } from "../../protocol/messages/session.ts";
 import { serveBackups } from "./backup/service.ts";
+import type { ClientNotices } from "./client-notices.ts";
 import { serveCluster, type ClusterServiceOptions } from "./cluster-service.ts";
 import { serveFsck, type Fsck } from "./fsck/fsck.ts";
 import type { Members } from "./members.ts";
@@ -28,12 +30,12 @@ import type { Sessions } from "./sessions.ts";
 
 /** The handlers of everything that the metadata server answers. */
 export function makeService(
-  options: ClusterServiceOptions & { readonly fsck: Fsck },
+  options: ClusterServiceOptions & { readonly fsck: Fsck; readonly clientNotices: ClientNotices },
 ): HandlerTable {
   const table = new HandlerTable();
-  serveSessions(table, options.sessions);
+  serveSessions(table, options.sessions, options.clientNotices);
   serveMembers(table, options.members);
-  serveNamespace(table, options.engine, options.sessions);
+  serveNamespace(table, options.engine, options.sessions, options.clientNotices);
   serveCluster(table, options);
   serveBackups(table, options);
   serveFsck(table, options.sessions, options.fsck);
@@ -41,7 +43,11 @@ export function makeService(
   return table;
 }
 
-function serveSessions(table: HandlerTable, sessions: Sessions): void {
+function serveSessions(table: HandlerTable, sessions: Sessions, notices: ClientNotices): void {
+  table.onRequest(sessionWatch, ({ peer, body }) => {
+    notices.watch(sessions.of(peer), body.cacheMs);
+    return { body: {} };
+  });
   table.onRequest(sessionOpen, async ({ peer, body }) => {
     requireRole(peer, "client");
     return { body: await sessions.open(peer, body) };

@@ -21,6 +21,7 @@ import type {
   sessionResume,
 } from "../../protocol/messages/session.ts";
 import type { Peer } from "../../protocol/peer.ts";
+import { Changes, watched } from "./changes.ts";
 import type { Engine } from "./engine.ts";
 import { requireRole } from "./roles.ts";
 import { endSession, type Moment } from "./namespace/operations.ts";
@@ -42,6 +43,8 @@ export interface SessionsOptions {
   readonly random: Random;
   readonly logger: Logger;
   readonly leaseTimeoutMs: number;
+  /** A session has ended, durably, which has changed this. */
+  readonly onEnded: (session: SessionId, changes: Changes) => void;
 }
 
 export class Sessions {
@@ -93,6 +96,11 @@ export class Sessions {
   /** The moment of an operation that is executed now. */
   get moment(): Moment {
     return { nowNs: this.options.engine.nowNs, holdRemovals: this.recovering };
+  }
+
+  /** The connection of a session, if it has one. */
+  peer(session: SessionId): Peer | undefined {
+    return this.peerOf.get(session);
   }
 
   /** Connections with a session. */
@@ -178,10 +186,11 @@ export class Sessions {
 
   /** Ends the session of a connection, as its client wishes. */
   async close(peer: Peer): Promise<void> {
-    const { engine } = this.options;
+    const { engine, onEnded } = this.options;
     const session = this.of(peer);
-    await engine.change(() => endSession(this.moment, session, "closed"));
+    const changes = await engine.change(() => this.end(session, "closed"));
     this.forget(session);
+    onEnded(session, changes);
   }
 
   /** The session is bound to this connection, and to no other. */
@@ -202,19 +211,18 @@ export class Sessions {
 
   private expire(session: SessionId): void {
     if (this.ending.has(session)) return;
-    const { engine, logger, leaseTimeoutMs } = this.options;
+    const { engine, logger, leaseTimeoutMs, onEnded } = this.options;
     this.ending.add(session);
     const stillSilent = (): boolean => (this.silence.ticksOf(session) ?? 0) > TICKS_PER_LEASE;
-    const end = (): Operation<void> => endSession(this.moment, session, "expired");
+    const end = (): Operation<Changes> => this.end(session, "expired");
     engine
       .change(function* () {
-        if (!stillSilent()) return false; // it was heard of before it came to that
-        yield* end();
-        return true;
+        return stillSilent() ? yield* end() : undefined; // it was heard of before it came to that
       })
-      .then((ended) => {
-        if (!ended) return;
+      .then((changes) => {
+        if (changes === undefined) return;
         this.forget(session);
+        onEnded(session, changes);
         logger.info(`session ${session} has expired: not heard of for ${leaseTimeoutMs} ms`);
       })
       .catch((error: unknown) => {
@@ -222,6 +230,12 @@ export class Sessions {
         logger.warn(`session ${session} could not be ended: ${messageOf(error)}`);
       })
       .finally(() => this.ending.delete(session));
+  }
+
+  private *end(session: SessionId, state: "closed" | "expired"): Operation<Changes> {
+    const changes = new Changes();
+    yield* watched(endSession(this.moment, session, state), changes);
+    return changes;
   }
 
   private forget(session: SessionId): void {

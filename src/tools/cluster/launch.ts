@@ -59,9 +59,11 @@ export class NotStarted extends DfsError {
 
 /**
  * Starts a server and waits until it is ready.
- * @throws NotStarted when it ends before, or is not ready within a minute; it does not run any more then.
+ * @throws NotStarted when it ends before, or is not ready within a minute; the signal's reason when that is aborted. It
+ * does not run any more then.
  */
 export async function launch(request: Launch): Promise<Launched> {
+  request.signal.throwIfAborted();
   const log = openSync(request.logPath, "a");
   const logStart = fstatSync(log).size;
   const child = spawn(
@@ -81,7 +83,7 @@ export async function launch(request: Launch): Promise<Launched> {
     child.unref();
     return { name: request.name, child, ready };
   } catch (error) {
-    child.kill("SIGKILL");
+    await killed(child);
     if (request.signal.aborted) throw request.signal.reason;
     throw new NotStarted(
       `the ${request.name} did not start: ${messageOf(error)}`,
@@ -89,6 +91,17 @@ export async function launch(request: Launch): Promise<Launched> {
       tailOf(request.logPath, logStart),
     );
   }
+}
+
+/** Kills the child and waits until it is gone: nothing is written to its directory any more. */
+async function killed(child: ChildProcess): Promise<void> {
+  const isOver = (): boolean =>
+    child.pid === undefined || child.exitCode !== null || child.signalCode !== null;
+  if (isOver()) return;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  child.once("exit", () => resolve());
+  child.kill("SIGKILL");
+  await promise;
 }
 
 /** Resolves with the child's first line; rejects when it ends or takes too long. */

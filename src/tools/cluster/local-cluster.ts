@@ -25,7 +25,7 @@ import {
 import { listenAddress } from "./ports.ts";
 import { dataServerIn, metaAddressIn } from "./server-files.ts";
 import { serverIn, stopServer, type Stopped } from "./processes.ts";
-import { repairFlags } from "../shared/repair-options.ts";
+import { serviceFlags } from "../shared/service-options.ts";
 import { checkSettings, commonFlags, settingFlags, type Wish } from "./wish.ts";
 
 const DEFAULT_DATA_SERVERS = 4;
@@ -174,7 +174,7 @@ export class LocalCluster {
       "--listen",
       listen,
       ...settingFlags(wish.settings),
-      ...repairFlags(wish.repair),
+      ...serviceFlags(wish.service),
       ...commonFlags(wish),
     ]);
     this.#save({

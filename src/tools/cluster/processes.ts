@@ -37,6 +37,14 @@ export async function stopServer(
   return { how: "still running", pid };
 }
 
+/**
+ * Kills the server of `dir` with SIGKILL. Resolves when its lock is free; false when it has not ended within 5 s.
+ */
+export async function killServer(dir: string): Promise<boolean> {
+  const pid = serverIn(dir);
+  return pid === undefined || endedAfter("SIGKILL", pid, dir, KILL_TIMEOUT_MS);
+}
+
 async function endedAfter(
   signal: "SIGTERM" | "SIGKILL",
   pid: number,

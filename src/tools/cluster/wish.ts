@@ -3,7 +3,7 @@
  */
 import { DfsError } from "../../base/errors.ts";
 import type { ClusterSettings } from "../shared/cluster-file.ts";
-import type { RepairWish } from "../shared/repair-options.ts";
+import type { ServiceWish } from "../shared/service-options.ts";
 import { flagName } from "../shared/command.ts";
 
 /** What `dfs up` was asked for; what is left out is as it was, or the default. */
@@ -14,7 +14,7 @@ export interface Wish {
   readonly port?: number;
   readonly keyFile?: string;
   /** For a metadata server that is started now. */
-  readonly repair: RepairWish;
+  readonly service: ServiceWish;
   readonly debug: boolean;
 }
 

@@ -165,6 +165,7 @@ class Reader {
   }
 
   #take(key: string, option: Option, name: string, attached: string | undefined): void {
+    const isFirst = !this.typed.has(key);
     this.typed.add(key);
     if (option.kind === "flag") {
       this.set(key, true);
@@ -174,7 +175,11 @@ class Reader {
     if (text === undefined) {
       throw new DfsError("usage", `${name} needs a value: ${name} ${option.placeholder}`);
     }
-    this.set(key, parseValue(option, name, text));
+    const parsed = parseValue(option, name, text);
+    this.set(
+      key,
+      isFirst || option.join === undefined ? parsed : option.join(this.values[key], parsed),
+    );
   }
 
   #nextText(): string | undefined {

@@ -3,7 +3,7 @@
  */
 import { backupName } from "../../base/backup.ts";
 import type { BackupStatus } from "../../protocol/messages/backup.ts";
-import { counted, durationText, isoTime, sizeText } from "./format.ts";
+import { counted, durationText, isoTime, roughDuration, sizeText } from "./format.ts";
 
 /** One line for `dfs status`, without its title. `nowNs` is the time of day. */
 export function backupLine(status: BackupStatus, nowNs: bigint): string {
@@ -12,7 +12,7 @@ export function backupLine(status: BackupStatus, nowNs: bigint): string {
   const ageMs = Math.max(0, Number((nowNs - newest.createdNs) / 1_000_000n));
   const where = servers.length === 1 ? "data server" : "data servers";
   const thin = servers.length < wanted ? ` only (${wanted} should hold it)` : "";
-  return `${durationText(ageMs)} old, ${sizeText(newest.length)}, on ${where} ${servers.join(", ")}${thin}`;
+  return `${roughDuration(ageMs)} ago, on ${where} ${servers.join(", ")}${thin}, ${sizeText(newest.length)}`;
 }
 
 /** What about the backups is not as it should be: sentences without a full stop. */

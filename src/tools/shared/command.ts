@@ -27,6 +27,8 @@ export interface ValueOption<T> {
   readonly env?: string;
   /** @throws DfsError `usage` whose message continues "--name TEXT ..." */
   readonly parse: (text: string) => T;
+  /** What two of them mean together; left out: the last one counts. */
+  readonly join?: (before: T, now: T) => T;
 }
 
 // oxlint-disable-next-line typescript/no-explicit-any -- the type of any option's value; read back by OptionValues
@@ -92,7 +94,7 @@ export function value<T>(
   placeholder: string,
   parse: (text: string) => T,
   summary: string,
-  more: { short?: string; env?: string } = {},
+  more: { short?: string; env?: string; join?: (before: T, now: T) => T } = {},
 ): ValueOption<T> {
   return { kind: "value", placeholder, parse, summary, ...more };
 }
@@ -103,6 +105,6 @@ export function flagName(key: string): string {
 }
 
 /** `blockSize` in the environment: `DFS_BLOCK_SIZE`. */
-export function environmentName(key: string, option: FlagOption | ValueOption<unknown>): string {
+export function environmentName(key: string, option: { readonly env?: string }): string {
   return option.env ?? `DFS_${key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
 }

@@ -60,7 +60,7 @@ export const clientOptions = { ...connectionOptions, ...generalOptions };
 type ConnectionContext = Context<typeof clientOptions & OptionSet>;
 
 /** What tells where the metadata server is. */
-type MetaSource = Pick<ConnectionContext, "typed" | "env"> & {
+export type MetaSource = Pick<ConnectionContext, "typed" | "env"> & {
   readonly options: Pick<OptionValues<typeof connectionOptions>, "meta" | "dir">;
 };
 
@@ -155,13 +155,17 @@ async function connect(
   try {
     return await connectClient(clientSettings);
   } catch (error) {
-    throw isDfsError(error, "unreachable") || isDfsError(error, "timeout")
-      ? notReached(meta, context.env, error)
-      : error;
+    throw explainUnreachable(meta, context.env, error);
   }
 }
 
-function notReached(meta: MetaAddress, env: MetaSource["env"], error: unknown): DfsError {
+/** The error of a first contact, with what to do when nobody was reached; others as they are. */
+export function explainUnreachable(
+  meta: MetaAddress,
+  env: MetaSource["env"],
+  error: unknown,
+): unknown {
+  if (!isDfsError(error, "unreachable") && !isDfsError(error, "timeout")) return error;
   const isDefault = meta.dir === undefined || meta.dir === defaultDirectory(env);
   const inDir = isDefault ? "" : ` --dir ${shellWord(meta.dir ?? "")}`;
   if (!meta.running) {

@@ -38,6 +38,15 @@ export function durationText(milliseconds: number): string {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
+/** For ages, in one unit: `12 s`, `2 min`, `5 h`, `12 days`. */
+export function roughDuration(milliseconds: number): string {
+  const seconds = Math.round(milliseconds / 1000);
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  const hours = Math.floor(seconds / 3600);
+  return hours < 48 ? `${hours} h` : `${Math.floor(hours / 24)} days`;
+}
+
 /** Nanoseconds since the epoch as ISO 8601 in UTC with nine decimals. */
 export function isoTime(ns: bigint): string {
   const { seconds, rest } = splitTime(ns);

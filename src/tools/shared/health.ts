@@ -10,6 +10,7 @@ import type { ClusterStatus, ServerList } from "../../client/api.ts";
 import type { ServerState } from "../../protocol/messages/cluster.ts";
 import { backupTroubles } from "./backup-words.ts";
 import { counted } from "./format.ts";
+import { fileWords, lossWords, mostPairs } from "./risk-words.ts";
 
 export interface ServerCounts {
   readonly total: number;
@@ -29,6 +30,8 @@ export interface Health {
   readonly servers: ServerCounts;
 }
 
+type Copies = Pick<ClusterStatus, "blocksByCopies"> & Partial<Pick<ClusterStatus, "risk">>;
+
 interface Wanted {
   readonly replicas: number;
   readonly writeQuorum: number;
@@ -37,7 +40,7 @@ interface Wanted {
 /** Judges the figures of a cluster with these settings. */
 export function assess(
   state: Pick<ClusterStatus, "blocksByCopies" | "missingCopies" | "liveBlocks"> &
-    Partial<Pick<ClusterStatus, "backup">>,
+    Partial<Pick<ClusterStatus, "backup" | "risk">>,
   servers: ServerList,
   wanted: Wanted,
 ): Health {
@@ -71,12 +74,20 @@ function withCopies(state: Pick<ClusterStatus, "blocksByCopies">, copies: number
   return state.blocksByCopies[copies] ?? 0;
 }
 
-function dangersOf(state: Pick<ClusterStatus, "blocksByCopies">, wanted: Wanted): string[] {
+function dangersOf(state: Copies, wanted: Wanted): string[] {
   const dangers: string[] = [];
   const none = withCopies(state, 0);
   const one = withCopies(state, 1);
   if (none > 0) {
-    dangers.push(`${counted(none, "block")} cannot be read now: no copy is on a server that is up`);
+    const files = state.risk ? fileWords(state.risk.unreadable) : "";
+    const what = files === "" ? counted(none, "block") : `${counted(none, "block")} of ${files}`;
+    dangers.push(`${what} cannot be read now: no copy is on a server that is up`);
+  }
+  const lost = state.risk?.lostBlocks ?? 0;
+  if (lost > 0) {
+    dangers.push(
+      `${counted(lost, "block")} ${lost === 1 ? "has" : "have"} no good copy on any server: lost, unless one taken for bad turns out right`,
+    );
   }
   if (one > 0 && wanted.replicas > 1) {
     dangers.push(
@@ -115,15 +126,17 @@ function shortcomings(
 
 /** In plain words, for the worst server that could be next. */
 function nextFailure(
-  state: Pick<ClusterStatus, "blocksByCopies" | "liveBlocks">,
+  state: Copies & Pick<ClusterStatus, "liveBlocks">,
   counts: ServerCounts,
   wanted: Wanted,
 ): string {
   if (counts.up === 0) return "nothing changes, no data server is up";
   const parts: string[] = [];
   const one = withCopies(state, 1);
-  const two = withCopies(state, 2);
-  if (one > 0) parts.push(`up to ${counted(one, "block")} could not be read`);
+  const loss = state.risk ? lossWords(state.risk) : undefined;
+  const two = state.risk ? mostPairs(state.risk) : withCopies(state, 2);
+  if (loss !== undefined) parts.push(loss);
+  else if (one > 0) parts.push(`up to ${counted(one, "block")} could not be read`);
   else if (state.liveBlocks > 0) parts.push("everything could still be read");
   if (two > 0) parts.push(`up to ${counted(two, "block")} would be down to one copy`);
   parts.push(counts.up - 1 < wanted.writeQuorum ? "writing would stop" : "writing would go on");

@@ -55,13 +55,16 @@ export function repairSummary(repair: RepairStatus): RepairSummary {
   };
 }
 
-/** One line, such as `243 blocks to copy (1.2 GiB), 3 under way, about 12 s left`. */
+/** One line, such as `being repaired: 243 blocks (1.2 GiB), 3 copies under way, 98 MiB/s, about 12 s left`. */
 export function repairLine(summary: RepairSummary): string {
-  const { copying, suspects, secondsLeft, bytesToCopy, surplusBlocks, misplacedBlocks } = summary;
+  const { copying, suspects, secondsLeft, bytesToCopy, bytesPerSecond } = summary;
+  const { surplusBlocks, misplacedBlocks } = summary;
   const blocks = summary.blocksToCopy.reduce((sum, each) => sum + each, 0);
   const parts: string[] = [];
-  if (blocks > 0) parts.push(`${counted(blocks, "block")} to copy (${sizeText(bytesToCopy)})`);
-  if (copying > 0) parts.push(`${copying} under way`);
+  if (blocks > 0)
+    parts.push(`being repaired: ${counted(blocks, "block")} (${sizeText(bytesToCopy)})`);
+  if (copying > 0) parts.push(`${counted(copying, "copy", "copies")} under way`);
+  if (bytesPerSecond > 0) parts.push(`${sizeText(bytesPerSecond)}/s`);
   if (secondsLeft !== undefined) parts.push(`about ${durationText(secondsLeft * 1000)} left`);
   const none = summary.blocksWithoutGoodCopy;
   if (none > 0) parts.push(`${counted(none, "block")} without a good copy to copy from`);
@@ -69,7 +72,8 @@ export function repairLine(summary: RepairSummary): string {
     parts.push(`${counted(suspects, "reported copy", "reported copies")} to verify`);
   if (misplacedBlocks > 0) parts.push(`${counted(misplacedBlocks, "block")} to move back`);
   if (surplusBlocks > 0) parts.push(`${counted(surplusBlocks, "block")} with a copy to remove`);
-  if (parts.length > 0) return parts.join(", ");
+  if (blocks + copying + none + suspects + misplacedBlocks + surplusBlocks > 0)
+    return parts.join(", ");
   const { copiedBlocks, copiedBytes } = summary;
   const done = `${counted(copiedBlocks, "copy", "copies")} made since the service started`;
   return copiedBlocks === 0 ? "nothing to do" : `nothing to do; ${done} (${sizeText(copiedBytes)})`;

@@ -117,7 +117,9 @@ export class Uploader {
       const opened = fstatSync(descriptor, { bigint: true });
       if (recursive && !opened.isFile()) throw new Reason("invalid", "it changed meanwhile");
       const target = isRoot ? await this.#behindLinks(to) : to;
-      await client.put(target, this.#counted(localContent(descriptor, opened)), {
+      const content = this.#again(() => localContent(descriptor, opened));
+      await client.put(target, content, {
+        restartable: opened.isFile(), // a pipe gives its bytes once
         ...remoteOwner(opened, preserve),
         keepReplaced: !preserve,
         signal,
@@ -244,8 +246,25 @@ export class Uploader {
   async *#counted(content: AsyncIterable<ContentRun>): AsyncIterable<ContentRun> {
     for await (const run of content) {
       yield run;
-      this.#around.progress.bytes += run instanceof Uint8Array ? run.length : run.holeBytes;
+      this.#around.progress.bytes += lengthOf(run);
     }
+  }
+
+  /** Content that begins anew each time it is iterated; then what was counted before counts no more. */
+  #again(content: () => AsyncIterable<ContentRun>): AsyncIterable<ContentRun> {
+    const { progress } = this.#around;
+    let counted = 0;
+    const count = this.#counted.bind(this);
+    return {
+      async *[Symbol.asyncIterator]() {
+        progress.bytes -= counted;
+        counted = 0;
+        for await (const run of count(content())) {
+          yield run;
+          counted += lengthOf(run);
+        }
+      },
+    };
   }
 
   #done(type: Parameters<Tally["count"]>[0]): void {
@@ -253,6 +272,10 @@ export class Uploader {
     if (type !== "directory") this.#around.progress.files++;
     this.#around.outcome.succeed();
   }
+}
+
+function lengthOf(run: ContentRun): number {
+  return run instanceof Uint8Array ? run.length : run.holeBytes;
 }
 
 const openInPool = promisify(open);

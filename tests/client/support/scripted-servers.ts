@@ -2,6 +2,7 @@
 // What a real server does on its own is tested with real servers; this is for what one cannot make them do on time.
 
 import { pieceHashes } from "../../../src/base/checksum.ts";
+import { sleep, type Clock } from "../../../src/base/clock.ts";
 import { DfsError } from "../../../src/base/errors.ts";
 import {
   blockId,
@@ -42,6 +43,8 @@ interface Held {
 
 export class ScriptedServer {
   behaviour: Behaviour = "serve";
+  /** It takes so long for each get. */
+  delayMs = 0;
   /** As the metadata service sees it. */
   state: ServerState = "up";
   full = false;
@@ -51,9 +54,11 @@ export class ScriptedServer {
   private listener: PeerListener | undefined;
   private readonly held: (() => void)[] = [];
   readonly id: ServerId;
+  private readonly clock: Clock;
 
-  constructor(id: ServerId) {
+  constructor(id: ServerId, clock: Clock) {
     this.id = id;
+    this.clock = clock;
   }
 
   /** Answers what hung. */
@@ -72,6 +77,7 @@ export class ScriptedServer {
     });
     handlers.onRequest(blockGet, async ({ body }) => {
       this.gets++;
+      if (this.delayMs > 0) await sleep(this.clock, this.delayMs);
       await this.act();
       const held = this.blocks.get(body.block);
       if (held === undefined) throw new DfsError("noBlock", `no block ${body.block}`);
@@ -122,7 +128,7 @@ export async function scriptedCluster(
   const badReplicas: ReplicaFailure[] = [];
   const servers = Array.from(
     { length: count },
-    (_, index) => new ScriptedServer(serverId(index + 1)),
+    (_, index) => new ScriptedServer(serverId(index + 1), clock),
   );
   const addressOf = (id: ServerId): string => `server-${id}:1`;
   const common = { clock, random, logger: silentLogger };

@@ -49,6 +49,32 @@ describe("LivenessTracker", () => {
     expect(changes).toEqual(["up", "suspect", "down"]);
   });
 
+  test("tells how long until a silent server is out, and when too many are silent for that", () => {
+    const { clock, changes, tracker } = make();
+    for (const id of [1, 2, 3]) tracker.heard(serverId(id));
+    expect(tracker.outlookOf(one)).toEqual({ outInMs: undefined, heldBack: false });
+    tracker.lost(one);
+    const beat = (ms: number): void => {
+      for (let done = 0; done < ms; done += 500) {
+        clock.advance(500);
+        for (const id of [2, 3]) tracker.heard(serverId(id));
+      }
+    };
+    expect(tracker.outlookOf(one)).toEqual({ outInMs: 61_000, heldBack: false });
+    beat(20_000);
+    expect(tracker.outlookOf(one)).toEqual({ outInMs: 41_000, heldBack: false });
+    tracker.lost(serverId(2));
+    expect(tracker.outlookOf(one)).toEqual({ outInMs: undefined, heldBack: true });
+    tracker.heard(serverId(2));
+    const { outInMs } = tracker.outlookOf(one);
+    beat(outInMs! - 1_000);
+    expect(changes.at(-1)).toBe("up"); // of the second one
+    expect(tracker.stateOf(one)).toBe("down");
+    beat(1_500);
+    expect(tracker.stateOf(one)).toBe("out");
+    expect(tracker.outlookOf(one)).toEqual({ outInMs: undefined, heldBack: false });
+  });
+
   test("missing heartbeats make a connected server suspect, then down; one brings it back", () => {
     const { clock, changes, tracker } = make();
     tracker.heard(one);

@@ -5,9 +5,10 @@
  *     distribute.ts    onto several data servers (targets.ts, send.ts, backup-bytes.ts)
  *     retention.ts     older ones that are not needed any more
  *     holdings.ts      who holds what
+ *     inspect.ts       whether they really do; resend.ts gives it to those that do not
  *
  * Invariants
- * - One backup is being made at a time; who asks meanwhile gets that one.
+ * - One backup is being made or sent again at a time; who asks for one while it is made gets that one.
  * - A backup is of a position that is durable in the database.
  * - On each server older backups are deleted only when it holds the new one.
  *
@@ -35,6 +36,8 @@ import { BackupBytes } from "./backup-bytes.ts";
 import type { CopyThread } from "./copy.ts";
 import { distribute, type Distributed } from "./distribute.ts";
 import { Holdings, sorted } from "./holdings.ts";
+import { inspectNewest, type Inspection } from "./inspect.ts";
+import { backupOn } from "./resend.ts";
 import { surplusBackups } from "./retention.ts";
 import type { ReadyBackup } from "./send.ts";
 import { BACKUP_COPIES, backupOrder } from "./targets.ts";
@@ -53,6 +56,8 @@ const SETTLE_MS = 60_000;
 
 /** A backup that failed is tried again after this time, or the interval if that is shorter. */
 const RETRY_MS = 300_000;
+
+const ALL = { verify: false, backup: null };
 
 const QUESTION_TIMEOUT_MS = 60_000;
 
@@ -90,7 +95,10 @@ export class Backups {
   private readonly holdings = new Holdings();
   private readonly startedMs: number;
   private last: Run | undefined;
+  private mending: Promise<unknown> = Promise.resolve();
   private failure: string | undefined;
+  /** The newest backup, when no server holds it any more and no newer one has been made. */
+  private vanished: BackupManifest | undefined;
   private retryAtMs = 0;
   /** Since when there are changes that are in no backup. */
   private changedMs: number | undefined;
@@ -113,7 +121,8 @@ export class Backups {
   async stop(): Promise<void> {
     this.stopped = true;
     this.timer?.cancel();
-    await this.last?.made.catch(() => undefined); // whoever asked for it is told
+    await this.idle();
+    await this.mending;
     await this.options.copier.close();
   }
 
@@ -122,7 +131,7 @@ export class Backups {
     const { engine, logger } = this.options;
     try {
       const options = { timeoutMs: QUESTION_TIMEOUT_MS };
-      const { body } = await member.peer.request(backupList, { verify: false }, options);
+      const { body } = await member.peer.request(backupList, ALL, options);
       for (const each of body.damaged) {
         logger.warn(`data server ${member.server} has a backup that cannot be used: ${each}`);
       }
@@ -133,6 +142,42 @@ export class Backups {
       if (this.stopped || !member.peer.open) return;
       logger.info(`data server ${member.server} does not tell its backups: ${messageOf(error)}`);
     }
+  }
+
+  /** The number of the backup that was begun last; undefined: none by this process. */
+  get begun(): bigint | undefined {
+    return this.last?.backup;
+  }
+
+  /** Resolves when the backup that is being made has been made, or has failed. */
+  async idle(): Promise<void> {
+    await this.last?.made.catch(() => undefined); // whoever asked for it is told
+  }
+
+  /** Asks the servers who holds the newest backup; with `verify` they read it. @throws DfsError when one goes away meanwhile. */
+  async inspect(verify: boolean): Promise<Inspection> {
+    const { engine, members } = this.options;
+    const known = this.vanished ?? this.holdings.newest()?.manifest;
+    const found = await inspectNewest(engine, this.holdings, members.all(), known, verify);
+    this.vanished = found.vanished;
+    return found;
+  }
+
+  /**
+   * Brings the newest backup onto as many servers as should hold it: sends it again from one that has it right, in the place
+   * of a damaged one first; makes a new one when nobody has.
+   * @throws DfsError why that could not be done.
+   */
+  async mend({ newest, good, bad, away, vanished }: Inspection): Promise<void> {
+    await this.idle();
+    if (newest === undefined || good.length === 0 || vanished !== undefined) {
+      this.begin();
+      await this.last?.made;
+      return;
+    }
+    const mended = this.resend(newest, { good, bad, away });
+    this.mending = mended.catch(() => undefined); // whoever asked is told
+    await mended;
   }
 
   /** Begins a backup unless one is under way; returns its number. */
@@ -227,6 +272,7 @@ export class Backups {
 
   private async make(backup: bigint): Promise<Made> {
     const { dir, copier, engine, clock, logger } = this.options;
+    await this.mending;
     const draft = join(dir, DRAFT);
     const createdNs = clock.nowNs();
     const startedMs = clock.monotonicMs();
@@ -255,7 +301,24 @@ export class Backups {
   }
 
   private async give(ready: ReadyBackup): Promise<Made> {
-    const { engine, members, commands, logger } = this.options;
+    const members = await this.takers();
+    const distributed = await this.distribute(ready, members, this.wanted);
+    return { ...distributed, manifest: ready.manifest, wanted: this.wanted };
+  }
+
+  private distribute(
+    ready: ReadyBackup,
+    members: readonly Member[],
+    wanted: number,
+  ): Promise<Distributed> {
+    const { commands, logger } = this.options;
+    const onHeld = (member: Member): Promise<void> => this.onHeld(member, ready.manifest);
+    return distribute(ready, { commands, logger, members, wanted, onHeld });
+  }
+
+  /** The servers that are connected, in the order in which they are asked to take a backup. */
+  private async takers(): Promise<Member[]> {
+    const { engine, members } = this.options;
     const rows = await engine.question(() => ask("server.list"));
     const connected = new Map(members.all().map((member) => [member.server, member]));
     const candidates = rows
@@ -265,14 +328,41 @@ export class Backups {
         zone,
         full: members.lastSign(id)?.condition.full ?? false,
       }));
-    const distributed = await distribute(ready, {
-      commands,
-      logger,
-      members: backupOrder(candidates).map((server) => connected.get(server)!),
-      wanted: this.wanted,
-      onHeld: (member) => this.onHeld(member, ready.manifest),
-    });
-    return { ...distributed, manifest: ready.manifest, wanted: this.wanted };
+    return backupOrder(candidates).map((server) => connected.get(server)!);
+  }
+
+  private async resend(
+    manifest: BackupManifest,
+    { good, bad, away }: Pick<Inspection, "good" | "bad" | "away">,
+  ): Promise<void> {
+    const { commands, logger } = this.options;
+    await this.countWanted();
+    const ready = await backupOn(manifest, good);
+    const missing = Math.max(0, this.wanted - good.length - away.length);
+    const holders = new Set([...good.map(({ server }) => server), ...away]);
+    const rank = ({ server }: Member): number =>
+      bad.some((each) => each.server === server) ? 0 : 1;
+    const takers = (await this.takers())
+      .filter(({ server }) => !holders.has(server))
+      .toSorted((one, other) => rank(one) - rank(other));
+    // What is damaged is in the way of what is right: also on a server that has a manifest it cannot read.
+    const backups = [manifest.backup];
+    for (const member of new Set([...bad, ...takers.slice(0, missing)])) {
+      await commands.order(member, backupDelete, { backups }, { timeoutMs: QUESTION_TIMEOUT_MS });
+      this.holdings.remove(member.server, backups);
+    }
+    if (missing === 0) return;
+    if (takers.length === 0) {
+      throw new DfsError("quorum", "no other data server is connected to take it");
+    }
+    const { servers, failures } = await this.distribute(ready, takers, missing);
+    logger.info("sent the newest backup of the metadata again", { servers: servers.join(",") });
+    if (servers.length >= missing) return;
+    const reasons = failures.map(({ server, reason }) => `server ${server}: ${reason}`).join("; ");
+    throw new DfsError(
+      "quorum",
+      `only ${good.length + servers.length} data servers take it${reasons === "" ? "" : ` (${reasons})`}`,
+    );
   }
 
   private async onHeld(member: Member, manifest: BackupManifest): Promise<void> {
@@ -310,6 +400,7 @@ export class Backups {
 
   private onMade(startedMs: number): void {
     this.failure = undefined;
+    this.vanished = undefined;
     this.retryAtMs = 0;
     if (this.changedMs !== undefined) this.changedMs = startedMs;
   }

@@ -3,7 +3,6 @@ import { chunkCount } from "../../../base/backup.ts";
 import { backupCommit, backupPut, type BackupManifest } from "../../../protocol/messages/backup.ts";
 import type { Commands } from "../commands.ts";
 import type { Member } from "../members.ts";
-import type { BackupBytes } from "./backup-bytes.ts";
 
 /** For one chunk, and for the commit: a slow disk has to take a few MiB. */
 const TIMEOUT_MS = 60_000;
@@ -13,7 +12,7 @@ export interface ReadyBackup {
   readonly manifest: BackupManifest;
   /** The list of its chunks' hashes. */
   readonly chunks: Uint8Array;
-  readonly bytes: BackupBytes;
+  readonly bytes: { read(chunk: number): Promise<Uint8Array> };
 }
 
 /**

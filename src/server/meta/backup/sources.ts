@@ -117,7 +117,7 @@ export async function fetchChunk(
       );
     }
     try {
-      return await verifiedChunk(manifest, chunk, source.peer);
+      return (await verifiedChunk(manifest, chunk, source.peer)).bytes;
     } catch (error) {
       usable.shift();
       const next = usable.length === 0 ? "" : `; taking it from ${nameOf(usable[0]!)}`;
@@ -133,11 +133,15 @@ export function nameOf({ server, address }: Pick<Source, "server" | "address">):
   return server === undefined ? `the server at ${address}` : `data server ${server} (${address})`;
 }
 
-async function verifiedChunk(
+/**
+ * A chunk of a backup from one server, and the list of hashes that it was verified with.
+ * @throws DfsError `badChecksum`; what the server answers.
+ */
+export async function verifiedChunk(
   { backup, length, checksum }: BackupManifest,
   chunk: number,
   peer: Peer,
-): Promise<Uint8Array> {
+): Promise<{ readonly bytes: Uint8Array; readonly chunks: Uint8Array }> {
   const { body, bulk } = await peer.request(
     backupGet,
     { backup, chunk },
@@ -149,7 +153,7 @@ async function verifiedChunk(
   if (!isChunk(bulk, chunk, length, body.chunks)) {
     throw new DfsError("badChecksum", `chunk ${chunk} is damaged`);
   }
-  return bulk;
+  return { bytes: bulk, chunks: body.chunks };
 }
 
 /** The servers that answer, in the order in which they were named. @throws DfsError when none does, or when one refuses for a reason that others have as well. */
@@ -229,7 +233,7 @@ async function listOf(
 ): Promise<Listed[]> {
   try {
     const timeoutMs = verify ? VERIFY_TIMEOUT_MS : GET_TIMEOUT_MS;
-    const { body } = await peer.request(backupList, { verify }, { timeoutMs });
+    const { body } = await peer.request(backupList, { verify, backup: null }, { timeoutMs });
     const server = body.server ?? undefined;
     for (const damage of body.damaged) {
       onWarning(`${nameOf({ server, address })} has a backup that cannot be used: ${damage}`);

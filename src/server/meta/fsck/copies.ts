@@ -12,23 +12,34 @@ import { blockList, type ReplicaVerdict } from "../../../protocol/messages/data.
 import type { FsckKind } from "../../../protocol/messages/fsck.ts";
 import type { Member } from "../members.ts";
 import { clusterView } from "../repair/need.ts";
-import { ask } from "../store/store.ts";
 import type { CopyFinding, Mending } from "./mending.ts";
 import type { RunParts } from "./parts.ts";
-import { copiesOn, isBeingMade, isOrphan, settleBadCopy, type Suspect } from "./steps.ts";
+import {
+  copiesBehind,
+  copiesOn,
+  giveUpOrphan,
+  isBeingMade,
+  settleBadCopy,
+  strayOn,
+  type Stray,
+  type Suspect,
+} from "./steps.ts";
 
 /** Rows of the record looked at together. */
 const PAGE = 512;
 
+/** So many ids between two blocks are listed rather than asked around. */
+const LISTED_BETWEEN = 32n;
+
 /** Bytes and copies verified with one request: it must be answered in time by a slow disk, too. */
 const BYTES_AT_ONCE = 8 * 1024 * 1024;
-const COPIES_AT_ONCE = Math.min(64, MAX_VERIFIED_BLOCKS);
+const COPIES_AT_ONCE = Math.min(256, MAX_VERIFIED_BLOCKS);
 
 /** Blocks that nobody seemed to know which are kept for a second look. */
 const MOST_UNKNOWN = 16_384;
 
 /** Of those that nobody knows, so many are told of by their ids. */
-const ORPHANS_NAMED = 5;
+const STRANGERS_NAMED = 5;
 
 /** Requests under way to one server, so that it always has something to read. */
 const REQUESTS_AT_ONCE = 2;
@@ -70,7 +81,7 @@ export class CopyCheck {
   /** Blocks that the server holds and nobody seemed to know; looked at again at the end. */
   private readonly seemed: Held[] = [];
   /** Those that nobody knows. */
-  private readonly orphans = { blocks: 0, bytes: 0, some: [] as BlockId[] };
+  private readonly strangers = { blocks: 0, bytes: 0, some: [] as BlockId[] };
 
   constructor(parts: RunParts, mending: Mending, member: Member) {
     this.parts = parts;
@@ -95,8 +106,8 @@ export class CopyCheck {
       this.told.clear();
     }
     this.counted = { copies: 0, bytes: 0 };
-    await this.sortOutOrphans();
-    await this.tellOrphans();
+    await this.sortOut();
+    await this.tellStrangers();
   }
 
   private async page(after: BlockId): Promise<Page> {
@@ -107,30 +118,24 @@ export class CopyCheck {
       const copies = await engine.question(() => copiesOn(server, part));
       return { copies, known: new Set(part), end: part.length < PAGE ? undefined : part.at(-1) };
     }
-    return engine.question(function* () {
-      const rows = yield* ask("replica.listByServer", server, after, PAGE);
-      const known = rows.map(({ block }) => block);
-      const copies = yield* copiesOn(server, known);
-      return {
-        copies,
-        known: new Set(known),
-        end: rows.length < PAGE ? undefined : known.at(-1),
-      };
-    });
+    const { copies, known } = await engine.question(() => copiesBehind(server, after, PAGE));
+    return { copies, known: new Set(known), end: known.length < PAGE ? undefined : known.at(-1) };
   }
 
   private async check(page: Page, after: BlockId, withOrphans: boolean): Promise<void> {
     const { copies, known } = page;
     if (!withOrphans && copies.length === 0) return;
+    const full = this.parts.level === "full";
     const held = withOrphans
       ? await this.held(after, page.end)
-      : await this.held(blockId(copies[0]!.block.id - 1n), copies.at(-1)!.block.id);
+      : full
+        ? new Map<BlockId, Held>() // they are read in any case
+        : await this.heldOf(copies);
     if (withOrphans) await this.keep([...held.values()].filter(({ block }) => !known.has(block)));
     const isThere = ({ block }: Suspect): boolean => {
       const found = held.get(block.id);
       return found?.length === block.length && found.checksum === block.checksum;
     };
-    const full = this.parts.level === "full";
     const toRead = full ? copies : copies.filter((copy) => !isThere(copy));
     if (!full) this.count(copies.filter(isThere));
     const batches = batchesOf(toRead);
@@ -148,7 +153,8 @@ export class CopyCheck {
     const { peer } = this.member;
     const held = new Map<BlockId, Held>();
     for (let from = after, more = true; more;) {
-      const request = { after: from, limit: PAGE };
+      const limit = end === undefined ? PAGE : Math.min(PAGE, Number(end - from));
+      const request = { after: from, limit };
       const { body } = await peer.request(blockList, request, { timeoutMs: LIST_TIMEOUT_MS });
       for (const each of body.blocks) {
         if (end === undefined || each.block <= end) held.set(each.block, each);
@@ -156,6 +162,20 @@ export class CopyCheck {
       const last = body.blocks.at(-1)?.block;
       more = body.more && last !== undefined && (end === undefined || last < end);
       if (last !== undefined) from = last;
+    }
+    return held;
+  }
+
+  /** Of these copies those that the server holds; what lies between them is not listed, unless it is little. */
+  private async heldOf(copies: readonly Suspect[]): Promise<Map<BlockId, Held>> {
+    const held = new Map<BlockId, Held>();
+    const ids = copies.map(({ block }) => block.id);
+    for (let at = 0; at < ids.length;) {
+      let last = at;
+      while (last + 1 < ids.length && ids[last + 1]! - ids[last]! <= LISTED_BETWEEN) last++;
+      const run = await this.held(blockId(ids[at]! - 1n), ids[last]);
+      for (const [id, each] of run) held.set(id, each);
+      at = last + 1;
     }
     return held;
   }
@@ -216,7 +236,7 @@ export class CopyCheck {
 
   private async keep(unknown: readonly Held[]): Promise<void> {
     this.seemed.push(...unknown);
-    if (this.seemed.length > MOST_UNKNOWN) await this.sortOutOrphans();
+    if (this.seemed.length > MOST_UNKNOWN) await this.sortOut();
   }
 
   private count(copies: readonly Suspect[]): void {
@@ -229,36 +249,68 @@ export class CopyCheck {
   }
 
   /** Looks again at blocks that nobody seemed to know: one that was being written is known by now, a deleted one gone. */
-  private async sortOutOrphans(): Promise<void> {
+  private async sortOut(): Promise<void> {
     const { commands, signal } = this.parts;
     while (this.seemed.length > 0 && !signal.aborted) {
-      const unknown = await this.unknown(this.seemed.splice(0, COPIES_AT_ONCE));
-      if (unknown.length === 0) continue;
-      const verdicts = await commands.verify(this.member, unknown);
-      const there = await this.unknown(unknown.filter((_, at) => verdicts[at] !== "missing"));
-      for (const { block, length } of there) {
-        this.orphans.blocks++;
-        this.orphans.bytes += length;
-        if (this.orphans.some.length < ORPHANS_NAMED) this.orphans.some.push(block);
+      const strays = await this.strays(this.seemed.splice(0, COPIES_AT_ONCE));
+      const asked = strays.map(({ held }) => held);
+      if (asked.length === 0) continue;
+      const verdicts = await commands.verify(this.member, asked);
+      const there = await this.strays(asked.filter((_, at) => verdicts[at] !== "missing"));
+      const those = (stray: Stray): Held[] =>
+        there.filter((each) => each.stray === stray).map(({ held }) => held);
+      await this.settleOrphans(those("orphan"));
+      for (const { block, length } of those("unknown")) {
+        this.strangers.blocks++;
+        this.strangers.bytes += length;
+        if (this.strangers.some.length < STRANGERS_NAMED) this.strangers.some.push(block);
       }
     }
   }
 
-  private unknown(held: readonly Held[]): Promise<Held[]> {
+  private strays(held: readonly Held[]): Promise<{ readonly held: Held; readonly stray: Stray }[]> {
     const { server } = this.member;
     return this.parts.engine.question(function* () {
-      const found: Held[] = [];
-      for (const each of held) if (yield* isOrphan(each.block, server)) found.push(each);
+      const found: { readonly held: Held; readonly stray: Stray }[] = [];
+      for (const each of held) {
+        const stray = yield* strayOn(each.block, server);
+        if (stray !== undefined) found.push({ held: each, stray });
+      }
       return found;
     });
   }
 
+  /** Copies of blocks that are dead for good go on record for the reaper, which has them deleted. */
+  private async settleOrphans(orphans: readonly Held[]): Promise<void> {
+    const { engine, dryRun, logger } = this.parts;
+    const { server } = this.member;
+    if (orphans.length === 0) return;
+    const isGivenUp = dryRun
+      ? orphans.map(() => true)
+      : await engine.change(function* () {
+          const given: boolean[] = [];
+          for (const { block } of orphans) given.push(yield* giveUpOrphan(block, server));
+          return given;
+        });
+    const found = orphans.filter((_, at) => isGivenUp[at]);
+    const findings = found.map(({ block, length }): CopyFinding => {
+      const detail = `no file can name it any more, and the record did not know of it: ${length} bytes`;
+      return { kind: "orphanCopy", block, server, detail };
+    });
+    if (found.length === 0) return;
+    logger.warn("fsck found copies of blocks that are dead for good", {
+      server,
+      copies: found.length,
+    });
+    await this.mending.add(findings);
+  }
+
   /**
-   * A note: they are left from a server that was away when they were given up, and cost nothing but space. Or else the
-   * database is an older one, and they are all that is left of files: so nobody may delete them.
+   * A note: metadata is older than they are, and then they may be all that is left of files; so nobody may delete them. Or
+   * they were given up before metadata kept on record which ids are dead for good.
    */
-  private async tellOrphans(): Promise<void> {
-    const { blocks, bytes, some } = this.orphans;
+  private async tellStrangers(): Promise<void> {
+    const { blocks, bytes, some } = this.strangers;
     if (blocks === 0) return;
     const names = `${some.join(", ")}${blocks > some.length ? ", ..." : ""}`;
     const detail =

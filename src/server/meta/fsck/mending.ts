@@ -9,7 +9,7 @@ import type { BlockId, ServerId } from "../../../base/ids.ts";
 import { clusterView } from "../repair/need.ts";
 import type { Finding } from "./findings.ts";
 import type { RunParts } from "./parts.ts";
-import { progressOf, type Progress } from "./steps.ts";
+import { orphanProgress, progressOf, type Progress } from "./steps.ts";
 
 /** Between two looks. */
 const INTERVAL_MS = 100;
@@ -89,7 +89,12 @@ export class Mending {
       const view = yield* clusterView(engine.settings.replicas, engine.nowNs);
       const found: Progress[] = [];
       for (const { finding, server } of page) {
-        found.push(yield* progressOf(view, finding.block, server));
+        const isOrphan = finding.kind === "orphanCopy" && server !== undefined;
+        found.push(
+          isOrphan
+            ? yield* orphanProgress(view, finding.block, server)
+            : yield* progressOf(view, finding.block, server),
+        );
       }
       return found;
     });
@@ -99,7 +104,12 @@ export class Mending {
     const those = (state: Progress): Waiting[] => page.filter((_, at) => states[at] === state);
     await this.decide(those("mended"), "corrected", "");
     await this.decide(those("hopeless"), "left", "no good copy of the block is left");
-    await this.decide(those("away"), "left", "the good copies are on servers that are down");
+    const [orphans, away] = partition(
+      those("away"),
+      ({ finding }) => finding.kind === "orphanCopy",
+    );
+    await this.decide(away, "left", "the good copies are on servers that are down");
+    await this.decide(orphans, "left", "its server is down; it is deleted when that is back");
   }
 
   private async decide(
@@ -119,6 +129,10 @@ export class Mending {
 
 function isOfBlock({ kind }: Finding): boolean {
   return kind === "missingCopies";
+}
+
+function partition<T>(all: readonly T[], isFirst: (each: T) => boolean): [T[], T[]] {
+  return [all.filter(isFirst), all.filter((each) => !isFirst(each))];
 }
 
 function pagesOf<T>(all: readonly T[]): T[][] {

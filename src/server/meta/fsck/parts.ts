@@ -1,8 +1,9 @@
 /** What the parts of a run have in common. */
 import type { Clock } from "../../../base/clock.ts";
-import type { BlockId } from "../../../base/ids.ts";
+import type { BlockId, InodeId } from "../../../base/ids.ts";
 import type { Logger } from "../../../base/logger.ts";
 import type { FsckLevel } from "../../../protocol/messages/fsck.ts";
+import type { Backups } from "../backup/backups.ts";
 import type { Commands } from "../commands.ts";
 import type { Engine } from "../engine.ts";
 import type { Members } from "../members.ts";
@@ -15,8 +16,11 @@ export interface FsckSurroundings {
   readonly commands: Commands;
   readonly members: Members;
   readonly repair: Repair;
+  readonly backups: Backups;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** True while sessions of before a restart may still say what they have open. */
+  readonly isRecovering: () => boolean;
 }
 
 /** How far a run is. */
@@ -39,6 +43,8 @@ export interface RunParts extends FsckSurroundings {
   readonly counts: Counts;
   /** Aborted when the run is to end. */
   readonly signal: AbortSignal;
+  /** Only this and what is below it is looked at; undefined: everything. */
+  readonly top: InodeId | undefined;
   /** Blocks to look at, in rising order; undefined: all. */
   readonly blocks: readonly BlockId[] | undefined;
 }

@@ -5,6 +5,7 @@ import { Database } from "bun:sqlite";
 import { messageOf } from "../../../base/errors.ts";
 import { MAX_PATH_BYTES } from "../../../base/limits.ts";
 import * as checks from "../store/sqlite/checks.ts";
+import * as names from "../store/sqlite/names.ts";
 import { clusterPrimitives } from "../store/sqlite/cluster.ts";
 import { finalizeOnClose } from "../store/sqlite/store.ts";
 import type { RecordAnswer, RecordAnswers, RecordOrder, RecordQuestion } from "./record.ts";
@@ -40,7 +41,13 @@ function answerTo(
 ): RecordAnswers[keyof RecordAnswers] {
   switch (question.kind) {
     case "checks":
-      return checks.checkRecord(database);
+      return checks.checkRecord(database, question.inode);
+    case "names":
+      return names.faultyNames(database, question.inode);
+    case "strays":
+      return names.strays(database);
+    case "leftovers":
+      return names.leftovers(database);
     case "subtree": {
       const { inodes, blocks } = checks.subtree(database, question.inode);
       return { inodes: BigInt64Array.from(inodes), blocks: BigInt64Array.from(blocks) };
@@ -53,6 +60,8 @@ function answerTo(
       return checks.lackingBlocks(database, question.after, question.replicas, question.limit);
     case "withoutCopy":
       return checks.blocksWithoutCopyOn(database, question.after, question.servers, question.limit);
+    case "withoutCopyAmong":
+      return checks.withoutCopyAmong(database, question.blocks, question.servers);
     case "locate":
       return locate(database, question.inodes, question.blocks);
   }

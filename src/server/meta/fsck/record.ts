@@ -6,10 +6,17 @@ import { DfsError, messageOf } from "../../../base/errors.ts";
 import { DatabaseThread } from "../database-thread.ts";
 import type { RepairCount } from "../store/primitives/cluster.ts";
 import type { BlockPlace, RecordFinding } from "../store/sqlite/checks.ts";
+import type { FaultyName, Stray } from "../store/sqlite/names.ts";
 
 export type RecordQuestion =
-  /** What is wrong with inodes, names, extents and blocks. */
-  | { readonly kind: "checks" }
+  /** What is wrong with inodes, extents and blocks, below an inode or anywhere. */
+  | { readonly kind: "checks"; readonly inode: bigint | undefined }
+  /** Names that lead nowhere, or lie in no directory. */
+  | { readonly kind: "names"; readonly inode: bigint | undefined }
+  /** Inodes that should have a path and have none. */
+  | { readonly kind: "strays" }
+  /** Inodes without a name that nobody keeps. */
+  | { readonly kind: "leftovers" }
   /** An inode and what is below it. */
   | { readonly kind: "subtree"; readonly inode: bigint }
   /** Copies to be checked on these servers, of these blocks or of all. */
@@ -34,6 +41,12 @@ export type RecordQuestion =
       readonly servers: readonly number[];
       readonly limit: number;
     }
+  /** Of these blocks those that are live and without a copy on any of these servers. */
+  | {
+      readonly kind: "withoutCopyAmong";
+      readonly blocks: readonly bigint[];
+      readonly servers: readonly number[];
+    }
   /** Files and paths that belong to inodes and blocks. */
   | {
       readonly kind: "locate";
@@ -43,11 +56,15 @@ export type RecordQuestion =
 
 export interface RecordAnswers {
   readonly checks: readonly RecordFinding[];
+  readonly names: readonly FaultyName[];
+  readonly strays: readonly Stray[];
+  readonly leftovers: readonly Stray[];
   readonly subtree: { readonly inodes: BigInt64Array; readonly blocks: BigInt64Array };
   readonly copies: { readonly copies: number; readonly bytes: number };
   readonly repairs: readonly RepairCount[];
   readonly lacking: readonly bigint[];
   readonly withoutCopy: readonly bigint[];
+  readonly withoutCopyAmong: readonly bigint[];
   readonly locate: {
     readonly places: readonly BlockPlace[];
     readonly paths: ReadonlyMap<bigint, Uint8Array>;

@@ -6,19 +6,26 @@
  *     copies.ts     what one of them holds and what it is worth
  *     steps.ts      what seemed wrong is looked at again in one transaction, and put on record for repair
  *     mending.ts    watches the planner mend it
+ *     backups.ts    the newest backup of the metadata
  *     findings.ts   what is decided, with the paths of the files, for the client to fetch
  *
- * What is corrected: link counts and allocated bytes of inodes that did not change since they were found wrong; copies, by
- * way of the planner. Names, inodes and extents that contradict each other are told and left: which of them is right no
- * program can know, and each of the ways to make them agree can lose a file that another keeps.
+ *     names.ts      wrong names and inodes without a path; name-steps.ts mends them, each in one transaction
+ *
+ * What is corrected: names that lead nowhere; what has no path gets one in /lost+found; parents, link counts and allocated
+ * bytes of inodes that did not change since they were found wrong; copies, by way of the planner. Extents that contradict
+ * each other, and directories with several names, are told and left: which of them is right no program can know, and each
+ * of the ways to make them agree can lose a file that another keeps.
  */
 import { DfsError, isDfsError, messageOf } from "../../../base/errors.ts";
 import { blockId, inodeId, ROOT_INODE, type BlockId, type InodeId } from "../../../base/ids.ts";
 import type { FsckLevel } from "../../../protocol/messages/fsck.ts";
 import { clusterView, MISPLACED, SURPLUS } from "../repair/need.ts";
-import { MOST_OF_A_CHECK, type RecordFinding } from "../store/sqlite/checks.ts";
+import type { RecordFinding } from "../store/sqlite/checks.ts";
+import { BackupsCheck } from "./backups.ts";
 import { blockOrNone, Findings, inodeOrNone, type Finding } from "./findings.ts";
 import { Mending, type CopyFinding } from "./mending.ts";
+import { mendParent } from "./name-steps.ts";
+import { checkNames, tellIfMany } from "./names.ts";
 import type { Counts, FsckSurroundings, RunParts } from "./parts.ts";
 import { WholeRecord } from "./record.ts";
 import { ServersCheck } from "./servers.ts";
@@ -96,8 +103,9 @@ export class FsckRun {
 
   private async work(): Promise<void> {
     const { level, inode } = this.request;
-    if (inode !== undefined && inode !== ROOT_INODE) {
-      const below = await this.record.ask({ kind: "subtree", inode });
+    const top = inode === ROOT_INODE ? undefined : inode;
+    if (top !== undefined) {
+      const below = await this.record.ask({ kind: "subtree", inode: top });
       this.inodes = new Set(below.inodes);
       this.blocks = new Set(below.blocks);
     }
@@ -109,13 +117,16 @@ export class FsckRun {
       findings: this.findings,
       counts: this.counts,
       signal: this.abort.signal,
+      top,
       blocks: this.blocks === undefined ? undefined : [...this.blocks].map((id) => blockId(id)),
     };
-    await this.checkRecord();
+    await checkNames(parts);
+    await this.checkRecord(top);
     this.mending = new Mending(parts);
     try {
       await this.checkCounts(this.mending);
       if (level !== "meta") await new ServersCheck(parts, this.mending).run();
+      if (level !== "meta" && this.blocks === undefined) await new BackupsCheck(parts).run();
     } catch (error) {
       this.abort.abort();
       throw error;
@@ -125,9 +136,9 @@ export class FsckRun {
     }
   }
 
-  private async checkRecord(): Promise<void> {
+  private async checkRecord(top: InodeId | undefined): Promise<void> {
     const { findings, counts } = this;
-    const found = await this.record.ask({ kind: "checks" });
+    const found = await this.record.ask({ kind: "checks", inode: top });
     const scoped = findings.inScope(found.map((raw) => ({ ...findingOf(raw), raw })));
     counts.found += scoped.length;
     const corrected = this.request.dryRun
@@ -137,47 +148,70 @@ export class FsckRun {
       if (this.abort.signal.aborted) return;
       await findings.tell([finding], corrected.has(raw) ? "corrected" : "left");
     }
-    if (found.length >= MOST_OF_A_CHECK) {
-      const detail = `more than ${MOST_OF_A_CHECK} findings may be of one kind: those behind them were not looked at`;
-      await findings.tell([{ kind: "unchecked", detail }], "note");
-    }
+    await tellIfMany(findings, found.length);
   }
 
-  /** Corrects counts of inodes, those of one inode together, and returns the findings that are mended by that. */
+  /** Corrects counts of inodes, those of one inode together, and parents; returns the findings that are mended by that. */
   private async correct(found: readonly RecordFinding[]): Promise<ReadonlySet<RecordFinding>> {
     const { engine } = this.surroundings;
     const corrected = new Set<RecordFinding>();
+    /** What the corrections made of ctimes. */
+    const ctimes = new Map<bigint, bigint>();
     for (const each of Map.groupBy(found.filter(isCount), ({ inode }) => inode).values()) {
       const [first] = each;
       const seen = { id: inodeId(first!.inode), ctimeNs: first!.ctimeNs };
       const right = Object.fromEntries(each.map(({ kind, right }) => [COUNTS[kind], right]));
       if (each.some(({ ctimeNs }) => ctimeNs !== seen.ctimeNs) || this.abort.signal.aborted)
         continue;
-      const done = await engine.change(() => correctInode(engine.nowNs, seen, right));
-      if (done) for (const finding of each) corrected.add(finding);
+      const ctimeNs = await engine.change(() => correctInode(engine.nowNs, seen, right));
+      if (ctimeNs === undefined) continue;
+      ctimes.set(seen.id, ctimeNs);
+      for (const finding of each) corrected.add(finding);
+    }
+    for (const each of found) {
+      if (each.place === undefined || this.abort.signal.aborted) continue;
+      const seen = { id: inodeId(each.inode), ctimeNs: ctimes.get(each.inode) ?? each.ctimeNs };
+      const place = { ...each.place, parent: inodeId(each.place.parent) };
+      const moment = { nowNs: engine.nowNs };
+      if (await engine.change(() => mendParent(moment, seen, place))) corrected.add(each);
     }
     return corrected;
   }
 
   /** Blocks that lack copies on record, and notes of those that have too many or misplaced ones. */
   private async checkCounts(mending: Mending): Promise<void> {
-    const { engine, repair } = this.surroundings;
+    const { repair } = this.surroundings;
     const { dryRun } = this.request;
-    const { replicas } = engine.settings;
-    for (let after = 0n, more = true; more && !this.abort.signal.aborted;) {
-      const page = await this.record.ask({ kind: "lacking", after, replicas, limit: PAGE });
-      const ids = page.map((id) => blockId(id)).filter((id) => this.blocks?.has(id) ?? true);
-      const lacks = await this.lacks(ids, replicas, !dryRun);
+    for await (const ids of this.blockPages()) {
+      if (this.abort.signal.aborted) return;
+      const lacks = await this.lacks(ids, !dryRun);
       if (!dryRun && lacks.length > 0) repair.recorded();
       await mending.add(lacks);
-      more = page.length === PAGE;
-      after = page.at(-1) ?? after;
     }
     if (this.blocks === undefined) await this.tellNotes();
   }
 
-  private lacks(ids: readonly BlockId[], replicas: number, mend: boolean): Promise<CopyFinding[]> {
+  /** Blocks that may lack copies: those of the run, or all that lacked some a moment ago. */
+  private async *blockPages(): AsyncGenerator<readonly BlockId[], void> {
+    const { replicas } = this.surroundings.engine.settings;
+    if (this.blocks !== undefined) {
+      const all = [...this.blocks];
+      for (let at = 0; at < all.length; at += PAGE) {
+        yield all.slice(at, at + PAGE).map((id) => blockId(id));
+      }
+      return;
+    }
+    for (let after = 0n, more = true; more;) {
+      const page = await this.record.ask({ kind: "lacking", after, replicas, limit: PAGE });
+      yield page.map((id) => blockId(id));
+      more = page.length === PAGE;
+      after = page.at(-1) ?? after;
+    }
+  }
+
+  private lacks(ids: readonly BlockId[], mend: boolean): Promise<CopyFinding[]> {
     const { engine } = this.surroundings;
+    const { replicas } = engine.settings;
     if (ids.length === 0) return Promise.resolve([]);
     const look = function* () {
       const view = yield* clusterView(replicas, engine.nowNs);
@@ -185,7 +219,10 @@ export class FsckRun {
       for (const id of ids) {
         const lack = yield* lackOf(view, id, mend);
         if (lack === undefined) continue;
-        const detail = `it lacks ${lack.missing} of ${replicas} copies`;
+        const detail =
+          lack.missing < replicas
+            ? `it lacks ${lack.missing} of ${replicas} copies`
+            : "no copy of it counts: its bytes are lost, unless a server that has one comes back";
         found.push({ kind: "missingCopies", block: id, detail });
       }
       return found;
@@ -216,6 +253,6 @@ function isCount(finding: RecordFinding): finding is CountFinding {
   return finding.kind in COUNTS;
 }
 
-function findingOf({ kind, inode, block, offset, name, detail }: RecordFinding): Finding {
-  return { kind, inode: inodeOrNone(inode), block: blockOrNone(block), offset, name, detail };
+function findingOf({ kind, inode, block, offset, detail }: RecordFinding): Finding {
+  return { kind, inode: inodeOrNone(inode), block: blockOrNone(block), offset, detail };
 }

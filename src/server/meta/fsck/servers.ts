@@ -91,25 +91,45 @@ export class ServersCheck {
 
   /** Servers that cannot be asked, and blocks that have copies on no others. */
   private async tellUnchecked(servers: readonly number[]): Promise<void> {
-    const { engine, record, findings, counts, signal } = this.parts;
+    const { engine, record, findings, counts, blocks } = this.parts;
     const all = await engine.question(() => ask("server.list"));
     const absent = all.filter(({ id }) => !servers.includes(id));
     if (absent.length === 0) return;
     for (const { id: server, state } of absent) {
-      const copies = await engine.question(() => ask("replica.countByServer", server));
+      const copies =
+        blocks === undefined
+          ? await engine.question(() => ask("replica.countByServer", server))
+          : (await record.ask({ kind: "copies", servers: [server], blocks })).copies;
       if (copies === 0) continue;
       const word = state === "up" ? "not connected" : state;
       const detail = `the server is ${word}: its ${copies} copies were not checked`;
       await findings.tell([{ kind: "unchecked", server, detail }], "note");
     }
-    for (let after = 0n, more = true; more && !signal.aborted;) {
-      const page = await record.ask({ kind: "withoutCopy", after, servers, limit: PAGE });
+    for await (const page of this.pagesWithoutCopy(servers)) {
       const detail = "no copy that counts is on a server that can be reached";
       const lost = findings.inScope(
         page.map((id) => ({ kind: "unavailableBlock", block: blockId(id), detail }) as const),
       );
       counts.found += lost.length;
       await findings.tell(lost, "left");
+    }
+  }
+
+  /** Blocks of the run that have no copy on these servers. */
+  private async *pagesWithoutCopy(
+    servers: readonly number[],
+  ): AsyncGenerator<readonly bigint[], void> {
+    const { record, blocks, signal } = this.parts;
+    if (blocks !== undefined) {
+      for (let at = 0; at < blocks.length && !signal.aborted; at += PAGE) {
+        const part = blocks.slice(at, at + PAGE);
+        yield await record.ask({ kind: "withoutCopyAmong", blocks: part, servers });
+      }
+      return;
+    }
+    for (let after = 0n, more = true; more && !signal.aborted;) {
+      const page = await record.ask({ kind: "withoutCopy", after, servers, limit: PAGE });
+      yield page;
       more = page.length === PAGE;
       after = page.at(-1) ?? after;
     }

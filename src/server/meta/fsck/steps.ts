@@ -4,6 +4,7 @@
  */
 import type { BlockId, ServerId } from "../../../base/ids.ts";
 import type { ReplicaVerdict } from "../../../protocol/messages/data.ts";
+import { isForgotten } from "../namespace/operations.ts";
 import { nextCtime } from "../namespace/inodes.ts";
 import { liveBlock, needOf, recordNeed, type ClusterView } from "../repair/need.ts";
 import { settleVerdict } from "../replica-operations.ts";
@@ -12,8 +13,33 @@ import { ask, type Operation } from "../store/store.ts";
 
 /** A copy that is to be read, and the state in which it was on record. */
 export interface Suspect {
-  readonly block: Block;
+  readonly block: Pick<Block, "id" | "length" | "checksum">;
   readonly state: ReplicaState;
+}
+
+/** Rows of the record on one server behind a block. */
+export interface CopyPage {
+  /** Copies of live blocks that the server should hold. */
+  readonly copies: readonly Suspect[];
+  /** Ids of all rows, whatever their state, rising. */
+  readonly known: readonly BlockId[];
+}
+
+/** The next `limit` rows of a server. One request for all of them: this is most of what a check costs the service. */
+export function* copiesBehind(
+  server: ServerId,
+  after: BlockId,
+  limit: number,
+): Operation<CopyPage> {
+  const rows = yield* ask("replica.listWithBlocks", server, after, limit);
+  const copies: Suspect[] = [];
+  for (const { block: id, state, length, checksum, blockState } of rows) {
+    if (blockState !== "live" || (state !== "present" && state !== "bad")) continue;
+    if (length !== undefined && checksum !== undefined) {
+      copies.push({ block: { id, length, checksum }, state });
+    }
+  }
+  return { copies, known: rows.map(({ block }) => block) };
 }
 
 /** Of these blocks, those that are live and of which `server` should hold a copy. */
@@ -87,32 +113,59 @@ export function* progressOf(
   if (missing === 0 && own !== "bad" && own !== "adding") return "mended";
   const good = replicas.filter(({ state }) => state === "present");
   if (good.length === 0) return "hopeless";
-  const isHere = (each: ServerId): boolean => {
-    const state = view.servers.get(each)?.state;
-    return state === "up" || state === "suspect" || state === "draining";
-  };
-  return good.some((each) => isHere(each.server)) ? "waiting" : "away";
+  return good.some((each) => isHere(view, each.server)) ? "waiting" : "away";
 }
 
-/** True when metadata has never heard of a block that a server holds: it is not live, not dead, and nobody's reservation. */
-export function* isOrphan(block: BlockId, server: ServerId): Operation<boolean> {
-  if ((yield* ask("block.get", block)) !== undefined) return false;
-  if ((yield* ask("replica.get", block, server)) !== undefined) return false;
-  return (yield* ask("reservation.find", block)) === undefined;
+/**
+ * What a copy is of which the record says nothing. orphan: its block is dead for good. unknown: metadata has never heard of
+ * the block, or is older than it. Undefined: the record does say something of the copy, or of the block.
+ */
+export type Stray = "orphan" | "unknown" | undefined;
+
+/** Judges a copy that `server` holds. */
+export function* strayOn(block: BlockId, server: ServerId): Operation<Stray> {
+  if ((yield* ask("block.get", block)) !== undefined) return undefined;
+  if ((yield* ask("replica.get", block, server)) !== undefined) return undefined;
+  if (yield* isForgotten(block)) return "orphan";
+  return (yield* ask("reservation.find", block)) === undefined ? "unknown" : undefined;
+}
+
+/** The server holds an orphan copy. Puts it on record for the reaper; returns false when it is none any more. */
+export function* giveUpOrphan(block: BlockId, server: ServerId): Operation<boolean> {
+  if ((yield* strayOn(block, server)) !== "orphan") return false;
+  yield* ask("replica.put", { block, server, state: "removing" });
+  return true;
+}
+
+/** How the removal of an orphan copy fares. */
+export function* orphanProgress(
+  view: ClusterView,
+  block: BlockId,
+  server: ServerId,
+): Operation<Progress> {
+  if ((yield* ask("replica.get", block, server)) !== "removing") return "mended";
+  return isHere(view, server) ? "waiting" : "away";
+}
+
+function isHere(view: ClusterView, server: ServerId): boolean {
+  const state = view.servers.get(server)?.state;
+  return state === "up" || state === "suspect" || state === "draining";
 }
 
 /**
  * Corrects a count of an inode that has not changed since the count was found wrong: ctime rises with every change.
- * Returns false when it has, or is about to be removed.
+ * Returns the ctime that it has now; undefined when it has changed, or is about to be removed.
  */
 export function* correctInode(
   nowNs: bigint,
   seen: Pick<Inode, "id" | "ctimeNs">,
   right: Partial<Pick<Inode, "nlink" | "allocated">>,
-): Operation<boolean> {
+): Operation<bigint | undefined> {
   const inode = yield* ask("inode.get", seen.id);
-  if (inode === undefined || inode.ctimeNs !== seen.ctimeNs) return false;
-  if (inode.nlink === 0 || (yield* ask("reclaim.get", inode.id)) !== undefined) return false;
-  yield* ask("inode.update", { ...inode, ...right, ctimeNs: nextCtime({ nowNs }, inode) });
-  return true;
+  if (inode === undefined || inode.ctimeNs !== seen.ctimeNs) return undefined;
+  if ((yield* ask("reclaim.get", inode.id)) !== undefined) return undefined;
+  if (inode.nlink === 0 && right.nlink === undefined) return undefined; // what is open goes by itself
+  const ctimeNs = nextCtime({ nowNs }, inode);
+  yield* ask("inode.update", { ...inode, ...right, ctimeNs });
+  return ctimeNs;
 }

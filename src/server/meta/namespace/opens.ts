@@ -7,6 +7,7 @@ import { DfsError } from "../../../base/errors.ts";
 import type { InodeId, SessionId } from "../../../base/ids.ts";
 import { MAX_FILE_BYTES } from "../../../base/limits.ts";
 import type * as messages from "../../../protocol/messages/namespace.ts";
+import { dropLocksOf } from "../locks/operations.ts";
 import { ask, type Operation } from "../store/store.ts";
 import { mappedPage } from "./content/map.ts";
 import type { Body, Done, Nothing, OperationContext } from "./context.ts";
@@ -45,6 +46,7 @@ export function* release(
     if (count > 1) yield* ask("open.put", context.session, inode, count - 1);
     if (count !== 1) continue;
     yield* ask("open.delete", context.session, inode);
+    yield* dropLocksOf(context.session, inode);
     yield* dropOpen(context, inode);
   }
   return {};

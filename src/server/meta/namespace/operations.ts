@@ -1,10 +1,12 @@
 /** Every operation of the metadata service's namespace and content logic, in one place to import from. */
-export { getattr, setattr } from "./attributes.ts";
+export { accessed, getattr, setattr } from "./attributes.ts";
 export { commit } from "./content/commit.ts";
 export { explain, type StateOf } from "./content/explain.ts";
+export { isForgotten } from "./content/forgotten.ts";
 export { deadBlocks, forgetBlock, forgetReplica, type DeadBlock } from "./content/garbage.ts";
 export { map } from "./content/map.ts";
 export { nameless, place, put } from "./content/place.ts";
+export { clone, punch } from "./content/ranges.ts";
 export { forgetReservation, orphans, reserve, type Orphans } from "./content/reservations.ts";
 export type { Body, Done, IdSource, Moment, OperationContext } from "./context.ts";
 export { create, mknod } from "./create.ts";

@@ -5,6 +5,7 @@
 import { inodeId, type InodeId, type SessionId } from "../../../base/ids.ts";
 import type { SessionState } from "../store/rows.ts";
 import { ask, type Operation } from "../store/store.ts";
+import { dropAllLocks } from "../locks/operations.ts";
 import type { Moment } from "./context.ts";
 import { dropOpen } from "./removal.ts";
 
@@ -22,6 +23,7 @@ export function* endSession(
   yield* ask("session.end", session, state, moment.nowNs);
   yield* ask("reservation.endAll", session, moment.nowNs);
   yield* ask("reply.deleteAll", session);
+  yield* dropAllLocks(session);
   let after: InodeId = inodeId(0n);
   for (;;) {
     const page = yield* ask("open.list", session, after, PAGE);

@@ -8,7 +8,7 @@
  * - A copy counts when it is `present` and its server is not out. A server that is just down may come back at any moment:
  *   its copies are not made again.
  *
- * Urgency, the smaller the sooner: of a block that lacks copies it is the number of those that count. Then come blocks that
+ * Urgency, the smaller the sooner: of a block that lacks copies it is the number of those that count; 0: it is lost. Then come blocks that
  * are misplaced, then those that have too many copies, or a bad one beside enough good ones.
  */
 import type { BlockId, ServerId } from "../../../base/ids.ts";

@@ -7,7 +7,7 @@
  */
 import { blockId, type BlockId, type InstanceId, type ServerId } from "../../../base/ids.ts";
 import { ask, type Operation } from "../store/store.ts";
-import type { Survey } from "../store/rows.ts";
+import type { Replica, Survey } from "../store/rows.ts";
 import type { Candidate } from "./choice.ts";
 import {
   liveBlock,
@@ -20,6 +20,9 @@ import {
 
 /** Below every block id. */
 const NO_BLOCK = blockId(0n);
+
+/** Bad copies looked at together. */
+const BAD_AT_ONCE = 256;
 
 /** The next blocks of the queue, behind `urgency` and `after`. */
 export function* readQueue(
@@ -117,18 +120,16 @@ export function* judge(view: ClusterView, block: BlockId): Operation<void> {
   if (live !== undefined) yield* recordNeed(view, live, "serverOut");
 }
 
-/** Nothing of what the server should hold is bad or being made. */
+/** Nothing of what the server should hold is bad or being made, but for what is lost and cannot be made. */
 export function* isFilled(server: ServerId): Operation<boolean> {
-  for (const state of ["bad", "adding"] as const) {
-    if ((yield* ask("replica.listUnsettled", server, state, NO_BLOCK, 1)).length > 0) return false;
-  }
-  return true;
+  if ((yield* ask("replica.listUnsettled", server, "adding", NO_BLOCK, 1)).length > 0) return false;
+  return !(yield* hasBadToMend(server));
 }
 
 /**
- * A server that had lost its disk has been refilled when nothing of what it should hold is bad or being made: its copies
- * count for the write quorum again. What it lacks is known only when it has been compared with the record: `instance` is the
- * run of the server that has been. Returns false when the server has not been refilled.
+ * A server that had lost its disk has been refilled when {@link isFilled} holds: its copies count for the write quorum
+ * again. What it lacks is known only when it has been compared with the record: `instance` is the run of the server that
+ * has been. Returns false when the server has not been refilled.
  */
 export function* endFilling(server: ServerId, instance: InstanceId): Operation<boolean> {
   const row = yield* ask("server.get", server);
@@ -136,6 +137,19 @@ export function* endFilling(server: ServerId, instance: InstanceId): Operation<b
   if (!(yield* isFilled(server))) return false;
   yield* ask("server.put", { ...row, filling: false });
   return true;
+}
+
+/** Whether the server has a bad copy of a block of which there is a good one. */
+function* hasBadToMend(server: ServerId): Operation<boolean> {
+  for (let after: BlockId | undefined = NO_BLOCK; after !== undefined;) {
+    const page: Replica[] = yield* ask("replica.listUnsettled", server, "bad", after, BAD_AT_ONCE);
+    for (const { block } of page) {
+      const repair = yield* ask("repair.get", block);
+      if (repair === undefined || repair.urgency > 0) return true;
+    }
+    after = page.length < BAD_AT_ONCE ? undefined : page.at(-1)?.block;
+  }
+  return false;
 }
 
 /**

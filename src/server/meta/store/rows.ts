@@ -15,6 +15,7 @@ import type {
 } from "../../../base/ids.ts";
 import type { ServerState } from "../../../protocol/messages/cluster.ts";
 import type { FileType } from "../../../protocol/messages/common.ts";
+import type { LockKind } from "../../../protocol/messages/locks.ts";
 
 export interface Inode {
   readonly id: InodeId;
@@ -106,6 +107,7 @@ export interface Replica {
 export interface ReplicaWithBlock extends Replica {
   readonly length: number | undefined;
   readonly checksum: Checksum | undefined;
+  readonly blockState: BlockState | undefined;
 }
 
 /** Ids `first` to `first + count - 1`, promised to one session. */
@@ -117,6 +119,12 @@ export interface Reservation {
   readonly used: Uint8Array;
   /** When the session ended; unused ids are garbage from then on. */
   readonly endedNs: bigint | undefined;
+}
+
+/** Block ids that were given out and are dead for good: `first` to `last`. */
+export interface ForgottenSpan {
+  readonly first: BlockId;
+  readonly last: BlockId;
 }
 
 /** live, closed by its client, or expired for want of heartbeats. */
@@ -131,6 +139,24 @@ export interface Session {
   readonly endedNs: bigint | undefined;
   /** Replies up to this operation have been forgotten. */
   readonly acknowledged: bigint;
+}
+
+/** A lock of a range of a file, or of a whole file, that an owner within a session holds. */
+export interface Lock {
+  readonly inode: InodeId;
+  readonly kind: LockKind;
+  readonly session: SessionId;
+  readonly owner: bigint;
+  readonly type: "shared" | "exclusive";
+  readonly pid: number;
+  readonly start: number;
+  /** The last byte, inclusive. */
+  readonly end: number;
+}
+
+/** A lock that is waited for. Lower numbers came earlier. */
+export interface LockWait extends Lock {
+  readonly number: bigint;
 }
 
 export interface OpenInode {

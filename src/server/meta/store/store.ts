@@ -12,12 +12,13 @@
  */
 import type { ClusterPrimitives } from "./primitives/cluster.ts";
 import type { ContentPrimitives } from "./primitives/content.ts";
+import type { LockPrimitives } from "./primitives/locks.ts";
 import type { SessionPrimitives } from "./primitives/sessions.ts";
 import type { TreePrimitives } from "./primitives/tree.ts";
 
 /** Every primitive of the store. To add an area, write its interface in `primitives/` and extend this one. */
 export interface Primitives
-  extends TreePrimitives, ContentPrimitives, SessionPrimitives, ClusterPrimitives {}
+  extends TreePrimitives, ContentPrimitives, SessionPrimitives, LockPrimitives, ClusterPrimitives {}
 
 export type PrimitiveName = keyof Primitives;
 

@@ -290,7 +290,7 @@ describe("the metadata server's directory is lost", () => {
     await three.startServer(3);
     await allUp(client);
     const after = files("after", 6, 200);
-    await store(client, after);
+    await store(await three.client(), after); // it knows the table that has the new server in it
     const held = (await client.servers()).find(({ server }) => server === 4);
     await client.close();
 

@@ -12,6 +12,7 @@ import {
   placesOf,
   subtree,
 } from "../../../../src/server/meta/store/sqlite/checks.ts";
+import { faultyNames, leftovers, strays } from "../../../../src/server/meta/store/sqlite/names.ts";
 import { NamespaceTree } from "../../../conformance/namespace-tree.ts";
 import { touch } from "../../../conformance/support.ts";
 import { Harness } from "../namespace/harness.ts";
@@ -38,7 +39,16 @@ beforeEach(async () => {
 
 afterEach(() => harness.close());
 
-const found = (): string[] => checkRecord(harness.store.database).map(({ kind }) => kind);
+/** Kinds of all findings, names first. */
+function found(): string[] {
+  const { database } = harness.store;
+  return [
+    ...faultyNames(database).map(() => "danglingName"),
+    ...strays(database).map(() => "unreachableInode"),
+    ...leftovers(database).map(() => "unreachableInode"),
+    ...checkRecord(database).map(({ kind }) => kind),
+  ];
+}
 
 const WORDS: Readonly<Record<string, string>> = {
   $file: inodeNamed("f"),
@@ -203,7 +213,7 @@ describe("a sound database", () => {
         () => done++,
         () => undefined,
       );
-      const findings = checkRecord(harness.store.database);
+      const findings = found();
       if (findings.length > 0)
         throw new Error(`seed ${seed}, step ${step}: ${Bun.inspect(findings)}`);
     }

@@ -107,6 +107,24 @@ const damages: readonly (readonly [sql: string, found: string])[] = [
     "a reservation is ended exactly when its session is",
   ],
   ["INSERT INTO reservations VALUES (1, 8, 1, x'00', NULL)", "lives but counts as unused"],
+  ["INSERT INTO abandoned VALUES (999, 1)", "what was given up belongs to a live block"],
+  ["INSERT INTO locks VALUES (2, 0, 99, 1, 0, 9, 1, 1)", "locks and waits belong to live sessions"],
+  [
+    "INSERT INTO locks VALUES (2, 0, 1, 1, 0, 9, 2, 1), (2, 0, 1, 2, 9, 9, 1, 1)",
+    "locks of different owners do not exclude",
+  ],
+  [
+    "INSERT INTO locks VALUES (2, 0, 1, 1, 0, 9, 1, 1), (2, 0, 1, 1, 9, 12, 1, 1)",
+    "those of one do not overlap",
+  ],
+  ["INSERT INTO lock_waits VALUES (1, 2, 0, 1, 1, 0, 9, 1, 1)", "in the way of whoever waits"],
+  ["INSERT INTO forgotten VALUES (1, 1)", "what is forgotten has no block"],
+  ["INSERT INTO forgotten VALUES (500, 501), (502, 502)", "spans of forgotten ids neither"],
+  ["INSERT INTO forgotten VALUES (500, 501), (501, 502)", "spans of forgotten ids neither"],
+  [
+    "INSERT INTO reservations VALUES (500, 8, 1, x'00', NULL); INSERT INTO forgotten VALUES (500, 501)",
+    "is forgotten and may still be committed",
+  ],
 ];
 
 test("a sound database has no problems", () => {

@@ -128,6 +128,42 @@ const CONTENT: readonly Check[] = [
   },
 ];
 
+const LOCKS: readonly Check[] = [
+  {
+    name: "locks and waits belong to live sessions",
+    query: `SELECT inode AS id FROM (SELECT inode, session FROM locks UNION ALL SELECT inode, session FROM lock_waits)
+      WHERE session NOT IN (SELECT id FROM sessions WHERE state = 0)`,
+  },
+  {
+    name: "locks of different owners do not exclude one another, and those of one do not overlap",
+    query: `SELECT a.inode AS id FROM locks a JOIN locks b ON a.inode = b.inode AND a.kind = b.kind
+      AND (a.session, a.owner, a.start) < (b.session, b.owner, b.start) AND a.start <= b.end AND b.start <= a.end
+      WHERE a.type = 2 OR b.type = 2 OR (a.session = b.session AND a.owner = b.owner)`,
+  },
+  {
+    name: "a lock is in the way of whoever waits",
+    query: `SELECT inode AS id FROM lock_waits w WHERE NOT EXISTS (SELECT 1 FROM locks l
+      WHERE l.inode = w.inode AND l.kind = w.kind AND (l.session, l.owner) <> (w.session, w.owner)
+        AND l.start <= w.end AND w.start <= l.end AND (l.type = 2 OR w.type = 2))`,
+  },
+];
+
+const FORGOTTEN: readonly Check[] = [
+  {
+    name: "what is forgotten has no block",
+    query: `SELECT b.id FROM forgotten f JOIN blocks b ON b.id BETWEEN f.first AND f.last`,
+  },
+  {
+    name: "what was given up belongs to a live block",
+    query: `SELECT block AS id FROM abandoned WHERE block NOT IN (SELECT id FROM blocks WHERE state = 0)`,
+  },
+  {
+    name: "spans of forgotten ids neither overlap nor touch",
+    query: `SELECT first AS id FROM (SELECT first, last, lead(first) OVER (ORDER BY first) AS next FROM forgotten)
+      WHERE last < first OR last + 1 >= next`,
+  },
+];
+
 const SESSIONS: readonly Check[] = [
   {
     name: "open inodes exist and are open in a live session",
@@ -152,7 +188,7 @@ export function brokenInvariants(
   settings: { readonly blockSize: number; readonly replicas: number },
 ): string[] {
   const problems: string[] = [];
-  for (const { name, query } of [...NAMESPACE, ...CONTENT, ...SESSIONS]) {
+  for (const { name, query } of [...NAMESPACE, ...CONTENT, ...LOCKS, ...FORGOTTEN, ...SESSIONS]) {
     const wanted = Object.entries(settings).filter(([key]) => query.includes(`$${key}`));
     const found = database
       .prepare<{ id: bigint }, [Record<string, number>]>(`${query} LIMIT 5`)
@@ -162,7 +198,7 @@ export function brokenInvariants(
   return [...problems, ...committedReservedIds(database)];
 }
 
-/** An id that is not marked as used in its reservation must not be a block. */
+/** An id that is not marked as used in its reservation must not be a block, nor be dead for good. */
 function committedReservedIds(database: Database): string[] {
   const rows = database
     .prepare<{ first: bigint; count: bigint; used: Uint8Array }, []>(
@@ -170,6 +206,9 @@ function committedReservedIds(database: Database): string[] {
     )
     .all();
   const block = database.prepare<{ id: bigint }, [bigint]>("SELECT id FROM blocks WHERE id = ?");
+  const forgotten = database.prepare<{ first: bigint }, [bigint]>(
+    "SELECT first FROM forgotten WHERE ? BETWEEN first AND last",
+  );
   const problems: string[] = [];
   for (const { first, count, used } of rows) {
     for (let index = 0; index < Number(count); index++) {
@@ -177,6 +216,8 @@ function committedReservedIds(database: Database): string[] {
       const id = first + BigInt(index);
       if (!marked && block.get(id) !== null)
         problems.push(`block ${id} lives but counts as unused`);
+      if (!marked && forgotten.get(id) !== null)
+        problems.push(`block ${id} is forgotten and may still be committed`);
     }
   }
   return problems;

@@ -216,31 +216,6 @@ describe("a missing copy", () => {
   });
 });
 
-describe("a misplaced copy", () => {
-  test("is moved to the server that the table wants when that is back, and the stand-in's goes", async () => {
-    using dir = temporaryDirectory();
-    const meta = await startMeta(dir.path, { ...NEVER_OUT, moveMisplaced: true });
-    const data = await joinAll(meta.address, 4);
-    const client = await TestClient.open(meta.address);
-    await data[3]!.kill();
-    const file = await client.put("f", data.slice(0, 3), 40); // group i wants i+1, i+2, i+3 of four servers
-    await turns(100);
-    expect((await figures(client)).repair?.queue).toEqual([
-      { urgency: MISPLACED, blocks: 30, copies: 0, bytes: 0 },
-    ]);
-    expect(data.flatMap(({ copied }) => copied)).toEqual([]);
-    await data[3]!.restart(meta.address);
-    await until(async () => (await figures(client)).repair?.queue.length === 0);
-    const { rows } = await client.ask(explain, { inode: file.inode, offset: 0, limit: 100 });
-    await until(() => data.reduce((sum, server) => sum + server.held.size, 0) === 120);
-    for (const { block, wanted } of rows) {
-      const holders = data.filter((server) => server.held.has(block)).map(({ id }) => id);
-      expect(holders).toEqual(wanted.toSorted((one, other) => one - other));
-    }
-    await meta.stop();
-  });
-});
-
 describe("a bad copy", () => {
   test("is made good on its own server", async () => {
     using dir = temporaryDirectory();

@@ -216,6 +216,24 @@ describe("replicas and repairs", () => {
     expect(store.primitives["replica.countByServer"](serverId(4))).toBe(0);
   });
 
+  test("are listed with length, checksum and state of their blocks, in pages", () => {
+    const three = serverId(3);
+    const { primitives } = store;
+    primitives["block.setDead"](blockId(3n), 7n);
+    primitives["replica.put"]({ block: blockId(9n), server: three, state: "adding" });
+    const list = (after: bigint, limit: number) =>
+      primitives["replica.listWithBlocks"](three, blockId(after), limit);
+    const common = { server: three, state: "present" as const, length: 10 };
+    expect(list(0n, 2)).toEqual([
+      { ...common, block: blockId(1n), checksum: 1n, blockState: "live" },
+      { ...common, block: blockId(3n), checksum: 3n, blockState: "dead" },
+    ]);
+    expect(list(3n, 9).map(({ block, state, blockState }) => [block, state, blockState])).toEqual([
+      [blockId(5n), "present", "live"],
+      [blockId(9n), "adding", undefined],
+    ]);
+  });
+
   test("unsettled ones are listed by server and state, in pages", () => {
     const two = serverId(2);
     for (const [block, state] of [
@@ -233,19 +251,6 @@ describe("replicas and repairs", () => {
     expect(ids(list(two, "bad", blockId(0n), 9))).toEqual([2n]);
     expect(ids(list(two, "adding", blockId(0n), 9))).toEqual([6n]);
     expect(ids(list(serverId(1), "removing", blockId(0n), 9))).toEqual([]);
-  });
-
-  test("copies are counted on given servers", () => {
-    const count = (...servers: number[]): number[] =>
-      store.primitives["figures.blocksByCopies"](
-        servers.map((each) => serverId(each)),
-        3,
-      );
-    expect(count(1, 2, 3)).toEqual([0, 0, 3, 3]);
-    expect(count(3)).toEqual([3, 3, 0, 0]);
-    expect(count()).toEqual([6, 0, 0, 0]);
-    store.primitives["replica.setAll"](blockId(1n), "bad");
-    expect(count(1, 2, 3)).toEqual([1, 0, 3, 2]);
   });
 
   test("figures count live and dead blocks apart", () => {

@@ -148,7 +148,7 @@ export class TestClient {
 
   /**
    * Stores a file of `blocks` blocks of one byte each, with copies on `servers`; returns its inode and blocks. What happens
-   * in between stores and commit happens in `beforeCommit`.
+   * in between stores and commit happens in `beforeCommit`; `serversOf` says which servers have a block, if not all the same.
    */
   async put(
     name: string,
@@ -156,14 +156,19 @@ export class TestClient {
     blocks = 1,
     blockSize = 8,
     beforeCommit: () => Promise<void> = () => Promise.resolve(),
+    serversOf: (index: number) => readonly TestDataServer[] = () => servers,
   ): Promise<{ readonly inode: InodeId; readonly blocks: BlockId[] }> {
     const reserved = await this.change(content.reserve, { count: blocks });
     const ids = Array.from(
       { length: blocks },
       (_, index) => (reserved.first + BigInt(index)) as BlockId,
     );
-    for (const id of ids) for (const server of servers) server.store(id, blockBytes(id));
-    const incarnations = servers.map(({ incarnation }) => incarnation);
+    const places = ids.map((id, index) => {
+      const holders = serversOf(index);
+      for (const server of holders) server.store(id, blockBytes(id));
+      const incarnations = holders.map(({ incarnation }) => incarnation);
+      return { servers: holders.map((server) => server.id), incarnations };
+    });
     await beforeCommit();
     const put = await this.change(content.put, {
       ...PUT,
@@ -173,8 +178,7 @@ export class TestClient {
         length: 1,
         checksum: blockChecksum(blockBytes(block)),
         group: groupOf(0, index),
-        servers: servers.map((server) => server.id),
-        incarnations,
+        ...places[index]!,
       })),
       extents: ids.map((block, index) => ({
         offset: index * blockSize,
@@ -248,6 +252,8 @@ export class TestDataServer {
   readonly verified: BlockId[] = [];
   /** Copies are looked at after this. */
   verifyGate: () => Promise<void> = () => Promise.resolve();
+  /** A page of its blocks is sent after this. */
+  listGate: () => Promise<void> = () => Promise.resolve();
   /** What it says instead of a page of its blocks. */
   listed: (page: ReplyOf<typeof blockList>) => ReplyOf<typeof blockList> = (page) => page;
   /** Copies that it has made, in order. */
@@ -368,12 +374,13 @@ export class TestDataServer {
 
   private handlers(): HandlerTable {
     const table = new HandlerTable();
-    table.onRequest(blockList, ({ body }) => {
+    table.onRequest(blockList, async ({ body }) => {
       const ids = [...this.held.keys()]
         .filter((id) => id > body.after)
         .sort((a, b) => (a < b ? -1 : 1));
       const page = ids.slice(0, body.limit);
       const blocks = page.map((block) => ({ block, ...this.held.get(block)! }));
+      await this.listGate();
       return { body: this.listed({ blocks, more: ids.length > page.length }) };
     });
     table.onRequest(blockVerify, async ({ body }) => {

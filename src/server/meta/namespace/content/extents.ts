@@ -9,6 +9,7 @@ import type { Extent } from "../../store/rows.ts";
 import { ask, type Operation } from "../../store/store.ts";
 import type { Moment, OperationContext } from "../context.ts";
 import { newInode } from "../inodes.ts";
+import { recordForgotten } from "./forgotten.ts";
 
 /** Extents looked at in one request to the store. */
 const PAGE = 512;
@@ -104,7 +105,11 @@ function* cutExtent(
 function* releaseBlock(moment: Moment, block: BlockId): Operation<void> {
   if ((yield* ask("block.addRefs", block, -1)) > 0) return;
   yield* ask("repair.delete", block);
-  if ((yield* ask("replica.list", block)).length === 0) return yield* ask("block.delete", block);
+  yield* ask("abandoned.delete", block);
+  if ((yield* ask("replica.list", block)).length === 0) {
+    yield* ask("block.delete", block);
+    return yield* recordForgotten(block, block);
+  }
   yield* ask("block.setDead", block, moment.nowNs);
   yield* ask("replica.setAll", block, "removing");
 }

@@ -4,6 +4,7 @@
  */
 import type { BlockId, ServerId } from "../../../../base/ids.ts";
 import { ask, type Operation } from "../../store/store.ts";
+import { recordForgotten } from "./forgotten.ts";
 
 /** A dead block and the servers whose copies are not known to be gone. */
 export interface DeadBlock {
@@ -38,5 +39,6 @@ export function* forgetBlock(block: BlockId): Operation<boolean> {
   if (found?.state !== "dead") return false;
   if ((yield* ask("replica.list", block)).length > 0) return false;
   yield* ask("block.delete", block);
+  yield* recordForgotten(block, block);
   return true;
 }

@@ -12,6 +12,7 @@ import type * as messages from "../../../../protocol/messages/content.ts";
 import type { Reservation } from "../../store/rows.ts";
 import { ask, type Operation } from "../../store/store.ts";
 import type { Body, Done, OperationContext } from "../context.ts";
+import { recordAllForgotten } from "./forgotten.ts";
 
 /** @throws DfsError `invalid`. */
 export function* reserve(
@@ -68,7 +69,7 @@ export function* orphans(beforeNs: bigint, limit: number): Operation<Orphans[]> 
   return ended.map((each) => ({ first: each.first, blocks: unusedIds(each) }));
 }
 
-/** The orphans' blocks are gone from the servers. @throws DfsError `invalid` when the session has not ended. */
+/** The orphans' blocks are gone from the servers, and dead for good. @throws DfsError `invalid` when the session has not ended. */
 export function* forgetReservation(first: BlockId): Operation<void> {
   const reservation = yield* ask("reservation.find", first);
   if (reservation === undefined || reservation.first !== first) return;
@@ -76,6 +77,7 @@ export function* forgetReservation(first: BlockId): Operation<void> {
     throw new DfsError("invalid", `the reservation of block ${first} is still in use`);
   }
   yield* ask("reservation.delete", first);
+  yield* recordAllForgotten(unusedIds(reservation));
 }
 
 /** The ids that were not committed. */

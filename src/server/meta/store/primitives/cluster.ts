@@ -76,8 +76,6 @@ export interface ClusterPrimitives {
   "reign.last"(): Reign | undefined;
 
   "figures.store"(): StoreFigures;
-  /** Live blocks by number of present replicas on the given servers: index 0 none, 1 one, ..., `most` that or more. */
-  "figures.blocksByCopies"(servers: readonly ServerId[], most: number): number[];
   /** What is on record for repair, in order of urgency; costs a scan. */
   "figures.repairs"(): RepairCount[];
   /** Number of inodes; costs a scan. */
@@ -88,6 +86,8 @@ export interface ClusterPrimitives {
   "figures.holdings"(server: ServerId): Holding[];
   /** Its copies of blocks that lack some; costs a look at each block that needs something. */
   "figures.lacking"(server: ServerId): CopyCount;
+  /** Those of them of which no copy counts anywhere. */
+  "figures.lost"(server: ServerId): CopyCount;
   /** Live blocks by placement group; costs a scan. */
   "figures.groups"(): GroupCount[];
   /** Largest block id that metadata knows. */

@@ -4,6 +4,7 @@ import type {
   Block,
   Extent,
   ExtentWithBlock,
+  ForgottenSpan,
   ReclaimEntry,
   Repair,
   Replica,
@@ -51,7 +52,7 @@ export interface ContentPrimitives {
   "replica.present"(block: BlockId): ServerId[];
   /** Replicas on one server with block ids above `after`, in order of id. */
   "replica.listByServer"(server: ServerId, after: BlockId, limit: number): Replica[];
-  /** The same with the length and checksum of the blocks, for comparing them with what the server holds. */
+  /** The same with the length, checksum and state of the blocks, for comparing them with what the server holds. */
   "replica.listWithBlocks"(server: ServerId, after: BlockId, limit: number): ReplicaWithBlock[];
   /** The same, only those that are adding, removing or bad. */
   "replica.listUnsettled"(
@@ -71,6 +72,17 @@ export interface ContentPrimitives {
   "reservation.endAll"(session: SessionId, endedNs: bigint): void;
   /** Reservations of sessions that ended at `before` or earlier, oldest ids first. */
   "reservation.listEnded"(before: bigint, limit: number): Reservation[];
+
+  /** The last span that begins at `block` or below it. */
+  "forgotten.find"(block: BlockId): ForgottenSpan | undefined;
+  "forgotten.insert"(span: ForgottenSpan): void;
+  /** Deletes the spans that begin in [first, last]. */
+  "forgotten.deleteBetween"(first: BlockId, last: BlockId): void;
+
+  /** The server was given up with a copy of the block when no other counted. */
+  "abandoned.put"(block: BlockId, server: ServerId): void;
+  /** Deletes what is on record of the block. */
+  "abandoned.delete"(block: BlockId): void;
 
   "reclaim.put"(entry: ReclaimEntry): void;
   "reclaim.get"(inode: InodeId): ReclaimEntry | undefined;

@@ -11,6 +11,8 @@ const FORGET = [
   "DELETE FROM replies",
   "DELETE FROM reservations",
   "DELETE FROM opens",
+  "DELETE FROM locks",
+  "DELETE FROM lock_waits",
   // Files without a name that are not in the queue: they were open.
   `CREATE TEMP TABLE nameless AS
      SELECT id FROM inodes WHERE nlink = 0 AND id NOT IN (SELECT inode FROM reclaim)`,
@@ -23,6 +25,7 @@ const FORGET = [
   "DELETE FROM blocks WHERE id IN (SELECT id FROM released)",
   "DELETE FROM replicas WHERE block IN (SELECT id FROM released)",
   "DELETE FROM repairs WHERE block IN (SELECT id FROM released)",
+  "DELETE FROM abandoned WHERE block IN (SELECT id FROM released)",
   "DELETE FROM extents WHERE inode IN (SELECT id FROM nameless)",
   "DELETE FROM xattrs WHERE inode IN (SELECT id FROM nameless)",
   "DELETE FROM symlinks WHERE inode IN (SELECT id FROM nameless)",

@@ -21,33 +21,21 @@ export interface RecordFinding {
   readonly block: bigint;
   /** Where in the file. */
   readonly offset: number | undefined;
-  /** A name that belongs to the finding itself: it lies in `inode`. */
-  readonly name: Uint8Array | undefined;
   readonly detail: string;
   /** What the count should be, and the inode's ctime when it was wrong; for what can be mended. */
   readonly right: number;
   readonly ctimeNs: bigint;
+  /** The one name of a directory that calls another one its parent. */
+  readonly place: { readonly parent: bigint; readonly name: Uint8Array } | undefined;
 }
 
 interface Check {
   readonly kind: FsckKind;
-  /** Selects some of inode, block, offset, name, right, ctime, and detail. */
+  /** Selects some of inode, block, offset, right, ctime, place with placeName, and detail. */
   readonly query: string;
 }
 
 const CHECKS: readonly Check[] = [
-  {
-    kind: "unreachableInode",
-    query: `WITH RECURSIVE reached (id) AS (SELECT 1 UNION SELECT d.inode FROM dentries d JOIN reached r ON d.parent = r.id)
-      SELECT id AS inode, 'no path leads to it, though its link count is ' || nlink AS detail FROM inodes
-      WHERE nlink > 0 AND id NOT IN (SELECT id FROM reached)`,
-  },
-  {
-    kind: "unreachableInode",
-    query: `SELECT id AS inode, 'it has no name, is not open and does not wait to be removed' AS detail FROM inodes i
-      WHERE nlink = 0 AND NOT EXISTS (SELECT 1 FROM opens o WHERE o.inode = i.id)
-      AND NOT EXISTS (SELECT 1 FROM reclaim r WHERE r.inode = i.id)`,
-  },
   {
     kind: "wrongLinkCount",
     query: `SELECT i.id AS inode, i.ctime, n.names AS right, 'its link count is ' || i.nlink || ', its names are ' || n.names AS detail
@@ -60,25 +48,15 @@ const CHECKS: readonly Check[] = [
         'its link count is ' || i.nlink || ', it has ' || ifnull(s.below, 0) || ' directories in it' AS detail
       FROM inodes i
       LEFT JOIN (SELECT parent, count(*) AS below FROM dentries WHERE type = ${DIRECTORY} GROUP BY parent) s ON s.parent = i.id
-      WHERE i.type = ${DIRECTORY} AND i.nlink > 0 AND i.nlink <> 2 + ifnull(s.below, 0)`,
-  },
-  {
-    kind: "danglingName",
-    query: `SELECT d.parent AS inode, d.name,
-        CASE WHEN i.id IS NULL THEN 'it leads to inode ' || d.inode || ', which does not exist'
-        ELSE 'it says another type than its inode ' || d.inode END AS detail
-      FROM dentries d LEFT JOIN inodes i ON i.id = d.inode WHERE i.id IS NULL OR i.type <> d.type`,
-  },
-  {
-    kind: "danglingName",
-    query: `SELECT d.parent AS inode, d.name, 'it lies in inode ' || d.parent || ', which is no directory with a name' AS detail
-      FROM dentries d LEFT JOIN inodes i ON i.id = d.parent
-      WHERE i.id IS NULL OR i.type <> ${DIRECTORY} OR i.nlink = 0`,
+      WHERE i.type = ${DIRECTORY} AND (i.nlink > 0 OR i.parent <> 0) AND i.nlink <> 2 + ifnull(s.below, 0)`,
   },
   {
     kind: "wrongParent",
-    query: `SELECT i.id AS inode, 'it calls inode ' || i.parent || ' its parent, and has names in ' || n.parents AS detail
-      FROM inodes i JOIN (SELECT inode, group_concat(parent) AS parents FROM dentries WHERE type = ${DIRECTORY} GROUP BY inode) n
+    // The one name that it has says where it is; with several no program can know which of them is right.
+    query: `SELECT i.id AS inode, i.ctime, CASE WHEN n.number = 1 THEN n.parent END AS place, CASE WHEN n.number = 1 THEN n.name END AS placeName,
+        'it calls inode ' || i.parent || ' its parent, and has names in ' || n.parents AS detail
+      FROM inodes i JOIN (SELECT inode, group_concat(parent) AS parents, count(*) AS number, min(parent) AS parent, min(name) AS name
+          FROM dentries WHERE type = ${DIRECTORY} GROUP BY inode) n
         ON n.inode = i.id
       WHERE i.type = ${DIRECTORY} AND i.id <> 1 AND n.parents <> CAST(i.parent AS TEXT)`,
   },
@@ -125,32 +103,87 @@ interface Columns {
   readonly inode?: bigint;
   readonly block?: bigint;
   readonly offset?: bigint;
-  readonly name?: Uint8Array;
+  readonly place?: bigint | null;
+  readonly placeName?: Uint8Array | null;
   readonly right?: bigint;
   readonly ctime?: bigint;
   readonly detail: string;
 }
 
-/** Everything that is wrong with inodes, names, extents and blocks; of a kind at most `MOST_OF_A_CHECK` and one. */
-export function checkRecord(database: Database): RecordFinding[] {
-  return CHECKS.flatMap(({ kind, query }) =>
-    database
-      .query<Columns, [number]>(`${query} LIMIT ?1`)
-      .all(MOST_OF_A_CHECK + 1)
-      .map((row) => ({
-        kind,
-        inode: row.inode ?? 0n,
-        block: row.block ?? 0n,
-        offset: row.offset === undefined ? undefined : Number(row.offset),
-        name: row.name,
-        detail: row.detail,
-        right: Number(row.right ?? 0n),
-        ctimeNs: row.ctime ?? 0n,
-      })),
-  );
+/** Inode ?2 and everything below it. */
+export const BELOW = `below (id) AS (SELECT ?2 UNION
+  SELECT d.inode FROM main.dentries d JOIN below ON d.parent = below.id)`;
+
+/**
+ * Takes the place of the tables in a check: of what is below one inode there is nothing else in them. All names of these inodes
+ * are there, wherever they are, so that links are counted right; that costs a look at every name, and the rest only what is
+ * below.
+ */
+const ONLY_BELOW = `WITH RECURSIVE ${BELOW},
+  inodes AS (SELECT i.* FROM below CROSS JOIN main.inodes i ON i.id = below.id),
+  dentries AS (SELECT d.* FROM main.dentries d WHERE d.parent IN (SELECT id FROM below) OR d.inode IN (SELECT id FROM below)),
+  extents AS (SELECT e.* FROM below CROSS JOIN main.extents e ON e.inode = below.id),
+  blocks AS (SELECT b.* FROM (SELECT DISTINCT block FROM extents) named CROSS JOIN main.blocks b ON b.id = named.block)`;
+
+/**
+ * Everything that is wrong with inodes, extents and blocks, and not with names (`names.ts`), below `inode` or anywhere; of a
+ * kind at most `MOST_OF_A_CHECK` and one.
+ */
+export function checkRecord(database: Database, inode?: bigint): RecordFinding[] {
+  return CHECKS.flatMap((check) => {
+    if (inode === undefined) return findingsOf(database, check, "");
+    const found = findingsOf(database, check, `${ONLY_BELOW} `, inode);
+    // A file that is elsewhere may have the block as well.
+    return check.kind === "wrongRefs" ? confirmed(database, check, found) : found;
+  });
 }
 
-const BELOW = `below (id) AS (SELECT ?1 UNION SELECT d.inode FROM dentries d JOIN below ON d.parent = below.id)`;
+function findingsOf(
+  database: Database,
+  { kind, query }: Check,
+  prefix: string,
+  ...inode: readonly bigint[]
+): RecordFinding[] {
+  return database
+    .query<Columns, (number | bigint)[]>(`${prefix}${query} LIMIT ?1`)
+    .all(MOST_OF_A_CHECK + 1, ...inode)
+    .map((row) => findingOf(kind, row));
+}
+
+/** Of these findings about blocks those that are findings with regard to all files. */
+function confirmed(
+  database: Database,
+  { kind, query }: Check,
+  found: readonly RecordFinding[],
+): RecordFinding[] {
+  if (found.length === 0) return [];
+  return database
+    .query<Columns, [string]>(
+      `SELECT * FROM (${query}) WHERE block IN (SELECT value FROM json_each(?1))`,
+    )
+    .all(jsonIds(found.map(({ block }) => block)))
+    .map((row) => findingOf(kind, row));
+}
+
+function findingOf(kind: FsckKind, row: Columns): RecordFinding {
+  return {
+    kind,
+    inode: row.inode ?? 0n,
+    block: row.block ?? 0n,
+    offset: row.offset === undefined ? undefined : Number(row.offset),
+    detail: row.detail,
+    right: Number(row.right ?? 0n),
+    ctimeNs: row.ctime ?? 0n,
+    place: placeOf(row),
+  };
+}
+
+function placeOf({ place, placeName }: Columns): RecordFinding["place"] {
+  if (place === undefined || place === null) return undefined;
+  return placeName === undefined || placeName === null
+    ? undefined
+    : { parent: place, name: placeName };
+}
 
 /** An inode and everything below it, and the blocks of all that, each in rising order. */
 export function subtree(
@@ -159,13 +192,13 @@ export function subtree(
 ): { readonly inodes: bigint[]; readonly blocks: bigint[] } {
   const ids = (query: string): bigint[] =>
     database
-      .query<{ id: bigint }, [bigint]>(`WITH RECURSIVE ${BELOW} ${query}`)
-      .all(inode)
+      .query<{ id: bigint }, [null, bigint]>(`WITH RECURSIVE ${BELOW} ${query}`)
+      .all(null, inode)
       .map(({ id }) => id);
   return {
     inodes: ids("SELECT id FROM below ORDER BY id"),
     blocks: ids(
-      "SELECT DISTINCT e.block AS id FROM extents e WHERE e.inode IN (SELECT id FROM below) ORDER BY id",
+      "SELECT DISTINCT e.block AS id FROM below CROSS JOIN extents e ON e.inode = below.id ORDER BY id",
     ),
   };
 }
@@ -176,11 +209,12 @@ export function countCopies(
   servers: readonly number[],
   blocks: readonly bigint[] | undefined,
 ): { readonly copies: number; readonly bytes: number } {
+  const those = blocks === undefined ? "" : "(SELECT value FROM json_each(?2)) wanted CROSS JOIN";
+  const on = blocks === undefined ? "" : "ON r.block = wanted.value";
   const row = database
     .query<{ copies: bigint; bytes: bigint }, [string, string | null]>(
-      `SELECT count(*) AS copies, ifnull(sum(b.length), 0) AS bytes FROM replicas r JOIN blocks b ON b.id = r.block
-       WHERE r.state IN (1, 3) AND b.state = 0 AND r.server IN (SELECT value FROM json_each(?1))
-       AND (?2 IS NULL OR r.block IN (SELECT value FROM json_each(?2)))`,
+      `SELECT count(*) AS copies, ifnull(sum(b.length), 0) AS bytes FROM ${those} replicas r ${on} JOIN blocks b ON b.id = r.block
+       WHERE r.state IN (1, 3) AND b.state = 0 AND r.server IN (SELECT value FROM json_each(?1)) AND ?2 IS ?2`,
     )
     .get(JSON.stringify(servers), blocks === undefined ? null : jsonIds(blocks));
   return { copies: Number(row?.copies ?? 0n), bytes: Number(row?.bytes ?? 0n) };
@@ -217,6 +251,22 @@ export function blocksWithoutCopyOn(
        ORDER BY b.id LIMIT ?3`,
     )
     .all(after, JSON.stringify(servers), limit)
+    .map(({ id }) => id);
+}
+
+/** Of these blocks those that are live and have no present copy on any of `servers`, in order of id. */
+export function withoutCopyAmong(
+  database: Database,
+  blocks: readonly bigint[],
+  servers: readonly number[],
+): bigint[] {
+  return database
+    .query<{ id: bigint }, [string, string]>(
+      `SELECT b.id FROM json_each(?1) wanted CROSS JOIN blocks b ON b.id = wanted.value WHERE b.state = 0 AND NOT EXISTS (
+         SELECT 1 FROM replicas r WHERE r.block = b.id AND r.state = 1 AND r.server IN (SELECT value FROM json_each(?2)))
+       ORDER BY b.id`,
+    )
+    .all(jsonIds(blocks), JSON.stringify(servers))
     .map(({ id }) => id);
 }
 

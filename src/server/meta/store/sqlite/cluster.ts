@@ -177,12 +177,6 @@ function figuresArea(database: Database): Area<"figures"> {
        (SELECT count(*) FROM blocks WHERE state = 1) AS deadBlocks
      FROM inodes`,
   );
-  const copies = database.prepare<{ copies: bigint; blocks: bigint }, [string]>(
-    `SELECT copies, count(*) AS blocks FROM (
-       SELECT (SELECT count(*) FROM replicas r WHERE r.block = b.id AND r.state = 1
-               AND r.server IN (SELECT value FROM json_each(?))) AS copies
-       FROM blocks b WHERE b.state = 0) GROUP BY copies`,
-  );
   type RepairRow = { readonly [Name in keyof RepairCount]: bigint };
   const repairs = database.prepare<RepairRow, []>(
     `SELECT urgency, count(*) AS blocks, sum(missing) AS copies, sum(missing * b.length) AS bytes
@@ -211,6 +205,11 @@ function figuresArea(database: Database): Area<"figures"> {
      FROM repairs p CROSS JOIN replicas r ON r.block = p.block AND r.server = +? JOIN blocks b ON b.id = p.block
      WHERE p.missing > 0`,
   );
+  const lost = database.prepare<{ copies: bigint; bytes: bigint }, [number]>(
+    `SELECT count(*) AS copies, ifnull(sum(b.length), 0) AS bytes
+     FROM repairs p CROSS JOIN replicas r ON r.block = p.block AND r.server = +? JOIN blocks b ON b.id = p.block
+     WHERE p.urgency = 0`,
+  );
   const groups = database.prepare<{ grp: bigint; blocks: bigint; bytes: bigint }, []>(
     "SELECT grp, count(*) AS blocks, sum(length) AS bytes FROM blocks WHERE state = 0 GROUP BY grp",
   );
@@ -226,6 +225,10 @@ function figuresArea(database: Database): Area<"figures"> {
       const row = lacking.get(server);
       return { copies: Number(row?.copies ?? 0n), bytes: Number(row?.bytes ?? 0n) };
     },
+    "figures.lost": (server) => {
+      const row = lost.get(server);
+      return { copies: Number(row?.copies ?? 0n), bytes: Number(row?.bytes ?? 0n) };
+    },
     "figures.groups": () =>
       groups.all().map((row) => ({
         group: Number(row.grp),
@@ -233,14 +236,6 @@ function figuresArea(database: Database): Area<"figures"> {
         bytes: Number(row.bytes),
       })),
     "figures.store": () => numbersOf(store.get()),
-    "figures.blocksByCopies": (servers, most) => {
-      const counts = Array.from({ length: most + 1 }, () => 0);
-      for (const row of copies.all(JSON.stringify(servers))) {
-        const at = Math.min(Number(row.copies), most);
-        counts[at] = (counts[at] ?? 0) + Number(row.blocks);
-      }
-      return counts;
-    },
     "figures.repairs": () =>
       repairs.all().map((row) => ({
         urgency: Number(row.urgency),

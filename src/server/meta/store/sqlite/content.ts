@@ -50,6 +50,7 @@ interface ReplicaColumns {
 interface ReplicaBlockColumns extends ReplicaColumns {
   readonly length: bigint | null;
   readonly checksum: bigint | null;
+  readonly block_state: bigint | null;
 }
 
 type Area<Prefix extends string> = Pick<
@@ -170,7 +171,7 @@ function replicaArea(database: Database): Area<"replica"> {
     "SELECT block, server, state FROM replicas WHERE server = +? AND block > ? ORDER BY block LIMIT +?",
   );
   const withBlocks = database.prepare<ReplicaBlockColumns, [number, bigint, number]>(
-    `SELECT r.block, r.server, r.state, b.length, b.checksum
+    `SELECT r.block, r.server, r.state, b.length, b.checksum, b.state AS block_state
      FROM replicas r LEFT JOIN blocks b ON b.id = r.block
      WHERE r.server = +? AND r.block > ? ORDER BY r.block LIMIT +?`,
   );
@@ -199,6 +200,7 @@ function replicaArea(database: Database): Area<"replica"> {
         ...replicaOf(row),
         length: row.length === null ? undefined : Number(row.length),
         checksum: row.checksum === null ? undefined : toUnsigned(row.checksum),
+        blockState: row.block_state === null ? undefined : BLOCK_STATES.name(row.block_state),
       })),
     "replica.listUnsettled": (server, state, after, limit) =>
       unsettled.all(server, REPLICA_STATES.number(state), after, limit).map(replicaOf),

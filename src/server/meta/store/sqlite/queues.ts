@@ -1,4 +1,4 @@
-/** Primitives of reservations and of the queues (files to reclaim, blocks to repair, servers to survey) on SQLite. */
+/** Primitives of reservations, of forgotten ids and of the queues (files to reclaim, blocks to repair, servers to survey) on SQLite. */
 import type { Database } from "bun:sqlite";
 import { blockId, inodeId, serverId, sessionId } from "../../../../base/ids.ts";
 import type { ContentPrimitives } from "../primitives/content.ts";
@@ -35,9 +35,16 @@ type Area<Prefix extends string> = Pick<
 
 export function queuePrimitives(
   database: Database,
-): Area<"reservation"> & Area<"reclaim"> & Area<"repair"> & Area<"survey"> {
+): Area<"reservation"> &
+  Area<"forgotten"> &
+  Area<"abandoned"> &
+  Area<"reclaim"> &
+  Area<"repair"> &
+  Area<"survey"> {
   return {
     ...reservationArea(database),
+    ...forgottenArea(database),
+    ...abandonedArea(database),
     ...reclaimArea(database),
     ...repairArea(database),
     ...surveyArea(database),
@@ -70,6 +77,31 @@ function reservationArea(database: Database): Area<"reservation"> {
     "reservation.delete": (first) => void remove.run(first),
     "reservation.endAll": (session, endedNs) => void endAll.run(endedNs, session),
     "reservation.listEnded": (before, limit) => listEnded.all(before, limit).map(reservationOf),
+  };
+}
+
+function forgottenArea(database: Database): Area<"forgotten"> {
+  const find = database.prepare<{ first: bigint; last: bigint }, [bigint]>(
+    "SELECT first, last FROM forgotten WHERE first <= +? ORDER BY first DESC LIMIT 1",
+  );
+  const insert = database.prepare("INSERT INTO forgotten (first, last) VALUES (?, ?)");
+  const remove = database.prepare("DELETE FROM forgotten WHERE first BETWEEN ? AND ?");
+  return {
+    "forgotten.find": (block) => {
+      const row = find.get(block);
+      return row === null ? undefined : { first: blockId(row.first), last: blockId(row.last) };
+    },
+    "forgotten.insert": ({ first, last }) => void insert.run(first, last),
+    "forgotten.deleteBetween": (first, last) => void remove.run(first, last),
+  };
+}
+
+function abandonedArea(database: Database): Area<"abandoned"> {
+  const put = database.prepare("INSERT OR REPLACE INTO abandoned (block, server) VALUES (?, ?)");
+  const remove = database.prepare("DELETE FROM abandoned WHERE block = ?");
+  return {
+    "abandoned.put": (block, server) => void put.run(block, server),
+    "abandoned.delete": (block) => void remove.run(block),
   };
 }
 

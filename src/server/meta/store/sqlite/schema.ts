@@ -176,3 +176,46 @@ CREATE TABLE reigns (
   start_lsn INTEGER NOT NULL
 ) STRICT;
 `;
+
+/**
+ * Tables that databases of this version may lack, because they were made by a build that did not know them. An empty one
+ * says nothing wrong, and who does not know it does no harm by not filling it.
+ */
+export const ADDED_TABLES = `
+CREATE TABLE IF NOT EXISTS forgotten (
+  first INTEGER PRIMARY KEY,
+  last INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE IF NOT EXISTS abandoned (
+  block INTEGER NOT NULL,
+  server INTEGER NOT NULL,
+  PRIMARY KEY (block, server)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS locks (
+  inode INTEGER NOT NULL,
+  kind INTEGER NOT NULL,
+  session INTEGER NOT NULL,
+  owner INTEGER NOT NULL,
+  start INTEGER NOT NULL,
+  end INTEGER NOT NULL,
+  type INTEGER NOT NULL,
+  pid INTEGER NOT NULL,
+  PRIMARY KEY (inode, kind, session, owner, start)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS locks_by_session ON locks (session);
+
+CREATE TABLE IF NOT EXISTS lock_waits (
+  number INTEGER PRIMARY KEY,
+  inode INTEGER NOT NULL,
+  kind INTEGER NOT NULL,
+  session INTEGER NOT NULL,
+  owner INTEGER NOT NULL,
+  start INTEGER NOT NULL,
+  end INTEGER NOT NULL,
+  type INTEGER NOT NULL,
+  pid INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS lock_waits_by_inode ON lock_waits (inode, kind, number);
+CREATE INDEX IF NOT EXISTS lock_waits_by_owner ON lock_waits (session, owner);
+`;

@@ -15,8 +15,9 @@ import { DfsError, messageOf } from "../../../../base/errors.ts";
 import type { Primitives, SyncStore } from "../store.ts";
 import { clusterPrimitives } from "./cluster.ts";
 import { blockPrimitives } from "./content.ts";
+import { lockPrimitives } from "./locks.ts";
 import { queuePrimitives } from "./queues.ts";
-import { APPLICATION_ID, SCHEMA, SCHEMA_VERSION } from "./schema.ts";
+import { ADDED_TABLES, APPLICATION_ID, SCHEMA, SCHEMA_VERSION } from "./schema.ts";
 import { sessionPrimitives } from "./sessions.ts";
 import { treePrimitives } from "./tree.ts";
 
@@ -45,6 +46,7 @@ export function createSqliteStore(path: string): SqliteStore {
     }
     database.transaction(() => {
       database.run(SCHEMA);
+      database.run(ADDED_TABLES);
       database.run(`PRAGMA application_id = ${APPLICATION_ID}`);
       database.run(`PRAGMA user_version = ${SCHEMA_VERSION}`);
     })();
@@ -64,6 +66,7 @@ export function openSqliteStore(path: string): SqliteStore {
   const database = openDatabase(path, false);
   try {
     checkFormat(path, database);
+    database.run(ADDED_TABLES);
     return storeOf(path, database);
   } catch (error) {
     database.close();
@@ -122,6 +125,7 @@ function storeOf(path: string, database: Database): SqliteStore {
     ...blockPrimitives(database),
     ...queuePrimitives(database),
     ...sessionPrimitives(database),
+    ...lockPrimitives(database),
     ...clusterPrimitives(database),
   };
   const begin = database.prepare("BEGIN IMMEDIATE");

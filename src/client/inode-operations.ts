@@ -1,0 +1,134 @@
+/**
+ * The API's face of operations by inode number: requests to the service, in step with the files that are open here.
+ */
+import type { InodeId } from "../base/ids.ts";
+import type { Attributes, FileType } from "../protocol/messages/common.ts";
+import type { FileOwner, OpenFile, SetAttributes } from "./api.ts";
+import type { FileOpener } from "./file-opener.ts";
+import type { CallOptions, ChangeListener, DirectoryPage, Inodes, Place } from "./inode-api.ts";
+import type { InodeRequests } from "./inode-requests.ts";
+import type { Watcher } from "./watcher.ts";
+
+export class InodeOperations implements Inodes {
+  private readonly requests: InodeRequests;
+  private readonly opener: FileOpener;
+  private readonly watcher: Watcher;
+
+  constructor(requests: InodeRequests, opener: FileOpener, watcher: Watcher) {
+    this.requests = requests;
+    this.opener = opener;
+    this.watcher = watcher;
+  }
+
+  async lookup(place: Place, options?: CallOptions): Promise<Attributes> {
+    return this.opener.heard(await this.requests.lookup(place, options));
+  }
+
+  async getattr(inode: InodeId, options?: CallOptions): Promise<Attributes> {
+    return this.opener.heard(await this.requests.getattr(inode, options));
+  }
+
+  setattr(inode: InodeId, change: SetAttributes, options?: CallOptions): Promise<Attributes> {
+    return this.opener.setattr(inode, change, options);
+  }
+
+  mkdir(place: Place, owner: FileOwner): Promise<Attributes> {
+    return this.requests.mkdir(place, owner);
+  }
+
+  mknod(place: Place, type: FileType, rdev: number, owner: FileOwner): Promise<Attributes> {
+    return this.requests.mknod(place, type, rdev, owner);
+  }
+
+  symlink(
+    place: Place,
+    target: Uint8Array,
+    owner: { readonly uid: number; readonly gid: number },
+  ): Promise<Attributes> {
+    return this.requests.symlink(place, target, owner);
+  }
+
+  async link(inode: InodeId, place: Place): Promise<Attributes> {
+    return this.opener.heard(await this.requests.link(inode, place));
+  }
+
+  unlink(place: Place): Promise<void> {
+    return this.requests.unlink(place);
+  }
+
+  rmdir(place: Place): Promise<void> {
+    return this.requests.rmdir(place);
+  }
+
+  rename(from: Place, to: Place, how: "replace" | "noReplace" | "exchange"): Promise<void> {
+    return this.requests.rename(from, to, how);
+  }
+
+  readlink(inode: InodeId, options?: CallOptions): Promise<Uint8Array> {
+    return this.requests.readlink(inode, options);
+  }
+
+  async readdir(
+    directory: InodeId,
+    after: Uint8Array | undefined,
+    limit: number,
+    options?: CallOptions,
+  ): Promise<DirectoryPage> {
+    const page = await this.requests.readdir(directory, after, limit, options);
+    const entries = page.entries.map((entry) => ({
+      ...entry,
+      attributes: this.opener.heard(entry.attributes),
+    }));
+    return { entries, more: page.more };
+  }
+
+  xattrGet(inode: InodeId, name: Uint8Array): Promise<Uint8Array> {
+    return this.requests.xattrGet(inode, name);
+  }
+
+  xattrSet(
+    inode: InodeId,
+    name: Uint8Array,
+    value: Uint8Array,
+    how: "any" | "create" | "replace",
+  ): Promise<void> {
+    return this.requests.xattrSet(inode, name, value, how);
+  }
+
+  xattrList(inode: InodeId): Promise<Uint8Array[]> {
+    return this.requests.xattrList(inode);
+  }
+
+  xattrRemove(inode: InodeId, name: Uint8Array): Promise<void> {
+    return this.requests.xattrRemove(inode, name);
+  }
+
+  listen(listener: ChangeListener): void {
+    this.opener.onForeignChange = (inode) => listener.contentChanged(inode);
+    this.watcher.listener = listener;
+  }
+
+  watch(cacheMs: number): Promise<void> {
+    return this.watcher.watch(cacheMs);
+  }
+
+  accessed(inode: InodeId, atimeNs: bigint): void {
+    this.opener.accesses.add(inode, atimeNs);
+  }
+
+  flush(inode: InodeId, options?: CallOptions): Promise<void> {
+    return this.opener.flush(inode, options);
+  }
+
+  open(inode: InodeId, options?: CallOptions): Promise<OpenFile> {
+    return this.opener.openInode(inode, options);
+  }
+
+  create(
+    place: Place,
+    owner: FileOwner,
+    exclusive: boolean,
+  ): Promise<{ readonly file: OpenFile; readonly created: boolean }> {
+    return this.opener.createInode(place, owner, exclusive);
+  }
+}

@@ -1,0 +1,147 @@
+/**
+ * Requests about inodes and names in directories, with the fields that the messages want.
+ */
+import { DfsError } from "../base/errors.ts";
+import type { InodeId } from "../base/ids.ts";
+import type { Attributes, FileType } from "../protocol/messages/common.ts";
+import { clone, punch } from "../protocol/messages/content.ts";
+import * as messages from "../protocol/messages/namespace.ts";
+import type { FileOwner, SetAttributes } from "./api.ts";
+import type { CallOptions, DirectoryPage, Place } from "./inode-api.ts";
+import type { Session } from "./session.ts";
+
+export class InodeRequests {
+  private readonly session: Session;
+
+  constructor(session: Session) {
+    this.session = session;
+  }
+
+  async lookup(place: Place, options?: CallOptions): Promise<Attributes> {
+    return (await this.session.ask(messages.lookup, place, options)).attributes;
+  }
+
+  async getattr(inode: InodeId, options?: CallOptions): Promise<Attributes> {
+    return (await this.session.ask(messages.getattr, { inode }, options)).attributes;
+  }
+
+  async setattr(inode: InodeId, change: SetAttributes, options?: CallOptions): Promise<Attributes> {
+    const { mode = null, uid = null, gid = null, size = null, atimeNs, mtimeNs } = change;
+    const body = {
+      inode,
+      mode,
+      uid,
+      gid,
+      size,
+      atimeNs: typeof atimeNs === "bigint" ? atimeNs : null,
+      mtimeNs: typeof mtimeNs === "bigint" ? mtimeNs : null,
+      atimeNow: atimeNs === "now",
+      mtimeNow: mtimeNs === "now",
+    };
+    return (await this.session.change(messages.setattr, body, options)).attributes;
+  }
+
+  /** A part of the range, from its start; `done` says how long that is. */
+  async punch(
+    inode: InodeId,
+    range: { readonly offset: number; readonly length: number },
+    minSize: number,
+  ): Promise<{ readonly attributes: Attributes; readonly done: number }> {
+    return this.session.change(punch, { inode, ...range, minSize });
+  }
+
+  /** As `punch`; `done` is 0 at the end of the source. */
+  async clone(
+    source: { readonly inode: InodeId; readonly offset: number },
+    target: { readonly inode: InodeId; readonly offset: number },
+    length: number,
+  ): Promise<{ readonly attributes: Attributes; readonly done: number }> {
+    const from = { source: source.inode, sourceOffset: source.offset };
+    return this.session.change(clone, { ...from, ...target, length });
+  }
+
+  async mkdir({ parent, name }: Place, { mode, uid, gid }: FileOwner): Promise<Attributes> {
+    const body = { parent, name, mode, uid, gid };
+    return (await this.session.change(messages.mkdir, body)).attributes;
+  }
+
+  async mknod(
+    { parent, name }: Place,
+    type: FileType,
+    rdev: number,
+    { mode, uid, gid }: FileOwner,
+  ): Promise<Attributes> {
+    const body = { parent, name, mode, uid, gid, type, rdev };
+    return (await this.session.change(messages.mknod, body)).attributes;
+  }
+
+  async symlink(
+    { parent, name }: Place,
+    target: Uint8Array,
+    { uid, gid }: { readonly uid: number; readonly gid: number },
+  ): Promise<Attributes> {
+    const body = { parent, name, uid, gid, target };
+    return (await this.session.change(messages.symlink, body)).attributes;
+  }
+
+  async link(inode: InodeId, { parent, name }: Place): Promise<Attributes> {
+    return (await this.session.change(messages.link, { inode, parent, name })).attributes;
+  }
+
+  async unlink({ parent, name }: Place): Promise<void> {
+    await this.session.change(messages.unlink, { parent, name });
+  }
+
+  async rmdir({ parent, name }: Place): Promise<void> {
+    await this.session.change(messages.rmdir, { parent, name });
+  }
+
+  async rename(
+    { parent, name }: Place,
+    to: Place,
+    how: "replace" | "noReplace" | "exchange",
+  ): Promise<void> {
+    const body = { parent, name, newParent: to.parent, newName: to.name, how };
+    await this.session.change(messages.rename, body);
+  }
+
+  async readlink(inode: InodeId, options?: CallOptions): Promise<Uint8Array> {
+    return (await this.session.ask(messages.readlink, { inode }, options)).target;
+  }
+
+  async readdir(
+    directory: InodeId,
+    after: Uint8Array | undefined,
+    limit: number,
+    options?: CallOptions,
+  ): Promise<DirectoryPage> {
+    const request = { directory, after: after ?? null, limit, withAttributes: true };
+    const { entries, more } = await this.session.ask(messages.readdir, request, options);
+    const whole = entries.map(({ attributes, ...entry }) => {
+      if (attributes === null) throw new DfsError("protocol", "the listing lacks attributes");
+      return { ...entry, attributes };
+    });
+    return { entries: whole, more };
+  }
+
+  async xattrGet(inode: InodeId, name: Uint8Array): Promise<Uint8Array> {
+    return (await this.session.ask(messages.xattrGet, { inode, name })).value;
+  }
+
+  async xattrList(inode: InodeId): Promise<Uint8Array[]> {
+    return (await this.session.ask(messages.xattrList, { inode })).names;
+  }
+
+  async xattrSet(
+    inode: InodeId,
+    name: Uint8Array,
+    value: Uint8Array,
+    how: "any" | "create" | "replace",
+  ): Promise<void> {
+    await this.session.change(messages.xattrSet, { inode, name, value, how });
+  }
+
+  async xattrRemove(inode: InodeId, name: Uint8Array): Promise<void> {
+    await this.session.change(messages.xattrRemove, { inode, name });
+  }
+}

@@ -1,0 +1,57 @@
+/**
+ * Work on ranges of open files.
+ */
+import { DfsError } from "../../base/errors.ts";
+import type { OpenFile } from "../../client/api.ts";
+import type { Allocation } from "../file-system.ts";
+
+/** Bytes copied at a time. */
+const STEP_BYTES = 1024 * 1024;
+
+export interface FilePosition {
+  readonly file: OpenFile;
+  readonly offset: number;
+}
+
+/** Below this a copy of the bytes is cheaper than a change of metadata, and does not keep a whole block for a few of its bytes. */
+const MIN_SHARED_BYTES = 64 * 1024;
+
+/**
+ * Copies within the cluster; returns how many bytes, 0 at the end of the source.
+ * @throws DfsError as `OpenFile.cloneFrom`, or as reading and writing.
+ */
+export function copyWithin(from: FilePosition, to: FilePosition, length: number): Promise<number> {
+  if (length < MIN_SHARED_BYTES) return copyBytes(from, to, length);
+  return to.file.cloneFrom(from.file, from.offset, to.offset, length);
+}
+
+/** fallocate(2) on a file. @throws DfsError `notSupported` for what moves content to other offsets. */
+export async function allocateIn(file: OpenFile, allocation: Allocation): Promise<void> {
+  const { how, keepSize, offset, length } = allocation;
+  const end = offset + length;
+  const minSize = keepSize ? 0 : end;
+  switch (how) {
+    case "allocate":
+      if (!keepSize) await file.punch(end, 0, minSize);
+      break;
+    case "punchHole":
+      await file.punch(offset, length);
+      break;
+    case "zeroRange":
+      await file.punch(offset, length, minSize);
+      break;
+    default:
+      throw new DfsError("notSupported", `content cannot be moved to other offsets (${how})`);
+  }
+}
+
+/** Copies by reading and writing; returns how many bytes, fewer than asked for at the end of the source. */
+async function copyBytes(from: FilePosition, to: FilePosition, length: number): Promise<number> {
+  for (let at = 0; at < length;) {
+    const bytes = await from.file.read(from.offset + at, Math.min(STEP_BYTES, length - at));
+    if (bytes.length === 0) return at;
+    await to.file.write(to.offset + at, bytes);
+    at += bytes.length;
+  }
+  return length;
+}

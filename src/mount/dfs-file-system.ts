@@ -1,0 +1,442 @@
+/**
+ * The cluster as the file system of a mount: what a driver asks (file-system.ts), answered by a client (client/api.ts).
+ *
+ *     const fileSystem = new DfsFileSystem(client, { clock: systemClock, logger });
+ *
+ * What the kernel may keep is in cluster/kernel-view.ts, open files in cluster/open-files.ts, open directories in
+ * cluster/listing.ts. Attributes and names are not kept here: the kernel does that, for as long as `timeouts` says.
+ */
+import { systemClock, type Clock } from "../base/clock.ts";
+import { DfsError, isDfsError, messageOf } from "../base/errors.ts";
+import type { InodeId } from "../base/ids.ts";
+import { silentLogger, type Logger } from "../base/logger.ts";
+import type { DfsClient, FileOwner, Inodes, OpenFile, SetAttributes } from "../client/api.ts";
+import type { Attributes, FileType } from "../protocol/messages/common.ts";
+import { AccessPolicy, type AccessMode } from "./cluster/access-times.ts";
+import { HandleTable } from "./cluster/handles.ts";
+import { KernelView } from "./cluster/kernel-view.ts";
+import { DirectoryListing } from "./cluster/listing.ts";
+import { MountedFiles } from "./cluster/open-files.ts";
+import { allocateIn, copyWithin } from "./cluster/ranges.ts";
+import { withoutSetId } from "./cluster/set-id.ts";
+import type {
+  Allocation,
+  AttributeChange,
+  Caller,
+  Handle,
+  Invalidations,
+  ListedEntry,
+  Lock,
+  MountedFileSystem,
+  OpenedFile,
+  OpenFlags,
+  Space,
+  Timeouts,
+} from "./file-system.ts";
+
+/** Changes of others are told at once; this is for when the telling is lost, and what NFS would take for one that changes often. */
+const TIMEOUTS: Timeouts = { attributesMs: 5_000, entryMs: 5_000, negativeMs: 5_000 };
+
+/** Longest time for which the service is asked to remember what it told. */
+const MAX_CACHE_MS = 24 * 3_600_000;
+
+/** As long as other file systems let data lie; less would make many small blocks of a log that is written line by line. */
+const WRITE_BACK_MS = 3_000;
+
+export interface DfsFileSystemOptions {
+  readonly clock?: Clock;
+  readonly logger?: Logger;
+  readonly readOnly?: boolean;
+  readonly timeouts?: Partial<Timeouts>;
+  /** When a read changes the access time of a file; default `relatime`. Read-only mounts change none. */
+  readonly accessTimes?: AccessMode;
+  /** Written data that nobody flushes is sent to the cluster after this time; default 3 s. */
+  readonly writeBackMs?: number;
+}
+
+export class DfsFileSystem implements MountedFileSystem {
+  readonly timeouts: Timeouts;
+  readonly readOnly: boolean;
+  private readonly client: DfsClient;
+  private readonly inodes: Inodes;
+  private readonly clock: Clock;
+  private readonly accesses: AccessPolicy;
+  private readonly kernel: KernelView;
+  private readonly files: MountedFiles;
+  private readonly directories = new HandleTable<DirectoryListing>();
+  private readonly logger: Logger;
+
+  /** The client belongs to the file system from now on: `stop` closes it. */
+  constructor(client: DfsClient, options: DfsFileSystemOptions = {}) {
+    const { clock = systemClock, logger = silentLogger, writeBackMs = WRITE_BACK_MS } = options;
+    this.client = client;
+    this.inodes = client.inodes;
+    this.logger = logger;
+    this.clock = clock;
+    this.timeouts = { ...TIMEOUTS, ...options.timeouts };
+    this.readOnly = options.readOnly ?? false;
+    const { inodes } = client;
+    const accessTimes = this.readOnly ? "noatime" : (options.accessTimes ?? "relatime");
+    this.accesses = new AccessPolicy(accessTimes, inodes, clock);
+    this.kernel = new KernelView(this.directories);
+    const onMoved = (inode: InodeId): void => this.kernel.contentChanged(inode);
+    this.files = new MountedFiles({ inodes, clock, logger, writeBackMs, onMoved });
+  }
+
+  get blockSize(): number {
+    return this.client.blockSize;
+  }
+
+  start(invalidations: Invalidations): void {
+    this.kernel.invalidations = invalidations;
+    this.inodes.listen(this.kernel);
+    const { attributesMs, entryMs, negativeMs } = this.timeouts;
+    // The kernel counts from when it gets the answer: the service had better remember it for longer.
+    const cacheMs = Math.min(2 * Math.max(attributesMs, entryMs, negativeMs), MAX_CACHE_MS);
+    this.inodes.watch(cacheMs).catch((error: unknown) => {
+      this.logger.warn(`other clients' changes are seen after a time only: ${messageOf(error)}`);
+    });
+  }
+
+  // ---- Names -------------------------------------------------------------------------------------------------------
+
+  async lookup(parent: InodeId, name: Uint8Array, signal?: AbortSignal): Promise<Attributes> {
+    return this.kernel.referred(await this.inodes.lookup({ parent, name }, { signal }));
+  }
+
+  forget(inode: InodeId, references: bigint): void {
+    this.kernel.nodes.forget(inode, references);
+  }
+
+  async mkdir(
+    parent: InodeId,
+    name: Uint8Array,
+    mode: number,
+    caller: Caller,
+  ): Promise<Attributes> {
+    this.refuseReadOnly();
+    return this.kernel.added(
+      parent,
+      await this.inodes.mkdir({ parent, name }, ownerOf(caller, mode)),
+    );
+  }
+
+  async mknod(
+    parent: InodeId,
+    name: Uint8Array,
+    node: { readonly type: FileType; readonly mode: number; readonly rdev: number },
+    caller: Caller,
+  ): Promise<Attributes> {
+    this.refuseReadOnly();
+    const owner = ownerOf(caller, node.mode);
+    const place = { parent, name };
+    if (node.type === "file") {
+      const { file } = await this.inodes.create(place, owner, true);
+      const { attributes } = file;
+      await file.close();
+      return this.kernel.added(parent, attributes);
+    }
+    return this.kernel.added(parent, await this.inodes.mknod(place, node.type, node.rdev, owner));
+  }
+
+  async symlink(
+    parent: InodeId,
+    name: Uint8Array,
+    target: Uint8Array,
+    caller: Caller,
+  ): Promise<Attributes> {
+    this.refuseReadOnly();
+    return this.kernel.added(parent, await this.inodes.symlink({ parent, name }, target, caller));
+  }
+
+  async link(inode: InodeId, parent: InodeId, name: Uint8Array): Promise<Attributes> {
+    this.refuseReadOnly();
+    return this.kernel.added(parent, await this.inodes.link(inode, { parent, name }));
+  }
+
+  async unlink(parent: InodeId, name: Uint8Array): Promise<void> {
+    this.refuseReadOnly();
+    await this.inodes.unlink({ parent, name });
+    this.kernel.removed(parent, name);
+  }
+
+  async rmdir(parent: InodeId, name: Uint8Array): Promise<void> {
+    this.refuseReadOnly();
+    await this.inodes.rmdir({ parent, name });
+    this.kernel.removed(parent, name);
+  }
+
+  async rename(
+    from: { readonly parent: InodeId; readonly name: Uint8Array },
+    to: { readonly parent: InodeId; readonly name: Uint8Array },
+    how: "replace" | "noReplace" | "exchange",
+  ): Promise<void> {
+    this.refuseReadOnly();
+    await this.inodes.rename(from, to, how);
+    this.kernel.namesChanged(from.parent);
+    this.kernel.namesChanged(to.parent);
+  }
+
+  readlink(inode: InodeId, signal?: AbortSignal): Promise<Uint8Array> {
+    return this.inodes.readlink(inode, { signal });
+  }
+
+  // ---- Attributes --------------------------------------------------------------------------------------------------
+
+  getattr(inode: InodeId, _handle: Handle | undefined, signal?: AbortSignal): Promise<Attributes> {
+    return this.inodes.getattr(inode, { signal });
+  }
+
+  async setattr(
+    inode: InodeId,
+    change: AttributeChange,
+    _handle: Handle | undefined,
+    _caller: Caller,
+  ): Promise<Attributes> {
+    this.refuseReadOnly();
+    const { clearSetId, ...asked } = change;
+    const set: SetAttributes = clearSetId === true ? await this.cleared(inode, asked) : asked;
+    const attributes = await this.inodes.setattr(inode, set);
+    this.kernel.changedHere(inode);
+    return attributes;
+  }
+
+  async xattrGet(inode: InodeId, name: Uint8Array): Promise<Uint8Array> {
+    refuseSystemAttribute(name);
+    return this.inodes.xattrGet(inode, name);
+  }
+
+  async xattrSet(
+    inode: InodeId,
+    name: Uint8Array,
+    value: Uint8Array,
+    how: "any" | "create" | "replace",
+  ): Promise<void> {
+    this.refuseReadOnly();
+    refuseSystemAttribute(name);
+    await this.inodes.xattrSet(inode, name, value, how);
+    this.kernel.changedHere(inode);
+  }
+
+  xattrList(inode: InodeId): Promise<readonly Uint8Array[]> {
+    return this.inodes.xattrList(inode);
+  }
+
+  async xattrRemove(inode: InodeId, name: Uint8Array): Promise<void> {
+    this.refuseReadOnly();
+    refuseSystemAttribute(name);
+    await this.inodes.xattrRemove(inode, name);
+    this.kernel.changedHere(inode);
+  }
+
+  // ---- Open files --------------------------------------------------------------------------------------------------
+
+  async open(inode: InodeId, flags: OpenFlags, signal?: AbortSignal): Promise<OpenedFile> {
+    if (flags.write || flags.truncate) this.refuseReadOnly();
+    return this.opened(await this.inodes.open(inode, { signal }), flags, flags.truncate);
+  }
+
+  async create(
+    parent: InodeId,
+    name: Uint8Array,
+    {
+      mode,
+      exclusive,
+      flags,
+    }: {
+      readonly mode: number;
+      readonly exclusive: boolean;
+      readonly flags: OpenFlags;
+    },
+    caller: Caller,
+  ): Promise<OpenedFile> {
+    this.refuseReadOnly();
+    const owner = ownerOf(caller, mode);
+    const { file, created } = await this.inodes.create({ parent, name }, owner, exclusive);
+    const opened = await this.opened(file, flags, flags.truncate && !created);
+    this.kernel.added(parent, opened.attributes);
+    return opened;
+  }
+
+  async read(
+    _inode: InodeId,
+    handle: Handle,
+    offset: number,
+    length: number,
+    signal?: AbortSignal,
+  ): Promise<Uint8Array> {
+    const { file } = this.files.get(handle);
+    const bytes = await file.read(offset, length, { signal });
+    this.accesses.read(file);
+    return bytes;
+  }
+
+  async write(
+    inode: InodeId,
+    handle: Handle,
+    offset: number,
+    bytes: Uint8Array,
+    options: {
+      readonly clearSetId?: boolean;
+      readonly atOffset?: boolean;
+      readonly signal?: AbortSignal;
+    } = {},
+  ): Promise<void> {
+    this.refuseReadOnly();
+    await this.files.write(handle, offset, bytes, options);
+    this.kernel.changedHere(inode);
+    if (options.clearSetId !== true) return;
+    const mode = withoutSetId(this.files.get(handle).file.attributes);
+    if (mode === undefined) return;
+    await this.inodes.setattr(inode, { mode });
+    // Not waited for: the kernel holds the pages of this write until it is answered, and an earlier notice may wait for them.
+    void this.kernel.invalidations.inode(inode, false);
+  }
+
+  flush(_inode: InodeId, handle: Handle, signal?: AbortSignal): Promise<void> {
+    return this.files.flush(handle, signal);
+  }
+
+  fsync(_inode: InodeId, handle: Handle, signal?: AbortSignal): Promise<void> {
+    return this.files.flush(handle, signal);
+  }
+
+  async release(inode: InodeId, handle: Handle): Promise<void> {
+    const { file } = this.files.get(handle);
+    await this.files.release(handle);
+    this.kernel.nodes.released(inode, file.attributes.version);
+  }
+
+  async allocate(inode: InodeId, handle: Handle, allocation: Allocation): Promise<void> {
+    this.refuseReadOnly();
+    await allocateIn(this.files.writable(handle).file, allocation);
+    this.kernel.changedHere(inode);
+  }
+
+  seek(_inode: InodeId, handle: Handle, offset: number, what: "data" | "hole"): Promise<number> {
+    return this.files.get(handle).file.seek(offset, what);
+  }
+
+  async copyRange(
+    from: { readonly inode: InodeId; readonly handle: Handle; readonly offset: number },
+    to: { readonly inode: InodeId; readonly handle: Handle; readonly offset: number },
+    length: number,
+  ): Promise<number> {
+    this.refuseReadOnly();
+    const source = { file: this.files.get(from.handle).file, offset: from.offset };
+    const target = { file: this.files.writable(to.handle).file, offset: to.offset };
+    const copied = await copyWithin(source, target, length);
+    this.kernel.changedHere(to.inode);
+    return copied;
+  }
+
+  // ---- Open directories --------------------------------------------------------------------------------------------
+
+  openDirectory(inode: InodeId): Promise<Handle> {
+    const listing = new DirectoryListing(inode, this.inodes, this.clock);
+    return Promise.resolve(this.directories.add(listing));
+  }
+
+  async list(
+    _inode: InodeId,
+    handle: Handle,
+    cookie: bigint,
+    signal?: AbortSignal,
+  ): Promise<readonly ListedEntry[]> {
+    try {
+      return await this.directories.get(handle).list(cookie, signal);
+    } catch (error) {
+      if (!isDfsError(error, "stale")) throw error;
+      throw new DfsError("notFound", "the directory has been removed", { cause: error });
+    }
+  }
+
+  took(entries: readonly ListedEntry[]): void {
+    this.kernel.took(entries);
+  }
+
+  releaseDirectory(_inode: InodeId, handle: Handle): void {
+    this.directories.remove(handle);
+  }
+
+  /** Changes of names are durable when they are answered. */
+  fsyncDirectory(_inode: InodeId): Promise<void> {
+    return Promise.resolve();
+  }
+
+  // ---- Locks -------------------------------------------------------------------------------------------------------
+
+  getLock(inode: InodeId, lock: Lock): Promise<Lock | undefined> {
+    return this.client.locks.get(inode, lock);
+  }
+
+  /** Who gets a lock sees what its last holder has written. */
+  async setLock(inode: InodeId, lock: Lock, wait: boolean, signal?: AbortSignal): Promise<void> {
+    if (lock.type === "none") await this.handOver(inode);
+    await this.client.locks.set(inode, lock, wait, { signal });
+    if (lock.type === "none") return;
+    await this.inodes.getattr(inode); // what it brings to light is dropped from the kernel
+    await this.kernel.dropped(inode);
+  }
+
+  async releaseLocks(inode: InodeId, kind: Lock["kind"], owner: bigint): Promise<void> {
+    await this.handOver(inode);
+    await this.client.locks.release(inode, kind, owner);
+  }
+
+  /** What was written under a lock is committed before the lock goes. A failure is kept: the next flush tells it. */
+  private async handOver(inode: InodeId): Promise<void> {
+    try {
+      await this.inodes.flush(inode);
+    } catch (error) {
+      this.logger.warn(`inode ${inode} is unlocked before it could be stored: ${messageOf(error)}`);
+    }
+  }
+
+  // ---- The whole ---------------------------------------------------------------------------------------------------
+
+  async statfs(signal?: AbortSignal): Promise<Space> {
+    return { ...(await this.client.statfs({ signal })), blockSize: this.blockSize };
+  }
+
+  async stop(): Promise<void> {
+    await this.files.close();
+    await this.client.close();
+  }
+
+  // ---- Inner parts -------------------------------------------------------------------------------------------------
+
+  private async opened(file: OpenFile, flags: OpenFlags, truncate: boolean): Promise<OpenedFile> {
+    const { inode } = file;
+    try {
+      if (truncate) await file.truncate(0);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+    const { attributes } = file;
+    const keepCache = this.kernel.nodes.opened(inode, attributes.version);
+    return { handle: this.files.add(file, flags), attributes, keepCache };
+  }
+
+  /** The change with the mode that is left when setuid and setgid go. */
+  private async cleared(inode: InodeId, change: SetAttributes): Promise<SetAttributes> {
+    const { type, mode } = await this.inodes.getattr(inode);
+    const left = withoutSetId({ type, mode: change.mode ?? mode });
+    return left === undefined ? change : { ...change, mode: left };
+  }
+
+  private refuseReadOnly(): void {
+    if (this.readOnly) throw new DfsError("readOnly", "the file system is mounted read-only");
+  }
+}
+
+function ownerOf({ uid, gid }: Caller, mode: number): FileOwner {
+  return { mode: mode & 0o7777, uid, gid };
+}
+
+/** ACLs and their like, of which dfs knows nothing: stored as attributes they would be believed and not obeyed. */
+function refuseSystemAttribute(name: Uint8Array): void {
+  if (new TextDecoder().decode(name.subarray(0, 7)) !== "system.") return;
+  throw new DfsError("notSupported", "attributes of the system (ACLs) are not kept here");
+}

@@ -1,0 +1,135 @@
+/**
+ * Which process serves a mount point. The kernel does not tell, and `dfs umount` has to wait for the end of that process, as
+ * it may still have something to write.
+ *
+ *     /run/dfs/mounts/, /run/user/UID/dfs/mounts/, or /tmp/dfs-UID/mounts/
+ *         0123456789abcdef/        a mount point, by the hash of its path
+ *             lock                 held by the serving process, with its pid
+ *             mount.json           MountRecord
+ *
+ * Whether a process serves is told by the lock alone; what a killed one left is taken over by the next.
+ */
+import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { lockDirectory, type DirectoryLock } from "../../base/directory-lock.ts";
+import { DfsError, isDfsError, systemCodeOf } from "../../base/errors.ts";
+import { serverIn } from "../cluster/processes.ts";
+
+const RECORD = "mount.json";
+
+/** What a serving process writes down about its mount. */
+export interface MountRecord {
+  readonly mountPoint: string;
+  /** Address of the metadata server. */
+  readonly meta: string;
+  /** The local cluster's directory, when it is one. */
+  readonly dir?: string;
+  readonly log?: string;
+}
+
+/** The directory of a mount point of user `uid`; it exists while it is served. */
+export function mountDirectory(uid: number, mountPoint: string): string {
+  const name = Bun.hash.xxHash64(mountPoint).toString(16).padStart(16, "0");
+  return join(mountsDirectory(uid), name);
+}
+
+/** The pid of the process that serves the mount point of user `uid`, or undefined. */
+export function servingProcess(uid: number, mountPoint: string): number | undefined {
+  return serverIn(mountDirectory(uid, mountPoint));
+}
+
+/** What is written down about a mount point. */
+export function mountRecord(uid: number, mountPoint: string): MountRecord | undefined {
+  return recordIn(mountDirectory(uid, mountPoint));
+}
+
+/** The mounts of user `uid` whose processes live. */
+export function servedMounts(uid: number): MountRecord[] {
+  const folder = mountsDirectory(uid);
+  return namesIn(folder)
+    .map((name) => join(folder, name))
+    .filter((dir) => serverIn(dir) !== undefined)
+    .flatMap((dir) => recordIn(dir) ?? []);
+}
+
+/**
+ * Says that this process serves a mount point, until `release`.
+ * @throws DfsError `locked` when another one does.
+ */
+export function claimMountPoint(record: MountRecord): DirectoryLock {
+  const uid = process.getuid?.() ?? 0;
+  const dir = mountDirectory(uid, record.mountPoint);
+  const lock = lockedDirectory(uid, dir, record.mountPoint);
+  writeFileSync(join(dir, RECORD), `${JSON.stringify(record)}\n`);
+  return {
+    release: () => {
+      rmSync(dir, { recursive: true, force: true }); // under the lock: nobody else has it yet
+      lock.release();
+    },
+  };
+}
+
+function lockedDirectory(uid: number, dir: string, mountPoint: string): DirectoryLock {
+  for (;;) {
+    makeOwn(uid, dir);
+    try {
+      const lock = lockDirectory(dir);
+      if (serverIn(dir) === process.pid) return lock;
+      lock.release(); // of a file that its owner removed in this very moment
+    } catch (error) {
+      if (systemCodeOf(error) === "ENOENT") continue; // likewise
+      throw isDfsError(error, "locked") ? alreadyServed(dir, mountPoint) : error;
+    }
+  }
+}
+
+function alreadyServed(dir: string, mountPoint: string): DfsError {
+  const pid = serverIn(dir);
+  return new DfsError(
+    "locked",
+    `cannot mount on ${mountPoint}: ${pid === undefined ? "another process" : `process ${pid}`} serves it already\n` +
+      "unmount it first, or wait until it has been: dfs umount",
+  );
+}
+
+/** Makes the directory and those above it; in /tmp somebody else might have been there first. */
+function makeOwn(uid: number, dir: string): void {
+  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  for (const each of [dirname(dirname(dir)), dirname(dir), dir]) {
+    const stats = lstatSync(each, { throwIfNoEntry: false });
+    if (stats === undefined) continue; // removed meanwhile: the lock cannot be taken then
+    if (!stats.isDirectory() || stats.uid !== uid) {
+      throw new DfsError(
+        "accessDenied",
+        `cannot use ${each} to note which process serves a mount: it belongs to somebody else\n` +
+          "have it removed by its owner or root",
+      );
+    }
+  }
+}
+
+/** It must be the same for all processes of a user, whatever their environment. */
+function mountsDirectory(uid: number): string {
+  const base = uid === 0 ? "/run" : `/run/user/${uid}`;
+  const isThere = lstatSync(base, { throwIfNoEntry: false })?.isDirectory() === true;
+  return isThere ? join(base, "dfs", "mounts") : join("/tmp", `dfs-${uid}`, "mounts");
+}
+
+function recordIn(dir: string): MountRecord | undefined {
+  try {
+    return JSON.parse(readFileSync(join(dir, RECORD), "utf8")) as MountRecord;
+  } catch (error) {
+    // Not written yet, or not wholly: the process is about to begin or has been killed while it did.
+    if (error instanceof SyntaxError || systemCodeOf(error) === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch (error) {
+    if (systemCodeOf(error) === "ENOENT") return [];
+    throw error;
+  }
+}

@@ -1,0 +1,88 @@
+/**
+ * Data servers in words: what state one is in, since when, and what follows next.
+ */
+import type { ServerInfo } from "../../protocol/messages/cluster.ts";
+import { counted, durationText, isoTime, roughDuration } from "./format.ts";
+
+const NS_PER_MS = 1_000_000n;
+
+/** When things are: times of day in nanoseconds. */
+export interface Moment {
+  readonly nowNs: bigint;
+  /** When the metadata service was started. */
+  readonly startedNs: bigint;
+}
+
+/** One line for each thing that is not as usual with a server; none for one that is up and well. */
+export function serverLines(server: ServerInfo, moment: Moment): string[] {
+  const lines: string[] = [];
+  if (server.state !== "up") {
+    lines.push(`server ${server.server} is ${server.state}${stateWords(server, moment)}`);
+  }
+  if (server.filling === true) {
+    lines.push(
+      `server ${server.server} is being refilled: its copies count in no write quorum until that is done ` +
+        `(dfs rebuild ${server.server} shows how far it is)`,
+    );
+  }
+  if (server.full) lines.push(`server ${server.server} is full: it takes no new blocks`);
+  return lines;
+}
+
+/** The same facts for `dfs status --json`. */
+export function serverRow(server: ServerInfo): object {
+  const { state, heardNs, sinceNs, outInMs, filling, heldBack, full, replicas } = server;
+  return {
+    server: server.server,
+    state,
+    since: timeOrNull(sinceNs),
+    heard: timeOrNull(heardNs),
+    outInSeconds: outInMs === null ? null : Math.ceil(outInMs / 1000),
+    heldBack: heldBack ?? false,
+    filling: filling ?? false,
+    full,
+    copies: replicas,
+  };
+}
+
+function stateWords(server: ServerInfo, moment: Moment): string {
+  if (server.state === "draining") return drainWords(server, moment);
+  if (server.state === "out") {
+    return `: ${silence(server, moment)}; its copies are made elsewhere, and count again when it is back`;
+  }
+  return `: ${silence(server, moment)}; ${outlook(server)}`;
+}
+
+function drainWords(server: ServerInfo, moment: Moment): string {
+  const since = server.sinceNs === null ? "" : ` for ${age(server.sinceNs, moment)}`;
+  const left =
+    server.replicas === 0
+      ? `it is empty, dfs server remove ${server.server} strikes it off the list`
+      : `${counted(server.replicas, "copy", "copies")} left to be moved`;
+  const isSilent = server.outInMs !== null || server.heldBack === true;
+  return `${since}: ${left}${isSilent ? `; ${silence(server, moment)}; ${outlook(server)}` : ""}`;
+}
+
+function outlook({ server, outInMs, heldBack }: ServerInfo): string {
+  if (heldBack === true) {
+    return (
+      "too many servers are silent at once, so its copies are not made elsewhere: " +
+      `start it again, or dfs rebuild ${server} --replace`
+    );
+  }
+  if (outInMs === null) return "it is waited for";
+  return `is out in ${durationText(outInMs)}, then its copies are made elsewhere`;
+}
+
+function silence({ heardNs }: ServerInfo, moment: Moment): string {
+  if (heardNs !== null) return `not heard of for ${age(heardNs, moment)}`;
+  return `not heard of since the metadata service was started ${age(moment.startedNs, moment)} ago`;
+}
+
+function age(ns: bigint, { nowNs }: Moment): string {
+  return roughDuration(Math.max(0, Number((nowNs - ns) / NS_PER_MS)));
+}
+
+function timeOrNull(ns: bigint | null): string | null {
+  return ns === null ? null : isoTime(ns);
+}
