@@ -9,6 +9,7 @@ import { pathBase } from "../base/placement.ts";
 import { commit } from "../protocol/messages/content.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import { create, map, open } from "../protocol/messages/namespace.ts";
+import type { AccessTimes } from "./access-times.ts";
 import type { FileOwner, OpenFile, SetAttributes } from "./api.ts";
 import type { Holder } from "./budget.ts";
 import { FileMap, type MapPage } from "./file-map.ts";
@@ -38,6 +39,7 @@ interface Created {
 export class FileOpener {
   /** Told when somebody else has changed the content of a file that is open here. */
   onForeignChange: (inode: InodeId) => void = () => undefined;
+  readonly accesses: AccessTimes;
   private readonly machinery: Machinery;
   private readonly names: Names;
   private readonly requests: InodeRequests;
@@ -48,6 +50,7 @@ export class FileOpener {
     this.machinery = machinery;
     this.names = names;
     this.requests = requests;
+    this.accesses = machinery.accesses;
     this.readHolder = machinery.budget.holder();
     this.serviceClock = new ServiceClock(machinery.seams.clock);
     machinery.budget.addReclaimer(() => machinery.openFiles.startFlush());
@@ -88,6 +91,7 @@ export class FileOpener {
 
   /** Changes attributes, in step with what is open here. */
   async setattr(inode: InodeId, change: SetAttributes, options?: CallOptions): Promise<Attributes> {
+    if (change.atimeNs !== undefined) this.accesses.forget(inode);
     const here = this.machinery.openFiles.get(inode);
     if (here !== undefined) return here.setattr(change, options?.signal);
     return this.requests.setattr(inode, change, options);
@@ -101,9 +105,9 @@ export class FileOpener {
   /** Takes note of attributes that the service told; returns them as this client's user sees them. */
   heard(attributes: Attributes): Attributes {
     const here = this.machinery.openFiles.get(attributes.inode);
-    if (here === undefined) return attributes;
+    if (here === undefined) return this.accesses.seen(attributes);
     here.learn(attributes);
-    return here.attributes;
+    return this.accesses.seen(here.attributes);
   }
 
   private async openFrom(

@@ -11,6 +11,7 @@ import { connectPeer, HandlerTable } from "../protocol/endpoint.ts";
 import type { Peer, PeerIdentity } from "../protocol/peer.ts";
 import type { Transport } from "../protocol/transport.ts";
 import type { ClientOptions } from "./api.ts";
+import { AccessTimes } from "./access-times.ts";
 import { BlockIds } from "./block-ids.ts";
 import { BlockReader } from "./block-reader.ts";
 import { BlockStore } from "./block-store.ts";
@@ -47,6 +48,7 @@ export class Machinery {
   readonly session: Session;
   readonly openFiles = new OpenFileTable();
   readonly releases: Releases;
+  readonly accesses: AccessTimes;
   readonly budget: ByteBudget;
   readonly store: BlockStore;
   /** For the readers of files. */
@@ -105,6 +107,7 @@ export class Machinery {
     placement.onChange = (before, now) => this.servers.learn(before, now);
     this.budget = new ByteBudget(options.bufferBytes ?? BUFFER_BYTES);
     this.releases = new Releases(this.session, clock, logger);
+    this.accesses = new AccessTimes(this.session, clock, logger);
     const { servers } = this;
     const quorumTimeoutMs = retryTimeoutMs;
     this.store = new BlockStore(
@@ -149,6 +152,7 @@ export class Machinery {
 
   async close(): Promise<void> {
     await this.reports.delivered(REPORTS_TIMEOUT_MS);
+    await this.accesses.flush();
     await this.session.close(); // which also gives up everything that is still open
     this.servers.close();
     this.direct.close();

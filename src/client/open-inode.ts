@@ -83,12 +83,14 @@ export class OpenInode {
 
   /** `attributes` of this inode from the service, with size and times that include what is not committed. */
   private withUnstored(attributes: Attributes): Attributes {
-    const { end, writtenNs } = this.parts.writeBack;
+    const { end, heldBytes, writtenNs } = this.parts.writeBack;
     if (writtenNs === undefined) return attributes;
     const size = Math.max(end, attributes.size);
+    // Programs take a file without allocated bytes for one without data.
+    const allocated = Math.min(size, attributes.allocated + heldBytes);
     const mtimeNs = writtenNs;
     const ctimeNs = writtenNs > attributes.ctimeNs ? writtenNs : attributes.ctimeNs;
-    return { ...attributes, size, mtimeNs, ctimeNs };
+    return { ...attributes, size, allocated, mtimeNs, ctimeNs };
   }
 
   /**

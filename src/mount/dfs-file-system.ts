@@ -12,6 +12,7 @@ import type { InodeId } from "../base/ids.ts";
 import { silentLogger, type Logger } from "../base/logger.ts";
 import type { DfsClient, FileOwner, Inodes, OpenFile, SetAttributes } from "../client/api.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
+import { AccessPolicy, type AccessMode } from "./cluster/access-times.ts";
 import { HandleTable } from "./cluster/handles.ts";
 import { KernelView } from "./cluster/kernel-view.ts";
 import { DirectoryListing } from "./cluster/listing.ts";
@@ -47,6 +48,8 @@ export interface DfsFileSystemOptions {
   readonly logger?: Logger;
   readonly readOnly?: boolean;
   readonly timeouts?: Partial<Timeouts>;
+  /** When a read changes the access time of a file; default `relatime`. Read-only mounts change none. */
+  readonly accessTimes?: AccessMode;
   /** Written data that nobody flushes is sent to the cluster after this time; default 3 s. */
   readonly writeBackMs?: number;
 }
@@ -57,6 +60,7 @@ export class DfsFileSystem implements MountedFileSystem {
   private readonly client: DfsClient;
   private readonly inodes: Inodes;
   private readonly clock: Clock;
+  private readonly accesses: AccessPolicy;
   private readonly kernel: KernelView;
   private readonly files: MountedFiles;
   private readonly directories = new HandleTable<DirectoryListing>();
@@ -72,6 +76,8 @@ export class DfsFileSystem implements MountedFileSystem {
     this.timeouts = { ...TIMEOUTS, ...options.timeouts };
     this.readOnly = options.readOnly ?? false;
     const { inodes } = client;
+    const accessTimes = this.readOnly ? "noatime" : (options.accessTimes ?? "relatime");
+    this.accesses = new AccessPolicy(accessTimes, inodes, clock);
     this.kernel = new KernelView(this.directories);
     const onMoved = (inode: InodeId): void => this.kernel.contentChanged(inode);
     this.files = new MountedFiles({ inodes, clock, logger, writeBackMs, onMoved });
@@ -252,14 +258,17 @@ export class DfsFileSystem implements MountedFileSystem {
     return opened;
   }
 
-  read(
+  async read(
     _inode: InodeId,
     handle: Handle,
     offset: number,
     length: number,
     signal?: AbortSignal,
   ): Promise<Uint8Array> {
-    return this.files.get(handle).file.read(offset, length, { signal });
+    const { file } = this.files.get(handle);
+    const bytes = await file.read(offset, length, { signal });
+    this.accesses.read(file);
+    return bytes;
   }
 
   async write(
@@ -267,16 +276,21 @@ export class DfsFileSystem implements MountedFileSystem {
     handle: Handle,
     offset: number,
     bytes: Uint8Array,
-    options: { readonly clearSetId?: boolean; readonly signal?: AbortSignal } = {},
+    options: {
+      readonly clearSetId?: boolean;
+      readonly atOffset?: boolean;
+      readonly signal?: AbortSignal;
+    } = {},
   ): Promise<void> {
     this.refuseReadOnly();
-    await this.files.write(handle, offset, bytes, options.signal);
+    await this.files.write(handle, offset, bytes, options);
     this.kernel.changedHere(inode);
     if (options.clearSetId !== true) return;
     const mode = withoutSetId(this.files.get(handle).file.attributes);
     if (mode === undefined) return;
     await this.inodes.setattr(inode, { mode });
-    await this.kernel.invalidations.inode(inode, false);
+    // Not waited for: the kernel holds the pages of this write until it is answered, and an earlier notice may wait for them.
+    void this.kernel.invalidations.inode(inode, false);
   }
 
   flush(_inode: InodeId, handle: Handle, signal?: AbortSignal): Promise<void> {

@@ -30,7 +30,7 @@ const { symbols: libc } = dlopen("libc.so.6", {
 /** Where two names have one number (EAGAIN and EWOULDBLOCK), the one that dfs knows. */
 const NAMES = new Map(
   [...Object.entries(constants.errno), ...Object.entries(ERRNO)].map(([name, number]) => [
-    Number(number),
+    number,
     name,
   ]),
 );
