@@ -21,6 +21,7 @@ import type { Names } from "./names.ts";
 import { FileHandle } from "./open-file.ts";
 import type { OpenInode, OpenInodeParts } from "./open-inode.ts";
 import { normalisedPath, shownPath } from "./paths.ts";
+import { unlessAborted } from "./retry.ts";
 import { ServiceClock } from "./service-clock.ts";
 import { WriteBack } from "./write-back.ts";
 
@@ -118,7 +119,8 @@ export class FileOpener {
   ): Promise<OpenFile> {
     const { session, releases } = this.machinery;
     const request = { start, path, limit: FIRST_EXTENTS };
-    const { attributes, extents, more } = await session.ask(open, request, options);
+    const asked = session.ask(open, request);
+    const { attributes, extents, more } = await this.unlessGivenUp(asked, options?.signal);
     const { inode, type, version, size } = attributes;
     if (type !== "file") {
       releases.add(inode, 1, session.epoch);
@@ -128,6 +130,25 @@ export class FileOpener {
       );
     }
     return this.handle(attributes, shown, { version, size, extents, more });
+  }
+
+  /** What the service answers to an open; one that comes after the caller has given up is given back. */
+  private async unlessGivenUp<T extends { readonly attributes: Attributes }>(
+    asked: Promise<T>,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
+    if (signal === undefined) return asked;
+    const { session, releases } = this.machinery;
+    try {
+      return await unlessAborted(asked, signal);
+    } catch (error) {
+      if (signal.aborted) {
+        const giveBack = ({ attributes }: T): void =>
+          releases.add(attributes.inode, 1, session.epoch);
+        asked.then(giveBack, () => undefined); // what it failed with matters to nobody
+      }
+      throw error;
+    }
   }
 
   private async createAt(

@@ -31,6 +31,7 @@ import { Watcher } from "./watcher.ts";
 
 const FIRST_CONTACT_TIMEOUT_MS = 4_500;
 const RETRY_TIMEOUT_MS = 60_000;
+const READ_RETRY_TIMEOUT_MS = 5_000;
 /** How long closing waits for reports of bad copies to arrive; a command gives all of closing a second. */
 const REPORTS_TIMEOUT_MS = 500;
 const BUFFER_BYTES = 64 * 1024 * 1024;
@@ -127,7 +128,9 @@ export class Machinery {
     });
     this.fileReading = {
       blocks,
+      retryTimeoutMs: options.readRetryTimeoutMs ?? READ_RETRY_TIMEOUT_MS,
       mayComeBack: (server) => {
+        if (options.readRetryTimeoutMs !== undefined) return true;
         const state = placement.last?.server(server)?.state;
         return state === undefined || state === "up" || state === "suspect";
       },

@@ -66,11 +66,15 @@ describe("files", () => {
 
   // The kernel writes pages of a mapping through any handle that may write, also one that appends.
   test("pages of a mapping keep their place on a handle that appends", async () => {
-    const { inode, handle } = await freshFile(await freshDirectory(), "mapped", APPEND);
+    const { inode, handle } = await mounts.freshFile(
+      await mounts.freshDirectory(),
+      "mapped",
+      APPEND,
+    );
     await here.write(inode, handle, 0, bytesOf("0123456789"));
     await here.write(inode, handle, 4, bytesOf("PAGE"), { atOffset: true });
     await here.flush(inode, handle);
-    expect(new TextDecoder().decode(await wholeThere(inode))).toBe("0123PAGE89");
+    expect(new TextDecoder().decode(await mounts.wholeThere(inode))).toBe("0123PAGE89");
     await here.release(inode, handle);
   });
 
