@@ -15,6 +15,7 @@ import {
 import { useColours, wantsColours } from "./tools/shared/colours.ts";
 import type { Command, Context, OptionSet } from "./tools/shared/command.ts";
 import type { DataStart } from "./tools/data.ts";
+import type { MountStart } from "./tools/mount.ts";
 import type { MetaStart } from "./tools/meta.ts";
 import type { Restorer } from "./tools/meta-restore.ts";
 import { findRequest, type CommandEntry } from "./tools/shared/dispatch.ts";
@@ -34,6 +35,16 @@ const COMMANDS: readonly CommandEntry[] = [
     name: "down",
     summary: "stop the cluster on this machine; its data stays",
     load: async () => (await import("./tools/down.ts")).down,
+  },
+  {
+    name: "mount",
+    summary: "mount the cluster on a directory",
+    load: async () => (await import("./tools/mount.ts")).mountCommand(serveMount),
+  },
+  {
+    name: "umount",
+    summary: "take a mount away",
+    load: async () => (await import("./tools/umount.ts")).umount,
   },
   {
     name: "put",
@@ -177,6 +188,11 @@ async function startData(start: DataStart): Promise<void> {
   const { runDataServer } = await import("./server/data/server.ts");
   const { wait, ...rest } = start;
   await runDataServer({ ...rest, ...(wait ? { firstContactTimeoutMs: Infinity } : {}) });
+}
+
+async function serveMount(start: MountStart): Promise<void> {
+  const { runMount } = await import("./mount/mount.ts");
+  await runMount(start);
 }
 
 async function loadRestorer(): Promise<Restorer> {

@@ -8,7 +8,7 @@
  */
 import { systemClock, type Clock } from "../base/clock.ts";
 import { DfsError, isDfsError, messageOf } from "../base/errors.ts";
-import type { InodeId } from "../base/ids.ts";
+import { ROOT_INODE, type InodeId } from "../base/ids.ts";
 import { silentLogger, type Logger } from "../base/logger.ts";
 import type { DfsClient, FileOwner, Inodes, OpenFile, SetAttributes } from "../client/api.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
@@ -17,6 +17,7 @@ import { HandleTable } from "./cluster/handles.ts";
 import { KernelView } from "./cluster/kernel-view.ts";
 import { DirectoryListing } from "./cluster/listing.ts";
 import { MountedFiles } from "./cluster/open-files.ts";
+import { LastKnown, Outage } from "./cluster/outage.ts";
 import { allocateIn, copyWithin } from "./cluster/ranges.ts";
 import { withoutSetId } from "./cluster/set-id.ts";
 import type {
@@ -44,6 +45,8 @@ const MAX_CACHE_MS = 24 * 3_600_000;
 const WRITE_BACK_MS = 3_000;
 
 export interface DfsFileSystemOptions {
+  /** Tells when the metadata service is away; left out: it never is. */
+  readonly outage?: Outage;
   readonly clock?: Clock;
   readonly logger?: Logger;
   readonly readOnly?: boolean;
@@ -63,6 +66,8 @@ export class DfsFileSystem implements MountedFileSystem {
   private readonly accesses: AccessPolicy;
   private readonly kernel: KernelView;
   private readonly files: MountedFiles;
+  private readonly space: LastKnown<Awaited<ReturnType<DfsClient["statfs"]>>>;
+  private readonly root: LastKnown<Attributes>;
   private readonly directories = new HandleTable<DirectoryListing>();
   private readonly logger: Logger;
 
@@ -75,12 +80,14 @@ export class DfsFileSystem implements MountedFileSystem {
     this.clock = clock;
     this.timeouts = { ...TIMEOUTS, ...options.timeouts };
     this.readOnly = options.readOnly ?? false;
-    const { inodes } = client;
     const accessTimes = this.readOnly ? "noatime" : (options.accessTimes ?? "relatime");
-    this.accesses = new AccessPolicy(accessTimes, inodes, clock);
+    this.accesses = new AccessPolicy(accessTimes, client.inodes, clock);
+    const { outage = new Outage() } = options;
+    this.space = new LastKnown((signal) => client.statfs({ signal }), outage);
+    this.root = new LastKnown((signal) => client.inodes.getattr(ROOT_INODE, { signal }), outage);
     this.kernel = new KernelView(this.directories);
     const onMoved = (inode: InodeId): void => this.kernel.contentChanged(inode);
-    this.files = new MountedFiles({ inodes, clock, logger, writeBackMs, onMoved });
+    this.files = new MountedFiles({ inodes: client.inodes, clock, logger, writeBackMs, onMoved });
   }
 
   get blockSize(): number {
@@ -184,6 +191,7 @@ export class DfsFileSystem implements MountedFileSystem {
   // ---- Attributes --------------------------------------------------------------------------------------------------
 
   getattr(inode: InodeId, _handle: Handle | undefined, signal?: AbortSignal): Promise<Attributes> {
+    if (inode === ROOT_INODE) return this.root.get(signal);
     return this.inodes.getattr(inode, { signal });
   }
 
@@ -396,7 +404,7 @@ export class DfsFileSystem implements MountedFileSystem {
   // ---- The whole ---------------------------------------------------------------------------------------------------
 
   async statfs(signal?: AbortSignal): Promise<Space> {
-    return { ...(await this.client.statfs({ signal })), blockSize: this.blockSize };
+    return { ...(await this.space.get(signal)), blockSize: this.blockSize };
   }
 
   async stop(): Promise<void> {

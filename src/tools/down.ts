@@ -3,8 +3,10 @@
  */
 import { resolve } from "node:path";
 import { DfsError } from "../base/errors.ts";
+import { unmountCluster } from "./cluster/cluster-mounts.ts";
 import { lockCluster } from "./cluster/layout.ts";
 import { LocalCluster, type StoppedService } from "./cluster/local-cluster.ts";
+import type { Unmounted } from "./mounting/unmount.ts";
 import { defaultDirectory, readClusterFile } from "./shared/cluster-file.ts";
 import { defineCommand, value } from "./shared/command.ts";
 import { generalOptions, jsonOption } from "./shared/connect.ts";
@@ -17,8 +19,9 @@ const CLEAN_UP_MS = 40_000;
 export const down = defineCommand({
   usage: "down [--dir DIR]",
   description: `
-Stops all servers whose directories are in the cluster's, also those that were started by hand with dfs data. They are
-asked to end; one that has not after a while is killed, which loses nothing that was acknowledged. The data stays.`,
+Unmounts what is mounted of the cluster on this machine, then stops all servers whose directories are in the cluster's, also
+those that were started by hand with dfs data. They are asked to end; one that has not after a while is killed, which loses
+nothing that was acknowledged. The data stays.`,
   options: {
     dir: value(
       "<dir>",
@@ -31,7 +34,10 @@ asked to end; one that has not after a while is killed, which loses nothing that
   },
   operands: { least: 0, most: 0 },
   examples: ["dfs down", "dfs down --dir /tmp/course"],
-  json: ["service (meta, data-1, ...), dir, pid or null, how (stopped, killed, was not running)"],
+  json: [
+    "service (mount, meta, data-1, ...), dir (of a mount: where it was), pid or null,",
+    "how (stopped, killed, was not running)",
+  ],
   exits: [
     [0, "nothing runs any more"],
     [1, "a server could not be stopped"],
@@ -50,11 +56,15 @@ asked to end; one that has not after a while is killed, which loses nothing that
     const lock = await lockCluster(dir, signal);
     let stopped: StoppedService[];
     try {
+      const onBusy = (at: string): void =>
+        messages.warning(`${at} is in use: programs there get errors from now on`);
+      const mounts = await unmountCluster(dir, signal, onBusy);
       const events = {
         onService: () => undefined,
         onWarning: (text: string) => messages.warning(text),
       };
-      stopped = await new LocalCluster(dir, events, { signal, env }).stop(chosen.timeout);
+      const servers = await new LocalCluster(dir, events, { signal, env }).stop(chosen.timeout);
+      stopped = [...mounts.map(asStopped), ...servers];
     } finally {
       lock.release();
     }
@@ -68,3 +78,12 @@ asked to end; one that has not after a while is killed, which loses nothing that
     return stopped.some(({ how }) => how === "still running") ? EXIT.failed : EXIT.done;
   },
 });
+
+function asStopped({ mountPoint, pid, process: ended }: Unmounted): StoppedService {
+  return {
+    name: "mount",
+    dir: mountPoint,
+    pid,
+    how: ended === "serving" ? "still running" : ended,
+  };
+}

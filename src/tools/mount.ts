@@ -66,16 +66,22 @@ const options = {
   log: value(
     "<file>",
     text,
-    "append the log to it (default: ~/.local/state/dfs/mount-PATH.log, or in XDG_STATE_HOME; with --foreground standard error)",
+    "append the log to it (default: ~/.local/state/dfs/mount-PATH.log; --foreground: standard error)",
   ),
   ...readQuorumOption,
   ...clientOptions,
   ...jsonOption,
-  sloppy: flag("pass over unknown mount options, as mount(8) may ask", { short: "s" }),
-  fake: flag("do all but mount, as mount(8) may ask", { short: "f" }),
-  type: value("<type>", text, "from mount(8), without effect", { short: "t" }),
-  noMtab: flag("from mount(8), without effect", { short: "n" }),
-  verbose: flag("from mount(8), without effect", { short: "v" }),
+  sloppy: flag("pass over unknown mount options, as mount(8) may ask", {
+    short: "s",
+    env: "DFS_MOUNT_SLOPPY",
+  }),
+  fake: flag("do all but mount, as mount(8) may ask", { short: "f", env: "DFS_MOUNT_FAKE" }),
+  type: value("<type>", text, "from mount(8), without effect", {
+    short: "t",
+    env: "DFS_MOUNT_TYPE",
+  }),
+  skipMtab: flag("from mount(8), without effect", { short: "n", env: "DFS_MOUNT_SKIP_MTAB" }),
+  verbose: flag("from mount(8), without effect", { short: "v", env: "DFS_MOUNT_VERBOSE" }),
 };
 
 type MountContext = Context<typeof options>;
@@ -91,7 +97,7 @@ Mount options; of those that exclude each other the last one wins:
   ro, rw                              read only, or not
   hard, soft, timeo=S                 while the cluster is away: wait (Ctrl-C ends it), or fail after S seconds (60)
   noatime, relatime, strictatime      when reading changes the access time; relatime at first
-  allow_other, default_permissions    let other users in, have the kernel check permissions; root's mounts have both
+  allow_other, default_permissions    let other users in, as root's mounts do; have the kernel check permissions, as all do
   cache=none|auto|always              what the kernel keeps of contents: nothing; what is still right when a file is
                                       opened; or everything until another client's change is told
   attr_timeout=S, entry_timeout=S, negative_timeout=S, actimeo=S (all of them)
@@ -158,7 +164,7 @@ async function wishOf(context: MountContext): Promise<Wish> {
   const mountPoint = await usableMountPoint(typed, () =>
     messages.note(`took away from ${typed} what a process that has died had mounted there`),
   );
-  const log = chosen.log ?? mountOptions.log;
+  const log = logOf(chosen.log ?? mountOptions.log, mountPoint);
   const keyFile = chosen.keyFile ?? mountOptions.keyFile;
   return {
     mountPoint,
@@ -166,9 +172,17 @@ async function wishOf(context: MountContext): Promise<Wish> {
     meta,
     options: mountOptions,
     keyFile: keyFile === undefined ? undefined : resolve(keyFile),
-    log: log === undefined ? undefined : resolve(log),
+    log,
     readQuorum: chosen.readQuorum ?? mountOptions.readQuorum,
   };
+}
+
+/** @throws DfsError `usage` when the process would wait for itself to write its log. */
+function logOf(log: string | undefined, mountPoint: string): string | undefined {
+  if (log === undefined) return undefined;
+  const path = resolve(log);
+  if (!path.startsWith(`${mountPoint}/`)) return path;
+  throw new DfsError("usage", `cannot write the log ${path}: it would be in its own mount`);
 }
 
 /** `HOST:PORT` or `dfs#HOST:PORT`, as it stands in fstab. */

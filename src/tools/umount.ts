@@ -9,7 +9,7 @@ import { generalOptions, jsonOption } from "./shared/connect.ts";
 import { isNotFound } from "./shared/errors.ts";
 import { EXIT } from "./shared/exit-codes.ts";
 import { localPath } from "./mounting/local-path.ts";
-import { seconds } from "./shared/values.ts";
+import { seconds, text } from "./shared/values.ts";
 
 const DEFAULT_TIMEOUT_MS = 60_000;
 
@@ -22,13 +22,24 @@ errors to whoever uses it and loses what has not been written back.
 A mount whose process has died, or whose cluster is away, is unmounted all the same. umount(8) works too, but does not wait
 for what is still written back.`,
   options: {
-    lazy: flag("take it out of the tree now; it ends when nobody uses it any more", { short: "l" }),
+    lazy: flag("take it out of the tree now; it ends when nobody uses it any more", {
+      short: "l",
+      env: "DFS_UMOUNT_LAZY",
+    }),
     force: flag("end it at once, whoever uses it; what is not written back is lost", {
       short: "f",
+      env: "DFS_UMOUNT_FORCE",
     }),
     timeout: value("<seconds>", seconds, "wait so long for what is written back (default: 60)"),
     ...jsonOption,
     ...generalOptions,
+    type: value("<type>", text, "from umount(8), without effect", {
+      short: "t",
+      env: "DFS_UMOUNT_TYPE",
+    }),
+    skipMtab: flag("from umount(8), without effect", { short: "n", env: "DFS_UMOUNT_SKIP_MTAB" }),
+    remount: flag("from umount(8), without effect", { short: "r", env: "DFS_UMOUNT_REMOUNT" }),
+    verbose: flag("from umount(8), without effect", { short: "v", env: "DFS_UMOUNT_VERBOSE" }),
   },
   operands: { least: 1, most: Number.MAX_SAFE_INTEGER },
   examples: ["dfs umount /mnt/dfs", "dfs umount --lazy /mnt/dfs"],
@@ -53,7 +64,7 @@ for what is still written back.`,
       const unmounted = await unmount(mountPointPath(path), how, { timeoutMs, signal });
       if (chosen.json) {
         await out.row({ ...unmounted, pid: unmounted.pid ?? null });
-      } else messages.note(textOf(unmounted));
+      } else messages.note(told(unmounted));
       if (unmounted.process === "still running") {
         throw new DfsError("io", `process ${unmounted.pid} cannot be ended`);
       }
@@ -74,7 +85,7 @@ for what is still written back.`,
   },
 });
 
-function textOf({ mountPoint, pid, process }: Unmounted): string {
+function told({ mountPoint, pid, process }: Unmounted): string {
   if (process === "was not running") return `${mountPoint} unmounted; its process was gone`;
   if (process === "serving") {
     return `${mountPoint} unmounted; process ${pid} ends when nobody uses it any more`;

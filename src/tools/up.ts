@@ -2,7 +2,14 @@
  * `dfs up`: a local cluster in one command.
  */
 import { join, resolve } from "node:path";
+import { isDfsError } from "../base/errors.ts";
 import { MAX_SERVERS } from "../base/limits.ts";
+import {
+  checkedMountPoint,
+  mountCluster,
+  unmountCluster,
+  type ClusterMount,
+} from "./cluster/cluster-mounts.ts";
 import { claimDirectory, lockCluster } from "./cluster/layout.ts";
 import { NotStarted, type Launched } from "./cluster/launch.ts";
 import { LocalCluster, type Service } from "./cluster/local-cluster.ts";
@@ -35,6 +42,7 @@ const options = {
     count(1, MAX_PORT),
     "of the metadata server; data servers take the next ones (default: those of before, else free ones)",
   ),
+  mount: value("<dir>", directory, "mount it on this directory, too"),
   ...settingsOptions,
   ...serviceOptions,
   ...keyOption,
@@ -60,42 +68,47 @@ export const SERVER_VARIABLES = [
 type UpContext = Context<typeof options>;
 
 export const up = defineCommand({
-  usage: "up [--dir DIR] [--data-servers N] [--detach] [--block-size N] ...",
+  usage: "up [--dir DIR] [--data-servers N] [--mount DIR] [--detach] [--block-size N] ...",
   description: `
 Starts a metadata server and data servers on this machine, waits until they are ready, and says how to go on. On its own
 running cluster it starts only what is missing. Settings are decided at the first start; a directory with other settings,
 or with something else in it, is refused.
 Ctrl-C stops all servers; the data stays, and the next dfs up finds it, on the same ports. A server that dies is told but
 not started again by itself: dfs up in another terminal does that.
+With --mount the cluster is a directory as well, until dfs umount or the end of the cluster; dfs mount does the same later.
 The directory gets cluster.json (addresses and process ids, for scripts), meta, data-1 and so on, and logs.`,
   options,
   operands: { least: 0, most: 0 },
   examples: [
     "dfs up",
     "dfs up --detach --data-servers 6",
+    "dfs up --mount /mnt/dfs",
     "dfs up --dir /tmp/course --block-size 8",
   ],
   json: [
-    "one row for each server when all are ready: service (meta, data-1, ...), id (of a data server),",
-    "address pid dir state (started, running: it ran already)",
+    "one row for each server when all are ready, and for the mount: service (meta, data-1, ..., mount),",
+    "id (of a data server), address pid dir state (started, running: it ran already)",
   ],
   exits: [
     [0, "the cluster is ready (--detach), was running already, or was stopped from elsewhere"],
     [1, "a server did not start"],
     [2, "usage, also a directory that is not empty, or has other settings"],
-    [3, "ready, but for a data server whose directory is lost"],
+    [3, "ready, but for a data server whose directory is lost, or not mounted"],
     [130, "stopped by Ctrl-C"],
   ],
   cleanUpMs: CLEAN_UP_MS,
   async run(context) {
     const dir = claimDirectory(context.options.dir ?? defaultDirectory(context.env));
+    const mountPoint = await mountPointOf(context, dir);
     const services: Service[] = [];
     const lock = await lockCluster(dir, context.signal);
     let cluster: LocalCluster;
+    let mount: ClusterMount | undefined;
     try {
       claimDirectory(dir);
       cluster = newCluster(context, dir, (service) => services.push(service));
       await cluster.start(wishOf(context));
+      if (mountPoint !== undefined) mount = await mounted(context, dir, mountPoint);
     } catch (error) {
       if (error instanceof NotStarted) return notStarted(context, error);
       throw error;
@@ -103,13 +116,46 @@ The directory gets cluster.json (addresses and process ids, for scripts), meta, 
       lock.release();
     }
     services.sort((one, other) => (one.id ?? 0) - (other.id ?? 0));
-    await tellServices(context, services);
+    await tellServices(context, services, mount);
     const staysUp = !context.options.detach && cluster.launched.length > 0;
     await tellNext(context, dir, staysUp);
     if (staysUp) await supervise(context, dir, cluster.launched);
-    return cluster.failures > 0 ? EXIT.partly : EXIT.done;
+    const isMounted = mountPoint === undefined || mount !== undefined;
+    return cluster.failures > 0 || !isMounted ? EXIT.partly : EXIT.done;
   },
 });
+
+async function mountPointOf(
+  { options: chosen, messages }: UpContext,
+  dir: string,
+): Promise<string | undefined> {
+  const { mount } = chosen;
+  if (mount === undefined) return undefined;
+  return checkedMountPoint(mount, dir, () =>
+    messages.note(`took away from ${mount} what a process that has died had mounted there`),
+  );
+}
+
+/** The servers run: that one of their uses fails does not end them. */
+async function mounted(
+  context: UpContext,
+  dir: string,
+  mountPoint: string,
+): Promise<ClusterMount | undefined> {
+  const { keyFile } = wishOf(context);
+  const { env, messages, signal } = context;
+  try {
+    return await mountCluster(dir, mountPoint, {
+      env: withoutFlags(env),
+      signal,
+      ...(keyFile === undefined ? {} : { keyFile }),
+    });
+  } catch (error) {
+    if (signal.aborted || !isDfsError(error)) throw error;
+    messages.error(error.message);
+    return undefined;
+  }
+}
 
 function newCluster(
   context: UpContext,
@@ -152,7 +198,11 @@ function notStarted({ messages }: UpContext, error: NotStarted): ExitCode {
   return error.exitCode === EXIT.usage ? EXIT.usage : EXIT.failed;
 }
 
-async function tellServices({ options: chosen, out }: UpContext, services: readonly Service[]) {
+async function tellServices(
+  { options: chosen, out }: UpContext,
+  services: readonly Service[],
+  mount: ClusterMount | undefined,
+): Promise<void> {
   if (chosen.json) {
     for (const { name, id, address, pid, dir, ranBefore } of services) {
       const state = ranBefore ? "running" : "started";
@@ -165,6 +215,11 @@ async function tellServices({ options: chosen, out }: UpContext, services: reado
         state,
       });
     }
+    if (mount === undefined) return;
+    const { mountPoint, pid, ranBefore } = mount;
+    const address = services.find((service) => service.id === undefined)?.address;
+    const state = ranBefore ? "running" : "started";
+    await out.row({ service: "mount", address, pid, dir: mountPoint, state });
     return;
   }
   const rows = services.map((service) => [
@@ -174,6 +229,10 @@ async function tellServices({ options: chosen, out }: UpContext, services: reado
     service.ranBefore ? "was running" : "started",
     service.dir,
   ]);
+  if (mount !== undefined) {
+    const { mountPoint, pid, ranBefore } = mount;
+    rows.push(["mount", "", `process ${pid}`, ranBefore ? "was running" : "started", mountPoint]);
+  }
   const widths = [0, 1, 2, 3, 4].map((column) =>
     Math.max(...rows.map((row) => row[column]?.length ?? 0)),
   );
@@ -223,6 +282,9 @@ async function supervise(
   messages.note("stopping the cluster; its data stays");
   const lock = await lockCluster(dir, new AbortController().signal);
   try {
+    const onBusy = (at: string): void =>
+      messages.warning(`${at} is in use: programs there get errors from now on`);
+    await unmountCluster(dir, new AbortController().signal, onBusy);
     await newCluster(context, dir, () => undefined).stop();
   } finally {
     lock.release();

@@ -29,7 +29,7 @@ export function ruleFor(
 /** The operation must fail with this errno. */
 export async function fails(
   operation: Promise<unknown>,
-  ...errno: [Errno, ...Errno[]]
+  ...errno: [Errno | "EBUSY", ...(Errno | "EBUSY")[]]
 ): Promise<void> {
   let outcome: string;
   try {

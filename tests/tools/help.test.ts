@@ -16,6 +16,8 @@ const COMMANDS = [
   [],
   ["up"],
   ["down"],
+  ["mount"],
+  ["umount"],
   ["put"],
   ["get"],
   ["cat"],

@@ -14,7 +14,7 @@ import {
   claimMountPoint,
   mountDirectory,
   mountRecord,
-  servedMounts,
+  knownMounts,
   servingProcess,
 } from "../../src/tools/mounting/registry.ts";
 import { temporaryFolder } from "./support/files.ts";
@@ -77,11 +77,11 @@ describe("who serves a mount", () => {
     const claim = claimMountPoint(record);
     expect(servingProcess(uid, mountPoint)).toBe(process.pid);
     expect(mountRecord(uid, mountPoint)).toEqual(record);
-    expect(servedMounts(uid)).toContainEqual(record);
+    expect(knownMounts(uid)).toContainEqual(record);
     expect(() => claimMountPoint(record)).toThrow(`process ${process.pid} serves it already`);
     claim.release();
     expect(servingProcess(uid, mountPoint)).toBeUndefined();
-    expect(servedMounts(uid)).not.toContainEqual(record);
+    expect(knownMounts(uid)).not.toContainEqual(record);
     expect(existsSync(mountDirectory(uid, mountPoint))).toBe(false);
   });
 

@@ -63,11 +63,12 @@ export interface KernelMount {
   unmount(options?: UnmountOptions): Promise<void>;
 }
 
-function contextFor(fileSystem: MountedFileSystem, uncached: boolean): Context {
+function contextFor(fileSystem: MountedFileSystem, device: Device, uncached: boolean): Context {
   return {
     fileSystem,
     presentation: presentationOf(fileSystem.timeouts, fileSystem.blockSize),
     known: new KnownInodes(),
+    dropAttributes: (inode) => device.dropAttributes(inode),
     posixLockOwners: new PosixLockOwners(),
     largestReplyBytes: LARGEST_REPLY_BYTES,
     uncached,
@@ -95,10 +96,10 @@ class Service {
 
   constructor(options: KernelMountOptions, fd: number) {
     const { fileSystem, logger, clock = systemClock } = options;
-    const context = contextFor(fileSystem, options.cache === "none");
-    const known = (): Iterable<InodeId> => context.known.all();
     this.options = options;
     this.device = new Device(fd, LARGEST_REPLY_BYTES);
+    const context = contextFor(fileSystem, this.device, options.cache === "none");
+    const known = (): Iterable<InodeId> => context.known.all();
     this.notifier = new Notifier({ fd: this.device.duplicate(), known, logger });
     fileSystem.start(this.notifier);
     const wishes = {

@@ -42,6 +42,8 @@ import { errnoName } from "./system/libc.ts";
 /** Requests taken before the event loop gets a turn. */
 const MAX_PER_TURN = 64;
 const DEFAULT_MAX_KEPT_BYTES = 128 * 1024 * 1024;
+/** What a program is given because of the cluster, and not because of what it asked: an operator wants to know why. */
+const CLUSTER_ERRORS: ReadonlySet<number> = new Set([ERRNO.EIO, ERRNO.ETIMEDOUT, ERRNO.ESTALE]);
 /** Beyond that, one request in this time. */
 const TRICKLE_MS = 50;
 
@@ -219,6 +221,12 @@ export class Session {
         opcode: request.opcode,
         inode: request.inode,
         reason: stack ?? messageOf(error),
+      });
+    } else if (CLUSTER_ERRORS.has(errno)) {
+      this.options.logger.warn("a program was given an error", {
+        errno: errnoName(errno),
+        inode: request.inode,
+        reason: messageOf(error),
       });
     }
     this.judge(request, this.options.device.replyError(request, errno));

@@ -43,13 +43,10 @@ export function mountRecord(uid: number, mountPoint: string): MountRecord | unde
   return recordIn(mountDirectory(uid, mountPoint));
 }
 
-/** The mounts of user `uid` whose processes live. */
-export function servedMounts(uid: number): MountRecord[] {
+/** The mounts of user `uid`, also those whose processes were killed. */
+export function knownMounts(uid: number): MountRecord[] {
   const folder = mountsDirectory(uid);
-  return namesIn(folder)
-    .map((name) => join(folder, name))
-    .filter((dir) => serverIn(dir) !== undefined)
-    .flatMap((dir) => recordIn(dir) ?? []);
+  return namesIn(folder).flatMap((name) => recordIn(join(folder, name)) ?? []);
 }
 
 /**

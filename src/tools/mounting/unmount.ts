@@ -62,7 +62,9 @@ export async function unmount(
 ): Promise<Unmounted> {
   const entry = mountAt(mountPoint);
   if (entry !== undefined && entry.type !== DFS_TYPE) throw notDfs(entry);
-  const uid = entry?.uid ?? process.getuid?.() ?? 0;
+  const self = process.getuid?.() ?? 0;
+  const uid = entry?.uid ?? self;
+  if (self !== 0 && uid !== self) throw failed(mountPoint, EPERM);
   const pid = servingProcess(uid, mountPoint);
   if (entry === undefined && pid === undefined) throw nothingMounted(mountPoint);
   if (entry !== undefined) await unlessAborted(signal, detach(entry, how));

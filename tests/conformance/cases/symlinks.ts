@@ -187,7 +187,8 @@ export const symlinks: Topic = {
     ),
     rule("the mode of a link cannot be changed, its times can", async (tree) => {
       await tree.symlink("t", "/s");
-      await fails(tree.lsetattr("/s", { mode: 0o600 }), "EPERM");
+      // EOPNOTSUPP is what Linux says before it asks the file system.
+      await fails(tree.lsetattr("/s", { mode: 0o600 }), "EPERM", "EOPNOTSUPP");
       await tree.lsetattr("/s", { mtimeNs: 5n, atimeNs: 7n });
       const { mtimeNs, atimeNs } = await tree.lstat("/s");
       expect([mtimeNs, atimeNs]).toEqual([5n, 7n]);

@@ -51,11 +51,20 @@ describe.skipIf(!fuseIsThere())("a change by another client", () => {
 
   test("without a notice stays unseen until the timeout: what the kernel holds is really held", async () => {
     writeFileSync(at("held"), "before");
-    expect(readFileSync(at("held"), "utf8")).toBe("before");
+    const fd = openSync(at("held"), "r");
+    expect(readFrom(fd)).toBe("before");
     await change("held", "AFTER!", false);
-    expect(readFileSync(at("held"), "utf8")).toBe("before");
+    expect(readFrom(fd)).toBe("before");
     await mount.tell({ do: "all" });
-    await until(() => readFileSync(at("held"), "utf8") === "AFTER!");
+    await until(() => readFrom(fd) === "AFTER!");
+    closeSync(fd);
+  });
+
+  test("without a notice is seen by the next open, which learns the version of the content", async () => {
+    writeFileSync(at("closed"), "before");
+    expect(readFileSync(at("closed"), "utf8")).toBe("before");
+    await change("closed", "after it all", false);
+    expect(readFileSync(at("closed"), "utf8")).toBe("after it all");
   });
 
   test("of a name reaches who knows the old one, and who knows that there was none", async () => {

@@ -5,6 +5,7 @@ import { closeSync } from "node:fs";
 
 import { systemClock } from "../../../src/base/clock.ts";
 import type { Logger } from "../../../src/base/logger.ts";
+import type { InodeId } from "../../../src/base/ids.ts";
 import type { MountedFileSystem } from "../../../src/mount/file-system.ts";
 import { Device } from "../../../src/mount/kernel/connection/device.ts";
 import { allocateMemory } from "../../../src/mount/kernel/connection/memory.ts";
@@ -80,6 +81,7 @@ export class FakeKernel {
       fileSystem,
       presentation: presentationOf(fileSystem.timeouts, fileSystem.blockSize),
       known: new KnownInodes(),
+      dropAttributes: (inode: InodeId) => this.device.dropAttributes(inode),
       posixLockOwners: new PosixLockOwners(),
       largestReplyBytes: 65_536,
       uncached: false,
@@ -95,12 +97,13 @@ export class FakeKernel {
     if (sent !== bytes.length) throw new Error(`the request was not sent: ${sent}`);
   }
 
-  /** The next reply. */
+  /** The next reply. Notices, which look like replies to request 0, are passed over. */
   async receive(): Promise<KernelReply> {
     for (;;) {
       const got = sys.read(this.fd, this.memory.address, this.memory.bytes.length);
-      if (got >= 16) return this.decode(got);
-      await Bun.sleep(1);
+      const reply = got >= 16 ? this.decode(got) : undefined;
+      if (reply !== undefined && reply.unique !== 0n) return reply;
+      if (reply === undefined) await Bun.sleep(1);
     }
   }
 

@@ -181,6 +181,9 @@ export class Mounted {
     const running = this.programs.filter((each) => each.exitCode === null);
     for (const each of running) each.kill("SIGKILL");
     for (const mount of this.mounts) await this.end(mount);
+    for (const path of mountsBelow(this.cluster.root)) {
+      await this.cluster.run(["umount", "--force", path]); // made by a test itself
+    }
     await Promise.all(running.map((each) => each.exited));
     await this.cluster.stop();
   }

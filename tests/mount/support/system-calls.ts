@@ -34,7 +34,12 @@ const UTIME_OMIT = 0x3ffffffen;
 const NS = 1_000_000_000n;
 const MOST_XATTR_BYTES = 65_536; // linux/limits.h
 
-const CODES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+/** Where a number has two names, the one that Bun's own errors have. */
+const CODES = new Map(
+  Object.entries(constants.errno)
+    .filter(([name]) => name !== "EWOULDBLOCK" && name !== "ENOTSUP")
+    .map(([name, number]) => [number, name]),
+);
 
 /** A system call failed: `code` is the name of its errno, as in Bun's own errors. */
 export class SystemError extends Error {

@@ -6,11 +6,13 @@ import { closeSync } from "node:fs";
 import { constants } from "node:os";
 
 import { DfsError } from "../../../base/errors.ts";
+import type { InodeId } from "../../../base/ids.ts";
 import { OUT_HEADER_BYTES } from "../protocol/constants.ts";
 import { encodeHeader, ReplyBody, type Reply } from "../protocol/reply.ts";
 import type { Request } from "../protocol/request.ts";
 import { errnoName, F_DUPFD_CLOEXEC, sys } from "../system/libc.ts";
 import { allocateMemory, type Memory } from "./memory.ts";
+import { inodeNotice } from "./notices.ts";
 
 const { EAGAIN, EINTR, ENOENT, ENODEV, ECONNABORTED } = constants.errno;
 
@@ -57,6 +59,16 @@ export class Device {
 
   replyError(request: Request, errno: number): number {
     return this.send(request, OUT_HEADER_BYTES, -errno);
+  }
+
+  /**
+   * Tells the kernel that the attributes that it holds of an inode are out of date; its content stays. Unlike notices that
+   * drop pages it never waits, so it may be sent by the thread that answers.
+   */
+  dropAttributes(inode: InodeId): void {
+    const notice = inodeNotice(inode, false);
+    this.out.bytes.set(notice);
+    sys.write(this.fd, this.out.address, notice.length); // ENOENT: the kernel has forgotten the inode, which is as good
   }
 
   /** A second descriptor of the same connection; it is the caller's to close. */

@@ -14,6 +14,7 @@ import type { Context } from "./context.ts";
 const NS_PER_SECOND = 1_000_000_000n;
 
 function attributesReply(context: Context, attributes: Attributes): Encoder {
+  context.known.told(attributes);
   return (body) => encodeAttributesReply(body, attributes, context.presentation);
 }
 

@@ -1,6 +1,7 @@
 /**
  * What every handler gets, and what it gives back.
  */
+import type { InodeId } from "../../../base/ids.ts";
 import type { Attributes } from "../../../protocol/messages/common.ts";
 import type { MountedFileSystem } from "../../file-system.ts";
 import { encodeEntry, type Presentation } from "../protocol/attributes.ts";
@@ -13,6 +14,8 @@ export interface Context {
   readonly fileSystem: MountedFileSystem;
   readonly presentation: Presentation;
   readonly known: KnownInodes;
+  /** What the kernel holds of the inode's attributes is out of date. Unlike an invalidation, it has effect when this returns. */
+  readonly dropAttributes: (inode: InodeId) => void;
   readonly posixLockOwners: PosixLockOwners;
   /** Longest reply body that is encoded, in bytes. */
   readonly largestReplyBytes: number;
@@ -31,6 +34,6 @@ export type Handler = (context: Context, request: Request) => Promise<Reply> | t
 
 /** The reply that gives the kernel one more reference to an inode. */
 export function entryReply(context: Context, attributes: Attributes): Encoder {
-  context.known.add(attributes.inode);
+  context.known.add(attributes);
   return (body) => encodeEntry(body, attributes, context.presentation);
 }

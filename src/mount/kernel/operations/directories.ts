@@ -43,7 +43,7 @@ export async function readdir(context: Context, request: Request): Promise<Reply
 export async function readdirplus(context: Context, request: Request): Promise<Reply> {
   const entries = await nextEntries(context, request, true);
   const taken = entries.filter((entry) => entry.attributes !== undefined);
-  for (const entry of taken) context.known.add(entry.inode);
+  for (const { attributes } of taken) if (attributes !== undefined) context.known.add(attributes);
   context.fileSystem.took(taken);
   return (body) => encodeEntriesPlus(body, entries, context.presentation);
 }

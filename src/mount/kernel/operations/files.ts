@@ -54,6 +54,8 @@ export async function open(context: Context, request: Request): Promise<Reply> {
   if (clearSetId) {
     await context.fileSystem.setattr(inode, { clearSetId: true }, opened.handle, caller);
   }
+  // The answer to an open has no place for attributes: without this, a reader would stop at the size of before.
+  if (!context.known.isCurrent(opened.attributes)) context.dropAttributes(inode);
   return (body) => encodeHandle(context, body, opened);
 }
 

@@ -1,0 +1,109 @@
+/**
+ * The mounts of a local cluster: made by `dfs up --mount`, and taken away before its servers are stopped.
+ */
+import { resolve } from "node:path";
+import { isDfsError } from "../../base/errors.ts";
+import { serveInBackground } from "../mounting/background.ts";
+import { mountAt, DFS_TYPE } from "../mounting/mount-table.ts";
+import { checkFuse, usableMountPoint } from "../mounting/preconditions.ts";
+import { knownMounts, mountDirectory, mountRecord, servingProcess } from "../mounting/registry.ts";
+import { unmount, type Unmounted } from "../mounting/unmount.ts";
+import { readClusterFile } from "../shared/cluster-file.ts";
+import { logPath } from "./layout.ts";
+import { stopServer } from "./processes.ts";
+
+/** What is written to a mount is written back within this time, or the cluster is not well. */
+const WRITE_BACK_TIMEOUT_MS = 20_000;
+
+export interface ClusterMount {
+  readonly mountPoint: string;
+  readonly pid: number;
+  readonly ranBefore: boolean;
+}
+
+interface Around {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly signal: AbortSignal;
+  readonly keyFile?: string;
+}
+
+function ownUid(): number {
+  return process.getuid?.() ?? 0;
+}
+
+/**
+ * Where the cluster of `dir` is to be mounted, or is already; checked before any server is started.
+ * @throws DfsError when nothing can be mounted there.
+ */
+export async function checkedMountPoint(
+  path: string,
+  dir: string,
+  onCleaned: () => void,
+): Promise<string> {
+  const mountPoint = resolve(path);
+  if (mountedHere(mountPoint, dir) !== undefined) return mountPoint;
+  checkFuse();
+  return usableMountPoint(mountPoint, onCleaned);
+}
+
+/** The process that serves this cluster's mount there. */
+function mountedHere(mountPoint: string, dir: string): number | undefined {
+  const isMounted = mountAt(mountPoint)?.type === DFS_TYPE;
+  if (!isMounted || mountRecord(ownUid(), mountPoint)?.dir !== dir) return undefined;
+  return servingProcess(ownUid(), mountPoint);
+}
+
+/** Mounts the cluster of `dir`, unless it is mounted there. @throws DfsError as `serveInBackground`. */
+export async function mountCluster(
+  dir: string,
+  mountPoint: string,
+  { env, signal, keyFile }: Around,
+): Promise<ClusterMount> {
+  const running = mountedHere(mountPoint, dir);
+  if (running !== undefined) return { mountPoint, pid: running, ranBefore: true };
+  const log = logPath(dir, "mount");
+  const key = keyFile === undefined ? [] : ["--key-file", keyFile];
+  const options = ["--foreground", "--json", "--log", log, "--dir", dir, ...key];
+  const args = ["mount", ...options, "--", mountPoint];
+  const { pid } = await serveInBackground({ args, log, env, signal });
+  return { mountPoint, pid, ranBefore: false };
+}
+
+/**
+ * Takes all mounts of the cluster of `dir` away, while its servers still run. One that is in use is taken away as well, after
+ * what was written there has been written back; `onBusy` is told.
+ */
+export async function unmountCluster(
+  dir: string,
+  signal: AbortSignal,
+  onBusy: (mountPoint: string) => void,
+): Promise<Unmounted[]> {
+  const unmounted: Unmounted[] = [];
+  const address = readClusterFile(dir)?.meta;
+  for (const { mountPoint, dir: ofCluster, meta } of knownMounts(ownUid())) {
+    if (ofCluster !== dir && meta !== address) continue;
+    const one = await unmountOne(mountPoint, signal, onBusy);
+    if (one !== undefined) unmounted.push(one);
+  }
+  return unmounted;
+}
+
+async function unmountOne(
+  mountPoint: string,
+  signal: AbortSignal,
+  onBusy: (mountPoint: string) => void,
+): Promise<Unmounted | undefined> {
+  const around = { timeoutMs: WRITE_BACK_TIMEOUT_MS, signal };
+  try {
+    return await unmount(mountPoint, "plain", around);
+  } catch (error) {
+    if (isDfsError(error, "notFound")) return undefined; // unmounted by umount(8), or never mounted
+    if (!isDfsError(error, "busy") && !isDfsError(error, "timeout")) throw error;
+  }
+  onBusy(mountPoint);
+  const { how, pid } = await stopServer(
+    mountDirectory(ownUid(), mountPoint),
+    WRITE_BACK_TIMEOUT_MS,
+  );
+  return { mountPoint, pid, process: how };
+}

@@ -1,0 +1,221 @@
+// Servers are killed, restarted and corrupted under a mount: programs notice nothing but a pause. With the cluster away a hard
+// mount waits and can be interrupted, a soft one gives an error, and df and umount work on both.
+
+import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { writeFileSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { isAlive, until } from "../support/local-cluster.ts";
+import { cannotMount, Mounted, untilItWaits } from "./support/mounted.ts";
+
+setDefaultTimeout(240_000); // whole clusters, killed and started again; a busy machine is slow
+
+const BUSY = join(import.meta.dir, "support/busy-files.ts");
+
+let mounted: Mounted;
+afterEach(() => mounted.stop());
+
+/** The program that writes and verifies, and how far it is. */
+class Busy {
+  rounds = 0;
+  private readonly child: ReturnType<Mounted["program"]>;
+  private readonly reading: Promise<void>;
+  private output = "";
+
+  constructor(directory: string) {
+    const seed = String(
+      process.env["DFS_TEST_SEED"] ?? crypto.getRandomValues(new Uint32Array(1))[0],
+    );
+    console.log(`DFS_TEST_SEED=${seed}`);
+    this.child = mounted.program([process.execPath, BUSY, directory, seed]);
+    this.reading = this.read();
+  }
+
+  /** Waits until it has done so many more rounds. */
+  async more(rounds: number): Promise<void> {
+    const goal = this.rounds + rounds;
+    const goesOn = (): boolean => this.rounds >= goal || this.child.exitCode !== null;
+    await until(goesOn, `the program to come to round ${goal} from ${this.rounds}`, 120_000);
+    if (this.child.exitCode !== null) throw new Error(await this.child.stderr.text());
+  }
+
+  /** Asks it to end; it must have found everything right. */
+  async end(): Promise<void> {
+    this.child.kill("SIGTERM");
+    const code = await this.child.exited;
+    await this.reading;
+    expect({ code, stderr: await this.child.stderr.text() }).toEqual({ code: 0, stderr: "" });
+    expect(this.output).toEndWith("all files are right\n");
+  }
+
+  private async read(): Promise<void> {
+    const decoder = new TextDecoder();
+    for await (const chunk of this.child.stdout) {
+      this.output = (this.output + decoder.decode(chunk)).slice(-10_000);
+      const told = [...this.output.matchAll(/^round (\d+)$/gm)].at(-1)?.[1];
+      if (told !== undefined) this.rounds = Number(told);
+    }
+  }
+}
+
+describe.skipIf(cannotMount !== undefined)("while a program writes and verifies", () => {
+  test("data servers are killed and restarted, one after the other", async () => {
+    mounted = await Mounted.up({ flags: ["--block-size", "64K"] });
+    const busy = new Busy(mounted.path);
+    await busy.more(20);
+    for (const id of [1, 2, 3]) {
+      await mounted.cluster.kill(mounted.cluster.server(id).pid);
+      await busy.more(20);
+      await mounted.cluster.ok("up", "--detach");
+      await busy.more(20);
+    }
+    await busy.end();
+  });
+
+  test("copies on two servers are corrupted, and read right, also through a mount with empty caches", async () => {
+    mounted = await Mounted.up({ flags: ["--block-size", "64K"] });
+    const bytes = crypto.getRandomValues(new Uint8Array(50_000));
+    writeFileSync(`${mounted.path}/precious`, bytes);
+    const busy = new Busy(mounted.path);
+    await busy.more(10);
+    const [row] = await mounted.cluster.rows<{ servers: number[] }>("explain", "/precious");
+    for (const server of row!.servers.slice(0, 2)) {
+      await mounted.cluster.ok("corrupt", "/precious", "--server", String(server));
+    }
+    const fresh = await mounted.mount();
+    await mounted.ok(`cp ${fresh.path}/precious ${mounted.cluster.path("copy")}`, "/");
+    expect(readFileSync(mounted.cluster.path("copy")).equals(bytes)).toBe(true);
+    expect(fresh.logged()).toContain("reported for repair");
+    await busy.more(10);
+    await busy.end();
+  });
+
+  test("the metadata server is killed and restarted, three times", async () => {
+    mounted = await Mounted.up({ flags: ["--block-size", "64K"] });
+    const busy = new Busy(mounted.path);
+    await busy.more(20);
+    for (let times = 0; times < 3; times++) {
+      await mounted.cluster.kill(mounted.cluster.describe().metaPid);
+      await mounted.cluster.ok("up", "--detach");
+      await busy.more(20);
+    }
+    await busy.end();
+  });
+
+  test("what cannot be verified on any server is an I/O error, and nothing else", async () => {
+    mounted = await Mounted.up({ flags: ["--block-size", "64K"] });
+    writeFileSync(`${mounted.path}/lost`, "three rotten copies");
+    await mounted.cluster.ok("corrupt", "/lost", "--all");
+    const fresh = await mounted.mount();
+    const { code, stdout, stderr } = await mounted.shell("cat lost", fresh.path);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+    expect(stderr).toContain("Input/output error");
+    expect(fresh.logged()).toContain("cannot read");
+  });
+});
+
+describe.skipIf(cannotMount !== undefined)("with the cluster away", () => {
+  /** What programs do on a mount. */
+  const ways = (path: string): string[] => [
+    `exec cat ${path}/file`,
+    `exec cat ${path}/other`,
+    `exec tee ${path}/new < /dev/null`,
+    `exec tee -a ${path}/file < /dev/null`,
+    `exec ls ${path}`,
+    `exec mkdir ${path}/d`,
+    `exec rm ${path}/file`,
+  ];
+
+  async function away(options?: string): Promise<void> {
+    mounted = await Mounted.up({
+      flags: ["--data-servers", "3"],
+      ...(options === undefined ? {} : { options }),
+    });
+    await mounted.ok("echo content > file; echo other > other");
+    await killAll();
+  }
+
+  /** Not by dfs down, which would unmount first. */
+  async function killAll(): Promise<void> {
+    const { metaPid, servers } = mounted.cluster.describe();
+    for (const pid of [metaPid, ...servers.map((each) => each.pid)]) {
+      await mounted.cluster.kill(pid);
+    }
+  }
+
+  test("programs on a hard mount wait and end by Ctrl-C; when it is back they go on", async () => {
+    await away("hard,actimeo=0");
+    for (const way of ways(mounted.path)) {
+      const child = mounted.program(["sh", "-c", way]);
+      await untilItWaits(child.pid);
+      child.kill("SIGINT");
+      expect([await child.exited, child.signalCode], way).toEqual([130, "SIGINT"]);
+    }
+    const patient = mounted.program(["cat", `${mounted.path}/other`]);
+    await untilItWaits(patient.pid);
+    await mounted.cluster.ok("up", "--detach");
+    expect(await patient.stdout.text()).toBe("other\n");
+    expect(await patient.exited).toBe(0);
+    expect(await mounted.ok("cat file")).toStartWith("content\n");
+  });
+
+  test("programs on a soft mount get an error in time, never an empty directory", async () => {
+    await away("soft,timeo=1,actimeo=0");
+    for (const way of ways(mounted.path)) {
+      const { code, stdout, stderr } = await mounted.shell(way, "/");
+      expect({ code: code === 0, stdout }, way).toEqual({ code: false, stdout: "" });
+      expect(stderr, way).toMatch(/Connection timed out|Input\/output error/);
+    }
+    await mounted.cluster.ok("up", "--detach");
+    await until(
+      async () => (await mounted.shell("cat file other")).stdout.includes("other"),
+      "the files to be there again",
+    );
+  });
+
+  test.each(["hard", "soft,timeo=1"])(
+    "df works on a mount with -o %s, and so does umount",
+    async (options) => {
+      await away(options);
+      const df = await mounted.ok(`df -P ${mounted.path}`, "/");
+      expect(df).toContain(mounted.path);
+      const { pid, path } = mounted.at(0);
+      await mounted.cluster.ok("umount", path);
+      expect(isAlive(pid)).toBe(false);
+      expect(mounted.at(0).isMounted).toBe(false);
+    },
+  );
+
+  test("umount --force ends a mount on which programs wait; they get an error", async () => {
+    await away("hard,actimeo=0");
+    const waiting = mounted.program(["cat", `${mounted.path}/file`]);
+    await untilItWaits(waiting.pid);
+    const busy = await mounted.cluster.run(["umount", mounted.path]);
+    expect(busy).toMatchObject({ code: 1 });
+    expect(busy.stderr).toContain("it is in use");
+    await mounted.cluster.ok("umount", "--force", mounted.path);
+    expect(await waiting.exited).toBe(1);
+    expect(mounted.at(0).isServed).toBe(false);
+    expect(mounted.at(0).isMounted).toBe(false);
+  });
+});
+
+describe.skipIf(cannotMount !== undefined)("a mount whose process was killed", () => {
+  test("gives errors, is unmounted by dfs umount, and mounted over by dfs mount", async () => {
+    mounted = await Mounted.up({ flags: ["--data-servers", "3"] });
+    await mounted.ok("echo kept > file");
+    const { path } = mounted.at(0);
+    await mounted.at(0).kill();
+    const { code, stderr } = await mounted.shell(`ls ${path}`, "/");
+    expect(code).not.toBe(0);
+    expect(stderr).toMatch(/Transport endpoint is not connected|Software caused connection abort/);
+    await mounted.cluster.ok("umount", path);
+    expect(mounted.at(0).isMounted).toBe(false);
+
+    const second = await mounted.mount();
+    await second.kill();
+    const again = await mounted.cluster.ok("mount", second.path);
+    expect(again.stderr).toContain("took away");
+    expect(await mounted.ok("cat file", second.path)).toBe("kept\n");
+    await mounted.cluster.ok("umount", second.path);
+  });
+});
