@@ -46,6 +46,11 @@ export class Holdings {
     this.held.set(server, { own: own.filter(stays), foreign: foreign.filter(stays) });
   }
 
+  /** The server is not on record any more. */
+  forget(server: ServerId): void {
+    this.held.delete(server);
+  }
+
   /** The newest backup of this life. */
   newest(): NewestBackup | undefined {
     const all = [...this.held.values()].flatMap(({ own }) => own);
