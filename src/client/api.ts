@@ -86,6 +86,11 @@ export interface ClientOptions {
   readonly firstContactTimeoutMs?: number;
   /** To reconnect, and to reach the write quorum; default 60 s. */
   readonly retryTimeoutMs?: number;
+  /**
+   * A read waits so long for the servers that hold the copies, whatever the service believes of them. Left out: a few seconds,
+   * and only for servers that are believed to be up.
+   */
+  readonly readPatienceMs?: number;
   /** Upper bound of file bytes held in memory by all transfers together; default 64 MiB. */
   readonly bufferBytes?: number;
   /** Servers that have to answer when a block is read, instead of the cluster's read quorum. */

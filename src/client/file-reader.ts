@@ -15,8 +15,8 @@ import type { BlockReader, BlockReadResult, ReplicaFailure } from "./block-reade
 import type { FileMap, Segment } from "./file-map.ts";
 import { backoffDelayMs, Deadline, pause, type Backoff } from "./retry.ts";
 
-/** For how long replicas whose servers do not answer are tried again. */
-const RETRY_MS = 5_000;
+/** For how long replicas whose servers do not answer are tried again, unless the client's user is more patient. */
+export const READ_PATIENCE_MS = 5_000;
 const RETRY: Backoff = { firstMs: 250, maxMs: 1_000 };
 
 /** Kinds of failure that a server which is restarting causes, until it says itself that it is (`busy`). */
@@ -27,7 +27,9 @@ const MAX_MAP_CHANGES = 10;
 
 export interface FileReaderOptions {
   readonly blocks: BlockReader;
-  /** False when the service says that the server is down. */
+  /** How long a read waits for servers that may come back. */
+  readonly patienceMs: number;
+  /** False when the server is not worth waiting for. */
   readonly mayComeBack: (server: ServerId) => boolean;
   /** A replica that metadata names is not on its server. */
   readonly onMissingReplica: (block: BlockId, failure: ReplicaFailure) => void;
@@ -77,7 +79,7 @@ export class FileReader {
 
   /** The bytes of one segment, from its block, or zeros. @throws as `range`. */
   async segment(segment: Segment, signal?: AbortSignal): Promise<Uint8Array> {
-    const deadline = new Deadline(this.options.clock, RETRY_MS);
+    const deadline = new Deadline(this.options.clock, this.options.patienceMs);
     const asked = new FailedCopies();
     for (let attempt = 0, changes = 0; ; attempt++) {
       const { extent, length } = segment;

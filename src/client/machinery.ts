@@ -17,7 +17,7 @@ import { BlockStore } from "./block-store.ts";
 import { BlockWriter } from "./block-writer.ts";
 import { ByteBudget } from "./budget.ts";
 import { DirectRequests } from "./direct.ts";
-import type { FileReaderOptions } from "./file-reader.ts";
+import { READ_PATIENCE_MS, type FileReaderOptions } from "./file-reader.ts";
 import { Locks } from "./locks.ts";
 import { OpenFileTable } from "./open-files.ts";
 import { PlacementCache, type KnownServer } from "./placement-cache.ts";
@@ -124,7 +124,9 @@ export class Machinery {
     });
     this.fileReading = {
       blocks,
+      patienceMs: options.readPatienceMs ?? READ_PATIENCE_MS,
       mayComeBack: (server) => {
+        if (options.readPatienceMs !== undefined) return true;
         const state = placement.last?.server(server)?.state;
         return state === undefined || state === "up" || state === "suspect";
       },

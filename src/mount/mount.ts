@@ -111,6 +111,7 @@ async function connectFileSystem(
       metaAddress: meta,
       label: `dfs mount ${mountPoint}, pid ${process.pid}`,
       retryTimeoutMs: options.soft ? options.timeoMs : HARD_TIMEOUT_MS,
+      readPatienceMs: options.soft ? options.timeoMs : HARD_TIMEOUT_MS,
       onWarning,
       ...(firstContactTimeoutMs === undefined ? {} : { firstContactTimeoutMs }),
       ...(key === undefined ? {} : { key }),
