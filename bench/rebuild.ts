@@ -20,11 +20,13 @@
  *
  *     time      from the start of the server's process until the record says that it has been refilled
  *     of cp     time of `cp -r` and `sync -f`, divided by that time: the target is 0.5
+ *     cpu       processor seconds of the copy; of the rebuild: the metadata server's, the refilled server's, the others'.
+ *               These say most when the machine is shared: time does not, when others have the processors
  *     clients   files of 1 MiB (of 64 KiB, with small blocks) that one client puts, and reads back, in a second: the one
  *               number while nothing else happens, the other while the server is refilled. Copies of what it puts go to
  *               the other servers and to the one that is refilled
  */
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { isDfsError } from "../src/base/errors.ts";
@@ -56,6 +58,10 @@ interface Run {
   readonly rebuildMs: number;
   /** Time of the copy by that of the rebuild. */
   readonly ofCopy: number;
+  readonly copyCpuMs: number;
+  readonly metaCpuMs: number;
+  readonly targetCpuMs: number;
+  readonly sourcesCpuMs: number;
   readonly busyRebuildMs: number;
   readonly putsBefore: number;
   readonly putsDuring: number;
@@ -116,12 +122,22 @@ async function measureOnce(
   await cluster.server(LOST).kill();
   const lost = cluster.serverDir(LOST);
   command("sync", "-f", lost); // neither side shall pay for what was written before
+  let copyCpuMs = 0;
   const copyMs = timed(() => {
-    command("cp", "-r", lost, `${lost}-copy`);
-    command("sync", "-f", `${lost}-copy`);
+    copyCpuMs = command("cp", "-r", lost, `${lost}-copy`);
+    copyCpuMs += command("sync", "-f", `${lost}-copy`);
   });
   rmSync(`${lost}-copy`, { recursive: true });
+  const others = [0, 1, 2, 3].filter((index) => index !== LOST);
+  const pidsOfOthers = others.map((index) => cluster.server(index).process.pid);
+  const sourcesBefore = pidsOfOthers.map(cpuMs);
+  const metaBefore = cpuMs(cluster.meta.process.pid);
   const rebuildMs = await rebuild(cluster, client, present.copies);
+  const metaCpuMs = cpuMs(cluster.meta.process.pid) - metaBefore;
+  const targetCpuMs = cpuMs(cluster.server(LOST).process.pid);
+  const sourcesCpuMs = pidsOfOthers
+    .map((pid, at) => cpuMs(pid) - sourcesBefore[at]!)
+    .reduce((sum, each) => sum + each, 0);
   const before = await workOf(client, `before-${run}`, fileBytes, () => Bun.sleep(QUIET_MS));
   await cluster.server(LOST).kill();
   let busyRebuildMs = 0;
@@ -134,6 +150,10 @@ async function measureOnce(
     copyMs: Math.round(copyMs),
     rebuildMs: Math.round(rebuildMs),
     ofCopy: copyMs / rebuildMs,
+    copyCpuMs,
+    metaCpuMs,
+    targetCpuMs,
+    sourcesCpuMs,
     busyRebuildMs: Math.round(busyRebuildMs),
     putsBefore: before.puts,
     putsDuring: during.puts,
@@ -218,7 +238,8 @@ function printHead(): void {
     `${cpus().length} x ${cpus()[0]?.model ?? "unknown"}, Bun ${Bun.version}, load ${load}`,
   );
   console.log(
-    "        block   server MiB  cp -r s  rebuild s  of cp   MiB/s  blocks/s  with client s" +
+    "        block   server MiB  cp -r s  rebuild s  of cp   MiB/s  blocks/s  cpu s: cp; meta, target, others" +
+      "  with client s" +
       "  puts/s before, during  reads/s before, during",
   );
 }
@@ -229,6 +250,7 @@ function show(kind: "run" | "median", result: Run): void {
     return;
   }
   const { blockBytes, serverBytes, copyMs, rebuildMs, ofCopy, busyRebuildMs } = result;
+  const { copyCpuMs, metaCpuMs, targetCpuMs, sourcesCpuMs } = result;
   const seconds = rebuildMs / 1000;
   const pair = (before: number, during: number): string =>
     `${before.toFixed(1)}, ${during.toFixed(1)}`;
@@ -242,6 +264,10 @@ function show(kind: "run" | "median", result: Run): void {
       ofCopy.toFixed(2).padStart(6),
       (serverBytes / MiB / seconds).toFixed(1).padStart(7),
       (serverBytes / blockBytes / seconds).toFixed(0).padStart(9),
+      [copyCpuMs, metaCpuMs, targetCpuMs, sourcesCpuMs]
+        .map((ms) => (ms / 1000).toFixed(2))
+        .join(", ")
+        .padStart(33),
       (busyRebuildMs / 1000).toFixed(2).padStart(14),
       pair(result.putsBefore, result.putsDuring).padStart(22),
       pair(result.readsBefore, result.readsDuring).padStart(23),
@@ -249,9 +275,19 @@ function show(kind: "run" | "median", result: Run): void {
   );
 }
 
-function command(...words: readonly string[]): void {
-  const { exitCode, stderr } = Bun.spawnSync([...words]);
+/** Runs a command; returns the milliseconds of processor that it took. */
+function command(...words: readonly string[]): number {
+  const { exitCode, stderr, resourceUsage } = Bun.spawnSync([...words]);
   if (exitCode !== 0) throw new Error(`${words.join(" ")} failed: ${stderr.toString()}`);
+  return Math.round(Number(resourceUsage?.cpuTime.total ?? 0) / 1000);
+}
+
+/** Milliseconds of processor that a process has taken so far, all its threads together: proc_pid_stat(5). */
+function cpuMs(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const [user, system] = [fields[11], fields[12]]; // utime, stime, in ticks of 10 ms
+  return (Number(user) + Number(system)) * 10;
 }
 
 function timed(work: () => void): number {

@@ -73,6 +73,9 @@ export interface ClientWarning {
   readonly block?: BlockId;
 }
 
+/** As good as for ever, for the timeouts below: the longest time that a timer can wait, 24 days. */
+export const FOREVER_MS = 2 ** 31 - 1;
+
 export interface ClientOptions {
   /** `host:port` of the metadata service. */
   readonly metaAddress: string;
@@ -87,10 +90,10 @@ export interface ClientOptions {
   /** To reconnect, and to reach the write quorum; default 60 s. */
   readonly retryTimeoutMs?: number;
   /**
-   * A read waits so long for the servers that hold the copies, whatever the service believes of them. Left out: a few seconds,
-   * and only for servers that are believed to be up.
+   * How long a read waits when no server of a block answers. Left out it is 5 s, for servers that should be up; given, also those
+   * that are down are waited for. Copies that are wrong or missing are an error at once, whatever this says.
    */
-  readonly readPatienceMs?: number;
+  readonly readRetryTimeoutMs?: number;
   /** Upper bound of file bytes held in memory by all transfers together; default 64 MiB. */
   readonly bufferBytes?: number;
   /** Servers that have to answer when a block is read, instead of the cluster's read quorum. */

@@ -9,6 +9,7 @@ import { pathBase } from "../base/placement.ts";
 import { commit } from "../protocol/messages/content.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import { create, map, open } from "../protocol/messages/namespace.ts";
+import type { AccessTimes } from "./access-times.ts";
 import type { FileOwner, OpenFile, SetAttributes } from "./api.ts";
 import type { Holder } from "./budget.ts";
 import { FileMap, type MapPage } from "./file-map.ts";
@@ -20,6 +21,7 @@ import type { Names } from "./names.ts";
 import { FileHandle } from "./open-file.ts";
 import type { OpenInode, OpenInodeParts } from "./open-inode.ts";
 import { normalisedPath, shownPath } from "./paths.ts";
+import { unlessAborted } from "./retry.ts";
 import { ServiceClock } from "./service-clock.ts";
 import { WriteBack } from "./write-back.ts";
 
@@ -38,6 +40,7 @@ interface Created {
 export class FileOpener {
   /** Told when somebody else has changed the content of a file that is open here. */
   onForeignChange: (inode: InodeId) => void = () => undefined;
+  readonly accesses: AccessTimes;
   private readonly machinery: Machinery;
   private readonly names: Names;
   private readonly requests: InodeRequests;
@@ -48,6 +51,7 @@ export class FileOpener {
     this.machinery = machinery;
     this.names = names;
     this.requests = requests;
+    this.accesses = machinery.accesses;
     this.readHolder = machinery.budget.holder();
     this.serviceClock = new ServiceClock(machinery.seams.clock);
     machinery.budget.addReclaimer(() => machinery.openFiles.startFlush());
@@ -88,6 +92,7 @@ export class FileOpener {
 
   /** Changes attributes, in step with what is open here. */
   async setattr(inode: InodeId, change: SetAttributes, options?: CallOptions): Promise<Attributes> {
+    if (change.atimeNs !== undefined) this.accesses.forget(inode);
     const here = this.machinery.openFiles.get(inode);
     if (here !== undefined) return here.setattr(change, options?.signal);
     return this.requests.setattr(inode, change, options);
@@ -101,9 +106,9 @@ export class FileOpener {
   /** Takes note of attributes that the service told; returns them as this client's user sees them. */
   heard(attributes: Attributes): Attributes {
     const here = this.machinery.openFiles.get(attributes.inode);
-    if (here === undefined) return attributes;
+    if (here === undefined) return this.accesses.seen(attributes);
     here.learn(attributes);
-    return here.attributes;
+    return this.accesses.seen(here.attributes);
   }
 
   private async openFrom(
@@ -114,7 +119,8 @@ export class FileOpener {
   ): Promise<OpenFile> {
     const { session, releases } = this.machinery;
     const request = { start, path, limit: FIRST_EXTENTS };
-    const { attributes, extents, more } = await session.ask(open, request, options);
+    const asked = session.ask(open, request);
+    const { attributes, extents, more } = await this.unlessGivenUp(asked, options?.signal);
     const { inode, type, version, size } = attributes;
     if (type !== "file") {
       releases.add(inode, 1, session.epoch);
@@ -124,6 +130,25 @@ export class FileOpener {
       );
     }
     return this.handle(attributes, shown, { version, size, extents, more });
+  }
+
+  /** What the service answers to an open; one that comes after the caller has given up is given back. */
+  private async unlessGivenUp<T extends { readonly attributes: Attributes }>(
+    asked: Promise<T>,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
+    if (signal === undefined) return asked;
+    const { session, releases } = this.machinery;
+    try {
+      return await unlessAborted(asked, signal);
+    } catch (error) {
+      if (signal.aborted) {
+        const giveBack = ({ attributes }: T): void =>
+          releases.add(attributes.inode, 1, session.epoch);
+        asked.then(giveBack, () => undefined); // what it failed with matters to nobody
+      }
+      throw error;
+    }
   }
 
   private async createAt(

@@ -15,8 +15,6 @@ import type { BlockReader, BlockReadResult, ReplicaFailure } from "./block-reade
 import type { FileMap, Segment } from "./file-map.ts";
 import { backoffDelayMs, Deadline, pause, type Backoff } from "./retry.ts";
 
-/** For how long replicas whose servers do not answer are tried again, unless the client's user is more patient. */
-export const READ_PATIENCE_MS = 5_000;
 const RETRY: Backoff = { firstMs: 250, maxMs: 1_000 };
 
 /** Kinds of failure that a server which is restarting causes, until it says itself that it is (`busy`). */
@@ -27,9 +25,9 @@ const MAX_MAP_CHANGES = 10;
 
 export interface FileReaderOptions {
   readonly blocks: BlockReader;
-  /** How long a read waits for servers that may come back. */
-  readonly patienceMs: number;
-  /** False when the server is not worth waiting for. */
+  /** For how long replicas whose servers do not answer are tried again. */
+  readonly retryTimeoutMs: number;
+  /** False when it is not worth waiting for the server. */
   readonly mayComeBack: (server: ServerId) => boolean;
   /** A replica that metadata names is not on its server. */
   readonly onMissingReplica: (block: BlockId, failure: ReplicaFailure) => void;
@@ -79,7 +77,7 @@ export class FileReader {
 
   /** The bytes of one segment, from its block, or zeros. @throws as `range`. */
   async segment(segment: Segment, signal?: AbortSignal): Promise<Uint8Array> {
-    const deadline = new Deadline(this.options.clock, this.options.patienceMs);
+    const deadline = new Deadline(this.options.clock, this.options.retryTimeoutMs);
     const asked = new FailedCopies();
     for (let attempt = 0, changes = 0; ; attempt++) {
       const { extent, length } = segment;

@@ -89,6 +89,11 @@ export interface Inodes {
    */
   watch(cacheMs: number): Promise<void>;
 
+  /**
+   * The inode was read at this time. Shown at once by this client; the service is told a moment later, of many inodes together and
+   * without waiting, and the record changes only where this is later.
+   */
+  accessed(inode: InodeId, atimeNs: bigint): void;
   /** Commits what was written to the inode, if it is open here; as `OpenFile.flush`. */
   flush(inode: InodeId, options?: CallOptions): Promise<void>;
 

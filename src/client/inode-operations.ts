@@ -112,6 +112,10 @@ export class InodeOperations implements Inodes {
     return this.watcher.watch(cacheMs);
   }
 
+  accessed(inode: InodeId, atimeNs: bigint): void {
+    this.opener.accesses.add(inode, atimeNs);
+  }
+
   flush(inode: InodeId, options?: CallOptions): Promise<void> {
     return this.opener.flush(inode, options);
   }

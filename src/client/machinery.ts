@@ -11,13 +11,14 @@ import { connectPeer, HandlerTable } from "../protocol/endpoint.ts";
 import type { Peer, PeerIdentity } from "../protocol/peer.ts";
 import type { Transport } from "../protocol/transport.ts";
 import type { ClientOptions } from "./api.ts";
+import { AccessTimes } from "./access-times.ts";
 import { BlockIds } from "./block-ids.ts";
 import { BlockReader } from "./block-reader.ts";
 import { BlockStore } from "./block-store.ts";
 import { BlockWriter } from "./block-writer.ts";
 import { ByteBudget } from "./budget.ts";
 import { DirectRequests } from "./direct.ts";
-import { READ_PATIENCE_MS, type FileReaderOptions } from "./file-reader.ts";
+import type { FileReaderOptions } from "./file-reader.ts";
 import { Locks } from "./locks.ts";
 import { OpenFileTable } from "./open-files.ts";
 import { PlacementCache, type KnownServer } from "./placement-cache.ts";
@@ -30,6 +31,7 @@ import { Watcher } from "./watcher.ts";
 
 const FIRST_CONTACT_TIMEOUT_MS = 4_500;
 const RETRY_TIMEOUT_MS = 60_000;
+const READ_RETRY_TIMEOUT_MS = 5_000;
 /** How long closing waits for reports of bad copies to arrive; a command gives all of closing a second. */
 const REPORTS_TIMEOUT_MS = 500;
 const BUFFER_BYTES = 64 * 1024 * 1024;
@@ -47,6 +49,7 @@ export class Machinery {
   readonly session: Session;
   readonly openFiles = new OpenFileTable();
   readonly releases: Releases;
+  readonly accesses: AccessTimes;
   readonly budget: ByteBudget;
   readonly store: BlockStore;
   /** For the readers of files. */
@@ -105,6 +108,7 @@ export class Machinery {
     placement.onChange = (before, now) => this.servers.learn(before, now);
     this.budget = new ByteBudget(options.bufferBytes ?? BUFFER_BYTES);
     this.releases = new Releases(this.session, clock, logger);
+    this.accesses = new AccessTimes(this.session, clock, logger);
     const { servers } = this;
     const quorumTimeoutMs = retryTimeoutMs;
     this.store = new BlockStore(
@@ -124,9 +128,9 @@ export class Machinery {
     });
     this.fileReading = {
       blocks,
-      patienceMs: options.readPatienceMs ?? READ_PATIENCE_MS,
+      retryTimeoutMs: options.readRetryTimeoutMs ?? READ_RETRY_TIMEOUT_MS,
       mayComeBack: (server) => {
-        if (options.readPatienceMs !== undefined) return true;
+        if (options.readRetryTimeoutMs !== undefined) return true;
         const state = placement.last?.server(server)?.state;
         return state === undefined || state === "up" || state === "suspect";
       },
@@ -151,6 +155,7 @@ export class Machinery {
 
   async close(): Promise<void> {
     await this.reports.delivered(REPORTS_TIMEOUT_MS);
+    await this.accesses.flush();
     await this.session.close(); // which also gives up everything that is still open
     this.servers.close();
     this.direct.close();

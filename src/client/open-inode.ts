@@ -83,12 +83,14 @@ export class OpenInode {
 
   /** `attributes` of this inode from the service, with size and times that include what is not committed. */
   private withUnstored(attributes: Attributes): Attributes {
-    const { end, writtenNs } = this.parts.writeBack;
+    const { end, heldBytes, writtenNs } = this.parts.writeBack;
     if (writtenNs === undefined) return attributes;
     const size = Math.max(end, attributes.size);
+    // Programs take a file without allocated bytes for one without data.
+    const allocated = Math.min(size, attributes.allocated + heldBytes);
     const mtimeNs = writtenNs;
     const ctimeNs = writtenNs > attributes.ctimeNs ? writtenNs : attributes.ctimeNs;
-    return { ...attributes, size, mtimeNs, ctimeNs };
+    return { ...attributes, size, allocated, mtimeNs, ctimeNs };
   }
 
   /**
@@ -274,6 +276,8 @@ export class OpenInode {
   ): Promise<number> {
     await source.flush();
     await this.flush();
+    // Within one file the copy may move the end, which is not to be copied in turn.
+    if (source === this) length = Math.max(0, Math.min(length, this.stored.size - sourceOffset));
     for (let at = 0; at < length;) {
       const { attributes, done } = await this.parts.requests.clone(
         { inode: source.inode, offset: sourceOffset + at },
@@ -343,7 +347,9 @@ export class OpenInode {
     const holder = this.parts.readHolder;
     await holder.acquire(length, signal);
     try {
-      const bytes = await source.range(offset, length, signal);
+      const read = source.range(offset, length, signal);
+      // Blocks that are read ahead, and the map, are fetched for others as well, and go on without who has given up.
+      const bytes = await (signal === undefined ? read : unlessAborted(read, signal));
       return bytes.subarray(0, Math.max(0, this.stored.size - offset));
     } finally {
       holder.release(length);

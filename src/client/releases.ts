@@ -2,7 +2,7 @@
  * Gives up opens of inodes, many in one request, a moment after the files were closed.
  *
  * A release is sent once: sent again after a lost answer it could take away an open that was made meanwhile. One that
- * is lost keeps the inode until the session ends, which is safe.
+ * is lost keeps the inode until the session ends, which is safe. While there is no connection none is sent, so none gets lost.
  */
 import type { Clock, Timer } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
@@ -13,6 +13,9 @@ import { release } from "../protocol/messages/namespace.ts";
 import type { Session } from "./session.ts";
 
 const DELAY_MS = 20;
+
+/** Between looks for a connection. */
+const DISCONNECTED_DELAY_MS = 500;
 
 /** Releases that are sent without waiting for more. */
 const BATCH = MAX_ENTRIES_PER_PAGE / 2;
@@ -39,7 +42,7 @@ export class Releases {
     this.epoch = epoch;
     for (let each = 0; each < count; each++) this.waiting.push(inode);
     if (this.waiting.length >= BATCH) this.send();
-    else this.timer ??= this.clock.setTimer(DELAY_MS, () => this.send(), { background: true });
+    else this.sendLater(DELAY_MS);
   }
 
   /** Sends what waits; returns when all has been answered or lost. */
@@ -48,9 +51,16 @@ export class Releases {
     await this.sending;
   }
 
+  private sendLater(delayMs: number): void {
+    this.timer ??= this.clock.setTimer(delayMs, () => this.send(), { background: true });
+  }
+
   private send(): void {
     this.timer?.cancel();
     this.timer = undefined;
+    if (this.waiting.length > 0 && !this.session.connected) {
+      return this.sendLater(DISCONNECTED_DELAY_MS);
+    }
     while (this.waiting.length > 0) {
       const inodes = this.waiting.splice(0, MAX_ENTRIES_PER_PAGE);
       const { epoch } = this;

@@ -120,6 +120,11 @@ export class Session {
     return this.present.epoch;
   }
 
+  /** True when there is a connection to the service at this moment. */
+  get connected(): boolean {
+    return this.link.bound !== undefined;
+  }
+
   /** True while the service cannot have ended the session for being silent, as far as this client knows. */
   get isFresh(): boolean {
     return this.options.clock.monotonicMs() - this.provenMs < this.leaseMs;

@@ -84,6 +84,11 @@ export class WriteBack {
     return end;
   }
 
+  /** Memory that is taken by what is not committed yet: at least its bytes. */
+  get heldBytes(): number {
+    return this.batches.reduce((sum, batch) => sum + batch.bytes, this.dirty.bytes);
+  }
+
   get clean(): boolean {
     return this.dirty.count === 0 && this.batches.length === 0;
   }
@@ -268,7 +273,6 @@ export class WriteBack {
   }
 
   private account(): void {
-    const sealed = this.batches.reduce((sum, batch) => sum + batch.bytes, 0);
-    this.options.holder.settle(this.dirty.bytes + sealed);
+    this.options.holder.settle(this.heldBytes);
   }
 }

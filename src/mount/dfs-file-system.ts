@@ -12,6 +12,7 @@ import { ROOT_INODE, type InodeId } from "../base/ids.ts";
 import { silentLogger, type Logger } from "../base/logger.ts";
 import type { DfsClient, FileOwner, Inodes, OpenFile, SetAttributes } from "../client/api.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
+import { AccessPolicy, type AccessMode } from "./cluster/access-times.ts";
 import { HandleTable } from "./cluster/handles.ts";
 import { KernelView } from "./cluster/kernel-view.ts";
 import { DirectoryListing } from "./cluster/listing.ts";
@@ -50,6 +51,8 @@ export interface DfsFileSystemOptions {
   readonly logger?: Logger;
   readonly readOnly?: boolean;
   readonly timeouts?: Partial<Timeouts>;
+  /** When a read changes the access time of a file; default `relatime`. Read-only mounts change none. */
+  readonly accessTimes?: AccessMode;
   /** Written data that nobody flushes is sent to the cluster after this time; default 3 s. */
   readonly writeBackMs?: number;
 }
@@ -60,6 +63,7 @@ export class DfsFileSystem implements MountedFileSystem {
   private readonly client: DfsClient;
   private readonly inodes: Inodes;
   private readonly clock: Clock;
+  private readonly accesses: AccessPolicy;
   private readonly kernel: KernelView;
   private readonly files: MountedFiles;
   private readonly space: LastKnown<Awaited<ReturnType<DfsClient["statfs"]>>>;
@@ -76,13 +80,14 @@ export class DfsFileSystem implements MountedFileSystem {
     this.clock = clock;
     this.timeouts = { ...TIMEOUTS, ...options.timeouts };
     this.readOnly = options.readOnly ?? false;
-    const { inodes } = client;
+    const accessTimes = this.readOnly ? "noatime" : (options.accessTimes ?? "relatime");
+    this.accesses = new AccessPolicy(accessTimes, client.inodes, clock);
     const { outage = new Outage() } = options;
     this.space = new LastKnown((signal) => client.statfs({ signal }), outage);
-    this.root = new LastKnown((signal) => inodes.getattr(ROOT_INODE, { signal }), outage);
+    this.root = new LastKnown((signal) => client.inodes.getattr(ROOT_INODE, { signal }), outage);
     this.kernel = new KernelView(this.directories);
     const onMoved = (inode: InodeId): void => this.kernel.contentChanged(inode);
-    this.files = new MountedFiles({ inodes, clock, logger, writeBackMs, onMoved });
+    this.files = new MountedFiles({ inodes: client.inodes, clock, logger, writeBackMs, onMoved });
   }
 
   get blockSize(): number {
@@ -261,14 +266,17 @@ export class DfsFileSystem implements MountedFileSystem {
     return opened;
   }
 
-  read(
+  async read(
     _inode: InodeId,
     handle: Handle,
     offset: number,
     length: number,
     signal?: AbortSignal,
   ): Promise<Uint8Array> {
-    return this.files.get(handle).file.read(offset, length, { signal });
+    const { file } = this.files.get(handle);
+    const bytes = await file.read(offset, length, { signal });
+    this.accesses.read(file);
+    return bytes;
   }
 
   async write(
@@ -276,16 +284,21 @@ export class DfsFileSystem implements MountedFileSystem {
     handle: Handle,
     offset: number,
     bytes: Uint8Array,
-    options: { readonly clearSetId?: boolean; readonly signal?: AbortSignal } = {},
+    options: {
+      readonly clearSetId?: boolean;
+      readonly atOffset?: boolean;
+      readonly signal?: AbortSignal;
+    } = {},
   ): Promise<void> {
     this.refuseReadOnly();
-    await this.files.write(handle, offset, bytes, options.signal);
+    await this.files.write(handle, offset, bytes, options);
     this.kernel.changedHere(inode);
     if (options.clearSetId !== true) return;
     const mode = withoutSetId(this.files.get(handle).file.attributes);
     if (mode === undefined) return;
     await this.inodes.setattr(inode, { mode });
-    await this.kernel.invalidations.inode(inode, false);
+    // Not waited for: the kernel holds the pages of this write until it is answered, and an earlier notice may wait for them.
+    void this.kernel.invalidations.inode(inode, false);
   }
 
   flush(_inode: InodeId, handle: Handle, signal?: AbortSignal): Promise<void> {

@@ -103,7 +103,9 @@ export interface Space {
 export interface Invalidations {
   /**
    * Attributes of the inode are out of date, and its content when `content` is true. A promise that is returned resolves when
-   * the kernel has dropped them, and never rejects: what is answered after that, a lock for example, cannot be followed by a read of old pages.
+   * the kernel has dropped them, and never rejects: what is answered after that, a lock for example, cannot be followed by a
+   * read of old pages. `lookup`, `read`, `write` and what changes names must not wait for it: the kernel keeps pages and
+   * directories locked until these are answered, and the notices, which go one after the other, wait for such locks.
    */
   inode(inode: InodeId, content: boolean): void | Promise<void>;
   /** The name in this directory means something else, or nothing, from now on. */

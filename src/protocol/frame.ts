@@ -2,10 +2,11 @@
  * Frames on a byte stream: a length of four bytes, big-endian, then that many bytes.
  *
  * The parser takes chunks as they come, cut anywhere. A length is checked against the limit in force before anything is
- * allocated for it. A frame that lies within one chunk is handed out as a view of it; of a longer one exactly its length
- * is allocated, once, and filled. The owner may pause the parser between any two frames; what follows is kept.
+ * allocated for it. A frame that lies within one chunk is handed out as a view of it; for a longer one memory is taken
+ * once (frame-memory.ts), and filled. The owner may pause the parser between any two frames; what follows is kept.
  */
 import { DfsError } from "../base/errors.ts";
+import { frameMemory } from "./frame-memory.ts";
 
 /** Bytes of the length in front of each frame. */
 export const LENGTH_BYTES = 4;
@@ -21,6 +22,7 @@ export class FrameParser {
   private prefixFilled = 0;
   private body: Uint8Array | undefined;
   private bodyFilled = 0;
+  private bodyLength = 0;
   /** Chunks that came while paused, in order. */
   private kept: Uint8Array[] = [];
   private paused = false;
@@ -109,18 +111,19 @@ export class FrameParser {
       this.onFrame(chunk, at, at + length);
       return at + length;
     }
-    this.body = new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
+    this.body = frameMemory.take(length);
     this.bodyFilled = 0;
+    this.bodyLength = length;
     return at;
   }
 
   private fillBody(body: Uint8Array, chunk: Uint8Array, at: number): number {
-    const count = Math.min(body.length - this.bodyFilled, chunk.length - at);
+    const count = Math.min(this.bodyLength - this.bodyFilled, chunk.length - at);
     body.set(count === chunk.length ? chunk : chunk.subarray(at, at + count), this.bodyFilled);
     this.bodyFilled += count;
-    if (this.bodyFilled === body.length) {
+    if (this.bodyFilled === this.bodyLength) {
       this.body = undefined;
-      this.onFrame(body, 0, body.length);
+      this.onFrame(body, 0, this.bodyLength);
     }
     return count;
   }

@@ -15,6 +15,7 @@ import {
 import type { Logger } from "../base/logger.ts";
 import { decodeBody, encodeHead, FRAME_KINDS, type Frame } from "./cbor.ts";
 import { encodeError } from "./error-body.ts";
+import { frameMemory } from "./frame-memory.ts";
 import type { HandlerTable, RequestEntry } from "./handlers.ts";
 import type { RequestDefinition } from "./message.ts";
 import type { HandlerReply, Peer } from "./peer.ts";
@@ -180,7 +181,8 @@ export class IncomingRequests {
       throw new DfsError("protocol", `${definition.name}: bulk bytes missing or not wanted`);
     }
     const body = definition.request.decode(decodeBody(frame));
-    return handler({ body, bulk: frame.bulk ?? NO_BYTES, peer: this.options.peer });
+    const release = frameMemory.releaserOf(frame.buffer);
+    return handler({ body, bulk: frame.bulk ?? NO_BYTES, release, peer: this.options.peer });
   }
 
   private awaitReply(
@@ -226,7 +228,7 @@ export class IncomingRequests {
 /** The frame in a buffer of its own, since the one it came in may be much larger. */
 function detached(frame: Frame): Frame {
   const { buffer, bodyStart, bodyEnd, bulk } = frame;
-  if (buffer.length <= frame.length) return frame;
+  if (frameMemory.fits(buffer, frame.length)) return frame;
   const body = buffer.slice(bodyStart, bodyEnd);
   return { ...frame, buffer: body, bodyStart: 0, bodyEnd: body.length, bulk: bulk?.slice() };
 }

@@ -4,6 +4,7 @@
 import { assert, DfsError } from "../base/errors.ts";
 import { decodeBody, FRAME_KINDS, type Frame } from "./cbor.ts";
 import { decodeError } from "./error-body.ts";
+import { frameMemory } from "./frame-memory.ts";
 import type { RequestDefinition } from "./message.ts";
 import type { Answer, RequestOptions } from "./peer.ts";
 
@@ -33,7 +34,9 @@ export function settle<Request, Reply>(
     if ((frame.bulk !== undefined) !== (definition.bulk === "reply")) {
       throw new DfsError("protocol", `${definition.name}: bulk bytes missing or not wanted`);
     }
-    answer = { body: definition.reply.decode(item), bulk: frame.bulk ?? NO_BYTES };
+    const body = definition.reply.decode(item);
+    const release = frameMemory.releaserOf(frame.buffer);
+    answer = { body, bulk: frame.bulk ?? NO_BYTES, release };
   } catch (error) {
     reject(error);
     return;

@@ -42,6 +42,11 @@ export interface Answer<Reply> {
    * buffer, which they keep in memory: copy what is kept for long.
    */
   readonly bulk: Uint8Array;
+  /**
+   * Optional: gives the memory of a long answer back, for later ones. After that nobody may look at `bulk`, or at bytes in
+   * `body`.
+   */
+  readonly release: () => void;
 }
 
 /** A connection whose hello has succeeded. */
@@ -73,6 +78,8 @@ export interface Incoming<Request> {
   readonly body: Request;
   /** The bulk bytes; empty when the definition has none. The handler owns them; they may lie in a larger buffer. */
   readonly bulk: Uint8Array;
+  /** Optional: gives the memory of a long request back, as that of an Answer. The handler may still be at work. */
+  readonly release: () => void;
   readonly peer: Peer;
 }
 

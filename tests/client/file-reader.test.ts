@@ -38,7 +38,7 @@ function readerOf(map: FileMap, read: (block: bigint) => Outcome): FileReader {
   };
   const options = {
     blocks: blocks as BlockReader,
-    patienceMs: 5_000,
+    retryTimeoutMs: 5_000,
     mayComeBack: () => false,
     onMissingReplica: () => undefined,
     onDoubt: () => undefined,

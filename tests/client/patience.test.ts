@@ -1,60 +1,107 @@
-import { describe, expect, test } from "bun:test";
-import { serverId } from "../../src/base/ids.ts";
+// A client that waits for servers as long as it takes, as a hard mount does, and gives up when its caller does.
+
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { ROOT_INODE } from "../../src/base/ids.ts";
+import { FOREVER_MS } from "../../src/client/api.ts";
 import {
-  FIRST_PATIENCE_MS,
-  MAX_PATIENCE_MS,
-  MIN_PATIENCE_MS,
-  MOST_TOKENS,
-  PatienceBook,
-} from "../../src/client/patience.ts";
+  bytesOf,
+  KiB,
+  OWNER,
+  patterned,
+  startCluster,
+  until,
+  type Cluster,
+} from "../support/cluster.ts";
+import { failureOf } from "../support/failure.ts";
 
-const ONE = serverId(1);
-const OTHER = serverId(2);
+const SERVERS = 3;
+const PATIENT = { retryTimeoutMs: FOREVER_MS, readRetryTimeoutMs: FOREVER_MS };
 
-function bookWith(...times: number[]): PatienceBook {
-  const book = new PatienceBook();
-  for (const tookMs of times) book.answered(ONE, tookMs);
-  return book;
+let cluster: Cluster;
+beforeEach(async () => {
+  cluster = await startCluster({
+    servers: SERVERS,
+    settings: { blockSize: 64 * KiB },
+    meta: { downDelayMs: 50, heartbeatIntervalMs: 50 },
+  });
+});
+afterEach(() => cluster.stop());
+
+const each = (work: (index: number) => Promise<unknown>): Promise<unknown> =>
+  Promise.all(Array.from({ length: SERVERS }, (_, index) => work(index)));
+
+async function stopServers(): Promise<void> {
+  const witness = await cluster.client();
+  await each((index) => cluster.stopServer(index));
+  await until("the service says that all are down", async () =>
+    (await witness.servers()).every(({ state }) => state === "down"),
+  );
 }
 
-describe("PatienceBook", () => {
-  test("each server is judged by its own answers", () => {
-    const book = bookWith(200, 200);
-    expect(book.of(ONE).delayMs).toBeGreaterThan(200);
-    expect(book.of(OTHER)).toEqual({ delayMs: FIRST_PATIENCE_MS, isUsual: false });
-  });
+test("reads wait for servers that are down, and give up with their caller", async () => {
+  const patient = await cluster.client(PATIENT);
+  const hasty = await cluster.client();
+  const path = bytesOf("/f");
+  const bytes = patterned(100);
+  await patient.put(path, [bytes], { ...OWNER, keepReplaced: true });
+  const file = await patient.open(path);
+  await stopServers();
+  expect(await failureOf((await hasty.open(path)).read(0, 100))).toMatchObject({ kind: "io" });
+  const stop = new AbortController();
+  const givenUp = file.read(0, 100, { signal: stop.signal });
+  const reading = file.read(0, 100);
+  stop.abort();
+  expect(await failureOf(givenUp)).toMatchObject({ kind: "cancelled" });
+  await each((index) => cluster.startServer(index));
+  expect(Buffer.compare(await reading, bytes)).toBe(0);
+  await file.close();
+});
 
-  test("a fast server is given the least time, a slow one the most, and its silence is usual", () => {
-    const fast = bookWith(...Array.from({ length: 20 }, () => 2));
-    expect(fast.of(ONE)).toEqual({ delayMs: MIN_PATIENCE_MS, isUsual: false });
-    const slow = bookWith(...Array.from({ length: 20 }, () => 2 * MAX_PATIENCE_MS));
-    expect(slow.of(ONE)).toEqual({ delayMs: MAX_PATIENCE_MS, isUsual: true });
-  });
+test("writes wait for servers that are down, and give up with their caller, keeping what was written", async () => {
+  const patient = await cluster.client(PATIENT);
+  const place = { parent: ROOT_INODE, name: bytesOf("f") };
+  const { file } = await patient.inodes.create(place, OWNER, true);
+  await stopServers();
+  await file.write(0, patterned(100));
+  const stop = new AbortController();
+  const givenUp = file.flush({ signal: stop.signal });
+  stop.abort();
+  expect(await failureOf(givenUp)).toMatchObject({ kind: "cancelled" });
+  const flushing = file.flush();
+  await each((index) => cluster.startServer(index));
+  await flushing;
+  expect(file.clean).toBe(true);
+  await file.close();
+});
 
-  test("in between it follows what the server takes, and how much that varies", () => {
-    const steady = bookWith(...Array.from({ length: 40 }, () => 200)).of(ONE).delayMs;
-    const varying = bookWith(...Array.from({ length: 40 }, (_, at) => 150 + 100 * (at % 2)));
-    expect(steady).toBeGreaterThanOrEqual(200);
-    expect(steady).toBeLessThan(250);
-    expect(varying.of(ONE).delayMs).toBeGreaterThan(steady + 50);
-  });
-
-  test("a server that has become slow is given more after a few races, and less again when it is fast", () => {
-    const book = bookWith(...Array.from({ length: 20 }, () => 2));
-    for (let race = 0; race < 5; race++) book.exceeded(ONE, book.of(ONE).delayMs);
-    expect(book.of(ONE)).toEqual({ delayMs: MAX_PATIENCE_MS, isUsual: true });
-    for (let answer = 0; answer < 60; answer++) book.answered(ONE, 2);
-    expect(book.of(ONE)).toEqual({ delayMs: MIN_PATIENCE_MS, isUsual: false });
-  });
-
-  test("tokens run out, and ten answers bring one back", () => {
-    const book = new PatienceBook();
-    for (let token = 0; token < MOST_TOKENS; token++) expect(book.takeToken()).toBe(true);
-    expect(book.takeToken()).toBe(false);
-    for (let answer = 0; answer < 9; answer++) book.answered(ONE, 2);
-    expect(book.takeToken()).toBe(false);
-    for (let answer = 0; answer < 2; answer++) book.answered(ONE, 2);
-    expect(book.takeToken()).toBe(true);
-    expect(book.takeToken()).toBe(false);
+test("everything waits for the service, and gives up with its caller; an open that was counted is given back", async () => {
+  const patient = await cluster.client(PATIENT);
+  const { file } = await patient.inodes.create(
+    { parent: ROOT_INODE, name: bytesOf("f") },
+    OWNER,
+    true,
+  );
+  const { inode } = file;
+  await file.close();
+  await cluster.stopMeta();
+  const stop = new AbortController();
+  const waits = [
+    patient.inodes.getattr(inode, { signal: stop.signal }),
+    patient.inodes.open(inode, { signal: stop.signal }),
+    patient.inodes.lookup({ parent: ROOT_INODE, name: bytesOf("f") }, { signal: stop.signal }),
+  ];
+  const patiently = patient.inodes.getattr(inode);
+  stop.abort();
+  for (const wait of waits) expect(await failureOf(wait)).toMatchObject({ kind: "cancelled" });
+  await cluster.startMeta();
+  expect((await patiently).inode).toBe(inode);
+  const other = await cluster.client();
+  await other.unlink(bytesOf("/f"));
+  await until("nobody has it open", async () => {
+    const error = await other.inodes.getattr(inode).then(
+      () => undefined,
+      (failure: { kind: string }) => failure,
+    );
+    return error?.kind === "stale";
   });
 });

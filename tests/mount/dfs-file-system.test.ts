@@ -4,62 +4,24 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { ROOT_INODE, type InodeId } from "../../src/base/ids.ts";
 import { MAX_FILE_BYTES } from "../../src/base/limits.ts";
 import { DfsFileSystem } from "../../src/mount/dfs-file-system.ts";
-import type { Handle, ListedEntry, Lock, OpenFlags } from "../../src/mount/file-system.ts";
-import { bytesOf, KiB, patterned, startCluster, until, type Cluster } from "../support/cluster.ts";
+import type { ListedEntry } from "../../src/mount/file-system.ts";
+import { bytesOf, patterned, until, type Cluster } from "../support/cluster.ts";
 import { failureOf } from "../support/failure.ts";
-import { recordedInvalidations } from "./support/invalidations.ts";
+import { recordedInvalidations, type RecordedInvalidations } from "./support/invalidations.ts";
+import { BLOCK, CALLER, READ_WRITE, TwoMounts } from "./support/two-mounts.ts";
 
-const BLOCK = 64 * KiB;
-const CALLER = { uid: 1000, gid: 1000, pid: 1 };
-const READ_WRITE: OpenFlags = {
-  read: true,
-  write: true,
-  append: false,
-  truncate: false,
-  sync: false,
-  direct: false,
-};
 const APPEND = { ...READ_WRITE, append: true };
 
+let mounts: TwoMounts;
 let cluster: Cluster;
 let here: DfsFileSystem;
 let there: DfsFileSystem;
-const told = recordedInvalidations();
+let told: RecordedInvalidations;
 beforeAll(async () => {
-  cluster = await startCluster({ servers: 4, settings: { blockSize: BLOCK } });
-  here = new DfsFileSystem(await cluster.client());
-  there = new DfsFileSystem(await cluster.client());
-  here.start(told);
-  there.start(recordedInvalidations());
+  mounts = await TwoMounts.start();
+  ({ cluster, here, there, told } = mounts);
 });
-afterAll(async () => {
-  await here.stop();
-  await there.stop();
-  await cluster.stop();
-});
-
-let number = 0;
-async function freshDirectory(): Promise<InodeId> {
-  const name = bytesOf(`directory-${number++}`);
-  return (await here.mkdir(ROOT_INODE, name, 0o755, CALLER)).inode;
-}
-
-async function freshFile(
-  parent: InodeId,
-  name = "f",
-  flags = READ_WRITE,
-): Promise<{ inode: InodeId; handle: Handle }> {
-  const file = { mode: 0o644, exclusive: true, flags };
-  const { handle, attributes } = await here.create(parent, bytesOf(name), file, CALLER);
-  return { inode: attributes.inode, handle };
-}
-
-async function wholeThere(inode: InodeId): Promise<Uint8Array> {
-  const { handle, attributes } = await there.open(inode, READ_WRITE);
-  const bytes = await there.read(inode, handle, 0, attributes.size);
-  await there.release(inode, handle);
-  return bytes;
-}
+afterAll(() => mounts.stop());
 
 async function listed(fileSystem: DfsFileSystem, directory: InodeId): Promise<ListedEntry[]> {
   const handle = await fileSystem.openDirectory(directory);
@@ -79,19 +41,19 @@ const shown = (entries: readonly ListedEntry[]): string[] =>
 
 describe("files", () => {
   test("are visible elsewhere when they are flushed, not before", async () => {
-    const { inode, handle } = await freshFile(await freshDirectory());
+    const { inode, handle } = await mounts.freshFile(await mounts.freshDirectory());
     await here.write(inode, handle, 0, patterned(3 * BLOCK + 7));
     expect((await here.getattr(inode, handle)).size).toBe(3 * BLOCK + 7);
     expect((await there.getattr(inode, undefined)).size).toBe(0);
     await here.flush(inode, handle);
-    expect(Buffer.compare(await wholeThere(inode), patterned(3 * BLOCK + 7))).toBe(0);
+    expect(Buffer.compare(await mounts.wholeThere(inode), patterned(3 * BLOCK + 7))).toBe(0);
     await here.release(inode, handle);
   });
 
   test("that nobody flushes are written back after a while", async () => {
     const quick = new DfsFileSystem(await cluster.client(), { writeBackMs: 10 });
     quick.start(recordedInvalidations());
-    const { inode, handle } = await freshFile(await freshDirectory());
+    const { inode, handle } = await mounts.freshFile(await mounts.freshDirectory());
     const opened = await quick.open(inode, READ_WRITE);
     await quick.write(inode, opened.handle, 0, bytesOf("line"));
     await until(
@@ -102,8 +64,22 @@ describe("files", () => {
     await quick.stop();
   });
 
+  // The kernel writes pages of a mapping through any handle that may write, also one that appends.
+  test("pages of a mapping keep their place on a handle that appends", async () => {
+    const { inode, handle } = await mounts.freshFile(
+      await mounts.freshDirectory(),
+      "mapped",
+      APPEND,
+    );
+    await here.write(inode, handle, 0, bytesOf("0123456789"));
+    await here.write(inode, handle, 4, bytesOf("PAGE"), { atOffset: true });
+    await here.flush(inode, handle);
+    expect(new TextDecoder().decode(await mounts.wholeThere(inode))).toBe("0123PAGE89");
+    await here.release(inode, handle);
+  });
+
   test("each write to the end goes there, wherever others have moved it", async () => {
-    const { inode, handle } = await freshFile(await freshDirectory(), "log", APPEND);
+    const { inode, handle } = await mounts.freshFile(await mounts.freshDirectory(), "log", APPEND);
     await here.write(inode, handle, 0, bytesOf("one "));
     await here.write(inode, handle, 4, bytesOf("two "));
     await here.flush(inode, handle);
@@ -114,13 +90,13 @@ describe("files", () => {
     await here.write(inode, handle, 8, bytesOf("four"));
     expect(told.inodes).toContainEqual({ inode, content: true });
     await here.flush(inode, handle);
-    expect(await wholeThere(inode)).toEqual(bytesOf("one two three four"));
+    expect(await mounts.wholeThere(inode)).toEqual(bytesOf("one two three four"));
     await there.release(inode, theirs.handle);
     await here.release(inode, handle);
   });
 
   test("writes to the end at the same time do not cover one another", async () => {
-    const { inode, handle } = await freshFile(await freshDirectory(), "log", APPEND);
+    const { inode, handle } = await mounts.freshFile(await mounts.freshDirectory(), "log", APPEND);
     const second = await here.open(inode, APPEND);
     await Promise.all([
       here.write(inode, handle, 0, bytesOf("aaaa")),
@@ -128,13 +104,13 @@ describe("files", () => {
       here.write(inode, handle, 0, bytesOf("cccc")),
     ]);
     await here.flush(inode, handle);
-    expect(await wholeThere(inode)).toEqual(bytesOf("aaaabbbbcccc"));
+    expect(await mounts.wholeThere(inode)).toEqual(bytesOf("aaaabbbbcccc"));
     await here.release(inode, handle);
     await here.release(inode, second.handle);
   });
 
   test("are cut by opening, with what was not written back", async () => {
-    const { inode, handle } = await freshFile(await freshDirectory());
+    const { inode, handle } = await mounts.freshFile(await mounts.freshDirectory());
     await here.write(inode, handle, 0, patterned(BLOCK));
     const cut = await here.open(inode, { ...READ_WRITE, truncate: true });
     expect(cut.attributes.size).toBe(0);
@@ -142,11 +118,11 @@ describe("files", () => {
     await here.write(inode, cut.handle, 3, bytesOf("x"));
     await here.release(inode, cut.handle);
     await here.release(inode, handle);
-    expect(await wholeThere(inode)).toEqual(bytesOf("\0\0\0x"));
+    expect(await mounts.wholeThere(inode)).toEqual(bytesOf("\0\0\0x"));
   });
 
   test("as long as can be cost nothing", async () => {
-    const { inode, handle } = await freshFile(await freshDirectory());
+    const { inode, handle } = await mounts.freshFile(await mounts.freshDirectory());
     const longest = await here.setattr(inode, { size: MAX_FILE_BYTES }, handle, CALLER);
     expect([longest.size, longest.allocated]).toEqual([MAX_FILE_BYTES, 0]);
     await here.write(inode, handle, MAX_FILE_BYTES - 4, bytesOf("last"));
@@ -161,8 +137,8 @@ describe("files", () => {
   });
 
   test("stay readable and writable here and elsewhere when their name is gone", async () => {
-    const directory = await freshDirectory();
-    const { inode, handle } = await freshFile(directory);
+    const directory = await mounts.freshDirectory();
+    const { inode, handle } = await mounts.freshFile(directory);
     await here.write(inode, handle, 0, bytesOf("kept"));
     await here.unlink(directory, bytesOf("f"));
     expect(await here.read(inode, handle, 0, 10)).toEqual(bytesOf("kept"));
@@ -176,7 +152,7 @@ describe("files", () => {
   });
 
   test("lose setuid and setgid by a write, a cut and another owner", async () => {
-    const { inode, handle } = await freshFile(await freshDirectory());
+    const { inode, handle } = await mounts.freshFile(await mounts.freshDirectory());
     const withBits = { mode: 0o6755 };
     await here.setattr(inode, withBits, handle, CALLER);
     await here.write(inode, handle, 0, bytesOf("x"), { clearSetId: true });
@@ -191,8 +167,8 @@ describe("files", () => {
   });
 
   test("keep the kernel's pages as long as nobody else writes", async () => {
-    const directory = await freshDirectory();
-    const { inode, handle } = await freshFile(directory);
+    const directory = await mounts.freshDirectory();
+    const { inode, handle } = await mounts.freshFile(directory);
     await here.lookup(directory, bytesOf("f"));
     await here.write(inode, handle, 0, bytesOf("one"));
     await here.flush(inode, handle);
@@ -214,17 +190,43 @@ describe("files", () => {
     here.forget(inode, 2n);
   });
 
+  test("tell of reads once after each change, later than the read, and not at all with noatime", async () => {
+    const { inode, handle } = await mounts.freshFile(await mounts.freshDirectory());
+    await here.write(inode, handle, 0, bytesOf("x"));
+    await here.flush(inode, handle);
+    const written = await here.getattr(inode, handle);
+    const blind = new DfsFileSystem(await cluster.client(), { accessTimes: "noatime" });
+    blind.start(recordedInvalidations());
+    const unseen = await blind.open(inode, READ_WRITE);
+    await blind.read(inode, unseen.handle, 0, 1);
+    expect((await blind.getattr(inode, undefined)).atimeNs).toBe(written.atimeNs);
+    await blind.stop();
+    await here.read(inode, handle, 0, 1);
+    const read = await here.getattr(inode, handle);
+    expect(read.atimeNs).toBeGreaterThan(written.mtimeNs);
+    await here.read(inode, handle, 0, 1);
+    expect((await here.getattr(inode, handle)).atimeNs).toBe(read.atimeNs);
+    await until("it is on record", async () => {
+      const { atimeNs, ctimeNs } = await there.getattr(inode, undefined);
+      expect(ctimeNs).toBe(written.ctimeNs);
+      return atimeNs === read.atimeNs;
+    });
+    const set = await here.setattr(inode, { atimeNs: 5n }, handle, CALLER);
+    expect(set.atimeNs).toBe(5n);
+    await here.release(inode, handle);
+  });
+
   test("are copied to another place", async () => {
-    const directory = await freshDirectory();
-    const from = await freshFile(directory, "from");
-    const to = await freshFile(directory, "to");
+    const directory = await mounts.freshDirectory();
+    const from = await mounts.freshFile(directory, "from");
+    const to = await mounts.freshFile(directory, "to");
     const bytes = patterned(2 * BLOCK + 9);
     await here.write(from.inode, from.handle, 0, bytes);
     const copied = await here.copyRange({ ...from, offset: 5 }, { ...to, offset: 3 }, 10 * BLOCK);
     expect(copied).toBe(bytes.length - 5);
     await here.flush(to.inode, to.handle);
     const wanted = Buffer.concat([new Uint8Array(3), bytes.subarray(5)]);
-    expect(Buffer.compare(await wholeThere(to.inode), wanted)).toBe(0);
+    expect(Buffer.compare(await mounts.wholeThere(to.inode), wanted)).toBe(0);
     expect(await here.copyRange({ ...from, offset: bytes.length }, { ...to, offset: 0 }, 9)).toBe(
       0,
     );
@@ -233,7 +235,7 @@ describe("files", () => {
   });
 
   test("are allocated, zeroed and punched; the size stays when it is to stay", async () => {
-    const { inode, handle } = await freshFile(await freshDirectory());
+    const { inode, handle } = await mounts.freshFile(await mounts.freshDirectory());
     const range = { how: "allocate", offset: 10, length: 90 } as const;
     await here.allocate(inode, handle, { ...range, keepSize: true });
     expect((await here.getattr(inode, handle)).size).toBe(0);
@@ -257,7 +259,7 @@ describe("files", () => {
     const wanted = new Uint8Array(110);
     wanted.set(patterned(100));
     wanted.fill(0, 10, 30).fill(0, 90);
-    expect(Buffer.compare(await wholeThere(inode), wanted)).toBe(0);
+    expect(Buffer.compare(await mounts.wholeThere(inode), wanted)).toBe(0);
     const insertion = { ...range, how: "insertRange", keepSize: false } as const;
     expect(await failureOf(here.allocate(inode, handle, insertion))).toMatchObject({
       kind: "notSupported",
@@ -266,46 +268,9 @@ describe("files", () => {
   });
 });
 
-describe("locks", () => {
-  const whole = { kind: "flock", type: "exclusive", owner: 1n, pid: 1 } as const;
-  const LOCK: Lock = { ...whole, start: 0, end: MAX_FILE_BYTES };
-
-  test("hand over what was written under them, and the kernel's old pages go first", async () => {
-    const { inode, handle } = await freshFile(await freshDirectory());
-    const theirs = await there.open(inode, READ_WRITE);
-    await there.setLock(inode, LOCK, false);
-    const waiting = here.setLock(inode, LOCK, true);
-    await there.write(inode, theirs.handle, 0, bytesOf("under the lock"));
-    let dropped = false;
-    told.beforeDropped = Promise.resolve().then(() => void (dropped = true));
-    await there.setLock(inode, { ...LOCK, type: "none" }, false);
-    await waiting;
-    expect(dropped).toBe(true);
-    expect(told.inodes).toContainEqual({ inode, content: true });
-    expect(await here.read(inode, handle, 0, 100)).toEqual(bytesOf("under the lock"));
-    expect(await there.getLock(inode, { ...LOCK, owner: 7n })).toEqual(LOCK);
-    await here.releaseLocks(inode, "flock", 1n);
-    expect(await there.getLock(inode, LOCK)).toBeUndefined();
-    await there.release(inode, theirs.handle);
-    await here.release(inode, handle);
-  });
-
-  test("are refused at once, or waited for until somebody gives up", async () => {
-    const { inode, handle } = await freshFile(await freshDirectory());
-    await there.setLock(inode, LOCK, false);
-    expect(await failureOf(here.setLock(inode, LOCK, false))).toMatchObject({ kind: "busy" });
-    const stop = new AbortController();
-    const waiting = here.setLock(inode, LOCK, true, stop.signal);
-    stop.abort();
-    expect(await failureOf(waiting)).toMatchObject({ kind: "cancelled" });
-    await there.releaseLocks(inode, "flock", 1n);
-    await here.release(inode, handle);
-  });
-});
-
 describe("directories", () => {
   test("are listed with . and .., from any cookie, and without what was removed", async () => {
-    const directory = await freshDirectory();
+    const directory = await mounts.freshDirectory();
     for (const name of ["a", "b", "c", "d"])
       await here.mkdir(directory, bytesOf(name), 0o755, CALLER);
     const handle = await here.openDirectory(directory);
@@ -322,7 +287,7 @@ describe("directories", () => {
   });
 
   test("attributes that this mount has changed meanwhile are not given out", async () => {
-    const directory = await freshDirectory();
+    const directory = await mounts.freshDirectory();
     const { inode } = await here.mkdir(directory, bytesOf("a"), 0o755, CALLER);
     const handle = await here.openDirectory(directory);
     const [, dotDot, entry] = await here.list(directory, handle, 0n);
@@ -334,7 +299,7 @@ describe("directories", () => {
   });
 
   test("of many names are listed page by page, each name once", async () => {
-    const directory = await freshDirectory();
+    const directory = await mounts.freshDirectory();
     const names = Array.from({ length: 1500 }, (_, at) => `name-${String(at).padStart(5, "0")}`);
     await Promise.all(
       names.map((name) =>
@@ -345,15 +310,15 @@ describe("directories", () => {
   });
 
   test("that are gone are not found when they are listed", async () => {
-    const directory = await freshDirectory();
+    const directory = await mounts.freshDirectory();
     const handle = await there.openDirectory(directory);
-    await here.rmdir(ROOT_INODE, bytesOf(`directory-${number - 1}`));
+    await here.rmdir(ROOT_INODE, mounts.lastName);
     expect(await failureOf(there.list(directory, handle, 0n))).toMatchObject({ kind: "notFound" });
     there.releaseDirectory(directory, handle);
   });
 
   test("names that do not exist are not found; renames replace, exchange or refuse", async () => {
-    const directory = await freshDirectory();
+    const directory = await mounts.freshDirectory();
     const place = (name: string) => ({ parent: directory, name: bytesOf(name) });
     expect(await failureOf(here.lookup(directory, bytesOf("a")))).toMatchObject({
       kind: "notFound",
@@ -370,50 +335,9 @@ describe("directories", () => {
   });
 });
 
-describe("what others change", () => {
-  test("is dropped from the kernel at once: names, attributes, content", async () => {
-    const directory = await freshDirectory();
-    const { inode, handle } = await freshFile(directory);
-    await here.release(inode, handle);
-    await failureOf(here.lookup(directory, bytesOf("missing")));
-    told.clear();
-    await there.mkdir(directory, bytesOf("missing"), 0o755, CALLER);
-    await until("the name is dropped", () => told.entries.some(({ name }) => name === "missing"));
-    const theirs = await there.open(inode, READ_WRITE);
-    await there.write(inode, theirs.handle, 0, bytesOf("x"));
-    await there.release(inode, theirs.handle);
-    const dropped = { inode, content: true };
-    await until("the content is dropped", () =>
-      told.inodes.some((each) => Bun.deepEquals(each, dropped)),
-    );
-    await here.getattr(inode, undefined);
-    told.clear();
-    await there.setattr(inode, { mode: 0o600 }, undefined, CALLER);
-    await until("the mode is dropped", () => told.inodes.some((each) => each.inode === inode));
-  });
-
-  test("is not told of inodes that the kernel has forgotten", async () => {
-    const directory = await freshDirectory();
-    const { inode } = await here.mkdir(directory, bytesOf("d"), 0o755, CALLER);
-    here.forget(inode, 1n);
-    told.clear();
-    await there.setattr(inode, { mode: 0o700 }, undefined, CALLER);
-    await there.setattr(directory, { mode: 0o700 }, undefined, CALLER);
-    await until("the other is told", () => told.inodes.some((each) => each.inode === directory));
-    expect(told.inodes.filter((each) => each.inode === inode)).toEqual([]);
-  });
-
-  test("is anything after a restart of the service", async () => {
-    const before = told.everything;
-    await cluster.stopMeta();
-    await cluster.startMeta();
-    await until("everything is dropped", () => told.everything > before);
-  });
-});
-
 describe("the mount as a whole", () => {
   test("ACLs are refused instead of being stored and not obeyed", async () => {
-    const directory = await freshDirectory();
+    const directory = await mounts.freshDirectory();
     const acl = bytesOf("system.posix_acl_access");
     expect(await failureOf(here.xattrSet(directory, acl, bytesOf("x"), "any"))).toMatchObject({
       kind: "notSupported",
@@ -423,7 +347,7 @@ describe("the mount as a whole", () => {
   });
 
   test("read-only refuses every change and reads on", async () => {
-    const { inode, handle } = await freshFile(await freshDirectory());
+    const { inode, handle } = await mounts.freshFile(await mounts.freshDirectory());
     await here.write(inode, handle, 0, bytesOf("x"));
     await here.release(inode, handle);
     const fixed = new DfsFileSystem(await cluster.client(), { readOnly: true });
@@ -449,13 +373,13 @@ describe("the mount as a whole", () => {
   });
 
   test("stopping writes back what is open", async () => {
-    const { inode, handle } = await freshFile(await freshDirectory());
+    const { inode, handle } = await mounts.freshFile(await mounts.freshDirectory());
     const leaving = new DfsFileSystem(await cluster.client());
     leaving.start(recordedInvalidations());
     const opened = await leaving.open(inode, READ_WRITE);
     await leaving.write(inode, opened.handle, 0, bytesOf("last words"));
     await leaving.stop();
-    expect(await wholeThere(inode)).toEqual(bytesOf("last words"));
+    expect(await mounts.wholeThere(inode)).toEqual(bytesOf("last words"));
     await here.release(inode, handle);
   });
 });

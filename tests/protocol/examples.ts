@@ -217,6 +217,11 @@ example(
   { start: inodeId(1n), path: utf8("a/b"), limit: 100 },
   { attributes, extents: [mapped], more: true },
 );
+example(
+  namespace.accessed,
+  { accesses: [{ inode: inodeId(2n), atimeNs: 1_700_000_000_000_000_001n }] },
+  {},
+);
 example(namespace.release, { inodes: [inodeId(2n), inodeId(3n)] }, {});
 example(
   namespace.create,

@@ -45,15 +45,18 @@ export class MountedFiles {
     return this.handles.get(handle);
   }
 
-  /** Writes where `offset` says, or to the end when the handle is for that. @throws DfsError as `OpenFile.write`. */
+  /**
+   * Writes where `offset` says, or to the end when the handle is for that and the bytes do not come from a mapping (`atOffset`).
+   * @throws DfsError as `OpenFile.write`.
+   */
   async write(
     handle: Handle,
     offset: number,
     bytes: Uint8Array,
-    signal: AbortSignal | undefined,
+    { signal, atOffset = false }: { readonly signal?: AbortSignal; readonly atOffset?: boolean },
   ): Promise<void> {
     const { file, flags } = this.writable(handle);
-    if (flags.append) await this.append(file, offset, bytes, signal);
+    if (flags.append && !atOffset) await this.append(file, offset, bytes, signal);
     else await file.write(offset, bytes, { signal });
     if (flags.sync) await file.flush({ signal });
     else this.flushLater(file);

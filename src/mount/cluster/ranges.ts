@@ -20,9 +20,15 @@ const MIN_SHARED_BYTES = 64 * 1024;
  * Copies within the cluster; returns how many bytes, 0 at the end of the source.
  * @throws DfsError as `OpenFile.cloneFrom`, or as reading and writing.
  */
-export function copyWithin(from: FilePosition, to: FilePosition, length: number): Promise<number> {
-  if (length < MIN_SHARED_BYTES) return copyBytes(from, to, length);
-  return to.file.cloneFrom(from.file, from.offset, to.offset, length);
+export async function copyWithin(
+  from: FilePosition,
+  to: FilePosition,
+  length: number,
+): Promise<number> {
+  // The end counts as it is now: a copy within one file may move it.
+  const there = Math.max(0, Math.min(length, from.file.attributes.size - from.offset));
+  if (there < MIN_SHARED_BYTES) return copyBytes(from, to, there);
+  return to.file.cloneFrom(from.file, from.offset, to.offset, there);
 }
 
 /** fallocate(2) on a file. @throws DfsError `notSupported` for what moves content to other offsets. */

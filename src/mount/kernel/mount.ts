@@ -9,7 +9,7 @@
  *
  * The process that serves a mount must never touch it synchronously: it would wait for itself.
  */
-import { writeFileSync } from "node:fs";
+import { closeSync, writeFileSync } from "node:fs";
 
 import { systemClock, type Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
@@ -145,12 +145,14 @@ export async function mountKernel(options: KernelMountOptions): Promise<KernelMo
   const { clock = systemClock, fsname = "dfs", subtype = "dfs", logger } = options;
   const mountPoint = await prepareMountPoint(options.mountPoint, `fuse.${subtype}`, clock, logger);
   const fd = await mountFuse({ ...options, mountPoint, fsname, subtype });
-  const service = new Service(options, fd);
+  let service: Service | undefined;
   try {
+    service = new Service(options, fd);
     await service.begin();
   } catch (error) {
     await unmountPath(mountPoint, { lazy: true });
-    await service.ended;
+    if (service === undefined) closeSync(fd);
+    else await service.ended;
     throw error;
   }
   raiseReadAhead(mountPoint, options.readAheadBytes ?? MAX_TRANSFER_BYTES, logger);

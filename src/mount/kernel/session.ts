@@ -7,7 +7,7 @@
  *   thread. So an INTERRUPT for a request that is not in flight comes too late: it was answered, and the protocol wants no
  *   answer to the INTERRUPT.
  * - Memory: a large write keeps its memory until it is answered. The kernel bounds what it sends without anybody waiting
- *   (max_background), but each waiting process may have one write of 1 MiB under way. Beyond MAX_KEPT_BYTES requests are
+ *   (max_background), but each waiting process may have one write of 1 MiB under way. Beyond `maxKeptBytes` requests are
  *   taken only slowly, not stopped: among them may be the INTERRUPT for which a stuck write waits.
  */
 import type { Clock, Timer } from "../../base/clock.ts";
@@ -17,6 +17,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { Device, DeviceEnd } from "./connection/device.ts";
 import { Poller } from "./connection/poller.ts";
 import { RequestMemory } from "./connection/request-memory.ts";
+import { Interrupts } from "./interrupts.ts";
 import { NO_REPLY, type Context, type Handler } from "./operations/context.ts";
 import { HANDLERS } from "./operations/table.ts";
 import {
@@ -40,7 +41,7 @@ import { errnoName } from "./system/libc.ts";
 
 /** Requests taken before the event loop gets a turn. */
 const MAX_PER_TURN = 64;
-const MAX_KEPT_BYTES = 128 * 1024 * 1024;
+const DEFAULT_MAX_KEPT_BYTES = 128 * 1024 * 1024;
 /** What a program is given because of the cluster, and not because of what it asked: an operator wants to know why. */
 const CLUSTER_ERRORS: ReadonlySet<number> = new Set([ERRNO.EIO, ERRNO.ETIMEDOUT, ERRNO.ESTALE]);
 /** Beyond that, one request in this time. */
@@ -55,6 +56,8 @@ export interface SessionOptions {
   readonly wishes: Wishes;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Memory that unanswered writes may keep; default 128 MiB. */
+  readonly maxKeptBytes?: number;
 }
 
 export class Session {
@@ -65,6 +68,7 @@ export class Session {
   private readonly options: SessionOptions;
   private readonly memory: RequestMemory;
   private readonly poller: Poller;
+  private readonly interrupts: Interrupts;
   private readonly inFlight = new Map<RequestKey, Request>();
   private readonly agreement = Promise.withResolvers<Agreement>();
   private readonly end = Promise.withResolvers<SessionEnd>();
@@ -73,7 +77,10 @@ export class Session {
 
   constructor(options: SessionOptions) {
     this.options = options;
+    this.interrupts = new Interrupts(options.clock, this.inFlight);
     this.agreed = this.agreement.promise;
+    // Who waits for it is told; it is no fault when nobody does.
+    this.agreed.catch(() => undefined);
     this.ended = this.end.promise;
     this.memory = new RequestMemory(
       Math.max(FUSE_MIN_READ_BUFFER, options.wishes.maxWriteBytes + REQUEST_HEADROOM_BYTES),
@@ -92,7 +99,7 @@ export class Session {
 
   private takeAll(): void {
     for (let taken = 0; taken < MAX_PER_TURN; taken++) {
-      if (this.memory.keptBytes > MAX_KEPT_BYTES) {
+      if (this.isFull()) {
         this.takeSlowly();
         return;
       }
@@ -122,16 +129,20 @@ export class Session {
     }
   }
 
+  private isFull(): boolean {
+    return this.memory.keptBytes > (this.options.maxKeptBytes ?? DEFAULT_MAX_KEPT_BYTES);
+  }
+
   /** Too many large writes are unanswered: goes on when one is answered, or after a while. */
   private takeSlowly(): void {
-    this.trickle = this.options.clock.setTimer(TRICKLE_MS, () => {
+    this.trickle ??= this.options.clock.setTimer(TRICKLE_MS, () => {
       this.trickle = undefined;
       if (this.takeOne() || this.takeLast()) this.takeAll();
     });
   }
 
   private resumeTaking(): void {
-    if (this.trickle === undefined || this.memory.keptBytes > MAX_KEPT_BYTES) return;
+    if (this.trickle === undefined || this.isFull()) return;
     this.trickle.cancel();
     this.trickle = undefined;
     this.takeAll();
@@ -174,6 +185,7 @@ export class Session {
     }
     if (outcome === NO_REPLY) return;
     this.inFlight.set(request.key, request);
+    this.interrupts.watch();
     if (request.keepsMemory) this.memory.keepCurrent();
     outcome.then(
       (reply) => this.finishRequest(request, () => this.send(request, reply)),
@@ -229,12 +241,13 @@ export class Session {
     });
   }
 
-  /** `fuse_interrupt_in`: u64 unique of the request that its process does not want to wait for any longer. */
+  /** `fuse_interrupt_in`: u64 unique of a request whose process has got a signal. */
   private interrupt(request: Request): void {
     if (request.remaining < 8) return;
     const low = request.uint32();
     const key = request.uint32() * 2 ** 32 + low;
-    this.inFlight.get(key)?.interrupt();
+    const interrupted = this.inFlight.get(key);
+    if (interrupted !== undefined) this.interrupts.tell(interrupted);
   }
 
   private initialise(request: Request): void {
@@ -258,6 +271,7 @@ export class Session {
     if (this.over) return;
     this.over = true;
     this.trickle?.cancel();
+    this.interrupts.stop();
     for (const request of this.inFlight.values()) request.interrupt();
     this.agreement.reject(new DfsError("io", "the mount has ended before it was in use"));
     this.end.resolve(end);

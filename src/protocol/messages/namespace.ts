@@ -159,6 +159,19 @@ export const release = request(
   nothing,
 );
 
+/**
+ * Files that have been read: their access times, where these are later than what is on record. Nothing else of the inode changes,
+ * and an access that gets lost is no harm.
+ */
+export const accessed = request(
+  0x020c,
+  "namespace.accessed",
+  record({
+    accesses: list(record({ inode: inodeField, atimeNs: int64 }), MAX_ENTRIES_PER_PAGE),
+  }),
+  nothing,
+);
+
 // ---- Changes -------------------------------------------------------------------------------------------------------
 
 const owner = { mode: uint(0o7777), uid: uint(), gid: uint() };

@@ -80,19 +80,12 @@ function handlersForClients(options: HandlerOptions, counters: Counters): Handle
   const { served, instance, clock } = options;
   const startMs = clock.monotonicMs();
   const table = new HandlerTable();
-  table.onRequest(blockPut, async ({ body, bulk }) => {
+  table.onRequest(blockPut, async ({ body, bulk, release }) => {
     const log = served.log();
     checkBlock(body, bulk);
     const { block, length, checksum, inode, fileOffset, pieces } = body;
-    const sequence = await log.put({
-      block,
-      length,
-      checksum,
-      inode,
-      fileOffset,
-      pieces,
-      bytes: bulk,
-    });
+    const put = { block, length, checksum, inode, fileOffset, pieces, bytes: bulk };
+    const sequence = await log.put(put).finally(release); // not before: the log writes out of this memory
     counters.puts++;
     return { body: { instance, sequence } };
   });

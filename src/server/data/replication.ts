@@ -62,6 +62,12 @@ interface UnderWay {
   readonly done: Promise<Outcome>;
 }
 
+interface FetchedBatch {
+  readonly found: ReadonlyMap<BatchItem, Uint8Array>;
+  /** To be called when they have been stored. */
+  readonly release: () => void;
+}
+
 /** One block of a batch, until it is stored or given up. */
 interface BatchItem {
   readonly order: BatchOrder["blocks"][number];
@@ -73,6 +79,8 @@ interface BatchItem {
 interface FetchedBlock {
   readonly pieces: Uint8Array;
   readonly bytes: Uint8Array;
+  /** To be called when they have been stored. */
+  readonly release: () => void;
 }
 
 export class Replication {
@@ -190,15 +198,21 @@ export class Replication {
     }
     const wanted = items.filter(({ state }) => state === "waiting");
     if (wanted.length === 0) return;
-    let found: ReadonlyMap<BatchItem, Uint8Array>;
+    let fetched: FetchedBatch;
     try {
-      found = await this.fetchMany(wanted, source, signal);
+      fetched = await this.fetchMany(wanted, source, signal);
     } catch (error) {
       if (!isDfsError(error)) throw error;
       for (const { settle } of wanted) settle("unreachable");
       return;
     }
-    await Promise.all(wanted.map((item) => this.store(log, item, found.get(item))));
+    const { found, release } = fetched;
+    const stored = await Promise.allSettled(
+      wanted.map((item) => this.store(log, item, found.get(item))),
+    );
+    release(); // the log has written out of this memory
+    const failed = stored.find((each) => each.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
   }
 
   /** Stores a block of a batch unless it has been ended; nothing comes between that look and its place in the log. */
@@ -227,11 +241,11 @@ export class Replication {
     items: readonly BatchItem[],
     source: Source,
     signal: AbortSignal,
-  ): Promise<ReadonlyMap<BatchItem, Uint8Array>> {
+  ): Promise<FetchedBatch> {
     const peer = await this.peers.to(source);
     const blocks = items.map(({ order: { block, length } }) => ({ block, length }));
     const options = { timeoutMs: GET_TIMEOUT_MS, signal };
-    const { body, bulk } = await peer
+    const { body, bulk, release } = await peer
       .request(blockGetMany, { blocks }, options)
       .catch((error: unknown) => {
         if (isDfsError(error, "timeout")) peer.close("it did not answer in time");
@@ -244,7 +258,7 @@ export class Replication {
       found.set(item, bulk.subarray(at, at + item.order.length));
       at += item.order.length;
     }
-    if (at === bulk.length && body.given.length === items.length) return found;
+    if (at === bulk.length && body.given.length === items.length) return { found, release };
     throw new DfsError(
       "protocol",
       `data server ${source.server} sent ${bulk.length} bytes for ${found.size} blocks of ${at}`,
@@ -263,9 +277,14 @@ export class Replication {
         failures.push(failureOf(source, error));
         continue;
       }
-      throwIfEnded(order, signal);
+      const { pieces, bytes, release } = fetched;
       const { block, length, checksum, inode, fileOffset } = order;
-      await log.put({ block, length, checksum, inode, fileOffset, ...fetched });
+      try {
+        throwIfEnded(order, signal);
+        await log.put({ block, length, checksum, inode, fileOffset, pieces, bytes });
+      } finally {
+        release();
+      }
       return { stored: true, failures };
     }
     return { stored: false, failures };
@@ -280,17 +299,18 @@ export class Replication {
     const peer = await this.peers.to(source);
     const range = { block, offset: 0, length };
     const options = { timeoutMs: GET_TIMEOUT_MS, signal };
-    const { body, bulk } = await peer.request(blockGet, range, options).catch((error: unknown) => {
+    const answer = await peer.request(blockGet, range, options).catch((error: unknown) => {
       // Whatever else waits there would wait as long: a new connection shows whether the server lives.
       if (isDfsError(error, "timeout")) peer.close("it did not answer in time");
       throw error;
     });
+    const { body, bulk, release } = answer;
     const right =
       body.blockLength === length &&
       bulk.length === length &&
       verifyPieceList(length, body.pieces, checksum) &&
       firstBadPiece(bulk, 0, body.pieces) === -1;
-    if (right) return { pieces: body.pieces, bytes: bulk };
+    if (right) return { pieces: body.pieces, bytes: bulk, release };
     throw new DfsError(
       "badChecksum",
       `data server ${source.server} sent other bytes than those of block ${block}`,

@@ -42,6 +42,7 @@ export function serveNamespace(
   serve.question(names.map, operations.map);
   serve.lazy(names.open, operations.open);
   serve.lazy(names.release, operations.release);
+  serve.lazy(names.accessed, operations.accessed);
   serve.change(names.create, operations.create);
   serve.change(names.mkdir, operations.mkdir);
   serve.change(names.symlink, operations.symlink);

@@ -12,6 +12,7 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
+import { release } from "node:os";
 
 import { fuseIsThere, MemoryMount } from "../support/memory-mount.ts";
 import * as posix from "../support/posix.ts";
@@ -70,10 +71,25 @@ describe.skipIf(!fuseIsThere())("a change by another client", () => {
     writeFileSync(at("old"), "moved");
     expect(existsSync(at("old"))).toBe(true);
     expect(existsSync(at("new"))).toBe(false);
-    await mount.tell({ do: "rename", from: "old", to: "new" });
+    await mount.tell({ do: "rename", from: "old", to: "new", tell: true });
     await until(() => existsSync(at("new")));
     await until(() => !existsSync(at("old")));
     expect(readFileSync(at("new"), "utf8")).toBe("moved");
+  });
+
+  test("of a name is seen when everything is out of date, since Linux 6.16", async () => {
+    const [major = 0, minor = 0] = release().split(".").map(Number);
+    if (major < 6 || (major === 6 && minor < 16)) {
+      console.warn(`skipped: Linux ${release()} cannot be told that all names are out of date`);
+      return;
+    }
+    writeFileSync(at("then"), "moved");
+    expect(existsSync(at("now"))).toBe(false);
+    await mount.tell({ do: "rename", from: "then", to: "now", tell: false });
+    expect(existsSync(at("then"))).toBe(true);
+    await mount.tell({ do: "all" });
+    await until(() => existsSync(at("now")));
+    expect(existsSync(at("then"))).toBe(false);
   });
 
   test("that nobody tells of is seen after the timeout, also by who has the file open", async () => {

@@ -184,6 +184,41 @@ describe("the driver", () => {
     expect(await kernel.receive()).toMatchObject({ unique: 10n, errno: ERRNO.EINTR });
   });
 
+  test("takes requests slowly when too many large writes wait, and still hears an interrupt", async () => {
+    const maxKeptBytes = 200_000;
+    const small = new FakeKernel(fileSystem, silentLogger, maxKeptBytes);
+    try {
+      await small.init();
+      const waiting: { finish: () => void; signal: AbortSignal | undefined }[] = [];
+      fileSystem.write = (_inode, _handle, _offset, _bytes, options) =>
+        new Promise((resolve, reject) => {
+          const giveUp = (): void => reject(new DfsError("cancelled", "given up"));
+          options?.signal?.addEventListener("abort", giveUp);
+          waiting.push({ finish: resolve, signal: options?.signal });
+        });
+      const write = body(1n, 0n, 65_536, 0, 0n, 0, 0);
+      const request = (unique: bigint): Uint8Array =>
+        frame(OPCODE.WRITE, unique, ROOT, Buffer.concat([write, Buffer.alloc(65_536)]));
+      for (let i = 0n; i < 4n; i++) {
+        small.send(request(100n + i * 2n));
+        while (waiting.length <= Number(i)) await Bun.sleep(1);
+      }
+      small.send(frame(OPCODE.INTERRUPT, 103n, 0n, body(102n)));
+      expect(await small.receive()).toMatchObject({ unique: 102n, errno: ERRNO.EINTR });
+      for (const { finish } of waiting) finish();
+      const rest = [await small.receive(), await small.receive(), await small.receive()];
+      expect(rest.map(({ unique, errno }) => [unique, errno])).toEqual([
+        [100n, 0],
+        [104n, 0],
+        [106n, 0],
+      ]);
+      // Nothing waits any more: requests are taken as ever.
+      expect((await small.ask(OPCODE.GETATTR, 200n, ROOT, 0, 0, 0n)).errno).toBe(0);
+    } finally {
+      await small.close();
+    }
+  });
+
   test("survives any bytes behind a header, answering each request once", async () => {
     await kernel.init();
     const seed = Number(process.env["DFS_TEST_SEED"] ?? Date.now() % 1_000_000);

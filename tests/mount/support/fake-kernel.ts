@@ -69,7 +69,7 @@ export class FakeKernel {
   private readonly device: Device;
   private readonly memory = allocateMemory(1024 * 1024);
 
-  constructor(fileSystem: MountedFileSystem, logger: Logger) {
+  constructor(fileSystem: MountedFileSystem, logger: Logger, maxKeptBytes = 2 ** 27) {
     const pair = new Int32Array(new ArrayBuffer(8));
     const made = sys.socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair);
     if (made < 0) throw new Error("no socket pair");
@@ -87,13 +87,8 @@ export class FakeKernel {
       uncached: false,
     };
     const wishes = { maxWriteBytes: 65_536, cache: "auto" } as const;
-    this.session = new Session({
-      device: this.device,
-      context,
-      wishes,
-      clock: systemClock,
-      logger,
-    });
+    const options = { device: this.device, context, wishes, clock: systemClock, logger };
+    this.session = new Session({ ...options, maxKeptBytes });
   }
 
   send(bytes: Uint8Array): void {

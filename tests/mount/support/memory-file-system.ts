@@ -17,41 +17,13 @@ import type {
   Space,
 } from "../../../src/mount/file-system.ts";
 import type { Attributes, FileType } from "../../../src/protocol/messages/common.ts";
+import { Hold } from "./hold.ts";
+import { behind, dotEntries, type MemoryState, type Open } from "./memory-handles.ts";
 import { clearSetId, keyOf, MemoryInodes, nameOf, type MemoryInode } from "./memory-inodes.ts";
 
 /** Entries in one answer to `list`. */
 const PAGE = 256;
 const GIB = 1024 ** 3;
-
-export interface MemoryState {
-  readonly inodes: number;
-  readonly open: number;
-  readonly waitingLocks: number;
-  readonly lookups: number;
-  /** Entries of listings that the kernel was given with their attributes. */
-  readonly took: number;
-  readonly writes: number;
-  readonly reads: number;
-}
-
-interface Open {
-  readonly inode: MemoryInode;
-  readonly flags: OpenFlags;
-  /** Of a directory: the names that it had when it was listed from the start, by rising cookie. */
-  names: readonly { readonly key: string; readonly inode: InodeId; readonly cookie: bigint }[];
-}
-
-/** Index of the first element behind the cookie. */
-function behind(names: Open["names"], cookie: bigint): number {
-  let low = 0;
-  let high = names.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((names[middle]?.cookie ?? 0n) <= cookie) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}
 
 export class MemoryFileSystem implements MountedFileSystem {
   readonly timeouts;
@@ -62,6 +34,8 @@ export class MemoryFileSystem implements MountedFileSystem {
   stopped = false;
   private readonly open_ = new Map<Handle, Open>();
   private readonly asked = { lookups: 0, took: 0, writes: 0, reads: 0 };
+  /** Reads and fsync wait here when a test wants that. */
+  readonly hold = new Hold();
   private nextHandle = 1;
   private nextCookie = 3n;
 
@@ -76,7 +50,8 @@ export class MemoryFileSystem implements MountedFileSystem {
   /** What is there, and what was asked for. */
   state(): MemoryState {
     const { count: inodes, waitingLocks } = this.inodes;
-    return { inodes, waitingLocks, open: this.open_.size, ...this.asked };
+    const { held } = this.hold;
+    return { inodes, waitingLocks, held, open: this.open_.size, ...this.asked };
   }
 
   /** Makes this many names in the root, quickly: a thousand of them share an inode. */
@@ -256,8 +231,15 @@ export class MemoryFileSystem implements MountedFileSystem {
     return this.opened(made, file.flags);
   }
 
-  async read(id: InodeId, handle: Handle, offset: number, length: number): Promise<Uint8Array> {
+  async read(
+    id: InodeId,
+    handle: Handle,
+    offset: number,
+    length: number,
+    signal?: AbortSignal,
+  ): Promise<Uint8Array> {
     this.asked.reads++;
+    await this.hold.pass(signal);
     return this.handle(id, handle).content.read(offset, length);
   }
 
@@ -266,7 +248,7 @@ export class MemoryFileSystem implements MountedFileSystem {
     handle: Handle,
     offset: number,
     bytes: Uint8Array,
-    options: { clearSetId?: boolean; atOffset?: boolean } = {},
+    options: { clearSetId?: boolean; atOffset?: boolean; signal?: AbortSignal } = {},
   ): Promise<void> {
     this.asked.writes++;
     const inode = this.handle(id, handle);
@@ -280,7 +262,8 @@ export class MemoryFileSystem implements MountedFileSystem {
     this.handle(id, handle);
   }
 
-  async fsync(id: InodeId, handle: Handle): Promise<void> {
+  async fsync(id: InodeId, handle: Handle, signal?: AbortSignal): Promise<void> {
+    await this.hold.pass(signal);
     this.handle(id, handle);
   }
 
@@ -336,16 +319,7 @@ export class MemoryFileSystem implements MountedFileSystem {
 
   async list(id: InodeId, handle: Handle, cookie: bigint): Promise<readonly ListedEntry[]> {
     const directory = this.handle(id, handle);
-    const listed: ListedEntry[] = [];
-    const dots = [
-      { name: ".", inode: directory.id },
-      { name: "..", inode: directory.parent },
-    ];
-    for (const [index, dot] of dots.entries()) {
-      const entry = { ...dot, name: nameOf(dot.name), cookie: BigInt(index + 1) };
-      if (entry.cookie > cookie)
-        listed.push({ ...entry, type: "directory", attributes: undefined });
-    }
+    const listed = dotEntries(directory).filter((entry) => entry.cookie > cookie);
     const open = this.openOf(id, handle);
     if (cookie === 0n) {
       open.names = [...directory.entries].map(([key, entry]) => ({ key, ...entry }));

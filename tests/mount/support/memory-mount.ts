@@ -8,7 +8,7 @@ import type { CacheMode } from "../../../src/mount/kernel/protocol/negotiation.t
 import { unmountPath } from "../../../src/mount/kernel/system/unmount.ts";
 import { mountAt } from "../../../src/mount/kernel/system/mountinfo.ts";
 
-import type { MemoryState } from "./memory-file-system.ts";
+import type { MemoryState } from "./memory-handles.ts";
 
 export interface ServerOptions {
   readonly mountPoint: string;
@@ -24,8 +24,15 @@ export interface ServerOptions {
 
 export type ServerCommand =
   | { readonly do: "change"; readonly path: string; readonly text: string; readonly tell: boolean }
-  | { readonly do: "rename"; readonly from: string; readonly to: string }
+  | {
+      readonly do: "rename";
+      readonly from: string;
+      readonly to: string;
+      readonly tell: boolean;
+    }
   | { readonly do: "all" }
+  | { readonly do: "hold" }
+  | { readonly do: "letGo" }
   | { readonly do: "unmount"; readonly lazy?: boolean; readonly force?: boolean }
   | { readonly do: "state" };
 

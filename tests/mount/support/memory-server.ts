@@ -53,7 +53,7 @@ async function changeContent(path: string, text: string, tell: boolean): Promise
 }
 
 /** Another client has renamed. */
-async function renameAway(from: string, to: string): Promise<void> {
+async function renameAway(from: string, to: string, tell: boolean): Promise<void> {
   const root = fileSystem.at("/").id;
   const names = { from: nameOf(from), to: nameOf(to) };
   await fileSystem.rename(
@@ -61,6 +61,7 @@ async function renameAway(from: string, to: string): Promise<void> {
     { parent: root, name: names.to },
     "replace",
   );
+  if (!tell) return;
   fileSystem.invalidations?.entry(root, names.from);
   fileSystem.invalidations?.entry(root, names.to);
 }
@@ -70,9 +71,13 @@ async function carryOut(command: ServerCommand): Promise<unknown> {
     case "change":
       return changeContent(command.path, command.text, command.tell);
     case "rename":
-      return renameAway(command.from, command.to);
+      return renameAway(command.from, command.to, command.tell);
     case "all":
       return fileSystem.invalidations?.all();
+    case "hold":
+      return fileSystem.hold.begin();
+    case "letGo":
+      return fileSystem.hold.letGo();
     case "unmount":
       return mount.unmount(command);
     case "state":

@@ -72,6 +72,18 @@ function place(
 }
 
 describe("data.put and data.get", () => {
+  test("many long blocks at the same time, twice over in the same memory, do not mix", async () => {
+    const { peer, server } = await served();
+    const other = await callerOf(server);
+    const blocks = Array.from({ length: 24 }, (_, at) => makeBlock(at + 1, 2 ** 20));
+    for (const half of [blocks.slice(0, 12), blocks.slice(12)]) {
+      await Promise.all(half.map((block, at) => putBlock(at % 2 === 0 ? peer : other, block)));
+    }
+    for (const { block, length, bytes } of blocks) {
+      expect(Buffer.compare((await get(peer, block, 0, length)).bulk, bytes)).toBe(0);
+    }
+  });
+
   test.each([1, 13, PIECE_BYTES, PIECE_BYTES + 1, 2 ** 20, 2 ** 24])(
     "store and bring back %d bytes, verifiable by the reader",
     async (length) => {

@@ -122,6 +122,17 @@ describe("data.copy", () => {
     expect((await held(to)).length).toBe(40);
   });
 
+  test("large ones at the same time, twice over in the same memory, do not mix", async () => {
+    const rig = await Rig.start();
+    const [from, to] = [await rig.add(), await rig.add()];
+    const blocks = Array.from({ length: 24 }, (_, index) => makeBlock(index + 1, 2 ** 20));
+    for (const block of blocks) await putBlock(from.caller, block);
+    await Promise.all(blocks.map((block) => rig.copy(to, block, [sourceOf(from)])));
+    for (const block of blocks) {
+      expect(Buffer.compare(await bytesOn(to, block), block.bytes)).toBe(0);
+    }
+  });
+
   test("is ended by a deletion of its block: what is deleted does not come back", async () => {
     const rig = await Rig.start();
     const [from, to] = [await rig.add(), await rig.add()];

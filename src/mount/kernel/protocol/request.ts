@@ -39,12 +39,15 @@ export class Request {
   readonly uniqueLow: number;
   readonly uniqueHigh: number;
   readonly inode: InodeId;
+  /** The thread that waits for the answer; 0 when we cannot see it. */
+  readonly pid: number;
   /** True when the handler has kept the memory; it goes back when the request is answered. */
   keepsMemory = false;
   readonly memory: Memory;
   private readonly end: number;
   private position = IN_HEADER_BYTES;
   private abort: AbortController | undefined;
+  private interrupted = false;
 
   /** @throws DfsError `protocol` when these bytes are not one whole request. */
   constructor(memory: Memory, received: number) {
@@ -65,6 +68,7 @@ export class Request {
     this.uniqueLow = view.getUint32(8, true);
     this.uniqueHigh = view.getUint32(12, true);
     this.inode = inodeId(view.getBigUint64(16, true));
+    this.pid = view.getUint32(32, true);
   }
 
   get key(): RequestKey {
@@ -77,18 +81,20 @@ export class Request {
     return {
       uid: view.getUint32(24, true),
       gid: view.getUint32(28, true),
-      pid: view.getUint32(32, true),
+      pid: this.pid,
     };
   }
 
-  /** Aborted when the process that waits for this request has got a signal. */
+  /** Aborted when the process that waits for this request shall not wait any longer. */
   get signal(): AbortSignal {
     this.abort ??= new AbortController();
+    if (this.interrupted) this.abort.abort();
     return this.abort.signal;
   }
 
   /** The process that waits does not want to wait any longer. */
   interrupt(): void {
+    this.interrupted = true;
     this.abort?.abort();
   }
 

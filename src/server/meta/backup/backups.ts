@@ -97,6 +97,8 @@ export class Backups {
   private last: Run | undefined;
   private mending: Promise<unknown> = Promise.resolve();
   private failure: string | undefined;
+  /** The newest backup, when no server holds it any more and no newer one has been made. */
+  private vanished: BackupManifest | undefined;
   private retryAtMs = 0;
   /** Since when there are changes that are in no backup. */
   private changedMs: number | undefined;
@@ -153,9 +155,12 @@ export class Backups {
   }
 
   /** Asks the servers who holds the newest backup; with `verify` they read it. @throws DfsError when one goes away meanwhile. */
-  inspect(verify: boolean): Promise<Inspection> {
+  async inspect(verify: boolean): Promise<Inspection> {
     const { engine, members } = this.options;
-    return inspectNewest(engine, this.holdings, members.all(), verify);
+    const known = this.vanished ?? this.holdings.newest()?.manifest;
+    const found = await inspectNewest(engine, this.holdings, members.all(), known, verify);
+    this.vanished = found.vanished;
+    return found;
   }
 
   /**
@@ -395,6 +400,7 @@ export class Backups {
 
   private onMade(startedMs: number): void {
     this.failure = undefined;
+    this.vanished = undefined;
     this.retryAtMs = 0;
     if (this.changedMs !== undefined) this.changedMs = startedMs;
   }

@@ -31,14 +31,17 @@ export interface Inspection {
   readonly silent: readonly { readonly server: ServerId; readonly reason: string }[];
 }
 
-/** Asks `members`, and notes in `holdings` what they hold; with `verify` every byte of the newest one is read there. */
+/**
+ * Asks `members`, and notes in `holdings` what they hold; with `verify` every byte of the newest one is read there. `known` is
+ * the newest backup that some server is known to have held.
+ */
 export async function inspectNewest(
   engine: Engine,
   holdings: Holdings,
   members: readonly Member[],
+  known: BackupManifest | undefined,
   verify: boolean,
 ): Promise<Inspection> {
-  const known = holdings.newest()?.manifest;
   const silent: { server: ServerId; reason: string }[] = [];
   const ask = async (member: Member): Promise<void> => {
     const { server, peer } = member;

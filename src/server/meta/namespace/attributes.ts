@@ -5,7 +5,7 @@ import type * as messages from "../../../protocol/messages/namespace.ts";
 import type { Inode } from "../store/rows.ts";
 import { ask, type Operation } from "../store/store.ts";
 import { cutTail } from "./content/extents.ts";
-import type { Body, Done, OperationContext } from "./context.ts";
+import type { Body, Done, Nothing, OperationContext } from "./context.ts";
 import { attributesOf, liveInode, nextCtime, requireFile } from "./inodes.ts";
 
 type Change = Body<typeof messages.setattr>;
@@ -48,6 +48,20 @@ export function* setattr(
   };
   yield* ask("inode.update", changed);
   return { attributes: attributesOf(changed) };
+}
+
+/** Later access times are put on record; inodes that are gone are passed over. */
+export function* accessed(
+  _context: OperationContext,
+  { accesses }: Body<typeof messages.accessed>,
+): Operation<Nothing> {
+  for (const { inode: id, atimeNs } of accesses) {
+    const inode = yield* ask("inode.get", id);
+    if (inode !== undefined && inode.atimeNs < atimeNs) {
+      yield* ask("inode.update", { ...inode, atimeNs });
+    }
+  }
+  return {};
 }
 
 /** The file with another length: what lies behind it is cut off, what is new is a hole. The row is not written yet. */

@@ -2,8 +2,8 @@
  * Finding inodes and changing them: what all operations share.
  *
  * Times: ctime strictly rises with every change of an inode, also when the clock stands still or goes back. mtime of a
- * directory or file takes the value of ctime when its content changes, unless the caller sets it. atime is set at birth
- * and by setattr only; reading does not change it.
+ * directory or file takes the value of ctime when its content changes, unless the caller sets it. atime is set at birth,
+ * by setattr, and by clients that tell of reads (`accessed`), which changes nothing else.
  */
 import { DfsError } from "../../../base/errors.ts";
 import { inodeId, type InodeId } from "../../../base/ids.ts";

@@ -1,5 +1,5 @@
 /** Every operation of the metadata service's namespace and content logic, in one place to import from. */
-export { getattr, setattr } from "./attributes.ts";
+export { accessed, getattr, setattr } from "./attributes.ts";
 export { commit } from "./content/commit.ts";
 export { explain, type StateOf } from "./content/explain.ts";
 export { isForgotten } from "./content/forgotten.ts";

@@ -32,12 +32,28 @@ export interface ClusterView {
   readonly replicas: number;
   readonly nowNs: bigint;
   readonly servers: ReadonlyMap<ServerId, Server>;
+  /** Rows of the placement table that have been asked for, by group: many blocks are judged with few of them. */
+  readonly rows: Map<number, readonly ServerId[]>;
 }
 
 /** What judging a block needs to know of the cluster: few rows, read once for many blocks. */
 export function* clusterView(replicas: number, nowNs: bigint): Operation<ClusterView> {
   const servers = yield* ask("server.list");
-  return { replicas, nowNs, servers: new Map(servers.map((server) => [server.id, server])) };
+  return {
+    replicas,
+    nowNs,
+    servers: new Map(servers.map((server) => [server.id, server])),
+    rows: new Map(),
+  };
+}
+
+/** The servers of a placement group, in order. */
+export function* placementRow(view: ClusterView, group: number): Operation<readonly ServerId[]> {
+  const known = view.rows.get(group);
+  if (known !== undefined) return known;
+  const row = yield* ask("placement.row", group);
+  view.rows.set(group, row);
+  return row;
 }
 
 export interface Need {
@@ -75,14 +91,18 @@ export function needOf(
   return { counting, missing, urgency };
 }
 
-/** Judges a live block and puts on record what it needs; takes the record away when that is nothing. */
+/**
+ * Judges a live block and puts on record what it needs; takes the record away when that is nothing. Its copies are asked
+ * for, unless the caller has them as they are on record by now.
+ */
 export function* recordNeed(
   view: ClusterView,
   { id: block, group }: Block,
   reason: RepairReason,
+  known?: readonly Replica[],
 ): Operation<Need> {
-  const replicas = yield* ask("replica.list", block);
-  const need = needOf(view, replicas, yield* ask("placement.row", group));
+  const replicas = known ?? (yield* ask("replica.list", block));
+  const need = needOf(view, replicas, yield* placementRow(view, group));
   const former = yield* ask("repair.get", block);
   const { missing, urgency } = need;
   if (urgency === undefined) {

@@ -9,7 +9,14 @@ import { blockId, type BlockId, type InstanceId, type ServerId } from "../../../
 import { ask, type Operation } from "../store/store.ts";
 import type { Replica, Survey } from "../store/rows.ts";
 import type { Candidate } from "./choice.ts";
-import { liveBlock, MISPLACED, needOf, recordNeed, type ClusterView } from "./need.ts";
+import {
+  liveBlock,
+  MISPLACED,
+  needOf,
+  placementRow,
+  recordNeed,
+  type ClusterView,
+} from "./need.ts";
 
 /** Below every block id. */
 const NO_BLOCK = blockId(0n);
@@ -30,7 +37,7 @@ export function* readQueue(
     const block = yield* liveBlock(id);
     if (block === undefined) continue; // its death takes it off the record
     const replicas = yield* ask("replica.list", id);
-    const row = yield* ask("placement.row", block.group);
+    const row = yield* placementRow(view, block.group);
     candidates.push({ block, replicas, row, recorded, need: needOf(view, replicas, row) });
   }
   return { candidates, last: rows.length < limit ? undefined : rows.at(-1) };
@@ -48,9 +55,10 @@ export function* beginCopy(
 ): Operation<boolean> {
   const live = yield* liveBlock(block);
   if (live === undefined) return false;
-  const need = yield* recordNeed(view, live, "placement");
+  const replicas = yield* ask("replica.list", block);
+  const need = yield* recordNeed(view, live, "placement", replicas);
   if (need.missing === 0 && !(move && need.urgency === MISPLACED)) return false;
-  const state = yield* ask("replica.get", block, target);
+  const state = replicas.find(({ server }) => server === target)?.state;
   if (state === "present" || state === "removing") return false;
   yield* ask("replica.put", { block, server: target, state: "adding" });
   return true;
@@ -62,11 +70,15 @@ export function* finishCopy(
   block: BlockId,
   target: ServerId,
 ): Operation<boolean> {
-  if ((yield* ask("replica.get", block, target)) !== "adding") return false;
   const live = yield* liveBlock(block);
   if (live === undefined) return false;
-  yield* ask("replica.put", { block, server: target, state: "present" });
-  yield* recordNeed(view, live, "placement");
+  const replicas = yield* ask("replica.list", block);
+  const made = replicas.find(({ server }) => server === target);
+  if (made?.state !== "adding") return false;
+  const present = { ...made, state: "present" } as const;
+  yield* ask("replica.put", present);
+  const now = replicas.map((replica) => (replica === made ? present : replica));
+  yield* recordNeed(view, live, "placement", now);
   return true;
 }
 

@@ -67,7 +67,12 @@ function situation(of: Situation): [Candidate, Eyes, ChoiceLimits] {
       const [number, state = "present"] = word.split(":");
       return { block: BLOCK.id, server: serverId(Number(number)), state: state as ReplicaState };
     });
-  const view = { replicas: 3, nowNs: 0n, servers: new Map(rows.map((row) => [row.id, row])) };
+  const view = {
+    replicas: 3,
+    nowNs: 0n,
+    servers: new Map(rows.map((row) => [row.id, row])),
+    rows: new Map(),
+  };
   const need = needOf(view, replicas, ROW);
   const ring = rows.map((row, index): Seen => ({
     server: row.id,

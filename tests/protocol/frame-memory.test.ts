@@ -1,0 +1,99 @@
+// The memory of long frames: used again when its owner has given it back, and not a moment sooner.
+
+import { describe, expect, test } from "bun:test";
+import { FrameMemory, frameMemory } from "../../src/protocol/frame-memory.ts";
+import { FrameParser, LENGTH_BYTES } from "../../src/protocol/frame.ts";
+
+const LONG = 200_000;
+
+/** A frame of `length` bytes of one value, cut into two chunks so that it needs memory of its own. */
+function chunksOf(length: number, value: number): Uint8Array[] {
+  const frame = new Uint8Array(LENGTH_BYTES + length).fill(value, LENGTH_BYTES);
+  new DataView(frame.buffer).setUint32(0, length);
+  return [frame.slice(0, 1000), frame.slice(1000)];
+}
+
+interface Taken {
+  readonly buffer: Uint8Array;
+  readonly bytes: Uint8Array;
+}
+
+function parser(): { readonly receive: (length: number, value: number) => Taken } {
+  const taken: Taken[] = [];
+  const made = new FrameParser(2 ** 24, (buffer, start, end) => {
+    taken.push({ buffer, bytes: buffer.subarray(start, end) });
+  });
+  return {
+    receive: (length, value) => {
+      for (const chunk of chunksOf(length, value)) made.push(chunk);
+      return taken.at(-1)!;
+    },
+  };
+}
+
+const isAll = ({ bytes }: Taken, length: number, value: number): boolean =>
+  bytes.length === length && bytes.every((byte) => byte === value);
+
+describe("FrameParser", () => {
+  test("gives each frame memory that no other one has, until it is given back", () => {
+    const { receive } = parser();
+    const frames = [1, 2, 3].map((value) => receive(LONG, value));
+    expect(frames.every((frame, at) => isAll(frame, LONG, at + 1))).toBe(true);
+    frameMemory.giveBack(frames[1]!.buffer);
+    const next = receive(LONG, 4);
+    expect(next.buffer).toBe(frames[1]!.buffer);
+    expect(isAll(frames[0]!, LONG, 1) && isAll(frames[2]!, LONG, 3)).toBe(true);
+    expect(isAll(next, LONG, 4)).toBe(true);
+  });
+
+  test("a frame in the memory of a longer one has its own length", () => {
+    const { receive } = parser();
+    const first = receive(LONG, 1);
+    frameMemory.giveBack(first.buffer);
+    const shorter = receive(LONG - 100, 2);
+    expect(shorter.buffer).toBe(first.buffer);
+    expect(isAll(shorter, LONG - 100, 2)).toBe(true);
+    frameMemory.giveBack(shorter.buffer);
+  });
+});
+
+describe("FrameMemory", () => {
+  test("gives nothing out twice, though it is given back twice", () => {
+    const memory = new FrameMemory();
+    const buffer = memory.take(LONG);
+    memory.giveBack(buffer);
+    memory.giveBack(buffer);
+    expect(memory.take(LONG)).toBe(buffer);
+    expect(memory.take(LONG)).not.toBe(buffer);
+  });
+
+  test("a releaser works once: what somebody else has by then is not taken from them", () => {
+    const memory = new FrameMemory();
+    const buffer = memory.take(LONG);
+    const release = memory.releaserOf(buffer);
+    release();
+    expect(memory.take(LONG)).toBe(buffer);
+    release();
+    expect(memory.take(LONG)).not.toBe(buffer);
+  });
+
+  test("does not take what is not its own, nor short buffers", () => {
+    const memory = new FrameMemory();
+    const foreign = new Uint8Array(196_608 + 65_536);
+    memory.giveBack(foreign);
+    expect(memory.take(foreign.length)).not.toBe(foreign);
+    const short = memory.take(1000);
+    expect(short.length).toBe(1000);
+    memory.giveBack(short);
+    expect(memory.take(1000)).not.toBe(short);
+  });
+
+  test("keeps 32 MiB idle at most", () => {
+    const memory = new FrameMemory();
+    const mib = 1024 * 1024;
+    const buffers = Array.from({ length: 40 }, () => memory.take(mib));
+    for (const buffer of buffers) memory.giveBack(buffer);
+    const again = new Set(Array.from({ length: 40 }, () => memory.take(mib)));
+    expect(buffers.filter((buffer) => again.has(buffer)).length).toBe(32);
+  });
+});
