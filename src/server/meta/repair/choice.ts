@@ -5,6 +5,7 @@
  *     lacks copies    a bad copy, or one whose making was interrupted, on a server that takes copies: made good there
  *                     else a new copy on a server that has none of the block in any state: those of the placement group
  *                     in their order, then stand-ins, those of zones that have no copy yet and of more free space first
+ *                     (but with more than one good copy a server that is being compared with the record is waited for)
  *     too many        the copy that is worst placed goes, when enough others can be read right now and prove to be right
  *     bad, not needed the same, the bad one first
  *     misplaced       a copy on a server of the group, after which there is one too many; for a copy on a server that is
@@ -129,8 +130,19 @@ function chooseCopy(
 ): Job | "impossible" {
   const sources = withinReach(candidate, eyes);
   if (sources.length === 0) return chooseCheck(candidate, eyes);
+  if (sources.length > 1 && isSoonMended(candidate, eyes)) return "impossible";
   const targets = targetsFor(candidate, eyes).filter(({ server }) => !failed.has(server));
   return copyTo(targets, sources, candidate);
+}
+
+/**
+ * A bad copy is on a server that is just being compared with the record, and can be made good there when that has come to its
+ * end. Otherwise most of what a server has lost would be made on stand-ins while the comparison goes on, and moved back.
+ */
+function isSoonMended({ replicas }: Candidate, eyes: Eyes): boolean {
+  return replicas.some(
+    ({ server, state }) => state === "bad" && eyes.of(server)?.isComing === true,
+  );
 }
 
 function copyTo(

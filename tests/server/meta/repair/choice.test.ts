@@ -41,6 +41,8 @@ interface Situation {
   /** States of servers that are not up, by number. */
   readonly servers?: Readonly<Record<number, Server["state"]>>;
   readonly full?: readonly number[];
+  /** Servers that are being compared with the record. */
+  readonly coming?: readonly number[];
   readonly free?: Readonly<Record<number, number>>;
   readonly busy?: readonly number[];
   readonly failed?: readonly number[];
@@ -78,7 +80,9 @@ function situation(of: Situation): [Candidate, Eyes, ChoiceLimits] {
     server: row.id,
     address: row.address,
     zone: row.zone,
-    usable: row.state === "up" || row.state === "draining",
+    usable:
+      (row.state === "up" || row.state === "draining") && of.coming?.includes(index + 1) !== true,
+    isComing: of.coming?.includes(index + 1) === true,
     isOut: row.state === "out",
     isDraining: row.state === "draining",
     isFilling: row.filling,
@@ -136,6 +140,21 @@ const CASES: readonly (readonly [string, Situation, string])[] = [
   [
     "a bad copy on a server that is down is not waited for",
     { copies: "1 2 3:bad", servers: { 3: "down" } },
+    "copy 1,2 to 6",
+  ],
+  [
+    "a bad copy on a server that is being compared with the record is waited for",
+    { copies: "1 2 3:bad", coming: [3] },
+    "impossible",
+  ],
+  [
+    "but not when there is but one good copy",
+    { copies: "1 2:bad 3:bad", coming: [2, 3] },
+    "copy 1 to 5 urgent",
+  ],
+  [
+    "nor for a new copy, which another server may have",
+    { copies: "1 2", coming: [3] },
     "copy 1,2 to 6",
   ],
   ["an interrupted copy is taken up again", { copies: "1 2 4:adding" }, "copy 1,2 to 4"],
