@@ -60,6 +60,7 @@ function rig(): Rig {
   } as unknown as Engine;
   const members = {
     settled: () => [{ server: serverId(1) }],
+    isConnected: () => false,
     lastSign: () => ({ condition: { capacityBytes: 1, usedBytes: 0, full: made.full } }),
   } as unknown as Members;
   const planner = new Planner({
