@@ -36,7 +36,9 @@ export function statusLines(facts: StatusFacts): string[] {
     ...health.reasons.map((reason) => `  - ${reason}`),
     "",
     titled("Servers", `metadata up for ${durationText(upForMs)}; data: ${serverWords(health)}`),
-    ...servers.flatMap((server) => serverLines(server, moment)).map((line) => titled("", line)),
+    ...servers
+      .flatMap((server) => serverLines(server, { servers, replicas }, moment))
+      .map((line) => titled("", line)),
     titled(
       "Content",
       `${counted(state.files, "file")} in ${directories}, ${sizeText(state.liveBytes)} in ${counted(state.liveBlocks, "block")}`,
