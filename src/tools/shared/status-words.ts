@@ -66,8 +66,7 @@ function titled(title: string, text: string): string {
 function backupLines({ backup }: ClusterStatus, nowNs: bigint): string[] {
   if (backup === null) return [];
   const line = backupLine(backup, nowNs);
-  const isThin = backup.newest !== null && backup.servers.length < backup.wanted;
-  const isBad = isThin || backupTroubles(backup).length > 0;
+  const isBad = backupTroubles(backup).length > 0;
   const unknown = quarantineLine(backup);
   return [
     titled("Backup", isBad ? yellow(line) : line),
