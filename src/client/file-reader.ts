@@ -205,7 +205,8 @@ function isSame(segment: Segment, now: readonly Segment[]): boolean {
   );
 }
 
-function joined(parts: readonly Uint8Array[], length: number): Uint8Array {
+/** The parts one behind the other; a single one as it is. */
+export function joined(parts: readonly Uint8Array[], length: number): Uint8Array {
   if (parts.length === 1) return parts[0]!;
   const whole = new Uint8Array(length);
   let at = 0;

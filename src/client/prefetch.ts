@@ -8,7 +8,7 @@ import type { BlockId } from "../base/ids.ts";
 import type { MappedExtent } from "../protocol/messages/common.ts";
 import type { ByteBudget, Holder } from "./budget.ts";
 import type { Segment } from "./file-map.ts";
-import type { FileReader } from "./file-reader.ts";
+import { joined, type FileReader } from "./file-reader.ts";
 
 const FIRST_WINDOW_BYTES = 256 * 1024;
 const MAX_WINDOW_BYTES = 4 * 1024 * 1024;
@@ -53,15 +53,16 @@ export class PrefetchingReader implements StoredReader {
       MAX_WINDOW_BYTES,
       Math.max(2 * this.windowBytes, FIRST_WINDOW_BYTES),
     );
-    await this.fetchAhead(offset, length + this.windowBytes);
-    const result = new Uint8Array(length);
-    for (let at = offset; at < offset + length;) {
-      const [segment] = await this.reader.map.segments(at, offset + length - at);
-      const bytes = await this.part(segment!, signal);
-      result.set(bytes, at - offset);
-      at += segment!.length;
-    }
-    return result;
+    const segments = await this.reader.map.segments(offset, length + this.windowBytes);
+    // Nothing is waited for from here to the last `part`: the next read, which may begin meanwhile, gives up what lies before it.
+    this.fetchAhead(segments);
+    const parts = this.parts(segments, offset, offset + length, signal);
+    this.dropFar(offset);
+    const bytes = await Promise.all(parts);
+    const known = bytes.reduce((sum, part) => sum + part.length, 0);
+    if (known === length) return joined(bytes, length);
+    const rest = await this.reader.range(offset + known, length - known, signal);
+    return joined([...bytes, rest], length);
   }
 
   /** Gives the memory back. */
@@ -70,15 +71,31 @@ export class PrefetchingReader implements StoredReader {
     this.dropAll();
   }
 
-  /** Asks for the blocks of a range that are not here yet, as far as there is memory. */
-  private async fetchAhead(offset: number, length: number): Promise<void> {
-    const segments = await this.reader.map.segments(offset, length);
-    this.dropBehind(offset);
+  /** Asks for the blocks that are not here yet, as far as there is memory. */
+  private fetchAhead(segments: readonly Segment[]): void {
     for (const { extent } of segments) {
       if (extent === undefined || this.kept.has(extent.block)) continue;
       if (this.kept.size >= MAX_KEPT || !this.holder.tryAcquire(extent.length)) return;
       this.fetch(extent);
     }
+  }
+
+  /** The bytes of `from` .. `to`, as far as the segments go. */
+  private parts(
+    segments: readonly Segment[],
+    from: number,
+    to: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Uint8Array>[] {
+    return segments
+      .filter(({ offset, length }) => offset < to && offset + length > from)
+      .map(({ offset, length, extent }) => {
+        const start = Math.max(from, offset);
+        const end = Math.min(to, offset + length);
+        const part = this.part({ offset: start, length: end - start, extent }, signal);
+        part.catch(() => undefined); // awaited by the caller; an earlier part may throw first
+        return part;
+      });
   }
 
   private fetch(extent: MappedExtent): void {
@@ -96,12 +113,17 @@ export class PrefetchingReader implements StoredReader {
     if (kept === undefined || kept.extent.offset !== segment.extent?.offset) {
       return this.reader.segment(segment, signal);
     }
-    const whole = await kept.bytes;
     const from = segment.offset - kept.extent.offset;
-    return whole.subarray(from, from + segment.length);
+    if (from === 0 && segment.length === kept.extent.length) {
+      this.drop(kept); // the reader may do with these bytes what it likes
+      return kept.bytes;
+    }
+    const whole = await kept.bytes;
+    return whole.slice(from, from + segment.length);
   }
 
-  private dropBehind(offset: number): void {
+  /** Gives up what lies before a read, and what a reader that jumps has left far ahead. */
+  private dropFar(offset: number): void {
     for (const kept of this.kept.values()) {
       const { extent } = kept;
       const passed = extent.offset + extent.length <= offset;

@@ -177,11 +177,14 @@ describe("statusLines", () => {
     const lines = text(state, ALL_UP);
     expect(lines.slice(0, 3)).toEqual([
       "The cluster is AT RISK.",
-      "  - 3 blocks of 2 files (/x, /y) cannot be read now: no copy is on a server that is up",
+      "  - 3 blocks of 2 files (/x, /y) cannot be read now: no good copy is on a server that is up",
       "  - 1 block has no good copy on any server: lost, unless one taken for bad turns out right",
     ]);
     expect(lines).toContain(
       "Copies:   of 1,234 blocks: 1,231 with 3 copies, 3 with no copy within reach",
+    );
+    expect(lines.at(-1)).toBe(
+      "If one more server fails: everything else could still be read, writing would go on",
     );
   });
 

@@ -267,6 +267,32 @@ describe("dfs up", () => {
     expect(result.stderr).toContain("this was data server 2");
     expect(result.stderr).toContain("dfs data --recover 2");
   });
+
+  // A new metadata server was put there, of another cluster: the data servers refused it, and it was in the way of a restore.
+  test("metadata that is lost is not begun anew either; it says how to restore it", async () => {
+    const cluster = await up("--data-servers", "3");
+    const { meta, servers } = cluster.describe();
+    await cluster.ok("meta", "backup");
+    await cluster.ok("down");
+    rmSync(join(cluster.dir, "meta"), { recursive: true });
+    const result = await cluster.run(["up", "--detach"]);
+    expect(result.code).toBe(2);
+    expect(result.stderr).toContain("its metadata is gone");
+    expect(existsSync(join(cluster.dir, "meta"))).toBe(false);
+    // What it says works.
+    for (const { dir } of servers) start(cluster, "data", "--dir", dir, "--meta", meta, "--wait");
+    const from = servers.map(({ address }) => address).join(",");
+    const restore = `dfs meta restore --dir ${join(cluster.dir, "meta")} --from ${from}`;
+    expect(result.stderr).toContain(restore);
+    await until(
+      async () => (await cluster.run(["meta", "restore", "--list", "--from", from])).code === 0,
+      "the data servers to give the backup out",
+    );
+    await cluster.ok(...restore.split(" ").slice(1));
+    const again = await cluster.ok("up", "--detach");
+    expect(again.text).toContain("The cluster is ready");
+    expect((await cluster.ok("status")).code).toBe(0);
+  });
 });
 
 describe("dfs up in the foreground", () => {

@@ -18,6 +18,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock, Timer } from "../../../base/clock.ts";
 import { DfsError, isDfsError, messageOf } from "../../../base/errors.ts";
+import type { ServerId } from "../../../base/ids.ts";
 import type { Logger } from "../../../base/logger.ts";
 import type { Random } from "../../../base/random.ts";
 import {
@@ -142,6 +143,11 @@ export class Backups {
       if (this.stopped || !member.peer.open) return;
       logger.info(`data server ${member.server} does not tell its backups: ${messageOf(error)}`);
     }
+  }
+
+  /** A server was removed from the cluster: what it holds is not counted on any more. */
+  dismiss(server: ServerId): void {
+    this.holdings.forget(server);
   }
 
   /** The number of the backup that was begun last; undefined: none by this process. */

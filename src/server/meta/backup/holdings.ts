@@ -46,6 +46,11 @@ export class Holdings {
     this.held.set(server, { own: own.filter(stays), foreign: foreign.filter(stays) });
   }
 
+  /** The server is not on record any more. */
+  forget(server: ServerId): void {
+    this.held.delete(server);
+  }
+
   /** Forgets what servers other than these hold: they have been removed. */
   keep(servers: ReadonlySet<ServerId>): void {
     for (const server of this.held.keys()) if (!servers.has(server)) this.held.delete(server);

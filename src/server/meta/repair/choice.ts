@@ -78,7 +78,7 @@ export interface ChoiceLimits {
   readonly perServer: number;
   /** Those under way now. */
   readonly loads: Pick<Loads, "incoming" | "outgoing">;
-  /** Servers that have failed to take a copy of this block lately. */
+  /** Servers that have failed to take a copy of this block lately: others are tried before them. */
   readonly failed: ReadonlySet<ServerId>;
   /** Whether misplaced blocks are moved back. */
   readonly moveMisplaced: boolean;
@@ -131,8 +131,13 @@ function chooseCopy(
   const sources = withinReach(candidate, eyes);
   if (sources.length === 0) return chooseCheck(candidate, eyes);
   if (sources.length > 1 && isSoonMended(candidate, eyes)) return "impossible";
-  const targets = targetsFor(candidate, eyes).filter(({ server }) => !failed.has(server));
-  return copyTo(targets, sources, candidate);
+  return copyTo(untried(targetsFor(candidate, eyes), failed), sources, candidate);
+}
+
+/** Those that have not failed; all of them when each has: whoever could not take a copy once may be able to now. */
+function untried(targets: readonly Seen[], failed: ReadonlySet<ServerId>): readonly Seen[] {
+  const others = targets.filter(({ server }) => !failed.has(server));
+  return others.length > 0 ? others : targets;
 }
 
 /**
@@ -202,16 +207,17 @@ function chooseMove(
   const isLeaving = need.counting.some((server) => eyes.of(server)?.isDraining === true);
   if (!limits.moveMisplaced && !isLeaving) return "impossible";
   const targets = targetsFor(candidate, eyes).filter(
-    ({ server }) =>
-      !limits.failed.has(server) && (stateOn(replicas, server) ?? "adding") === "adding",
+    ({ server }) => (stateOn(replicas, server) ?? "adding") === "adding",
   );
   const homes = targets.filter(({ server }) => row.includes(server));
+  const isHomeLeft = homes.some(({ server }) => !limits.failed.has(server));
   const isAwaited = row.some((server) => {
     const seen = eyes.of(server);
     return stateOn(replicas, server) === undefined && seen?.usable === false && !seen.isOut;
   });
-  const elsewhere = isLeaving && homes.length === 0 && !isAwaited;
-  return copyTo(elsewhere ? targets : homes, withinReach(candidate, eyes), candidate);
+  const elsewhere = isLeaving && !isHomeLeft && !isAwaited;
+  const open = untried(elsewhere ? targets : homes, limits.failed);
+  return copyTo(open, withinReach(candidate, eyes), candidate);
 }
 
 function choosePrune(candidate: Candidate, eyes: Eyes, wanted: number): Job | "impossible" {

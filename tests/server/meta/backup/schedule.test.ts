@@ -74,6 +74,16 @@ describe("a metadata server", () => {
     });
   });
 
+  test("does not count on a server that was removed", async () => {
+    const cluster = await startCluster({ meta: { heartbeatIntervalMs: 50 } });
+    running.push(cluster);
+    const client = await cluster.client();
+    const [first, ...others] = (await client.backUpMetadata()).servers;
+    await client.changeServer(first!, "drain");
+    await client.changeServer(first!, "remove");
+    expect((await client.status()).backup).toMatchObject({ servers: others, wanted: 3 });
+  });
+
   test("two who ask at once get one backup", async () => {
     const cluster = await startCluster({ meta: { heartbeatIntervalMs: 50 } });
     running.push(cluster);

@@ -135,6 +135,16 @@ const CASES: readonly (readonly [string, Situation, string])[] = [
   ],
   ["the group's server is full", { copies: "1 2", full: [3] }, "copy 1,2 to 6"],
   ["the group's server has failed", { copies: "1 2", failed: [3] }, "copy 1,2 to 6"],
+  [
+    "all have failed: the best of them again",
+    { copies: "1 2", failed: [3, 4, 5, 6] },
+    "copy 1,2 to 3",
+  ],
+  [
+    "the only one with room has failed",
+    { copies: "1 2", full: [3, 4, 6], failed: [5] },
+    "copy 1,2 to 5",
+  ],
   ["never where a removal is not acknowledged", { copies: "1 2 3:removing" }, "copy 1,2 to 6"],
   ["a bad copy is made good where it is", { copies: "1 2 5:bad" }, "copy 1,2 to 5"],
   [
@@ -186,6 +196,17 @@ const CASES: readonly (readonly [string, Situation, string])[] = [
     "impossible",
   ],
   ["a copy on a stand-in is moved", { copies: "1 2 4" }, "copy 1,2,4 to 3 move"],
+  ["again when it has failed", { copies: "1 2 4", failed: [3] }, "copy 1,2,4 to 3 move"],
+  [
+    "from a server that is drained, when that of the group has failed: to another one",
+    { copies: "1 2 4", servers: { 4: "draining" }, failed: [3] },
+    "copy 1,2,4 to 6 move",
+  ],
+  [
+    "the same when all have failed",
+    { copies: "1 2 4", servers: { 4: "draining" }, failed: [3, 5, 6] },
+    "copy 1,2,4 to 3 move",
+  ],
   ["not while the server is down", { copies: "1 2 4", servers: { 3: "down" } }, "impossible"],
   ["what is out of date is judged anew", { copies: "1 2 3", recorded: 2 }, "judge"],
 ];
