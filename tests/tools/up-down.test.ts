@@ -1,7 +1,16 @@
 // dfs up, down, meta and data with real processes: who starts, who ends, and that nothing is left.
 
 import { afterEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { finish, isAlive, LocalCluster, until, type Subprocess } from "../support/local-cluster.ts";
 
@@ -126,6 +135,25 @@ describe("dfs up", () => {
     await cluster.ok("up", "--detach", "--data-servers", "4");
     expect(cluster.describe().servers.map((server) => server.id)).toEqual([1, 2, 3, 4]);
   });
+
+  // It waited a minute for servers that wait for a newer database, and then said that they were not ready.
+  test("with an older database ends as soon as a data server says so, and nothing is left running", async () => {
+    const cluster = await up("--data-servers", "1");
+    await cluster.ok("down");
+    const database = join(cluster.dir, "meta", "meta.db");
+    const saved = [database, `${database}-wal`].filter(existsSync);
+    for (const path of saved) copyFileSync(path, `${path}.older`);
+    await cluster.ok("up", "--detach");
+    await cluster.ok("down");
+    for (const path of [database, `${database}-wal`, `${database}-shm`])
+      rmSync(path, { force: true });
+    for (const path of saved) renameSync(`${path}.older`, path);
+    const again = await cluster.run(["up", "--detach"]);
+    expect(again.code).toBe(1);
+    expect(again.stderr).toContain("is older than what this server has already served");
+    expect(again.stderr).toContain("--accept-older");
+    expect(pidsOf(cluster)).toEqual([null, null]);
+  }, 120_000); // five starts and stops of a cluster
 
   test("a damaged cluster file: says how to go on, and that works", async () => {
     const cluster = await up("--data-servers", "3");

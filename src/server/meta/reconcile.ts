@@ -71,7 +71,7 @@ export interface ReconcileContext {
 
 /**
  * Goes through everything that `member` holds, page by page.
- * @throws DfsError when the server cannot be asked to the end; it registers again then.
+ * @throws DfsError when the server cannot be asked to the end, and registers again then; or when it has been removed.
  */
 export async function reconcile(
   context: ReconcileContext,
@@ -210,12 +210,22 @@ function* settleHeld(
   batch: readonly Held[],
 ): Operation<Verdict[]> {
   const settling = { server, view: yield* clusterView(replicas, nowNs) };
+  refuseRemoved(settling);
   const verdicts: Verdict[] = [];
   for (const held of batch) {
     const verdict = yield* settleOne(settling, held);
     if (verdict !== undefined) verdicts.push(verdict);
   }
   return verdicts;
+}
+
+/**
+ * Nothing may go on record of a server that was removed since its page was taken: nobody would ever take it off again.
+ * @throws DfsError `notFound`.
+ */
+function refuseRemoved({ server, view }: Settling): void {
+  if (view.servers.has(server)) return;
+  throw new DfsError("notFound", `data server ${server} was removed while it was compared`);
 }
 
 /** Decides about one held copy, as the table above says. */
