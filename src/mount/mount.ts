@@ -9,7 +9,7 @@ import { sleep, systemClock, type Clock } from "../base/clock.ts";
 import { DfsError, isDfsError, messageOf } from "../base/errors.ts";
 import { ROOT_INODE } from "../base/ids.ts";
 import { lineLogger, type Logger } from "../base/logger.ts";
-import type { ClientWarning } from "../client/api.ts";
+import { FOREVER_MS, type ClientWarning } from "../client/api.ts";
 import { connectClient } from "../client/client.ts";
 import { Outage } from "./cluster/outage.ts";
 import { DfsFileSystem } from "./dfs-file-system.ts";
@@ -17,8 +17,6 @@ import type { Timeouts } from "./file-system.ts";
 import { mountKernel, type KernelMount } from "./kernel/mount.ts";
 import type { CacheMode } from "./kernel/protocol/negotiation.ts";
 
-/** A hard mount waits for the cluster as long as a timer can be set for: 24 days. */
-const HARD_TIMEOUT_MS = 2 ** 31 - 1;
 /** Asked to end, it serves programs that still use the mount for so long. */
 const GRACE_MS = 2000;
 /** The kernel goes by what it was told for so long, unless options say otherwise. */
@@ -106,11 +104,13 @@ async function connectFileSystem(
     if (kind === "metaUnreachable") outage.begin();
     if (kind === "metaReachable") outage.end();
   };
+  const patienceMs = options.soft ? options.timeoMs : FOREVER_MS;
   const client = await connectClient(
     {
       metaAddress: meta,
       label: `dfs mount ${mountPoint}, pid ${process.pid}`,
-      retryTimeoutMs: options.soft ? options.timeoMs : HARD_TIMEOUT_MS,
+      retryTimeoutMs: patienceMs,
+      readRetryTimeoutMs: patienceMs,
       onWarning,
       ...(firstContactTimeoutMs === undefined ? {} : { firstContactTimeoutMs }),
       ...(key === undefined ? {} : { key }),
@@ -118,9 +118,16 @@ async function connectFileSystem(
     },
     { clock, logger },
   );
-  const { readOnly } = options;
+  const { readOnly, accessTimes } = options;
   const timeouts = timeoutsOf(options);
-  const fileSystem = new DfsFileSystem(client, { clock, logger, readOnly, outage, timeouts });
+  const fileSystem = new DfsFileSystem(client, {
+    clock,
+    logger,
+    readOnly,
+    accessTimes,
+    outage,
+    timeouts,
+  });
   try {
     // What df asks for must be there when the cluster is away later.
     await Promise.all([fileSystem.statfs(), fileSystem.getattr(ROOT_INODE, undefined)]);

@@ -29,6 +29,8 @@ export interface DataStart {
   /** Asks it to end in good order. */
   readonly signal: AbortSignal;
   readonly onReady: (ready: { readonly address: string; readonly server: number }) => void;
+  /** It serves nothing until the metadata server has a newer database; called again at every attempt. */
+  readonly onOlder: (error: DfsError) => void;
 }
 
 /** Runs a data server until it is asked to end. @throws DfsError when it cannot start or go on. */
@@ -72,7 +74,10 @@ mounted looks the same. It prints one line when it is ready; its log goes to sta
       "dfs data --new --dir /srv/dfs/data-5 --meta 127.0.0.1:7000",
       "dfs data --dir /srv/dfs/data-5 --meta 127.0.0.1:7000",
     ],
-    json: ["one row when ready: ready (data), server (its id), address, pid, dir"],
+    json: [
+      "one row when ready: ready (data), server (its id), address, pid, dir; and before that, when the metadata server's",
+      "database is too old to be served from, one row: waiting (data), reason, pid, dir",
+    ],
     exits: [
       [1, "could not start (port or directory in use, wrong cluster), or could not go on"],
       [2, "usage, also an empty directory without --new or --recover"],
@@ -89,6 +94,7 @@ mounted looks the same. It prints one line when it is ready; its log goes to sta
       if (chosen.new && chosen.recover !== undefined) {
         throw new DfsError("usage", "--new and --recover exclude each other: see dfs data --help");
       }
+      let hasTold = !chosen.json; // the log tells people
       await run({
         dir,
         meta,
@@ -106,8 +112,14 @@ mounted looks the same. It prints one line when it is ready; its log goes to sta
         key: readKey(chosen.keyFile),
         debug: chosen.debug,
         signal: context.signal,
+        onOlder: ({ message: reason }) => {
+          if (hasTold) return;
+          hasTold = true;
+          void out.announce(jsonRow({ waiting: "data", reason, pid: process.pid, dir }));
+        },
         onReady: ({ address: at, server }) => {
           const { pid } = process;
+          hasTold = true;
           void out.announce(
             chosen.json
               ? jsonRow({ ready: "data", server, address: at, pid, dir })

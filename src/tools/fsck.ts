@@ -1,7 +1,7 @@
 /**
  * `dfs fsck`: check the cluster and mend it; the metadata service does both, this shows it.
  */
-import { DfsError, isDfsError } from "../base/errors.ts";
+import { DfsError, isDfsError, type ErrorKind } from "../base/errors.ts";
 import type { DfsClient, FsckReport } from "../client/api.ts";
 import type { FsckFinding, FsckKind, FsckLevel } from "../protocol/messages/fsck.ts";
 import { green, red, yellow } from "./shared/colours.ts";
@@ -10,15 +10,24 @@ import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { report as reportError } from "./shared/errors.ts";
 import { EXIT, type ExitCode } from "./shared/exit-codes.ts";
 import { counted, durationText, sizeText } from "./shared/format.ts";
+import { sentence } from "./shared/outcome.ts";
 import { OutputClosed } from "./shared/output.ts";
 import { remotePath } from "./shared/paths.ts";
 import { Progress, STDERR } from "./shared/progress.ts";
-import { escaped, jsonName } from "./shared/text.ts";
+import { escaped, jsonName, quoted } from "./shared/text.ts";
 import { seconds } from "./shared/values.ts";
 
 const LEVELS: readonly FsckLevel[] = ["meta", "presence", "full"];
 
 const DEFAULT_PATIENCE_MS = 30_000;
+
+/** What may be wrong with a path. */
+const OF_PATHS: ReadonlySet<ErrorKind> = new Set([
+  "notFound",
+  "notDirectory",
+  "loop",
+  "nameTooLong",
+]);
 
 /** What each kind is called, one and several. */
 const KIND_WORDS: Readonly<Record<FsckKind, readonly [one: string, many: string]>> = {
@@ -111,11 +120,19 @@ to data servers that lost or damaged it.`,
     } catch (error) {
       const isOurs = error instanceof OutputClosed || isDfsError(error, "usage");
       if (isOurs || context.signal.aborted) throw error;
-      reportError(error, context.messages, context.options.debug);
+      reportError(withPath(error, path), context.messages, context.options.debug);
       return EXIT.notRun;
     }
   },
 });
+
+/** What is wrong with a path, with all of it. */
+function withPath(error: unknown, path: Uint8Array | undefined): unknown {
+  if (path === undefined || !isDfsError(error) || !OF_PATHS.has(error.kind)) return error;
+  return new DfsError(error.kind, sentence(`cannot check ${quoted(path)}`, error), {
+    cause: error,
+  });
+}
 
 /** What a run came to, as its findings come in. */
 class Tally {

@@ -28,6 +28,7 @@ the metadata are, and what one more failure would cost: which server, how many b
   json: [
     "health            healthy, degraded or atRisk",
     "reasons           why, a list of texts",
+    "nextFailure       what one more failure would cost, in words",
     "cluster           its id",
     "meta              reign, lsn (64-bit numbers as text), started (UTC)",
     "blockSize replicas writeQuorum",
@@ -55,7 +56,10 @@ the metadata are, and what one more failure would cost: which server, how many b
   ],
   exits: [
     [0, "healthy"],
-    [6, "degraded: all data is there, but copies or servers are missing"],
+    [
+      6,
+      "degraded: all data is there, but copies or servers are missing, or the metadata is not backed up as it should be",
+    ],
     [7, "at risk or lost: one more failure would lose data, or some cannot be read now"],
     [5, "cluster unreachable"],
   ],

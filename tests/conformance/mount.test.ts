@@ -8,6 +8,8 @@ import { cannotMount, Mounted } from "../mount/support/mounted.ts";
 import { MountTree } from "./mount-tree.ts";
 import { runConformance } from "./runner.ts";
 
+/** System calls of one thread wait for each other: a thousand links are two thousand waits for the disk. */
+const TIMEOUT_MS = 180_000;
 /** Small, so that files of a few bytes have several blocks. */
 const BLOCK_SIZE = 16;
 
@@ -30,11 +32,12 @@ describe.skipIf(cannotMount !== undefined)("a mount", () => {
     await mounted.stop();
   });
 
-  runConformance("mount", async () => {
+  const lease = async () => {
     const top = `/case-${++cases}`;
     mkdirSync(mounted.path + top);
     const paths = mounted.mounts.map((mount) => mount.path);
     const tree = new MountTree(paths, top, BLOCK_SIZE);
     return { tree, dispose: () => tree.close() };
-  });
+  };
+  runConformance("mount", lease, TIMEOUT_MS);
 });

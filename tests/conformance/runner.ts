@@ -15,10 +15,14 @@ export interface Lease {
   readonly dispose: () => Promise<void>;
 }
 
-export function runConformance(kind: string, lease: () => Promise<Lease>): void {
+export function runConformance(
+  kind: string,
+  lease: () => Promise<Lease>,
+  timeoutMs = TIMEOUT_MS,
+): void {
   for (const { topic, cases } of TOPICS) {
     describe(`${kind}: ${topic}`, () => {
-      for (const each of cases) test(each.name, () => runCase(each, lease), TIMEOUT_MS);
+      for (const each of cases) test(each.name, () => runCase(each, lease), timeoutMs);
     });
   }
 }

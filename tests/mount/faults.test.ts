@@ -158,6 +158,28 @@ describe.skipIf(cannotMount !== undefined)("with the cluster away", () => {
     expect(await mounted.ok("cat file")).toStartWith("content\n");
   });
 
+  test("reads on a hard mount wait for data servers as well, and can be interrupted", async () => {
+    mounted = await Mounted.up({ flags: ["--data-servers", "3"], options: "hard" });
+    await mounted.ok("echo content > file");
+    const fresh = await mounted.mount("hard");
+    for (const { pid } of mounted.cluster.describe().servers) await mounted.cluster.kill(pid);
+    const read = (): ReturnType<Mounted["program"]> =>
+      mounted.program(["sh", "-c", `exec cat ${fresh.path}/file`]);
+    const impatient = read();
+    await untilItWaits(impatient.pid);
+    impatient.kill("SIGINT");
+    expect([await impatient.exited, impatient.signalCode]).toEqual([130, "SIGINT"]);
+    const patient = read();
+    const isDown = async (): Promise<boolean> => {
+      const rows = await mounted.cluster.rows<{ state: string }>("server", "list");
+      return rows.every(({ state }) => state === "down");
+    };
+    await until(isDown, "all data servers to be called down");
+    await untilItWaits(patient.pid);
+    await mounted.cluster.ok("up", "--detach");
+    expect(await patient.stdout.text()).toBe("content\n");
+  });
+
   test("programs on a soft mount get an error in time, never an empty directory", async () => {
     await away("soft,timeo=1,actimeo=0");
     for (const way of ways(mounted.path)) {

@@ -137,8 +137,16 @@ describe("on a local cluster", () => {
     const { code, summary } = await fsck("/directory");
     expect({ code, copies: summary.copies }).toEqual({ code: 0, copies: 6 });
     expect((await fsck("/elsewhere")).code).toBe(1);
-    const { code: missing, stderr } = await cluster.run(["fsck", "/nowhere"]);
-    expect({ missing, stderr }).toEqual({ missing: 8, stderr: expect.stringContaining("nowhere") });
+    for (const [path, why] of [
+      ["/nowhere/file", "no such file or directory"],
+      ["/elsewhere/file", "not a directory"],
+    ] as const) {
+      const { code: refused, stderr } = await cluster.run(["fsck", path]);
+      expect({ refused, stderr }).toEqual({
+        refused: 8,
+        stderr: `dfs fsck: cannot check ${path}: ${why}\n`,
+      });
+    }
   });
 
   test("wrong arguments are a matter of usage: 2", async () => {

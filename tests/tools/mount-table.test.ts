@@ -1,7 +1,7 @@
 // The kernel's table of mounts, and the note of which process serves what.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, symlinkSync } from "node:fs";
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isDfsError } from "../../src/base/errors.ts";
 import {
@@ -12,6 +12,7 @@ import {
 } from "../../src/tools/mounting/mount-table.ts";
 import {
   claimMountPoint,
+  forgetMountPoint,
   mountDirectory,
   mountRecord,
   knownMounts,
@@ -103,7 +104,20 @@ describe("who serves a mount", () => {
     expect(servingProcess(uid, mountPoint)).toBeUndefined();
     const claim = claimMountPoint({ mountPoint, meta: "127.0.0.1:2" });
     expect(mountRecord(uid, mountPoint)?.meta).toBe("127.0.0.1:2");
+    forgetMountPoint(uid, mountPoint); // has no effect on one that is served
+    expect(servingProcess(uid, mountPoint)).toBe(process.pid);
     claim.release();
+  });
+
+  test("is forgotten with a mount whose process was killed", () => {
+    const mountPoint = join(folder.path, "forgotten");
+    const dir = mountDirectory(uid, mountPoint);
+    mkdirSync(dir, { recursive: true });
+    writeFileSync(join(dir, "mount.json"), JSON.stringify({ mountPoint, meta: "127.0.0.1:1" }));
+    expect(knownMounts(uid).map((each) => each.mountPoint)).toContain(mountPoint);
+    forgetMountPoint(uid, mountPoint);
+    expect(existsSync(dir)).toBe(false);
+    forgetMountPoint(uid, mountPoint);
   });
 
   test("two mount points do not get in each other's way", () => {

@@ -155,6 +155,25 @@ describe.skipIf(cannotMount !== undefined)("dfs mount and umount", () => {
     await mounted.cluster.ok("umount", path);
   });
 
+  test("a read changes the access time as the option says", async () => {
+    const path = directory("times");
+    const old = new Date(86_400_000);
+    const readAtime = async (option: string): Promise<number> => {
+      await mounted.cluster.ok("mount", path, "-o", option);
+      fs.writeFileSync(`${path}/${option}`, "read me");
+      fs.utimesSync(`${path}/${option}`, old, old);
+      fs.readFileSync(`${path}/${option}`);
+      await mounted.cluster.ok("umount", path);
+      await mounted.cluster.ok("mount", path, "-o", "ro");
+      const { atimeMs } = fs.statSync(`${path}/${option}`);
+      await mounted.cluster.ok("umount", path);
+      return atimeMs;
+    };
+    expect(await readAtime("noatime")).toBe(old.getTime());
+    expect(await readAtime("relatime")).toBeGreaterThan(old.getTime());
+    expect(await readAtime("strictatime")).toBeGreaterThan(old.getTime());
+  });
+
   test("in use: refused without a flag, hidden by --lazy until its last user is gone", async () => {
     const path = directory("used");
     const [ready] = await mounted.cluster.rows<{ pid: number }>("mount", path);

@@ -6,7 +6,8 @@ import type { ClusterStatus } from "../../src/client/api.ts";
 import type { RiskStatus, ServerInfo } from "../../src/protocol/messages/cluster.ts";
 import { assess } from "../../src/tools/shared/health.ts";
 import type { ScrubFact } from "../../src/tools/shared/scrub-words.ts";
-import { serverRow } from "../../src/tools/shared/server-words.ts";
+import { refuseChange } from "../../src/server/meta/server-changes.ts";
+import { serverLines, serverRow } from "../../src/tools/shared/server-words.ts";
 import { statusLines } from "../../src/tools/shared/status-words.ts";
 
 const S = 1_000_000_000n;
@@ -14,6 +15,7 @@ const MIN = 60n * S;
 const DAY = 86_400n * S;
 const NOW = 2_000_000_000n * S;
 const MIB = 1024 * 1024;
+const MOMENT = { nowNs: NOW, startedNs: NOW - 180n * MIN };
 
 const WANTED = { replicas: 3, writeQuorum: 2 };
 const NO_FILES = { files: 0, more: false, paths: [] };
@@ -175,11 +177,14 @@ describe("statusLines", () => {
     const lines = text(state, ALL_UP);
     expect(lines.slice(0, 3)).toEqual([
       "The cluster is AT RISK.",
-      "  - 3 blocks of 2 files (/x, /y) cannot be read now: no copy is on a server that is up",
+      "  - 3 blocks of 2 files (/x, /y) cannot be read now: no good copy is on a server that is up",
       "  - 1 block has no good copy on any server: lost, unless one taken for bad turns out right",
     ]);
     expect(lines).toContain(
       "Copies:   of 1,234 blocks: 1,231 with 3 copies, 3 with no copy within reach",
+    );
+    expect(lines.at(-1)).toBe(
+      "If one more server fails: everything else could still be read, writing would go on",
     );
   });
 
@@ -220,7 +225,8 @@ describe("statusLines", () => {
       "Servers:  metadata up for 3 h 0 min; data: 2 of 8 up",
       "          server 1 is suspect: not heard of for 4 s; is out in 9 min 56 s, then its copies are made elsewhere",
       "          server 2 is down: not heard of since the metadata service was started 3 h ago; too many servers are silent " +
-        "at once, so its copies are not made elsewhere: start it again, or dfs rebuild 2 --replace",
+        "at once, so its copies are not made elsewhere: start it again (dfs rebuild 2 --replace needs 3 other servers that " +
+        "are up and not full, there is 1)",
       "          server 3 is out: not heard of for 20 min; its copies are made elsewhere, and count again when it is back",
       "          server 4 is draining for 5 min: 120 copies left to be moved",
       "          server 5 is draining: it is empty, dfs server remove 5 strikes it off the list",
@@ -231,6 +237,38 @@ describe("statusLines", () => {
       "          server 8 is full: it takes no new blocks",
     ]);
     expect(lines.some((line) => line.startsWith("Scrub:"))).toBe(false);
+  });
+
+  // Of three or four servers two were killed, and the command that this advised was refused.
+  test("replacing a server is advised when that is not refused, and others are up to take its copies", () => {
+    const states = ["up", "suspect", "down", "draining"] as const;
+    let advised = 0;
+    for (let total = 3; total <= 6; total++) {
+      for (let code = 0; code < states.length ** (total - 1); code++) {
+        const others = Array.from({ length: total - 1 }, (_, at) =>
+          server(at + 2, {
+            state: states[Math.floor(code / states.length ** at) % states.length]!,
+          }),
+        );
+        for (const state of ["suspect", "down", "draining"] as const) {
+          const silent = server(1, { state, heardNs: NOW - MIN, heldBack: true });
+          const all = [silent, ...others];
+          const [line] = serverLines(silent, { servers: all, replicas: 3 }, MOMENT);
+          expect(line).toContain("start it again");
+          const isAdvised = line!.includes("start it again, or dfs rebuild 1 --replace");
+          const up = others.filter((each) => each.state === "up").length;
+          expect([state, up, isAdvised]).toEqual([state, up, state !== "suspect" && up >= 3]);
+          if (!isAdvised) continue;
+          advised++;
+          const rows = all.map((each) => ({ ...each, id: each.server, filling: false }));
+          const context = { replicas: 3, connected: false };
+          expect(() =>
+            refuseChange("replace", rows[0] as never, rows as never, context),
+          ).not.toThrow();
+        }
+      }
+    }
+    expect(advised).toBeGreaterThan(0);
   });
 
   test("scrubs that never ended, and servers that do not answer", () => {

@@ -1,7 +1,16 @@
 // dfs up, down, meta and data with real processes: who starts, who ends, and that nothing is left.
 
 import { afterEach, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { finish, isAlive, LocalCluster, until, type Subprocess } from "../support/local-cluster.ts";
 
@@ -127,6 +136,25 @@ describe("dfs up", () => {
     expect(cluster.describe().servers.map((server) => server.id)).toEqual([1, 2, 3, 4]);
   });
 
+  // It waited a minute for servers that wait for a newer database, and then said that they were not ready.
+  test("with an older database ends as soon as a data server says so, and nothing is left running", async () => {
+    const cluster = await up("--data-servers", "1");
+    await cluster.ok("down");
+    const database = join(cluster.dir, "meta", "meta.db");
+    const saved = [database, `${database}-wal`].filter(existsSync);
+    for (const path of saved) copyFileSync(path, `${path}.older`);
+    await cluster.ok("up", "--detach");
+    await cluster.ok("down");
+    for (const path of [database, `${database}-wal`, `${database}-shm`])
+      rmSync(path, { force: true });
+    for (const path of saved) renameSync(`${path}.older`, path);
+    const again = await cluster.run(["up", "--detach"]);
+    expect(again.code).toBe(1);
+    expect(again.stderr).toContain("is older than what this server has already served");
+    expect(again.stderr).toContain("--accept-older");
+    expect(pidsOf(cluster)).toEqual([null, null]);
+  }, 120_000); // five starts and stops of a cluster
+
   test("a damaged cluster file: says how to go on, and that works", async () => {
     const cluster = await up("--data-servers", "3");
     const before = cluster.describe();
@@ -238,6 +266,32 @@ describe("dfs up", () => {
     expect(result.code).toBe(3);
     expect(result.stderr).toContain("this was data server 2");
     expect(result.stderr).toContain("dfs data --recover 2");
+  });
+
+  // A new metadata server was put there, of another cluster: the data servers refused it, and it was in the way of a restore.
+  test("metadata that is lost is not begun anew either; it says how to restore it", async () => {
+    const cluster = await up("--data-servers", "3");
+    const { meta, servers } = cluster.describe();
+    await cluster.ok("meta", "backup");
+    await cluster.ok("down");
+    rmSync(join(cluster.dir, "meta"), { recursive: true });
+    const result = await cluster.run(["up", "--detach"]);
+    expect(result.code).toBe(2);
+    expect(result.stderr).toContain("its metadata is gone");
+    expect(existsSync(join(cluster.dir, "meta"))).toBe(false);
+    // What it says works.
+    for (const { dir } of servers) start(cluster, "data", "--dir", dir, "--meta", meta, "--wait");
+    const from = servers.map(({ address }) => address).join(",");
+    const restore = `dfs meta restore --dir ${join(cluster.dir, "meta")} --from ${from}`;
+    expect(result.stderr).toContain(restore);
+    await until(
+      async () => (await cluster.run(["meta", "restore", "--list", "--from", from])).code === 0,
+      "the data servers to give the backup out",
+    );
+    await cluster.ok(...restore.split(" ").slice(1));
+    const again = await cluster.ok("up", "--detach");
+    expect(again.text).toContain("The cluster is ready");
+    expect((await cluster.ok("status")).code).toBe(0);
   });
 });
 

@@ -1,6 +1,7 @@
 /**
  * What a data server is started with, and what it is to its owner.
  */
+import type { DfsError } from "../../base/errors.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { DirectoryLock } from "../../base/directory-lock.ts";
 import type { Disk } from "../../base/disk.ts";
@@ -33,6 +34,8 @@ export interface DataServerOptions {
   readonly allowFaults?: boolean | undefined;
   /** What a caller's wish to stop or crash this server comes to. Left out: only the server ends, and it cannot crash. */
   readonly ending?: Ending | undefined;
+  /** At every attempt to join a metadata service whose database is older than what this server has served. */
+  readonly onOlder?: ((error: DfsError) => void) | undefined;
   /** Gives the start up. */
   readonly signal?: AbortSignal | undefined;
   // Seams.

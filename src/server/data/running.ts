@@ -132,7 +132,10 @@ export class Running implements ServedLog {
       join: (peer) => this.join(peer),
       condition: () => this.condition(),
       onSeen: (reign, lsn) => this.sawPosition(reign, lsn),
-      onOlder: (error) => (this.refusal = error),
+      onOlder: (error) => {
+        this.refusal = error;
+        options.onOlder?.(error);
+      },
       firstContactTimeoutMs: options.firstContactTimeoutMs,
     });
   }

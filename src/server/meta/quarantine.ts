@@ -35,6 +35,11 @@ export class Quarantine {
     this.counts.set(server, unknown);
   }
 
+  /** A server was removed from the cluster, with what it holds. */
+  dismiss(server: ServerId): void {
+    this.counts.delete(server);
+  }
+
   /** Copies that were unknown when their servers registered last. */
   get copies(): number {
     return [...this.counts.values()].reduce((sum, count) => sum + count, 0);

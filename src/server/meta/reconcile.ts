@@ -30,7 +30,8 @@ import { blockList } from "../../protocol/messages/data.ts";
 import type { Engine } from "./engine.ts";
 import type { Member } from "./members.ts";
 import { isForgotten } from "./namespace/operations.ts";
-import { clusterView, recordNeed, type ClusterView } from "./repair/need.ts";
+import { clusterView, type ClusterView } from "./repair/need.ts";
+import { onPage, readPage, writePage, type BlockPage } from "./repair/page.ts";
 import { markLost } from "./replica-operations.ts";
 import type { Block, ReplicaWithBlock } from "./store/rows.ts";
 import { ask, type Operation } from "./store/store.ts";
@@ -71,7 +72,7 @@ export interface ReconcileContext {
 
 /**
  * Goes through everything that `member` holds, page by page.
- * @throws DfsError when the server cannot be asked to the end; it registers again then.
+ * @throws DfsError when the server cannot be asked to the end, and registers again then; or when it has been removed.
  */
 export async function reconcile(
   context: ReconcileContext,
@@ -178,12 +179,6 @@ function compare(
   return { held: held.length, missing, odd };
 }
 
-/** Who is being compared, and the cluster in this transaction. */
-interface Settling {
-  readonly server: ServerId;
-  readonly view: ClusterView;
-}
-
 type Verdict = keyof Reconciliation;
 
 function* settleMissing(
@@ -193,14 +188,18 @@ function* settleMissing(
   blocks: readonly BlockId[],
 ): Operation<Verdict[]> {
   const view = yield* clusterView(replicas, nowNs);
-  const verdicts: Verdict[] = [];
-  for (const block of blocks) {
-    if ((yield* ask("replica.get", block, server)) === "adding") {
-      yield* ask("replica.delete", block, server);
-      verdicts.push("unfinished");
-    } else if (yield* markLost(view, block, server)) verdicts.push("lost");
+  return yield* onPage(view, blocks, (page) =>
+    blocks.map((block) => settleLost(page, server, block)).filter((each) => each !== undefined),
+  );
+}
+
+/** Decides about a copy that is not held. */
+function settleLost(page: BlockPage, server: ServerId, block: BlockId): Verdict | undefined {
+  if (page.copyOn(block, server) !== "adding") {
+    return markLost(page, block, server) ? "lost" : undefined;
   }
-  return verdicts;
+  page.setCopy(block, server, undefined);
+  return "unfinished";
 }
 
 function* settleHeld(
@@ -209,55 +208,71 @@ function* settleHeld(
   nowNs: bigint,
   batch: readonly Held[],
 ): Operation<Verdict[]> {
-  const settling = { server, view: yield* clusterView(replicas, nowNs) };
-  const verdicts: Verdict[] = [];
+  const view = yield* clusterView(replicas, nowNs);
+  refuseRemoved(server, view);
+  const ids = batch.map(({ block }) => block);
+  const page = yield* readPage(view, ids);
+  const verdicts: (Verdict | undefined)[] = [];
   for (const held of batch) {
-    const verdict = yield* settleOne(settling, held);
-    if (verdict !== undefined) verdicts.push(verdict);
+    const block = page.block(held.block);
+    const isOnRecord = block !== undefined || page.copyOn(held.block, server) !== undefined;
+    const verdict = isOnRecord
+      ? settleOnRecord(page, server, held)
+      : yield* settleUnnamed(page, server, held);
+    verdicts.push(verdict);
   }
-  return verdicts;
+  yield* writePage(page);
+  return verdicts.filter((each) => each !== undefined);
+}
+
+/**
+ * Nothing may go on record of a server that was removed since its page was taken: nobody would ever take it off again.
+ * @throws DfsError `notFound`.
+ */
+function refuseRemoved(server: ServerId, view: ClusterView): void {
+  if (view.servers.has(server)) return;
+  throw new DfsError("notFound", `data server ${server} was removed while it was compared`);
 }
 
 /** Decides about one held copy, as the table above says. */
-function* settleOne(settling: Settling, held: Held): Operation<Verdict | undefined> {
-  const { server, view } = settling;
-  const block = yield* ask("block.get", held.block);
-  const state = yield* ask("replica.get", held.block, server);
-  if (block === undefined)
-    return state === undefined ? yield* settleUnnamed(settling, held) : undefined;
-  if (block.state === "dead")
-    return state === undefined ? yield* settleDead(settling, held) : undefined;
-  if (state === undefined) return yield* settleSurplus(settling, held, block);
-  if (state === "adding") return yield* settleUnfinished(settling, block);
+function settleOnRecord(page: BlockPage, server: ServerId, held: Held): Verdict | undefined {
+  const block = page.block(held.block);
+  if (block === undefined) return undefined;
+  const state = page.copyOn(held.block, server);
+  if (block.state === "dead") {
+    return state === undefined ? settleDead(page, server, held) : undefined;
+  }
+  if (state === undefined) return settleSurplus(page, server, held, block);
+  if (state === "adding") return settleUnfinished(page, server, block);
   if (state !== "present" || isSame(held, block)) return undefined;
-  return (yield* markLost(view, held.block, server)) ? "lost" : undefined;
+  return markLost(page, held.block, server) ? "lost" : undefined;
 }
 
 /** A copy that was being made for a live block. */
-function* settleUnfinished({ server, view }: Settling, block: Block): Operation<Verdict> {
-  yield* ask("replica.put", { block: block.id, server, state: "bad" });
-  yield* recordNeed(view, block, "badReplica");
+function settleUnfinished(page: BlockPage, server: ServerId, block: Block): Verdict {
+  page.setCopy(block.id, server, "bad");
+  page.judge(block, "badReplica");
   return "unfinished";
 }
 
 /** Metadata has no block of this id: not any more, not yet, or it is older than the block. */
-function* settleUnnamed(settling: Settling, held: Held): Operation<Verdict> {
-  if (yield* isForgotten(held.block)) return yield* settleDead(settling, held);
+function* settleUnnamed(page: BlockPage, server: ServerId, held: Held): Operation<Verdict> {
+  if (yield* isForgotten(held.block)) return settleDead(page, server, held);
   const reservation = yield* ask("reservation.find", held.block);
   return reservation === undefined ? "unknown" : "reserved";
 }
 
 /** A dead block, and it was not known that this server has it. */
-function* settleDead(settling: Settling, held: Held): Operation<Verdict> {
-  yield* ask("replica.put", { block: held.block, server: settling.server, state: "removing" });
+function settleDead(page: BlockPage, server: ServerId, held: Held): Verdict {
+  page.setCopy(held.block, server, "removing");
   return "dead";
 }
 
 /** A live block, and it was not known that this server has it. */
-function* settleSurplus(settling: Settling, held: Held, block: Block): Operation<Verdict> {
+function settleSurplus(page: BlockPage, server: ServerId, held: Held, block: Block): Verdict {
   if (!isSame(held, block)) return "unknown";
-  yield* ask("replica.put", { block: held.block, server: settling.server, state: "present" });
-  yield* recordNeed(settling.view, block, "badReplica");
+  page.setCopy(held.block, server, "present");
+  page.judge(block, "badReplica");
   return "found";
 }
 

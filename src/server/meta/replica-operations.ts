@@ -6,16 +6,16 @@
  */
 import type { BlockId, ServerId } from "../../base/ids.ts";
 import type { ReplicaVerdict } from "../../protocol/messages/data.ts";
-import { clusterView, liveBlock, recordNeed, type ClusterView } from "./repair/need.ts";
-import { ask, type Operation } from "./store/store.ts";
+import { clusterView, type ClusterView } from "./repair/need.ts";
+import { onPage, type BlockPage } from "./repair/page.ts";
+import type { Operation } from "./store/store.ts";
 
 /** The server says that it does not hold a right copy that is recorded as present. Returns false when it is not any more. */
-export function* markLost(view: ClusterView, block: BlockId, server: ServerId): Operation<boolean> {
-  if ((yield* ask("replica.get", block, server)) !== "present") return false;
-  const live = yield* liveBlock(block);
-  if (live === undefined) return false;
-  yield* ask("replica.put", { block, server, state: "bad" });
-  yield* recordNeed(view, live, "badReplica");
+export function markLost(page: BlockPage, block: BlockId, server: ServerId): boolean {
+  const live = page.live(block);
+  if (live === undefined || page.copyOn(block, server) !== "present") return false;
+  page.setCopy(block, server, "bad");
+  page.judge(live, "badReplica");
   return true;
 }
 
@@ -27,27 +27,40 @@ export function* markRotten(
   nowNs: bigint,
 ): Operation<number> {
   const view = yield* clusterView(replicas, nowNs);
-  let lost = 0;
-  for (const block of blocks) if (yield* markLost(view, block, server)) lost++;
-  return lost;
+  return yield* onPage(
+    view,
+    blocks,
+    (page) => blocks.filter((block) => markLost(page, block, server)).length,
+  );
+}
+
+/** A server has read its own copy of a block whole, and this is what it is worth. */
+export interface Verdict {
+  readonly block: BlockId;
+  readonly verdict: ReplicaVerdict;
 }
 
 /**
- * The server has read its own copy whole, and this is what it is worth. Returns false when that changes nothing: the copy
- * is as the record has it, or is not the record's business any more.
+ * Puts verdicts of a server on record. Returns for each of them false when it changes nothing: the copy is as the record
+ * has it, or is not the record's business any more.
  */
-export function* settleVerdict(
+export function* settleVerdicts(
   view: ClusterView,
-  block: BlockId,
   server: ServerId,
-  verdict: ReplicaVerdict,
-): Operation<boolean> {
-  const state = yield* ask("replica.get", block, server);
-  if (state !== "present" && state !== "bad") return false;
-  const live = yield* liveBlock(block);
-  if (live === undefined) return false;
+  verdicts: readonly Verdict[],
+): Operation<boolean[]> {
+  const ids = verdicts.map(({ block }) => block);
+  return yield* onPage(view, ids, (page) =>
+    verdicts.map((verdict) => settleVerdict(page, server, verdict)),
+  );
+}
+
+function settleVerdict(page: BlockPage, server: ServerId, { block, verdict }: Verdict): boolean {
+  const state = page.copyOn(block, server);
+  const live = page.live(block);
+  if (live === undefined || (state !== "present" && state !== "bad")) return false;
   const settled = verdict === "right" ? "present" : "bad";
-  if (state !== settled) yield* ask("replica.put", { block, server, state: settled });
-  yield* recordNeed(view, live, "badReplica");
+  if (state !== settled) page.setCopy(block, server, settled);
+  page.judge(live, "badReplica");
   return state !== settled;
 }

@@ -147,7 +147,7 @@ class ServerChangeService {
   }
 
   private async remove(id: ServerId, context: ChangeContext, giveUp: boolean): Promise<void> {
-    const { engine, members } = this.options;
+    const { engine, members, backups, quarantine } = this.options;
     const server = await engine.question(() => ask("server.get", id));
     if (server !== undefined) {
       refuseChange("remove", server, [], context);
@@ -161,6 +161,8 @@ class ServerChangeService {
       });
     }
     members.dismiss(id);
+    backups.dismiss(id);
+    quarantine.dismiss(id);
   }
 
   /** Whether the change needs room that nobody has checked yet. */

@@ -299,8 +299,8 @@ class Running {
     });
     const { members, repair, backups } = this;
     const isRecovering = (): boolean => this.sessions.recovering;
-    const fsckParts = { engine, commands, members, repair, backups, clock, logger, isRecovering };
-    this.fsck = new Fsck(fsckParts);
+    const parts = { engine, commands, members, repair, backups, clock, logger, isRecovering };
+    this.fsck = new Fsck({ ...parts, notices: clientNotices });
     this.service = makeService({
       fsck: this.fsck,
       clientNotices,

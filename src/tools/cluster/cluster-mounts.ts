@@ -6,7 +6,13 @@ import { isDfsError } from "../../base/errors.ts";
 import { serveInBackground } from "../mounting/background.ts";
 import { mountAt, DFS_TYPE } from "../mounting/mount-table.ts";
 import { checkFuse, usableMountPoint } from "../mounting/preconditions.ts";
-import { knownMounts, mountDirectory, mountRecord, servingProcess } from "../mounting/registry.ts";
+import {
+  forgetMountPoint,
+  knownMounts,
+  mountDirectory,
+  mountRecord,
+  servingProcess,
+} from "../mounting/registry.ts";
 import { unmount, type Unmounted } from "../mounting/unmount.ts";
 import { readClusterFile } from "../shared/cluster-file.ts";
 import { logPath } from "./layout.ts";
@@ -97,7 +103,10 @@ async function unmountOne(
   try {
     return await unmount(mountPoint, "plain", around);
   } catch (error) {
-    if (isDfsError(error, "notFound")) return undefined; // unmounted by umount(8), or never mounted
+    if (isDfsError(error, "notFound")) {
+      forgetMountPoint(ownUid(), mountPoint); // its process was killed, and umount(8) has taken it away
+      return undefined;
+    }
     if (!isDfsError(error, "busy") && !isDfsError(error, "timeout")) throw error;
   }
   onBusy(mountPoint);

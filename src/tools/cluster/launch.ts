@@ -29,6 +29,12 @@ export interface ReadyLine {
   readonly settings?: Required<ClusterSettings>;
 }
 
+/** What a data server prints instead when it waits for a newer database of the metadata server, and why. */
+interface WaitingLine {
+  readonly waiting: "data";
+  readonly reason: string;
+}
+
 export interface Launch {
   /** For messages: `metadata server`, `data-1`. */
   readonly name: string;
@@ -59,7 +65,7 @@ export class NotStarted extends DfsError {
 
 /**
  * Starts a server and waits until it is ready.
- * @throws NotStarted when it ends before, or is not ready within a minute; the signal's reason when that is aborted. It
+ * @throws NotStarted when it ends before, says that it waits for a newer database, or is not ready within a minute; the signal's reason when that is aborted. It
  * does not run any more then.
  */
 export async function launch(request: Launch): Promise<Launched> {
@@ -118,7 +124,9 @@ function readyLine(child: ChildProcess, signal: AbortSignal): Promise<ReadyLine>
     text += chunk;
     if (!text.includes("\n")) return;
     try {
-      resolve(JSON.parse(text.slice(0, text.indexOf("\n"))) as ReadyLine);
+      const line = JSON.parse(text.slice(0, text.indexOf("\n"))) as ReadyLine | WaitingLine;
+      if ("waiting" in line) reject(new Error(line.reason));
+      else resolve(line);
     } catch {
       reject(new Error(`it said something unexpected: ${text.slice(0, 200)}`));
     }

@@ -25,6 +25,7 @@ import {
 import { listenAddress } from "./ports.ts";
 import { dataServerIn, metaAddressIn } from "./server-files.ts";
 import { serverIn, stopServer, type Stopped } from "./processes.ts";
+import { shellWord } from "../shared/connect.ts";
 import { serviceFlags } from "../shared/service-options.ts";
 import { checkSettings, commonFlags, settingFlags, type Wish } from "./wish.ts";
 
@@ -82,10 +83,12 @@ export class LocalCluster {
 
   /**
    * Starts what is missing. The directory must be locked by the caller.
-   * @throws DfsError `usage` when the cluster has other settings; NotStarted. What was started is stopped again then.
+   * @throws DfsError `usage` when the cluster has other settings or its metadata is gone; NotStarted. What was started is
+   * stopped again then.
    */
   async start(wish: Wish): Promise<void> {
     checkSettings(wish.settings, this.#file.settings, this.dir);
+    this.#refuseWithoutMetadata();
     const servers = this.#serversWanted(wish.dataServers);
     this.#save({ servers });
     mkdirSync(join(this.dir, "logs"), { recursive: true });
@@ -114,6 +117,21 @@ export class LocalCluster {
     stopped.push(await this.#stopOne(meta, timeoutMs));
     this.#recordPids();
     return stopped;
+  }
+
+  /** A new metadata server would be that of another cluster, and in the way of one that is restored. */
+  #refuseWithoutMetadata(): void {
+    const meta = metaDirectory(this.dir);
+    const known = this.#file.servers.filter(({ id, dir }) => id !== undefined && !isUnused(dir));
+    if (!isUnused(meta) || known.length === 0) return;
+    const addresses = known.flatMap(({ address }) => (address === undefined ? [] : [address]));
+    const waiting = `dfs data --dir ${shellWord(known[0]!.dir)} --meta ${this.#file.meta ?? "HOST:PORT"} --wait`;
+    throw new DfsError(
+      "usage",
+      `cannot start the cluster in ${this.dir}: its metadata is gone: ${meta} is empty, and its data servers are there\n` +
+        `bring its disk back; or, if that is lost for good, start each data server alone (${waiting}) and restore the newest ` +
+        `backup from them:\ndfs meta restore --dir ${shellWord(meta)} --from ${addresses.join(",")}`,
+    );
   }
 
   /** The servers of the cluster file, others that are in this directory, and as many new ones as wished. */

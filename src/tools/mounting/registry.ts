@@ -9,7 +9,15 @@
  *
  * Whether a process serves is told by the lock alone; what a killed one left is taken over by the next.
  */
-import { lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { lockDirectory, type DirectoryLock } from "../../base/directory-lock.ts";
 import { DfsError, isDfsError, systemCodeOf } from "../../base/errors.ts";
@@ -64,6 +72,20 @@ export function claimMountPoint(record: MountRecord): DirectoryLock {
       lock.release();
     },
   };
+}
+
+/** Removes what a process that was killed has left; nothing while a process serves the mount point. */
+export function forgetMountPoint(uid: number, mountPoint: string): void {
+  const dir = mountDirectory(uid, mountPoint);
+  if (!existsSync(dir)) return;
+  try {
+    const lock = lockDirectory(dir);
+    rmSync(dir, { recursive: true, force: true });
+    lock.release();
+  } catch (error) {
+    // Somebody serves it by now, or has removed it meanwhile.
+    if (!isDfsError(error, "locked") && systemCodeOf(error) !== "ENOENT") throw error;
+  }
 }
 
 function lockedDirectory(uid: number, dir: string, mountPoint: string): DirectoryLock {

@@ -8,7 +8,7 @@ import { stopServer, type Stopped } from "../cluster/processes.ts";
 import { unlessAborted } from "../shared/interruption.ts";
 import { shellWord } from "../shared/connect.ts";
 import { DFS_TYPE, mountAt, type MountEntry } from "./mount-table.ts";
-import { mountDirectory, servingProcess } from "./registry.ts";
+import { forgetMountPoint, mountDirectory, servingProcess } from "./registry.ts";
 
 const MNT_FORCE = 1; // sys/mount.h
 const MNT_DETACH = 2;
@@ -68,10 +68,14 @@ export async function unmount(
   const pid = servingProcess(uid, mountPoint);
   if (entry === undefined && pid === undefined) throw nothingMounted(mountPoint);
   if (entry !== undefined) await unlessAborted(signal, detach(entry, how));
-  if (pid === undefined) return { mountPoint, pid, process: "was not running" };
+  if (pid === undefined) {
+    forgetMountPoint(uid, mountPoint);
+    return { mountPoint, pid, process: "was not running" };
+  }
   if (how === "lazy") return { mountPoint, pid, process: "serving" };
   if (how === "force") {
     const { how: ended } = await stopServer(mountDirectory(uid, mountPoint), FORCED_END_MS);
+    forgetMountPoint(uid, mountPoint);
     return { mountPoint, pid, process: ended === "was not running" ? "stopped" : ended };
   }
   await ended(uid, mountPoint, pid, timeoutMs, signal);

@@ -26,6 +26,12 @@ export function backupTroubles(status: BackupStatus): string[] {
       `the newest backup of the metadata lacks changes of long ago (it should be made every ${every})`,
     );
   }
+  const { newest, servers, wanted } = status;
+  if (newest !== null && servers.length < wanted) {
+    troubles.push(
+      `the newest backup of the metadata is on ${counted(servers.length, "data server")} instead of ${wanted}`,
+    );
+  }
   return troubles;
 }
 

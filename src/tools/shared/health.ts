@@ -81,7 +81,7 @@ function dangersOf(state: Copies, wanted: Wanted): string[] {
   if (none > 0) {
     const files = state.risk ? fileWords(state.risk.unreadable) : "";
     const what = files === "" ? counted(none, "block") : `${counted(none, "block")} of ${files}`;
-    dangers.push(`${what} cannot be read now: no copy is on a server that is up`);
+    dangers.push(`${what} cannot be read now: no good copy is on a server that is up`);
   }
   const lost = state.risk?.lostBlocks ?? 0;
   if (lost > 0) {
@@ -133,11 +133,12 @@ function nextFailure(
   if (counts.up === 0) return "nothing changes, no data server is up";
   const parts: string[] = [];
   const one = withCopies(state, 1);
+  const rest = withCopies(state, 0) > 0 ? "everything else" : "everything";
   const loss = state.risk ? lossWords(state.risk) : undefined;
   const two = state.risk ? mostPairs(state.risk) : withCopies(state, 2);
   if (loss !== undefined) parts.push(loss);
   else if (one > 0) parts.push(`up to ${counted(one, "block")} could not be read`);
-  else if (state.liveBlocks > 0) parts.push("everything could still be read");
+  else if (state.liveBlocks > withCopies(state, 0)) parts.push(`${rest} could still be read`);
   if (two > 0) parts.push(`up to ${counted(two, "block")} would be down to one copy`);
   parts.push(counts.up - 1 < wanted.writeQuorum ? "writing would stop" : "writing would go on");
   return parts.join(", ");

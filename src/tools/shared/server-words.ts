@@ -13,11 +13,17 @@ export interface Moment {
   readonly startedNs: bigint;
 }
 
-/** One line for each thing that is not as usual with a server; none for one that is up and well. */
-export function serverLines(server: ServerInfo, moment: Moment): string[] {
+/** The servers of the cluster, and how many copies a block should have. */
+export interface Company {
+  readonly servers: readonly ServerInfo[];
+  readonly replicas: number;
+}
+
+/** One line for each thing that is not as usual with a server of `company`; none for one that is up and well. */
+export function serverLines(server: ServerInfo, company: Company, moment: Moment): string[] {
   const lines: string[] = [];
   if (server.state !== "up") {
-    lines.push(`server ${server.server} is ${server.state}${stateWords(server, moment)}`);
+    lines.push(`server ${server.server} is ${server.state}${stateWords(server, company, moment)}`);
   }
   if (server.filling === true) {
     lines.push(
@@ -45,33 +51,42 @@ export function serverRow(server: ServerInfo): object {
   };
 }
 
-function stateWords(server: ServerInfo, moment: Moment): string {
-  if (server.state === "draining") return drainWords(server, moment);
+function stateWords(server: ServerInfo, company: Company, moment: Moment): string {
+  if (server.state === "draining") return drainWords(server, company, moment);
   if (server.state === "out") {
     return `: ${silence(server, moment)}; its copies are made elsewhere, and count again when it is back`;
   }
-  return `: ${silence(server, moment)}; ${outlook(server)}`;
+  return `: ${silence(server, moment)}; ${outlook(server, company)}`;
 }
 
-function drainWords(server: ServerInfo, moment: Moment): string {
+function drainWords(server: ServerInfo, company: Company, moment: Moment): string {
   const since = server.sinceNs === null ? "" : ` for ${age(server.sinceNs, moment)}`;
   const left =
     server.replicas === 0
       ? `it is empty, dfs server remove ${server.server} strikes it off the list`
       : `${counted(server.replicas, "copy", "copies")} left to be moved`;
   const isSilent = server.outInMs !== null || server.heldBack === true;
-  return `${since}: ${left}${isSilent ? `; ${silence(server, moment)}; ${outlook(server)}` : ""}`;
+  return `${since}: ${left}${isSilent ? `; ${silence(server, moment)}; ${outlook(server, company)}` : ""}`;
 }
 
-function outlook({ server, outInMs, heldBack }: ServerInfo): string {
+function outlook(server: ServerInfo, company: Company): string {
+  const { outInMs, heldBack } = server;
   if (heldBack === true) {
-    return (
-      "too many servers are silent at once, so its copies are not made elsewhere: " +
-      `start it again, or dfs rebuild ${server} --replace`
-    );
+    return `too many servers are silent at once, so its copies are not made elsewhere: ${advice(server, company)}`;
   }
   if (outInMs === null) return "it is waited for";
   return `is out in ${durationText(outInMs)}, then its copies are made elsewhere`;
+}
+
+/** What to do about a server that nobody replaces by itself: a command is named only when it is not refused and helps. */
+function advice({ server, state }: ServerInfo, { servers, replicas }: Company): string {
+  if (state === "suspect") return "start it again";
+  const takers = servers.filter(
+    (each) => each.server !== server && each.state === "up" && !each.full,
+  ).length;
+  const replace = `dfs rebuild ${server} --replace`;
+  if (takers >= replicas) return `start it again, or ${replace}`;
+  return `start it again (${replace} needs ${replicas} other servers that are up and not full, there ${takers === 1 ? "is" : "are"} ${takers})`;
 }
 
 function silence({ heardNs }: ServerInfo, moment: Moment): string {

@@ -36,7 +36,9 @@ export function statusLines(facts: StatusFacts): string[] {
     ...health.reasons.map((reason) => `  - ${reason}`),
     "",
     titled("Servers", `metadata up for ${durationText(upForMs)}; data: ${serverWords(health)}`),
-    ...servers.flatMap((server) => serverLines(server, moment)).map((line) => titled("", line)),
+    ...servers
+      .flatMap((server) => serverLines(server, { servers, replicas }, moment))
+      .map((line) => titled("", line)),
     titled(
       "Content",
       `${counted(state.files, "file")} in ${directories}, ${sizeText(state.liveBytes)} in ${counted(state.liveBlocks, "block")}`,
@@ -64,8 +66,7 @@ function titled(title: string, text: string): string {
 function backupLines({ backup }: ClusterStatus, nowNs: bigint): string[] {
   if (backup === null) return [];
   const line = backupLine(backup, nowNs);
-  const isThin = backup.newest !== null && backup.servers.length < backup.wanted;
-  const isBad = isThin || backupTroubles(backup).length > 0;
+  const isBad = backupTroubles(backup).length > 0;
   const unknown = quarantineLine(backup);
   return [
     titled("Backup", isBad ? yellow(line) : line),

@@ -43,7 +43,7 @@ export interface ShellResult {
 
 export type Program = Bun.Subprocess<"ignore", "pipe", "pipe">;
 
-/** Waits until a process waits for the answer of a mount: its kernel stack tells. */
+/** Waits until a process waits for the answer of a mount, or for a page that it is to bring: its kernel stack tells. */
 export function untilItWaits(pid: number): Promise<void> {
   const stack = (): string => {
     try {
@@ -52,7 +52,7 @@ export function untilItWaits(pid: number): Promise<void> {
       return ""; // it is just starting or ending
     }
   };
-  return until(() => stack().includes(" fuse_"), `process ${pid} to wait for a mount`);
+  return until(() => / (fuse_|folio_wait_bit)/.test(stack()), `process ${pid} to wait for a mount`);
 }
 
 /** One mount and the process that serves it. */

@@ -5,7 +5,7 @@ import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { blockId, ROOT_INODE, type BlockId } from "../../../src/base/ids.ts";
-import { explain, holdings, status } from "../../../src/protocol/messages/cluster.ts";
+import { explain, holdings, setServer, status } from "../../../src/protocol/messages/cluster.ts";
 import { reserve } from "../../../src/protocol/messages/content.ts";
 import { fsckPoll, fsckStart, fsckStop } from "../../../src/protocol/messages/fsck.ts";
 import { unlink } from "../../../src/protocol/messages/namespace.ts";
@@ -125,6 +125,20 @@ describe("a copy that metadata has forgotten", () => {
     await until(() => data[3]!.deleted.length > 1);
     expect(data[3]!.deleted).toEqual([gone.blocks[0]!, gone.blocks[0]!]);
     expect(new Set(data[3]!.held.keys())).toEqual(new Set(others));
+    await meta.stop();
+  });
+
+  test("is counted as unknown until its server is removed", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path, NO_REPAIRS);
+    const data = await joinAll(meta.address, 4);
+    const client = await TestClient.open(meta.address);
+    const unknown = async () => (await figures(client)).backup!.quarantined;
+    await returnWith(client, meta.address, data[3]!, blockId(1n << 50n));
+    expect(await unknown()).toBe(1);
+    await client.ask(setServer, { server: data[3]!.id, change: "drain" });
+    await client.ask(setServer, { server: data[3]!.id, change: "remove" });
+    expect(await unknown()).toBe(0);
     await meta.stop();
   });
 

@@ -18,6 +18,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Clock, Timer } from "../../../base/clock.ts";
 import { DfsError, isDfsError, messageOf } from "../../../base/errors.ts";
+import type { ServerId } from "../../../base/ids.ts";
 import type { Logger } from "../../../base/logger.ts";
 import type { Random } from "../../../base/random.ts";
 import {
@@ -54,7 +55,7 @@ const FIRST_DELAY_MS = 600_000;
 /** After a start servers come back and tell what they hold; for so long nothing is begun. */
 const SETTLE_MS = 60_000;
 
-/** A backup that failed is tried again after this time, or the interval if that is shorter. */
+/** A backup that failed, or that a server did not take, is tried again after this time, or the interval if that is shorter. */
 const RETRY_MS = 300_000;
 
 const ALL = { verify: false, backup: null };
@@ -144,6 +145,11 @@ export class Backups {
     }
   }
 
+  /** A server was removed from the cluster: what it holds is not counted on any more. */
+  dismiss(server: ServerId): void {
+    this.holdings.forget(server);
+  }
+
   /** The number of the backup that was begun last; undefined: none by this process. */
   get begun(): bigint | undefined {
     return this.last?.backup;
@@ -157,6 +163,7 @@ export class Backups {
   /** Asks the servers who holds the newest backup; with `verify` they read it. @throws DfsError when one goes away meanwhile. */
   async inspect(verify: boolean): Promise<Inspection> {
     const { engine, members } = this.options;
+    await this.countWanted(); // what servers held that were removed meanwhile does not count
     const known = this.vanished ?? this.holdings.newest()?.manifest;
     const found = await inspectNewest(engine, this.holdings, members.all(), known, verify);
     this.vanished = found.vanished;
@@ -223,7 +230,8 @@ export class Backups {
   async status(): Promise<BackupStatus> {
     const { clock, intervalMs, quarantined } = this.options;
     await this.countWanted();
-    const newest = this.holdings.newest();
+    // One that is just being sent is on fewer servers than it will be.
+    const newest = this.holdings.newest(this.last?.done === false ? this.last.backup : undefined);
     const changedForMs = clock.monotonicMs() - (this.changedMs ?? Infinity);
     return {
       newest: newest === undefined ? null : newest.manifest,
@@ -263,11 +271,12 @@ export class Backups {
     if (upMs < Math.min(SETTLE_MS, intervalMs)) return false;
     const newest = this.holdings.newest();
     if (newest === undefined) return upMs >= Math.min(FIRST_DELAY_MS, intervalMs);
+    // One server more may be lost than the copies are meant for: that is not put off until something changes.
+    if (newest.servers.length < Math.min(this.wanted, connected)) return true;
     const ageNs = clock.nowNs() - newest.manifest.createdNs;
     // One from the future is as good as none: the clock has been set back.
     if (ageNs >= 0n && ageNs < BigInt(Math.ceil(intervalMs)) * NS_PER_MS) return false;
-    const isThin = newest.servers.length < Math.min(this.wanted, connected);
-    return isThin || newest.manifest.lsn !== engine.durableLsn;
+    return newest.manifest.lsn !== engine.durableLsn;
   }
 
   private async make(backup: bigint): Promise<Made> {
@@ -290,7 +299,7 @@ export class Backups {
         const tookMs = Math.round(clock.monotonicMs() - startedMs);
         const servers = made.servers.join(",");
         logger.info("backed up the metadata", { servers, lsn, bytes: length, files, tookMs });
-        this.onMade(startedMs);
+        this.onMade(startedMs, made);
         return made;
       } finally {
         await bytes.close();
@@ -392,26 +401,33 @@ export class Backups {
     );
   }
 
-  /** Also waits until everything that was committed before is durable. */
+  /** Also waits until everything that was committed before is durable, and forgets what removed servers held. */
   private async countWanted(): Promise<void> {
     const servers = await this.options.engine.question(() => ask("server.list"));
+    this.holdings.keep(new Set(servers.map(({ id }) => id)));
     this.wanted = Math.min(BACKUP_COPIES, servers.length);
   }
 
-  private onMade(startedMs: number): void {
+  private onMade(startedMs: number, { failures }: Made): void {
     this.failure = undefined;
     this.vanished = undefined;
-    this.retryAtMs = 0;
+    // A server that did not take it is not asked at every look whether it does now.
+    this.retryAtMs = failures.length > 0 ? this.retryTime() : 0;
     if (this.changedMs !== undefined) this.changedMs = startedMs;
   }
 
   private onFailed(error: unknown): void {
     if (this.stopped) return;
-    const { clock, logger, intervalMs } = this.options;
+    const { logger } = this.options;
     this.failure = messageOf(error).slice(0, 1000);
-    this.retryAtMs = clock.monotonicMs() + Math.min(RETRY_MS, intervalMs);
+    this.retryAtMs = this.retryTime();
     const level = isDfsError(error, "quorum") ? "warn" : "error";
     logger[level](`the metadata could not be backed up: ${messageOf(error)}`);
+  }
+
+  private retryTime(): number {
+    const { clock, intervalMs } = this.options;
+    return clock.monotonicMs() + Math.min(RETRY_MS, intervalMs);
   }
 
   /** What `work` resolves with; undefined when that takes longer. */

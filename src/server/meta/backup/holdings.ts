@@ -46,9 +46,21 @@ export class Holdings {
     this.held.set(server, { own: own.filter(stays), foreign: foreign.filter(stays) });
   }
 
-  /** The newest backup of this life. */
-  newest(): NewestBackup | undefined {
-    const all = [...this.held.values()].flatMap(({ own }) => own);
+  /** The server is not on record any more. */
+  forget(server: ServerId): void {
+    this.held.delete(server);
+  }
+
+  /** Forgets what servers other than these hold: they have been removed. */
+  keep(servers: ReadonlySet<ServerId>): void {
+    for (const server of this.held.keys()) if (!servers.has(server)) this.held.delete(server);
+  }
+
+  /** The newest backup of this life; `but` this one. */
+  newest(but?: bigint): NewestBackup | undefined {
+    const all = [...this.held.values()]
+      .flatMap(({ own }) => own)
+      .filter(({ backup }) => backup !== but);
     const [first, ...rest] = all;
     if (first === undefined) return undefined;
     const manifest = rest.reduce((one, other) => (byAge(other, one) < 0 ? other : one), first);

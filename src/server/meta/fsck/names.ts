@@ -8,7 +8,7 @@ import type { FaultyName, Stray } from "../store/sqlite/names.ts";
 import type { Operation } from "../store/store.ts";
 import type { Finding, Findings } from "./findings.ts";
 import { mendName, reunite, type MendContext } from "./name-steps.ts";
-import type { RunParts } from "./parts.ts";
+import { mendNamespace, type RunParts } from "./parts.ts";
 
 /** Transactions under way: they share syncs. */
 const AT_ONCE = 64;
@@ -44,7 +44,7 @@ async function settle<Found>(
   counts.found += scoped.length;
   const nextInode = (): InodeId => engine.idSource.nextInode();
   const mendOne = (raw: Found): Promise<boolean> =>
-    engine.change(() => mend({ nowNs: engine.nowNs, nextInode }, raw));
+    mendNamespace(parts, () => mend({ nowNs: engine.nowNs, nextInode }, raw));
   for (let at = 0; at < scoped.length && !signal.aborted; at += AT_ONCE) {
     const page = scoped.slice(at, at + AT_ONCE);
     const isMended = dryRun

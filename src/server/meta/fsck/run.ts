@@ -21,12 +21,13 @@ import { blockId, inodeId, ROOT_INODE, type BlockId, type InodeId } from "../../
 import type { FsckLevel } from "../../../protocol/messages/fsck.ts";
 import { clusterView, MISPLACED, SURPLUS } from "../repair/need.ts";
 import type { RecordFinding } from "../store/sqlite/checks.ts";
+import type { Operation } from "../store/store.ts";
 import { BackupsCheck } from "./backups.ts";
 import { blockOrNone, Findings, inodeOrNone, type Finding } from "./findings.ts";
 import { Mending, type CopyFinding } from "./mending.ts";
 import { mendParent } from "./name-steps.ts";
 import { checkNames, tellIfMany } from "./names.ts";
-import type { Counts, FsckSurroundings, RunParts } from "./parts.ts";
+import { mendNamespace, type Counts, type FsckSurroundings, type RunParts } from "./parts.ts";
 import { WholeRecord } from "./record.ts";
 import { ServersCheck } from "./servers.ts";
 import { correctInode, lackOf } from "./steps.ts";
@@ -163,7 +164,7 @@ export class FsckRun {
       const right = Object.fromEntries(each.map(({ kind, right }) => [COUNTS[kind], right]));
       if (each.some(({ ctimeNs }) => ctimeNs !== seen.ctimeNs) || this.abort.signal.aborted)
         continue;
-      const ctimeNs = await engine.change(() => correctInode(engine.nowNs, seen, right));
+      const ctimeNs = await this.mend(() => correctInode(engine.nowNs, seen, right));
       if (ctimeNs === undefined) continue;
       ctimes.set(seen.id, ctimeNs);
       for (const finding of each) corrected.add(finding);
@@ -173,9 +174,13 @@ export class FsckRun {
       const seen = { id: inodeId(each.inode), ctimeNs: ctimes.get(each.inode) ?? each.ctimeNs };
       const place = { ...each.place, parent: inodeId(each.place.parent) };
       const moment = { nowNs: engine.nowNs };
-      if (await engine.change(() => mendParent(moment, seen, place))) corrected.add(each);
+      if (await this.mend(() => mendParent(moment, seen, place))) corrected.add(each);
     }
     return corrected;
+  }
+
+  private mend<T>(operation: () => Operation<T>): Promise<T> {
+    return mendNamespace(this.surroundings, operation);
   }
 
   /** Blocks that lack copies on record, and notes of those that have too many or misplaced ones. */

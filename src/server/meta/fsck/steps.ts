@@ -7,7 +7,7 @@ import type { ReplicaVerdict } from "../../../protocol/messages/data.ts";
 import { isForgotten } from "../namespace/operations.ts";
 import { nextCtime } from "../namespace/inodes.ts";
 import { liveBlock, needOf, recordNeed, type ClusterView } from "../repair/need.ts";
-import { settleVerdict } from "../replica-operations.ts";
+import { settleVerdicts } from "../replica-operations.ts";
 import type { Block, Inode, ReplicaState } from "../store/rows.ts";
 import { ask, type Operation } from "../store/store.ts";
 
@@ -69,7 +69,7 @@ export function* settleBadCopy(
   if ((yield* liveBlock(block.id)) === undefined) return false;
   const now = yield* ask("replica.get", block.id, server);
   if (now === undefined || now === "removing") return false;
-  if (mend && now === state) yield* settleVerdict(view, block.id, server, verdict);
+  if (mend && now === state) yield* settleVerdicts(view, server, [{ block: block.id, verdict }]);
   return true;
 }
 

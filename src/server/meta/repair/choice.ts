@@ -5,6 +5,7 @@
  *     lacks copies    a bad copy, or one whose making was interrupted, on a server that takes copies: made good there
  *                     else a new copy on a server that has none of the block in any state: those of the placement group
  *                     in their order, then stand-ins, those of zones that have no copy yet and of more free space first
+ *                     (but with more than one good copy a server that is being compared with the record is waited for)
  *     too many        the copy that is worst placed goes, when enough others can be read right now and prove to be right
  *     bad, not needed the same, the bad one first
  *     misplaced       a copy on a server of the group, after which there is one too many; for a copy on a server that is
@@ -77,7 +78,7 @@ export interface ChoiceLimits {
   readonly perServer: number;
   /** Those under way now. */
   readonly loads: Pick<Loads, "incoming" | "outgoing">;
-  /** Servers that have failed to take a copy of this block lately. */
+  /** Servers that have failed to take a copy of this block lately: others are tried before them. */
   readonly failed: ReadonlySet<ServerId>;
   /** Whether misplaced blocks are moved back. */
   readonly moveMisplaced: boolean;
@@ -129,8 +130,24 @@ function chooseCopy(
 ): Job | "impossible" {
   const sources = withinReach(candidate, eyes);
   if (sources.length === 0) return chooseCheck(candidate, eyes);
-  const targets = targetsFor(candidate, eyes).filter(({ server }) => !failed.has(server));
-  return copyTo(targets, sources, candidate);
+  if (sources.length > 1 && isSoonMended(candidate, eyes)) return "impossible";
+  return copyTo(untried(targetsFor(candidate, eyes), failed), sources, candidate);
+}
+
+/** Those that have not failed; all of them when each has: whoever could not take a copy once may be able to now. */
+function untried(targets: readonly Seen[], failed: ReadonlySet<ServerId>): readonly Seen[] {
+  const others = targets.filter(({ server }) => !failed.has(server));
+  return others.length > 0 ? others : targets;
+}
+
+/**
+ * A bad copy is on a server that is just being compared with the record, and can be made good there when that has come to its
+ * end. Otherwise most of what a server has lost would be made on stand-ins while the comparison goes on, and moved back.
+ */
+function isSoonMended({ replicas }: Candidate, eyes: Eyes): boolean {
+  return replicas.some(
+    ({ server, state }) => state === "bad" && eyes.of(server)?.isComing === true,
+  );
 }
 
 function copyTo(
@@ -190,16 +207,17 @@ function chooseMove(
   const isLeaving = need.counting.some((server) => eyes.of(server)?.isDraining === true);
   if (!limits.moveMisplaced && !isLeaving) return "impossible";
   const targets = targetsFor(candidate, eyes).filter(
-    ({ server }) =>
-      !limits.failed.has(server) && (stateOn(replicas, server) ?? "adding") === "adding",
+    ({ server }) => (stateOn(replicas, server) ?? "adding") === "adding",
   );
   const homes = targets.filter(({ server }) => row.includes(server));
+  const isHomeLeft = homes.some(({ server }) => !limits.failed.has(server));
   const isAwaited = row.some((server) => {
     const seen = eyes.of(server);
     return stateOn(replicas, server) === undefined && seen?.usable === false && !seen.isOut;
   });
-  const elsewhere = isLeaving && homes.length === 0 && !isAwaited;
-  return copyTo(elsewhere ? targets : homes, withinReach(candidate, eyes), candidate);
+  const elsewhere = isLeaving && !isHomeLeft && !isAwaited;
+  const open = untried(elsewhere ? targets : homes, limits.failed);
+  return copyTo(open, withinReach(candidate, eyes), candidate);
 }
 
 function choosePrune(candidate: Candidate, eyes: Eyes, wanted: number): Job | "impossible" {

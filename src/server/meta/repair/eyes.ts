@@ -14,6 +14,8 @@ export interface Seen {
   readonly zone: string;
   /** Up, connected and compared with the record: it takes orders, and others may copy from it. */
   readonly usable: boolean;
+  /** Connected, and not compared with the record to the end: it will be usable soon. */
+  readonly isComing: boolean;
   /** Nobody waits for it any more. */
   readonly isOut: boolean;
   /** Its copies are moved away. */
@@ -38,13 +40,15 @@ export function isSameView(one: Eyes, other: Eyes): boolean {
   return (
     one.ring.length === other.ring.length &&
     one.ring.every((seen, at) => {
-      const { server, address, zone, usable, isOut, isDraining, isFilling, hasRoom } = seen;
+      const { server, address, zone, usable, isComing, isOut, isDraining, isFilling, hasRoom } =
+        seen;
       const same = other.ring[at]!;
       return (
         server === same.server &&
         address === same.address &&
         zone === same.zone &&
         usable === same.usable &&
+        isComing === same.isComing &&
         isOut === same.isOut &&
         isDraining === same.isDraining &&
         isFilling === same.isFilling &&
@@ -71,6 +75,7 @@ function seenOf(row: Server, member: Member | undefined, members: Members, loads
     address: row.address,
     zone: row.zone,
     usable,
+    isComing: member === undefined && members.isConnected(row.id),
     isOut: row.state === "out",
     isDraining: row.state === "draining",
     isFilling: row.filling,

@@ -13,7 +13,7 @@
  */
 import type { BlockId, ServerId } from "../../../base/ids.ts";
 import { MAX_REPLICAS } from "../../../base/limits.ts";
-import type { Block, RepairReason, Replica, Server } from "../store/rows.ts";
+import type { Block, Repair, RepairReason, Replica, Server } from "../store/rows.ts";
 import { ask, type Operation } from "../store/store.ts";
 
 /**
@@ -91,26 +91,33 @@ export function needOf(
   return { counting, missing, urgency };
 }
 
-/**
- * Judges a live block and puts on record what it needs; takes the record away when that is nothing. Its copies are asked
- * for, unless the caller has them as they are on record by now.
- */
+/** What is to be on record of a block that needs this, when `former` was; undefined: nothing. */
+export function entryFor(
+  view: ClusterView,
+  block: BlockId,
+  { missing, urgency }: Need,
+  former: Repair | undefined,
+  reason: RepairReason,
+): Repair | undefined {
+  if (urgency === undefined) return undefined;
+  if (former?.missing === missing && former.urgency === urgency) return former;
+  const since = { reason: former?.reason ?? reason, sinceNs: former?.sinceNs ?? view.nowNs };
+  return { block, missing, urgency, ...since };
+}
+
+/** Judges a live block and puts on record what it needs; takes the record away when that is nothing. */
 export function* recordNeed(
   view: ClusterView,
   { id: block, group }: Block,
   reason: RepairReason,
-  known?: readonly Replica[],
 ): Operation<Need> {
-  const replicas = known ?? (yield* ask("replica.list", block));
+  const replicas = yield* ask("replica.list", block);
   const need = needOf(view, replicas, yield* placementRow(view, group));
   const former = yield* ask("repair.get", block);
-  const { missing, urgency } = need;
-  if (urgency === undefined) {
+  const entry = entryFor(view, block, need, former, reason);
+  if (entry === undefined) {
     if (former !== undefined) yield* ask("repair.delete", block);
-  } else if (former?.missing !== missing || former.urgency !== urgency) {
-    const since = { reason: former?.reason ?? reason, sinceNs: former?.sinceNs ?? view.nowNs };
-    yield* ask("repair.put", { block, missing, urgency, ...since });
-  }
+  } else if (entry !== former) yield* ask("repair.put", entry);
   return need;
 }
 

@@ -72,6 +72,8 @@ export class Planner {
   private readonly room: Room;
   /** Where the pass has got to; undefined between two passes. */
   private cursor: { readonly urgency: number; readonly block: BlockId } | undefined;
+  /** Something has changed since the pass began: what was impossible then may be possible now. */
+  private isNews = false;
   /** Milliseconds that reading has taken in this pass. */
   private spentMs = 0;
   private nextPassMs = 0;
@@ -99,7 +101,7 @@ export class Planner {
   /** Something has changed: a job has ended, a server has come or gone, something was put on record. */
   kick(): void {
     this.kicked = true;
-    this.nextPassMs = 0;
+    this.isNews = true;
     this.wake();
   }
 
@@ -121,7 +123,7 @@ export class Planner {
       let waitMs = intervalMs;
       try {
         surveys.kick();
-        this.room.see(await this.look());
+        if (this.room.see(await this.look())) this.isNews = true;
         const isMore = await this.fill();
         waitMs = this.beginSome(isMore);
       } catch (error) {
@@ -140,7 +142,8 @@ export class Planner {
   /** Fills the room from the queue. Returns whether the pass has more to read. */
   private async fill(): Promise<boolean> {
     const nowMs = this.options.clock.monotonicMs();
-    if (this.cursor === undefined && nowMs >= this.nextPassMs) {
+    if (this.cursor === undefined && (this.isNews || nowMs >= this.nextPassMs)) {
+      this.isNews = false; // what happens from here on may concern what has been read by then
       this.cursor = BEGINNING;
       this.spentMs = 0;
       this.lookedMs = nowMs;

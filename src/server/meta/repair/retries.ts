@@ -51,7 +51,7 @@ export class Retries {
     return (this.failures.get(block)?.atMs ?? 0) > this.clock.monotonicMs();
   }
 
-  /** Servers that failed, until all of them have been tried for some time: then they are worth another try. */
+  /** Servers that failed: others are tried before them. After some time nothing is held against them any more. */
   failedServers(block: BlockId): ReadonlySet<ServerId> {
     const failure = this.failures.get(block);
     return failure === undefined || failure.delayMs >= MAX_MS ? NONE : failure.servers;

@@ -41,15 +41,16 @@ export class Room {
     return this.groupOf.size;
   }
 
-  /** The servers as they are now: when that is news, everything is decided anew. */
-  see(eyes: Eyes): void {
+  /** The servers as they are now. Returns whether that is news: then everything is decided anew. */
+  see(eyes: Eyes): boolean {
     const isNews = this.eyes === undefined || !isSameView(this.eyes, eyes);
     this.eyes = eyes;
-    if (!isNews) return;
+    if (!isNews) return false;
     const waiting = [...this.groups.values()].flatMap((group) => [...group.waiting.values()]);
     this.groups.clear();
     this.groupOf.clear();
     for (const { candidate } of waiting) this.add(candidate);
+    return true;
   }
 
   /** Takes a block in, in the place of what was known of it before. It is left out when nothing can be done for it. */

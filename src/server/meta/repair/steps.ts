@@ -1,7 +1,7 @@
 /**
  * The transactions of repairs. Each looks at the block again: whatever was decided before may be out of date.
  *
- *     nothing, bad ── beginCopy ──► adding ── finishCopy ──► present
+ *     nothing, bad ── beginCopies ──► adding ── finishCopies ──► present
  *                                     └───── abandonCopy ──► nothing, bad (bad too if nobody knows)
  *     present, bad ── beginRemoval ──► removing          (deleted and forgotten by the reaper)
  */
@@ -9,14 +9,8 @@ import { blockId, type BlockId, type InstanceId, type ServerId } from "../../../
 import { ask, type Operation } from "../store/store.ts";
 import type { Replica, Survey } from "../store/rows.ts";
 import type { Candidate } from "./choice.ts";
-import {
-  liveBlock,
-  MISPLACED,
-  needOf,
-  placementRow,
-  recordNeed,
-  type ClusterView,
-} from "./need.ts";
+import { liveBlock, MISPLACED, recordNeed, type ClusterView } from "./need.ts";
+import { onPage, readPage, type BlockPage } from "./page.ts";
 
 /** Below every block id. */
 const NO_BLOCK = blockId(0n);
@@ -32,53 +26,70 @@ export function* readQueue(
   limit: number,
 ): Operation<{ candidates: Candidate[]; last: { urgency: number; block: BlockId } | undefined }> {
   const rows = yield* ask("repair.list", urgency, after, limit);
+  const page = yield* readPage(
+    view,
+    rows.map(({ block }) => block),
+    rows,
+  );
   const candidates: Candidate[] = [];
   for (const { block: id, urgency: recorded } of rows) {
-    const block = yield* liveBlock(id);
+    const block = page.live(id);
     if (block === undefined) continue; // its death takes it off the record
-    const replicas = yield* ask("replica.list", id);
-    const row = yield* placementRow(view, block.group);
-    candidates.push({ block, replicas, row, recorded, need: needOf(view, replicas, row) });
+    const row = page.rowOf(block.group);
+    candidates.push({ block, replicas: page.copies(id), row, recorded, need: page.need(block) });
   }
   return { candidates, last: rows.length < limit ? undefined : rows.at(-1) };
 }
 
+/** A copy that is to be made: in place of another one with `move`. */
+export interface WantedCopy {
+  readonly block: BlockId;
+  readonly move: boolean;
+}
+
 /**
- * A copy is going to be made on `target`. Returns false when it is not wanted any more, or cannot be there: a copy that
- * is present, or whose removal has not been acknowledged.
+ * Copies are going to be made on `target`. Returns for each of them false when it is not wanted any more, or cannot be
+ * there: a copy that is present, or whose removal has not been acknowledged.
  */
-export function* beginCopy(
+export function* beginCopies(
   view: ClusterView,
-  block: BlockId,
   target: ServerId,
-  move: boolean,
-): Operation<boolean> {
-  const live = yield* liveBlock(block);
+  copies: readonly WantedCopy[],
+): Operation<boolean[]> {
+  const ids = copies.map(({ block }) => block);
+  return yield* onPage(view, ids, (page) => copies.map((copy) => beginCopy(page, target, copy)));
+}
+
+function beginCopy(page: BlockPage, target: ServerId, { block, move }: WantedCopy): boolean {
+  const live = page.live(block);
   if (live === undefined) return false;
-  const replicas = yield* ask("replica.list", block);
-  const need = yield* recordNeed(view, live, "placement", replicas);
+  const need = page.judge(live, "placement");
   if (need.missing === 0 && !(move && need.urgency === MISPLACED)) return false;
-  const state = replicas.find(({ server }) => server === target)?.state;
+  const state = page.copyOn(block, target);
   if (state === "present" || state === "removing") return false;
-  yield* ask("replica.put", { block, server: target, state: "adding" });
+  page.setCopy(block, target, "adding");
   return true;
 }
 
-/** The copy is durable on `target`. Returns false when the block has died meanwhile: the copy is to be removed then. */
-export function* finishCopy(
+/**
+ * Copies are durable on `target`. Returns for each of them false when its block has died meanwhile: the copy is to be
+ * removed then.
+ */
+export function* finishCopies(
   view: ClusterView,
-  block: BlockId,
   target: ServerId,
-): Operation<boolean> {
-  const live = yield* liveBlock(block);
-  if (live === undefined) return false;
-  const replicas = yield* ask("replica.list", block);
-  const made = replicas.find(({ server }) => server === target);
-  if (made?.state !== "adding") return false;
-  const present = { ...made, state: "present" } as const;
-  yield* ask("replica.put", present);
-  const now = replicas.map((replica) => (replica === made ? present : replica));
-  yield* recordNeed(view, live, "placement", now);
+  blocks: readonly BlockId[],
+): Operation<boolean[]> {
+  return yield* onPage(view, blocks, (page) =>
+    blocks.map((block) => finishCopy(page, target, block)),
+  );
+}
+
+function finishCopy(page: BlockPage, target: ServerId, block: BlockId): boolean {
+  const live = page.live(block);
+  if (live === undefined || page.copyOn(block, target) !== "adding") return false;
+  page.setCopy(block, target, "present");
+  page.judge(live, "placement");
   return true;
 }
 
@@ -114,10 +125,14 @@ export function* beginRemoval(
   return true;
 }
 
-/** Puts on record what the block needs as things are now. */
-export function* judge(view: ClusterView, block: BlockId): Operation<void> {
-  const live = yield* liveBlock(block);
-  if (live !== undefined) yield* recordNeed(view, live, "serverOut");
+/** Puts on record what the blocks need as things are now. */
+export function* judge(view: ClusterView, blocks: readonly BlockId[]): Operation<void> {
+  yield* onPage(view, blocks, (page) => {
+    for (const block of blocks) {
+      const live = page.live(block);
+      if (live !== undefined) page.judge(live, "serverOut");
+    }
+  });
 }
 
 /** Nothing of what the server should hold is bad or being made, but for what is lost and cannot be made. */
@@ -164,7 +179,10 @@ export function* surveyStep(
   const survey = (yield* ask("survey.list")).find((each) => each.server === server);
   if (survey === undefined) return undefined;
   const replicas = yield* ask("replica.listByServer", server, survey.after, limit);
-  for (const { block } of replicas) yield* judge(view, block);
+  yield* judge(
+    view,
+    replicas.map(({ block }) => block),
+  );
   const last = replicas.at(-1);
   if (last === undefined || replicas.length < limit) {
     yield* ask("survey.delete", server);

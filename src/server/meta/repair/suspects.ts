@@ -14,7 +14,7 @@ import type { ReplicaVerdict } from "../../../protocol/messages/data.ts";
 import type { Commands } from "../commands.ts";
 import type { Engine } from "../engine.ts";
 import type { Member } from "../members.ts";
-import { settleVerdict } from "../replica-operations.ts";
+import { settleVerdicts } from "../replica-operations.ts";
 import type { Block } from "../store/rows.ts";
 import { ask, type Operation } from "../store/store.ts";
 import { clusterView, liveBlock } from "./need.ts";
@@ -113,11 +113,8 @@ export class Suspects {
     const { replicas } = engine.settings;
     const changed = await engine.change(function* () {
       const view = yield* clusterView(replicas, engine.nowNs);
-      const settled: boolean[] = [];
-      for (const [index, { id }] of blocks.entries()) {
-        settled.push(yield* settleVerdict(view, id, server, verdicts[index]!));
-      }
-      return settled;
+      const told = blocks.map(({ id }, at) => ({ block: id, verdict: verdicts[at]! }));
+      return yield* settleVerdicts(view, server, told);
     });
     blocks.forEach(({ id }, index) => {
       if (changed[index] !== true) return;

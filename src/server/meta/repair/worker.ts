@@ -17,7 +17,7 @@ import type { Loads } from "./loads.ts";
 import { clusterView, type ClusterView } from "./need.ts";
 import type { Pace } from "./pace.ts";
 import type { Retries } from "./retries.ts";
-import { abandonCopy, beginCopy, beginRemoval, finishCopy, judge } from "./steps.ts";
+import { abandonCopy, beginCopies, beginRemoval, finishCopies, judge } from "./steps.ts";
 import { Batches, type CopyBatch } from "./batches.ts";
 import type { Suspects } from "./suspects.ts";
 import type { Block } from "../store/rows.ts";
@@ -152,7 +152,7 @@ export class Worker {
       return this.prune(job).finally(() => this.pruning--);
     }
     if (job.kind === "check") return this.check(job);
-    if (job.kind === "judge") return this.change((view) => judge(view, job.block.id));
+    if (job.kind === "judge") return this.change((view) => judge(view, [job.block.id]));
     const source = job.sources[0]?.server;
     loads.count(job.target, source, job.block.length, 1);
     this.copying++;
@@ -167,7 +167,7 @@ export class Worker {
 
   private async copy(job: CopyJob): Promise<void> {
     const { retries, member: find } = this.options;
-    const { block, target, present, move } = job;
+    const { block, target, present } = job;
     const member = find(target);
     if (member === undefined) return;
     if (present === "bad" && !job.isEmptied) {
@@ -175,8 +175,7 @@ export class Worker {
       if (verdict === "right") return retries.succeeded(block.id);
       if (verdict === undefined) return retries.failed(block.id, target);
     }
-    if (!(await this.change((view) => beginCopy(view, block.id, target, move)))) return;
-    await this.copyBegun(member, job);
+    if ((await this.beginTogether([job], target)).length > 0) await this.copyBegun(member, job);
   }
 
   /** Has a copy made that is on record as `adding`, and puts on record what came of it. */
@@ -191,10 +190,7 @@ export class Worker {
       retries.failed(block.id, isInDoubt || made === "notThere" ? target : undefined);
       return engine.change(() => abandonCopy(block.id, target, isInDoubt || present === "bad"));
     }
-    if (await this.change((view) => finishCopy(view, block.id, target))) {
-      this.options.pace.made(block.length);
-    }
-    retries.succeeded(block.id);
+    await this.finishTogether([job], target);
   }
 
   /**
@@ -243,24 +239,16 @@ export class Worker {
 
   /** Those copies that are wanted, which are on record as `adding` then. */
   private async beginTogether(jobs: readonly CopyJob[], target: ServerId): Promise<CopyJob[]> {
-    const begun = await this.change(function* (view) {
-      const wanted: boolean[] = [];
-      for (const { block, move } of jobs) {
-        wanted.push(yield* beginCopy(view, block.id, target, move));
-      }
-      return wanted;
-    });
+    const copies = jobs.map(({ block, move }) => ({ block: block.id, move }));
+    const begun = await this.change((view) => beginCopies(view, target, copies));
     return jobs.filter((_, at) => begun[at] === true);
   }
 
   private async finishTogether(jobs: readonly CopyJob[], target: ServerId): Promise<void> {
     if (jobs.length === 0) return;
     const { pace, retries } = this.options;
-    const finished = await this.change(function* (view) {
-      const present: boolean[] = [];
-      for (const { block } of jobs) present.push(yield* finishCopy(view, block.id, target));
-      return present;
-    });
+    const ids = jobs.map(({ block }) => block.id);
+    const finished = await this.change((view) => finishCopies(view, target, ids));
     for (const [at, { block }] of jobs.entries()) {
       if (finished[at] === true) pace.made(block.length);
       retries.succeeded(block.id);

@@ -4,6 +4,7 @@ import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { serverId } from "../../../../src/base/ids.ts";
 import { backupName } from "../../../../src/base/backup.ts";
 import type { BackupStatus } from "../../../../src/protocol/messages/backup.ts";
+import { assess } from "../../../../src/tools/shared/health.ts";
 import { backupLine, backupTroubles } from "../../../../src/tools/shared/backup-words.ts";
 import { backupFiles, store } from "../../../support/backups.ts";
 import { patterned, startCluster, until, type Cluster } from "../../../support/cluster.ts";
@@ -73,6 +74,16 @@ describe("a metadata server", () => {
     });
   });
 
+  test("does not count on a server that was removed", async () => {
+    const cluster = await startCluster({ meta: { heartbeatIntervalMs: 50 } });
+    running.push(cluster);
+    const client = await cluster.client();
+    const [first, ...others] = (await client.backUpMetadata()).servers;
+    await client.changeServer(first!, "drain");
+    await client.changeServer(first!, "remove");
+    expect((await client.status()).backup).toMatchObject({ servers: others, wanted: 3 });
+  });
+
   test("two who ask at once get one backup", async () => {
     const cluster = await startCluster({ meta: { heartbeatIntervalMs: 50 } });
     running.push(cluster);
@@ -139,9 +150,20 @@ describe("dfs status", () => {
   });
 
   test("is in trouble when one is overdue or has failed", () => {
-    expect(backupTroubles(status)).toEqual([]);
-    expect(backupTroubles({ ...status, overdue: true })[0]).toContain("lacks changes");
-    const failed = backupTroubles({ ...status, failure: "no room\nfor it" });
+    const all = { ...status, wanted: 2 };
+    expect(backupTroubles(all)).toEqual([]);
+    expect(backupTroubles({ ...all, overdue: true })[0]).toContain("lacks changes");
+    const failed = backupTroubles({ ...all, failure: "no room\nfor it" });
     expect(failed).toEqual(["the metadata could not be backed up: no room"]);
+  });
+
+  // fsck called that an error while status called the cluster healthy.
+  test("is in trouble when the newest is on too few servers, and so is the cluster", () => {
+    const thin = ["the newest backup of the metadata is on 2 data servers instead of 3"];
+    expect(backupTroubles(status)).toEqual(thin);
+    expect(backupTroubles({ ...status, newest: null, servers: [] })).toEqual([]);
+    const copies = { blocksByCopies: [0, 0], missingCopies: 0, liveBlocks: 0, backup: status };
+    const health = assess(copies, [], { replicas: 0, writeQuorum: 0 });
+    expect(health).toMatchObject({ level: "degraded", reasons: thin });
   });
 });

@@ -5,6 +5,9 @@ import { Database } from "bun:sqlite";
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { ROOT_INODE, type InodeId } from "../../../../src/base/ids.ts";
+import { HandlerTable } from "../../../../src/protocol/endpoint.ts";
+import { entryChanged, inodeChanged } from "../../../../src/protocol/messages/changes.ts";
+import { sessionWatch } from "../../../../src/protocol/messages/session.ts";
 import { fsckPoll, fsckStart, fsckStop } from "../../../../src/protocol/messages/fsck.ts";
 import {
   getattr,
@@ -230,9 +233,13 @@ describe("names", () => {
   test("of another type than their inode get that of the inode", () =>
     withTree(async (cluster, { e, f }) => {
       await damage(cluster, `UPDATE dentries SET type = 10 WHERE inode IN (${e}, ${f})`);
-      const found = await fsck(cluster);
-      expect(found.filter((each) => !each.startsWith("corrected"))).toEqual([]);
-      expect(found).toContain("corrected danglingName /f");
+      // What is below /d/e was taken for unreachable, and the links of /d for too many.
+      expect(await fsck(cluster, true)).toEqual(["left danglingName /d/e", "left danglingName /f"]);
+      expect(await fsck(cluster)).toEqual([
+        "corrected danglingName /d/e",
+        "corrected danglingName /f",
+      ]);
+      expect(await names(cluster.client, ROOT_INODE)).toEqual(["d", "f", "h"]);
       expect((await inodeAt(cluster.client, "d/e/g")).type).toBe("file");
       expect(await fsck(cluster)).toEqual([]);
     }));
@@ -281,6 +288,30 @@ describe("directories", () => {
       expect(await names(cluster.client, ROOT_INODE)).toContain("twice");
     }));
 });
+
+// A client that had them cached went on with link counts, and with names that lead nowhere, until its time was over.
+test("what is mended is told to clients that may have it cached", () =>
+  withTree(async (cluster, { d, f, h }) => {
+    await damage(
+      cluster,
+      `UPDATE inodes SET nlink = 9 WHERE id = ${f}`,
+      `UPDATE inodes SET nlink = 7, parent = ${h} WHERE id = ${d}`,
+      `INSERT INTO dentries VALUES (${h}, CAST('ghost' AS BLOB), 999, 8)`,
+    );
+    const told = new Set<string>();
+    const table = new HandlerTable();
+    table.onNotice(inodeChanged, ({ inode }) => void told.add(`inode ${inode}`));
+    table.onNotice(entryChanged, ({ parent, name }) =>
+      told.add(`entry ${parent} ${Buffer.from(name).toString()}`),
+    );
+    const caching = await TestClient.open(cluster.meta.address, table);
+    await caching.ask(sessionWatch, { cacheMs: 60_000 });
+    for (const inode of [d, f, h]) await caching.ask(getattr, { inode });
+    expect((await fsck(cluster)).filter((each) => !each.startsWith("corrected"))).toEqual([]);
+    const wanted = [`inode ${d}`, `inode ${f}`, `entry ${h} ghost`, `inode ${h}`];
+    await until(() => wanted.every((each) => told.has(each)));
+    caching.peer.close("the test is over");
+  }));
 
 describe("a cluster in use", () => {
   test("has no finding and gets no /lost+found, whatever is made, moved, linked and removed meanwhile", () =>

@@ -120,6 +120,19 @@ describe("a batch", () => {
       expect(new Set(await copies(rig, file))).toEqual(new Set(["1:present 2:present 4:present"]));
     }));
 
+  test("whose only possible target cannot take it for a while is made there afterwards", () =>
+    withRig(3, async (rig) => {
+      rig.target.copyRefusal = new DfsError("busy", "said by a test");
+      rig.target.batchRefusal = rig.target.copyRefusal;
+      const before = rig.target.commands.length;
+      const file = await rig.client.put("f", rig.data.slice(0, 2), 20);
+      await until(() => rig.target.commands.length > before);
+      await until(async () => (await rig.client.ask(status, {})).repair!.copying === 0);
+      rig.target.copyRefusal = undefined;
+      rig.target.batchRefusal = undefined;
+      await allArePresent(rig, file);
+    }));
+
   test("of a server that is told of each block alone, being older, is made one by one", () =>
     withRig(3, async (rig) => {
       rig.target.batchRefusal = new DfsError("unsupported", "as an older server says");

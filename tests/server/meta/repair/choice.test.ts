@@ -41,6 +41,8 @@ interface Situation {
   /** States of servers that are not up, by number. */
   readonly servers?: Readonly<Record<number, Server["state"]>>;
   readonly full?: readonly number[];
+  /** Servers that are being compared with the record. */
+  readonly coming?: readonly number[];
   readonly free?: Readonly<Record<number, number>>;
   readonly busy?: readonly number[];
   readonly failed?: readonly number[];
@@ -78,7 +80,9 @@ function situation(of: Situation): [Candidate, Eyes, ChoiceLimits] {
     server: row.id,
     address: row.address,
     zone: row.zone,
-    usable: row.state === "up" || row.state === "draining",
+    usable:
+      (row.state === "up" || row.state === "draining") && of.coming?.includes(index + 1) !== true,
+    isComing: of.coming?.includes(index + 1) === true,
     isOut: row.state === "out",
     isDraining: row.state === "draining",
     isFilling: row.filling,
@@ -131,11 +135,36 @@ const CASES: readonly (readonly [string, Situation, string])[] = [
   ],
   ["the group's server is full", { copies: "1 2", full: [3] }, "copy 1,2 to 6"],
   ["the group's server has failed", { copies: "1 2", failed: [3] }, "copy 1,2 to 6"],
+  [
+    "all have failed: the best of them again",
+    { copies: "1 2", failed: [3, 4, 5, 6] },
+    "copy 1,2 to 3",
+  ],
+  [
+    "the only one with room has failed",
+    { copies: "1 2", full: [3, 4, 6], failed: [5] },
+    "copy 1,2 to 5",
+  ],
   ["never where a removal is not acknowledged", { copies: "1 2 3:removing" }, "copy 1,2 to 6"],
   ["a bad copy is made good where it is", { copies: "1 2 5:bad" }, "copy 1,2 to 5"],
   [
     "a bad copy on a server that is down is not waited for",
     { copies: "1 2 3:bad", servers: { 3: "down" } },
+    "copy 1,2 to 6",
+  ],
+  [
+    "a bad copy on a server that is being compared with the record is waited for",
+    { copies: "1 2 3:bad", coming: [3] },
+    "impossible",
+  ],
+  [
+    "but not when there is but one good copy",
+    { copies: "1 2:bad 3:bad", coming: [2, 3] },
+    "copy 1 to 5 urgent",
+  ],
+  [
+    "nor for a new copy, which another server may have",
+    { copies: "1 2", coming: [3] },
     "copy 1,2 to 6",
   ],
   ["an interrupted copy is taken up again", { copies: "1 2 4:adding" }, "copy 1,2 to 4"],
@@ -167,6 +196,17 @@ const CASES: readonly (readonly [string, Situation, string])[] = [
     "impossible",
   ],
   ["a copy on a stand-in is moved", { copies: "1 2 4" }, "copy 1,2,4 to 3 move"],
+  ["again when it has failed", { copies: "1 2 4", failed: [3] }, "copy 1,2,4 to 3 move"],
+  [
+    "from a server that is drained, when that of the group has failed: to another one",
+    { copies: "1 2 4", servers: { 4: "draining" }, failed: [3] },
+    "copy 1,2,4 to 6 move",
+  ],
+  [
+    "the same when all have failed",
+    { copies: "1 2 4", servers: { 4: "draining" }, failed: [3, 5, 6] },
+    "copy 1,2,4 to 3 move",
+  ],
   ["not while the server is down", { copies: "1 2 4", servers: { 3: "down" } }, "impossible"],
   ["what is out of date is judged anew", { copies: "1 2 3", recorded: 2 }, "judge"],
 ];

@@ -93,3 +93,31 @@ test("a server that was merely restarted between write and commit keeps its copy
     expect((await client.ask(status, {})).blocksByCopies[3]).toBe(5);
     expect(data[0]!.copied).toEqual([]);
   }));
+
+// While pages of what it lists were compared it was not usable yet, and what the first of them had shown to be lost was made on
+// stand-ins at once: with fast copies that was most of a server, which was then moved back.
+test("what a server has lost is not made on stand-ins while it is still being compared", async () => {
+  using dir = temporaryDirectory();
+  const options = {
+    settings: { blockSize: 8 },
+    repairIntervalMs: 1,
+    downDelayMs: 60_000,
+    moveMisplaced: false,
+  };
+  const meta = await startMeta(dir.path, options);
+  const data: TestDataServer[] = [];
+  for (let index = 0; index < 4; index++) data.push(await TestDataServer.join(meta.address));
+  const client = await TestClient.open(meta.address);
+  const [lost, , , other] = data as [
+    TestDataServer,
+    TestDataServer,
+    TestDataServer,
+    TestDataServer,
+  ];
+  await client.put("f", data.slice(0, 3), 2000);
+  await client.put("g", data.slice(0, 3), 2000); // more than one page of the comparison
+  await recover(client, lost, meta.address);
+  expect(lost.held.size).toBe(4000);
+  expect(other.copied).toEqual([]);
+  await meta.stop();
+});

@@ -38,6 +38,12 @@ export interface Holding extends CopyCount {
   readonly group: number;
 }
 
+/** The servers of one placement group, in order. */
+export interface PlacementRow {
+  readonly group: number;
+  readonly servers: readonly ServerId[];
+}
+
 /** Live blocks of one placement group. */
 export interface GroupCount {
   readonly group: number;
@@ -64,6 +70,8 @@ export interface ClusterPrimitives {
   "placement.put"(table: PlacementVersion): void;
   /** The servers of one group in the newest version, in order. */
   "placement.row"(group: number): ServerId[];
+  /** The same for many groups, in any order. */
+  "placement.rows"(groups: readonly number[]): PlacementRow[];
 
   /** Ids below this mark may have been given out; 0n for a counter that was never put. */
   "counter.get"(name: string): bigint;

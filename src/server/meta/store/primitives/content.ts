@@ -32,6 +32,8 @@ export interface ContentPrimitives {
   "extent.moveTail"(inode: InodeId, from: number, to: InodeId): number;
 
   "block.get"(block: BlockId): Block | undefined;
+  /** Those of the blocks that are on record, in any order. */
+  "block.getMany"(blocks: readonly BlockId[]): Block[];
   "block.insert"(block: Block): void;
   /** Adds `delta` to the number of extents that name the block, and returns the new number. */
   "block.addRefs"(block: BlockId, delta: number): number;
@@ -43,11 +45,15 @@ export interface ContentPrimitives {
   "replica.get"(block: BlockId, server: ServerId): ReplicaState | undefined;
   /** Puts the replica, over its former state if there is one. */
   "replica.put"(replica: Replica): void;
+  /** The same for many, each of another block or server. */
+  "replica.putMany"(replicas: readonly Replica[]): void;
   /** Sets the state of all replicas of a block. */
   "replica.setAll"(block: BlockId, state: ReplicaState): void;
   "replica.delete"(block: BlockId, server: ServerId): void;
   /** All replicas of a block, in order of server id. */
   "replica.list"(block: BlockId): Replica[];
+  /** All replicas of the blocks: those of one block behind each other, in order of server id. */
+  "replica.listMany"(blocks: readonly BlockId[]): Replica[];
   /** Servers with a present replica, in order of id. */
   "replica.present"(block: BlockId): ServerId[];
   /** Replicas on one server with block ids above `after`, in order of id. */
@@ -90,8 +96,13 @@ export interface ContentPrimitives {
   "reclaim.delete"(inode: InodeId): void;
 
   "repair.get"(block: BlockId): Repair | undefined;
+  /** The entries of those of the blocks that have one, in any order. */
+  "repair.getMany"(blocks: readonly BlockId[]): Repair[];
   "repair.put"(repair: Repair): void;
+  /** The same for many, each of another block. */
+  "repair.putMany"(repairs: readonly Repair[]): void;
   "repair.delete"(block: BlockId): void;
+  "repair.deleteMany"(blocks: readonly BlockId[]): void;
   /** Entries behind the one of `after` with this urgency, in order of urgency and id. */
   "repair.list"(urgency: number, after: BlockId, limit: number): Repair[];
   /** Copies missing in all. */

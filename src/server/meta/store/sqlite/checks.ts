@@ -14,6 +14,9 @@ const DIRECTORY = 4;
 const FILE = 8;
 const OUT = 3;
 
+/** All directories. A name says a type as well, which may be wrong. */
+export const DIRECTORIES = `(SELECT id FROM inodes WHERE type = ${DIRECTORY})`;
+
 /** What a check found. Ids that it has nothing to say of are 0. */
 export interface RecordFinding {
   readonly kind: FsckKind;
@@ -47,7 +50,7 @@ const CHECKS: readonly Check[] = [
     query: `SELECT i.id AS inode, i.ctime, 2 + ifnull(s.below, 0) AS right,
         'its link count is ' || i.nlink || ', it has ' || ifnull(s.below, 0) || ' directories in it' AS detail
       FROM inodes i
-      LEFT JOIN (SELECT parent, count(*) AS below FROM dentries WHERE type = ${DIRECTORY} GROUP BY parent) s ON s.parent = i.id
+      LEFT JOIN (SELECT parent, count(*) AS below FROM dentries WHERE inode IN ${DIRECTORIES} GROUP BY parent) s ON s.parent = i.id
       WHERE i.type = ${DIRECTORY} AND (i.nlink > 0 OR i.parent <> 0) AND i.nlink <> 2 + ifnull(s.below, 0)`,
   },
   {
@@ -56,7 +59,7 @@ const CHECKS: readonly Check[] = [
     query: `SELECT i.id AS inode, i.ctime, CASE WHEN n.number = 1 THEN n.parent END AS place, CASE WHEN n.number = 1 THEN n.name END AS placeName,
         'it calls inode ' || i.parent || ' its parent, and has names in ' || n.parents AS detail
       FROM inodes i JOIN (SELECT inode, group_concat(parent) AS parents, count(*) AS number, min(parent) AS parent, min(name) AS name
-          FROM dentries WHERE type = ${DIRECTORY} GROUP BY inode) n
+          FROM dentries WHERE inode IN ${DIRECTORIES} GROUP BY inode) n
         ON n.inode = i.id
       WHERE i.type = ${DIRECTORY} AND i.id <> 1 AND n.parents <> CAST(i.parent AS TEXT)`,
   },

@@ -15,6 +15,7 @@ import type { ClusterPrimitives, RepairCount, StoreFigures } from "../primitives
 import type { Reign, Server } from "../rows.ts";
 import { REPLICA_STATES } from "./content.ts";
 import { Enumeration } from "./convert.ts";
+import { ListStatement } from "./lists.ts";
 
 const STATES = new Enumeration<ServerState>("server state", {
   up: 0,
@@ -119,6 +120,10 @@ function placementArea(database: Database): Area<"placement"> {
   const row = database.prepare<{ servers: Uint8Array }, [number]>(
     "SELECT servers FROM placement_rows WHERE grp = ?",
   );
+  const rowsOf = new ListStatement<{ grp: bigint; servers: Uint8Array }>(
+    database,
+    (groups) => `SELECT grp, servers FROM placement_rows WHERE grp IN ${groups}`,
+  );
   return {
     "placement.current": () => {
       const found = current.get();
@@ -136,6 +141,10 @@ function placementArea(database: Database): Area<"placement"> {
       }
     },
     "placement.row": (group) => serversOfRow(row.get(group)?.servers),
+    "placement.rows": (groups) =>
+      rowsOf
+        .all(groups)
+        .map((each) => ({ group: Number(each.grp), servers: serversOfRow(each.servers) })),
   };
 }
 

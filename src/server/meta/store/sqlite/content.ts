@@ -4,6 +4,7 @@ import { blockId, inodeId, serverId, type ServerId } from "../../../../base/ids.
 import type { ContentPrimitives } from "../primitives/content.ts";
 import type { Block, BlockState, Extent, Replica, ReplicaState } from "../rows.ts";
 import { Enumeration, orNull, orUndefined, toSigned, toUnsigned } from "./convert.ts";
+import { ListStatement } from "./lists.ts";
 
 const BLOCK_STATES = new Enumeration<BlockState>("block state", { live: 0, dead: 1 });
 
@@ -112,6 +113,10 @@ function extentArea(database: Database): Area<"extent"> {
 
 function blockArea(database: Database): Area<"block"> {
   const get = database.prepare<BlockColumns, [bigint]>("SELECT * FROM blocks WHERE id = ?");
+  const getMany = new ListStatement<BlockColumns>(
+    database,
+    (list) => `SELECT * FROM blocks WHERE id IN ${list}`,
+  );
   const insert = database.prepare(
     `INSERT INTO blocks (id, state, length, checksum, grp, refs, inode, file_offset, died)
      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -129,6 +134,7 @@ function blockArea(database: Database): Area<"block"> {
       const row = get.get(block);
       return row === null ? undefined : blockOf(row);
     },
+    "block.getMany": (blocks) => getMany.all(blocks).map(blockOf),
     "block.insert": (block) =>
       void insert.run(
         block.id,
@@ -157,12 +163,18 @@ function replicaArea(database: Database): Area<"replica"> {
     "SELECT state FROM replicas WHERE block = ? AND server = ?",
   );
   const put = database.prepare(
-    "INSERT OR REPLACE INTO replicas (block, server, state) VALUES (?, ?, ?)",
+    `INSERT INTO replicas (block, server, state) VALUES (?, ?, ?)
+     ON CONFLICT (block, server) DO UPDATE SET state = excluded.state`,
   );
   const setAll = database.prepare("UPDATE replicas SET state = ? WHERE block = ?");
   const remove = database.prepare("DELETE FROM replicas WHERE block = ? AND server = ?");
   const list = database.prepare<ReplicaColumns, [bigint]>(
     "SELECT block, server, state FROM replicas WHERE block = +? ORDER BY server",
+  );
+  const listMany = new ListStatement<ReplicaColumns>(
+    database,
+    (list) =>
+      `SELECT block, server, state FROM replicas WHERE block IN ${list} ORDER BY block, server`,
   );
   const present = database.prepare<{ server: bigint }, [bigint]>(
     "SELECT server FROM replicas WHERE block = +? AND state = 1 ORDER BY server",
@@ -182,16 +194,20 @@ function replicaArea(database: Database): Area<"replica"> {
   const count = database.prepare<{ total: bigint }, [number]>(
     "SELECT count(*) AS total FROM replicas WHERE server = ?",
   );
+  const putOne = ({ block, server, state }: Replica): void =>
+    void put.run(block, server, REPLICA_STATES.number(state));
   return {
     "replica.get": (block, server) => {
       const row = get.get(block, server);
       return row === null ? undefined : REPLICA_STATES.name(row.state);
     },
-    "replica.put": (replica) =>
-      void put.run(replica.block, replica.server, REPLICA_STATES.number(replica.state)),
+    "replica.put": putOne,
+    // Rows from one JSON text would take as long: what costs is the table and its indexes.
+    "replica.putMany": (replicas) => replicas.forEach(putOne),
     "replica.setAll": (block, state) => void setAll.run(REPLICA_STATES.number(state), block),
     "replica.delete": (block, server) => void remove.run(block, server),
     "replica.list": (block) => list.all(block).map(replicaOf),
+    "replica.listMany": (blocks) => listMany.all(blocks).map(replicaOf),
     "replica.present": (block) => present.all(block).map((row) => serverOf(row.server)),
     "replica.listByServer": (server, after, limit) =>
       byServer.all(server, after, limit).map(replicaOf),

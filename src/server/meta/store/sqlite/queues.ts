@@ -4,6 +4,7 @@ import { blockId, inodeId, serverId, sessionId } from "../../../../base/ids.ts";
 import type { ContentPrimitives } from "../primitives/content.ts";
 import type { Repair, RepairReason, Reservation } from "../rows.ts";
 import { Enumeration, orNull, orUndefined } from "./convert.ts";
+import { ListStatement } from "./lists.ts";
 
 const REASONS = new Enumeration<RepairReason>("repair reason", {
   shortWrite: 0,
@@ -132,6 +133,16 @@ function repairArea(database: Database): Area<"repair"> {
     "INSERT OR REPLACE INTO repairs (block, missing, urgency, reason, since) VALUES (?, ?, ?, ?, ?)",
   );
   const remove = database.prepare("DELETE FROM repairs WHERE block = ?");
+  const getMany = new ListStatement<RepairColumns>(
+    database,
+    (blocks) => `SELECT * FROM repairs WHERE block IN ${blocks}`,
+  );
+  const removeMany = new ListStatement<never>(
+    database,
+    (blocks) => `DELETE FROM repairs WHERE block IN ${blocks}`,
+  );
+  const putOne = ({ block, missing, urgency, reason, sinceNs }: Repair): void =>
+    void put.run(block, missing, urgency, REASONS.number(reason), sinceNs);
   const list = database.prepare<RepairColumns, [number, bigint, number]>(
     "SELECT * FROM repairs WHERE (urgency, block) > (?, ?) ORDER BY urgency, block LIMIT +?",
   );
@@ -143,15 +154,11 @@ function repairArea(database: Database): Area<"repair"> {
       const row = get.get(block);
       return row === null ? undefined : repairOf(row);
     },
-    "repair.put": (repair) =>
-      void put.run(
-        repair.block,
-        repair.missing,
-        repair.urgency,
-        REASONS.number(repair.reason),
-        repair.sinceNs,
-      ),
+    "repair.getMany": (blocks) => getMany.all(blocks).map(repairOf),
+    "repair.put": putOne,
+    "repair.putMany": (repairs) => repairs.forEach(putOne),
     "repair.delete": (block) => void remove.run(block),
+    "repair.deleteMany": (blocks) => removeMany.run(blocks),
     "repair.list": (urgency, after, limit) => list.all(urgency, after, limit).map(repairOf),
     "repair.total": () => Number(total.get()?.total ?? 0n),
   };
