@@ -167,11 +167,11 @@ function writes(): void {
   const parent = makeDirectory("writes");
   const inode = createFile(parent, "appended");
   measure("commit of 1 extent, appending", PER_COMMIT, (index) => {
-    const body = { inode, ...oneBlock(index), size: null, mtimeNs: null };
+    const body = { inode, ...oneBlock(index), size: null, mtimeNs: null, expectedSize: null };
     change(content.commit, operations.commit, body);
   });
   measure("commit of 1 extent, overwriting", PER_COMMIT, (index) => {
-    const body = { inode, ...oneBlock(index), size: null, mtimeNs: null };
+    const body = { inode, ...oneBlock(index), size: null, mtimeNs: null, expectedSize: null };
     change(content.commit, operations.commit, body);
   });
   measure("map of 1 extent", PER_COMMIT, (index) =>
@@ -224,7 +224,12 @@ function largeCut(): void {
       extents: parts.flatMap((part) => part.extents),
     };
     store.transaction(() =>
-      change(content.commit, operations.commit, { ...body, size: null, mtimeNs: null }),
+      change(content.commit, operations.commit, {
+        ...body,
+        size: null,
+        mtimeNs: null,
+        expectedSize: null,
+      }),
     );
   }
   const start = process.cpuUsage();
@@ -235,6 +240,7 @@ function largeCut(): void {
       extents: [],
       size: 0,
       mtimeNs: null,
+      expectedSize: null,
     });
   });
   const { user, system } = process.cpuUsage(start);

@@ -178,6 +178,11 @@ export interface OpenFile {
    * Aborted by the signal while it waits, it throws `cancelled`, and none of the last 1 MiB (or block) has been taken.
    */
   write(offset: number, bytes: Uint8Array, options?: CallOptions): Promise<void>;
+  /**
+   * Writes to the end of the file, as `write`. The end is where it is at the commit: what other clients have appended before
+   * stays. Bytes of one call, up to 1 MiB or a block, stay together. Returns where they begin as far as is known now.
+   */
+  append(bytes: Uint8Array, options?: CallOptions): Promise<number>;
   truncate(size: number): Promise<void>;
   /**
    * Makes a range a hole, durably and for all; the file has at least `minSize` bytes afterwards. What was written before is

@@ -111,19 +111,6 @@ export class DirtyRanges {
     }
   }
 
-  /** Forgets everything at and behind `size`. */
-  cut(size: number): void {
-    this.knownEnd = undefined;
-    for (const [index, ranges] of this.blocks) {
-      if ((index + 1) * this.blockSize <= size) continue;
-      const kept = ranges.filter((range) => range.offset < size);
-      for (const range of ranges) if (range.offset >= size) this.forget(range);
-      for (const range of kept) range.length = Math.min(range.length, size - range.offset);
-      if (kept.length === 0) this.blocks.delete(index);
-      else this.blocks.set(index, kept);
-    }
-  }
-
   /** The ranges of the blocks that `offset` .. `offset + length` touches. */
   private near(offset: number, length: number): GrowingRange[] {
     const first = Math.floor(offset / this.blockSize);

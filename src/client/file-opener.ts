@@ -23,7 +23,7 @@ import type { OpenInode, OpenInodeParts } from "./open-inode.ts";
 import { normalisedPath, shownPath } from "./paths.ts";
 import { unlessAborted } from "./retry.ts";
 import { ServiceClock } from "./service-clock.ts";
-import { WriteBack } from "./write-back.ts";
+import { WriteBack, type CommitContent } from "./write-back.ts";
 
 /** Extents that come with the reply to an open: all of a file of some hundred blocks. */
 const FIRST_EXTENTS = 256;
@@ -199,14 +199,12 @@ export class FileOpener {
         const { ctimeNs } = self().stored;
         return now > ctimeNs ? now : ctimeNs + 1n;
       },
-      commit: async (chunks, epoch, writtenNs) => {
-        const blocks = chunks.map((chunk) => chunk.block);
-        const extents = chunks.map((chunk) => chunk.extent);
-        const request = { inode, blocks, extents, size: null, mtimeNs: writtenNs };
-        const done = await session.change(commit, request, { epoch });
-        this.serviceClock.heard(done.attributes.ctimeNs);
-        return done.attributes;
+      storedSize: () => self().stored.size,
+      askSize: async () => {
+        self().learn(await this.requests.getattr(inode));
+        return self().stored.size;
       },
+      commit: (content) => this.commit(inode, content),
       onCommitted: (now) => self().committed(now),
     });
     return {
@@ -218,6 +216,19 @@ export class FileOpener {
       requests: this.requests,
       onForeignChange: (changed) => this.onForeignChange(changed),
     };
+  }
+
+  private async commit(
+    inode: InodeId,
+    { chunks, epoch, writtenNs, expectedSize }: CommitContent,
+  ): Promise<Attributes> {
+    const blocks = chunks.map((chunk) => chunk.block);
+    const extents = chunks.map((chunk) => chunk.extent);
+    const expected = { size: null, mtimeNs: writtenNs, expectedSize: expectedSize ?? null };
+    const request = { inode, blocks, extents, ...expected };
+    const { attributes } = await this.machinery.session.change(commit, request, { epoch });
+    this.serviceClock.heard(attributes.ctimeNs);
+    return attributes;
   }
 
   private async fetchMap(inode: InodeId, offset: number, self: () => OpenInode): Promise<MapPage> {

@@ -60,6 +60,11 @@ export class FileHandle implements OpenFile {
     await this.open.write(offset, bytes, options?.signal);
   }
 
+  async append(bytes: Uint8Array, options?: CallOptions): Promise<number> {
+    this.check(0, "offset");
+    return this.open.append(bytes, options?.signal);
+  }
+
   async truncate(size: number): Promise<void> {
     this.check(size, "size");
     await this.open.setattr({ size });

@@ -242,6 +242,18 @@ export class OpenInode {
     await this.parts.writeBack.write(offset, bytes, signal);
   }
 
+  /** Takes bytes for the end of the file. @throws DfsError as `OpenFile.append`. */
+  async append(bytes: Uint8Array, signal?: AbortSignal): Promise<number> {
+    this.refuseLost();
+    if (this.attributes.size + bytes.length > MAX_FILE_BYTES) {
+      throw new DfsError(
+        "fileTooBig",
+        `cannot append to ${this.parts.path}: a file can have at most ${MAX_FILE_BYTES} bytes`,
+      );
+    }
+    return this.parts.writeBack.append(bytes, signal);
+  }
+
   /**
    * Changes attributes, in order with what was written: a new size cuts what was written before, and a time that is set
    * stays. Returns them as this client's user sees them.

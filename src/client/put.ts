@@ -211,7 +211,7 @@ class PutTransfer {
     const inode = this.file ?? (await this.createNameless());
     const content = listed(await Promise.all(batch));
     this.throwFailure();
-    const request = { inode, ...content, size, mtimeNs: null };
+    const request = { inode, ...content, size, mtimeNs: null, expectedSize: null };
     await session.change(commit, request, this.scope);
   }
 

@@ -1,12 +1,16 @@
 /**
  * What was written into an open file and is not committed yet, and the way from there into the cluster.
  *
- * Written bytes gather in `dirty`. They leave it in batches; a batch is sent, committed in one transaction, and only
+ * Written bytes gather in layers. They leave them in batches; a batch is sent, committed in one transaction, and only
  * then forgotten. So whatever fails, the bytes are still here and the next flush tries again.
+ *
+ * A layer has either bytes that were written at a place, or bytes that were appended. Appended ones are committed only
+ * where the file still ends at the moment of the commit: when somebody else has moved the end, they are moved behind it.
  *
  * Invariants
  * - Batches are committed in the order in which they were made, each after the one before it has been.
- * - When a batch fails, so do those behind it; their bytes return to `dirty`, the newer ones on top.
+ * - When a batch fails, so do those behind it; their bytes become layers again, below the newer ones.
+ * - What one call has appended is in one batch, as far as a batch can have it.
  * - `overlay` tells every written byte that is not committed, at every moment.
  */
 import { DfsError, isDfsError } from "../base/errors.ts";
@@ -23,6 +27,9 @@ const BATCH_BYTES = 8 * 1024 * 1024;
 /** Batches that are sent at the same time. */
 const BATCHES_IN_FLIGHT = 2;
 
+/** Layers that start a batch by themselves: a program that writes and appends by turns makes one with each turn. */
+const MAX_LAYERS = 64;
+
 /** How often a batch is written again because the session expired under it. */
 const MAX_SESSIONS = 3;
 
@@ -37,22 +44,44 @@ export interface WriteBackOptions {
   readonly epoch: () => number;
   /** The time that a write is given. */
   readonly nowNs: () => bigint;
-  /** Commits chunks that were reserved in the session of `epoch`, last written at `writtenNs`. */
-  readonly commit: (
-    chunks: readonly StoredChunk[],
-    epoch: number,
-    writtenNs: bigint,
-  ) => Promise<Attributes>;
+  /** Size of the file as it is known to be stored. */
+  readonly storedSize: () => number;
+  /** Asks the service for the size. */
+  readonly askSize: () => Promise<number>;
+  readonly commit: (content: CommitContent) => Promise<Attributes>;
   /** Called when a batch has been committed, in the moment in which it leaves the overlay. */
   readonly onCommitted: (attributes: Attributes) => void;
 }
 
+/** What is to be committed. */
+export interface CommitContent {
+  readonly chunks: readonly StoredChunk[];
+  /** Epoch of the session in which the chunks were reserved. */
+  readonly epoch: number;
+  readonly writtenNs: bigint;
+  /** Refuse with `conflict` unless the file has this size. */
+  readonly expectedSize: number | undefined;
+}
+
+interface Layer {
+  readonly dirty: DirtyRanges;
+  readonly appended: boolean;
+}
+
 interface Batch {
-  readonly ranges: readonly DirtyRange[];
+  /** Others when appended bytes have been moved. */
+  ranges: readonly DirtyRange[];
+  readonly appended: boolean;
   readonly bytes: number;
   /** When the last of these bytes were written. */
   readonly writtenNs: bigint;
-  readonly done: Promise<void>;
+  done: Promise<void>;
+}
+
+/** The ranges of a batch as blocks. */
+interface StoredBatch {
+  readonly ranges: readonly DirtyRange[];
+  readonly chunks: readonly StoredChunk[];
 }
 
 /** Bytes that are taken as a whole: a write of the kernel has no more. */
@@ -60,10 +89,11 @@ const MAX_PART_BYTES = 1024 * 1024;
 
 export class WriteBack {
   private readonly options: WriteBackOptions;
-  private readonly dirty: DirtyRanges;
+  /** Older first; the last one is written to. */
+  private layers: Layer[] = [];
   /** In the order in which they are committed. */
   private batches: Batch[] = [];
-  /** When something that is in `dirty` was last written. */
+  /** When something that is in a layer was last written. */
   private dirtiedNs = 0n;
   private stop = new AbortController();
   private discarded: DfsError | undefined;
@@ -72,12 +102,11 @@ export class WriteBack {
 
   constructor(options: WriteBackOptions) {
     this.options = options;
-    this.dirty = new DirtyRanges(options.blockSize);
   }
 
   /** End of what is not committed yet, or 0. */
   get end(): number {
-    let { end } = this.dirty;
+    let end = Math.max(0, ...this.layers.map(({ dirty }) => dirty.end));
     for (const { ranges } of this.batches) {
       for (const range of ranges) end = Math.max(end, range.offset + range.bytes.length);
     }
@@ -86,16 +115,17 @@ export class WriteBack {
 
   /** Memory that is taken by what is not committed yet: at least its bytes. */
   get heldBytes(): number {
-    return this.batches.reduce((sum, batch) => sum + batch.bytes, this.dirty.bytes);
+    const sealed = this.batches.reduce((sum, batch) => sum + batch.bytes, 0);
+    return this.layers.reduce((sum, { dirty }) => sum + dirty.bytes, sealed);
   }
 
   get clean(): boolean {
-    return this.dirty.count === 0 && this.batches.length === 0;
+    return this.layers.length === 0 && this.batches.length === 0;
   }
 
   /** When what is not committed yet was last written; undefined when all of it is. */
   get writtenNs(): bigint | undefined {
-    if (this.dirty.count > 0) return this.dirtiedNs;
+    if (this.layers.length > 0) return this.dirtiedNs;
     return this.batches.at(-1)?.writtenNs;
   }
 
@@ -105,17 +135,25 @@ export class WriteBack {
    * before there is room.
    */
   async write(offset: number, bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
-    const { blockSize, holder } = this.options;
-    const step = Math.max(blockSize, MAX_PART_BYTES);
-    for (let at = 0; at < bytes.length; at += step) {
-      const part = bytes.subarray(at, at + step);
-      while (!holder.tryAcquire(part.length)) await this.makeRoom(part.length, signal);
-      if (this.discarded !== undefined) {
-        this.account();
-        throw this.discarded;
-      }
-      this.take(offset + at, part);
+    for (const { at, part } of parts(bytes, this.options.blockSize)) {
+      await this.room(part.length, signal);
+      this.take(offset + at, part, this.layer(false));
     }
+  }
+
+  /**
+   * As `write`, to the end of the file: where that is when the bytes are committed. Up to 1 MiB, or a block, is committed
+   * as a whole, if that is fewer than 2,048 blocks. Returns where the first of the bytes are for the time being.
+   */
+  async append(bytes: Uint8Array, signal?: AbortSignal): Promise<number> {
+    let first: number | undefined;
+    for (const { part } of parts(bytes, this.options.blockSize)) {
+      await this.room(part.length, signal);
+      const offset = Math.max(this.end, this.options.storedSize());
+      first ??= offset;
+      this.take(offset, part, this.layerFor(offset, part.length));
+    }
+    return first ?? Math.max(this.end, this.options.storedSize());
   }
 
   /** Begins to send and commit what was written until now; a failure is met by the next flush. */
@@ -128,14 +166,14 @@ export class WriteBack {
     const sealed = this.batches.flatMap((batch) => batch.ranges);
     return [
       ...sealed.map(({ offset, bytes }) => ({ offset, length: bytes.length })),
-      ...this.dirty.ranges(),
+      ...this.layers.flatMap(({ dirty }) => dirty.ranges()),
     ];
   }
 
   /** Copies of what is not committed in `offset` .. `offset + length`, older first. */
   overlay(offset: number, length: number): DirtyRange[] {
     const sealed = this.batches.flatMap((batch) => rangesIn(batch.ranges, offset, length));
-    return [...sealed, ...this.dirty.copiesIn(offset, length)];
+    return [...sealed, ...this.layers.flatMap(({ dirty }) => dirty.copiesIn(offset, length))];
   }
 
   /**
@@ -151,20 +189,55 @@ export class WriteBack {
   discard(reason: DfsError): void {
     this.discarded = reason;
     this.stop.abort();
-    this.dirty.cut(0);
+    this.layers = [];
     this.batches = [];
     this.account();
   }
 
-  /** Puts bytes for which there is room into `dirty`. */
-  private take(offset: number, bytes: Uint8Array): void {
+  /** Waits until there is room. @throws DfsError as `write`. */
+  private async room(bytes: number, signal: AbortSignal | undefined): Promise<void> {
+    while (!this.options.holder.tryAcquire(bytes)) await this.makeRoom(bytes, signal);
+    if (this.discarded === undefined) return;
+    this.account();
+    throw this.discarded;
+  }
+
+  /** The layer to be written to. */
+  private layer(appended: boolean): Layer {
+    const last = this.layers.at(-1);
+    if (last?.appended === appended) return last;
+    if (this.layers.length >= MAX_LAYERS) this.seal();
+    const layer: Layer = { appended, dirty: new DirtyRanges(this.options.blockSize) };
+    this.layers.push(layer);
+    return layer;
+  }
+
+  /** The layer to append to: one that ends there and becomes one batch with what is added. */
+  private layerFor(offset: number, bytes: number): Layer {
+    const { blockSize } = this.options;
+    const last = this.layers.at(-1);
+    if (last?.appended === true) {
+      // One range less than a commit can have: moved, the same bytes may lie in one block more.
+      const ranges = last.dirty.count + Math.ceil(bytes / blockSize) + 1;
+      const fits = last.dirty.bytes + bytes <= BATCH_BYTES && ranges < MAX_EXTENTS_PER_MESSAGE;
+      if (!fits || last.dirty.end !== offset) this.seal();
+    }
+    return this.layer(true);
+  }
+
+  /** Puts bytes for which there is room into a layer. */
+  private take(offset: number, bytes: Uint8Array, layer: Layer): void {
     const { blockSize, nowNs } = this.options;
     for (let at = 0; at < bytes.length; at += blockSize) {
       this.dirtiedNs = nowNs();
-      this.dirty.write(offset + at, bytes.subarray(at, at + blockSize));
-      if (this.dirty.bytes >= BATCH_BYTES || this.dirty.count >= MAX_EXTENTS_PER_MESSAGE)
+      layer.dirty.write(offset + at, bytes.subarray(at, at + blockSize));
+      const full = layer.dirty.bytes >= BATCH_BYTES || layer.dirty.count >= MAX_EXTENTS_PER_MESSAGE;
+      if (full && !layer.appended) {
         this.seal();
+        layer = this.layer(false);
+      }
     }
+    if (layer.dirty.count === 0) this.layers.pop();
     this.account();
   }
 
@@ -183,30 +256,38 @@ export class WriteBack {
 
   /** Makes batches of everything that is dirty. */
   private seal(): void {
-    while (this.dirty.count > 0) {
-      const ranges = this.dirty.take(BATCH_BYTES, MAX_EXTENTS_PER_MESSAGE);
-      const bytes = ranges.reduce((sum, range) => sum + range.bytes.buffer.byteLength, 0);
-      const before = this.batches.at(-1)?.done;
-      const slot = this.batches.at(-BATCHES_IN_FLIGHT)?.done;
-      const writtenNs = this.dirtiedNs;
-      const done = this.run(ranges, writtenNs, before, slot);
-      const batch: Batch = { ranges, bytes, writtenNs, done };
-      this.batches.push(batch);
-      done.catch(() => this.restore(batch));
+    for (const { dirty, appended } of this.layers) {
+      while (dirty.count > 0) {
+        this.begin(
+          dirty.take(BATCH_BYTES, appended ? MAX_EXTENTS_PER_MESSAGE - 1 : MAX_EXTENTS_PER_MESSAGE),
+          appended,
+        );
+      }
     }
+    this.layers = [];
     this.account();
   }
 
+  private begin(ranges: readonly DirtyRange[], appended: boolean): void {
+    const bytes = ranges.reduce((sum, range) => sum + range.bytes.buffer.byteLength, 0);
+    const before = this.batches.at(-1)?.done;
+    const slot = this.batches.at(-BATCHES_IN_FLIGHT)?.done;
+    const writtenNs = this.dirtiedNs;
+    const batch: Batch = { ranges, appended, bytes, writtenNs, done: Promise.resolve() };
+    batch.done = this.run(batch, before, slot);
+    this.batches.push(batch);
+    batch.done.catch(() => this.restore(batch));
+  }
+
   private async run(
-    ranges: readonly DirtyRange[],
-    writtenNs: bigint,
+    batch: Batch,
     before: Promise<void> | undefined,
     slot: Promise<void> | undefined,
   ): Promise<void> {
     const { signal } = this.stop;
     try {
       await slot;
-      await this.storeAndCommit(ranges, writtenNs, before, signal);
+      await this.storeAndCommit(batch, before, signal);
     } catch (error) {
       this.failure ??= { error };
       this.stop.abort(); // those behind this batch cannot be committed any more
@@ -216,38 +297,65 @@ export class WriteBack {
   }
 
   private async storeAndCommit(
-    ranges: readonly DirtyRange[],
-    writtenNs: bigint,
+    batch: Batch,
     before: Promise<void> | undefined,
     signal: AbortSignal,
   ): Promise<void> {
     const { commit, onCommitted, epoch } = this.options;
-    for (let sessions = 1; ; sessions++) {
-      const chunks = await this.storeAll(ranges, signal);
+    let stored: StoredBatch | undefined;
+    for (let sessions = 1; ;) {
+      stored = await this.storeAll(batch.ranges, stored, signal);
       await before;
+      if (stored.ranges !== batch.ranges) continue; // the one before it has been moved, and this one with it
+      const { chunks } = stored;
       const reserved = chunks[0]!.epoch;
+      const expectedSize = batch.appended ? batch.ranges[0]!.offset : undefined;
       try {
-        const attributes = await commit(chunks, reserved, writtenNs);
+        const { writtenNs } = batch;
+        const attributes = await commit({ chunks, epoch: reserved, writtenNs, expectedSize });
         this.batches.shift();
         this.account();
         onCommitted(attributes);
         return;
       } catch (error) {
+        if (batch.appended && isDfsError(error, "conflict")) {
+          await this.moveToEnd(batch, signal);
+          continue;
+        }
         const expired = isDfsError(error, "stale") && epoch() !== reserved;
         const again = expired || isDfsError(error, "outcomeUnknown");
-        // Committing the same bytes a second time, as new blocks, does no harm.
-        if (!again || sessions === MAX_SESSIONS) throw error;
+        // Committing the same bytes a second time, as new blocks, does no harm where they have a place.
+        if (!again || sessions++ === MAX_SESSIONS) throw error;
       }
     }
   }
 
-  /** Stores all ranges as blocks of one session. */
+  /** Somebody has moved the end of the file: this batch belongs there, and what has been appended after it is moved as well. */
+  private async moveToEnd(batch: Batch, signal: AbortSignal): Promise<void> {
+    const size = await this.options.askSize();
+    if (signal.aborted) throw new DfsError("cancelled", "writing back was given up");
+    const { blockSize } = this.options;
+    const by = size - batch.ranges[0]!.offset;
+    for (const each of this.batches.slice(this.batches.indexOf(batch))) {
+      if (each.appended) each.ranges = moved(each.ranges, by, blockSize);
+    }
+    this.layers = this.layers.map(({ dirty, appended }) => {
+      if (!appended) return { dirty, appended };
+      return layerOf(moved(dirty.take(Infinity, Infinity), by, blockSize), appended, blockSize);
+    });
+  }
+
+  /** Stores all ranges as blocks of one session. What has been stored of them already stays where its block may. */
   private async storeAll(
     ranges: readonly DirtyRange[],
+    before: StoredBatch | undefined,
     signal: AbortSignal,
-  ): Promise<readonly StoredChunk[]> {
-    const { store, file, epoch } = this.options;
-    let chunks = await Promise.all(ranges.map((range) => store.store(file, range, signal)));
+  ): Promise<StoredBatch> {
+    const { store, file, epoch, blockSize } = this.options;
+    const kept = before === undefined ? [] : placedAnew(before, ranges, blockSize);
+    let chunks = await Promise.all(
+      ranges.map(async (range, index) => kept[index] ?? store.store(file, range, signal)),
+    );
     for (let sessions = 1; chunks.some((chunk) => chunk.epoch !== epoch()); sessions++) {
       if (sessions > MAX_SESSIONS)
         throw new DfsError("stale", "the session expired again and again");
@@ -258,14 +366,19 @@ export class WriteBack {
         ),
       );
     }
-    return chunks;
+    return { ranges, chunks };
   }
 
   /** Takes back the bytes of failed batches, once the last of them has failed. */
   private restore(failed: Batch): void {
     if (this.batches.at(-1) !== failed) return;
-    if (this.dirty.count === 0) this.dirtiedNs = failed.writtenNs;
-    for (const { ranges } of this.batches.reverse()) this.dirty.putBack(ranges);
+    if (this.layers.length === 0) this.dirtiedNs = failed.writtenNs;
+    for (const { ranges, appended } of this.batches.reverse()) {
+      const [next] = this.layers;
+      // Appended bytes stay apart: put together they might be more than one batch, and torn.
+      if (next?.appended === false && !appended) next.dirty.putBack(ranges);
+      else this.layers.unshift(layerOf(ranges, appended, this.options.blockSize));
+    }
     this.batches = [];
     this.failure = undefined;
     this.stop = new AbortController();
@@ -275,4 +388,42 @@ export class WriteBack {
   private account(): void {
     this.options.holder.settle(this.heldBytes);
   }
+}
+
+/** `bytes` in parts that are taken as a whole. */
+function* parts(
+  bytes: Uint8Array,
+  blockSize: number,
+): Generator<{ readonly at: number; readonly part: Uint8Array }> {
+  const step = Math.max(blockSize, MAX_PART_BYTES);
+  for (let at = 0; at < bytes.length; at += step) yield { at, part: bytes.subarray(at, at + step) };
+}
+
+function layerOf(ranges: readonly DirtyRange[], appended: boolean, blockSize: number): Layer {
+  const dirty = new DirtyRanges(blockSize);
+  for (const { offset, bytes } of ranges) dirty.write(offset, bytes);
+  return { dirty, appended };
+}
+
+/** The same bytes, `by` further on, cut at the borders of blocks. */
+function moved(ranges: readonly DirtyRange[], by: number, blockSize: number): DirtyRange[] {
+  const there = ranges.map(({ offset, bytes }) => ({ offset: offset + by, bytes }));
+  return layerOf(there, true, blockSize).dirty.take(Infinity, Infinity);
+}
+
+/** The blocks that can be used for `ranges`: all are cut in the same way, and the block lies at the same index of the file. */
+function placedAnew(
+  stored: StoredBatch,
+  ranges: readonly DirtyRange[],
+  blockSize: number,
+): (StoredChunk | undefined)[] {
+  const isCutSo = ({ bytes }: DirtyRange, index: number): boolean =>
+    stored.ranges[index]?.bytes.length === bytes.length;
+  if (stored.ranges.length !== ranges.length || !ranges.every(isCutSo)) return [];
+  return ranges.map(({ offset }, index) => {
+    const chunk = stored.chunks[index]!;
+    const before = Math.floor(chunk.extent.offset / blockSize);
+    if (Math.floor(offset / blockSize) !== before) return undefined;
+    return { ...chunk, extent: { ...chunk.extent, offset } };
+  });
 }

@@ -66,18 +66,7 @@ describe("DirtyRanges", () => {
     expect(taken(dirty)).toEqual([[0, "old NEW old"]]);
   });
 
-  test("cut forgets what lies behind a size", () => {
-    const dirty = new DirtyRanges(4);
-    dirty.write(0, text("abcdefghij"));
-    dirty.cut(6);
-    expect(dirty.end).toBe(6);
-    expect(taken(dirty)).toEqual([
-      [0, "abcd"],
-      [4, "ef"],
-    ]);
-  });
-
-  test("random writes, takes and cuts agree with a plain image", () => {
+  test("random writes and takes agree with a plain image", () => {
     const seed = 31;
     const random = seededRandom(seed);
     for (let round = 0; round < 100; round++) {
@@ -92,10 +81,6 @@ describe("DirtyRanges", () => {
               image.delete(offset + at);
             });
           }
-        } else if (choice === 1) {
-          const size = random.below(500);
-          dirty.cut(size);
-          for (const at of image.keys()) if (at >= size) image.delete(at);
         } else {
           const offset = random.below(400);
           const bytes = random.bytes(1 + random.below(100));

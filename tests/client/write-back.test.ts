@@ -33,6 +33,8 @@ test("when a later batch fails first, its reason is told and all bytes are kept"
     reclaim: () => undefined,
     epoch: () => 1,
     nowNs: () => 0n,
+    storedSize: () => 0,
+    askSize: () => Promise.resolve(0),
     commit: () => Promise.reject(new Error("nothing can be committed")),
     onCommitted: () => undefined,
   });

@@ -232,6 +232,7 @@ export class NamespaceTree implements Tree {
         ...(await this.#store(base, offset, bytes)),
         size: null,
         mtimeNs: null,
+        expectedSize: null,
       };
       await this.session.change(content.commit, operations.commit, body);
     };

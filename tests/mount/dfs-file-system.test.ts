@@ -95,6 +95,20 @@ describe("files", () => {
     await here.release(inode, handle);
   });
 
+  test("writes to the end by two mounts that have not stored them yet are both kept", async () => {
+    const { inode, handle } = await mounts.freshFile(await mounts.freshDirectory(), "log", APPEND);
+    const theirs = await there.open(inode, APPEND);
+    await here.write(inode, handle, 0, bytesOf("here "));
+    await there.write(inode, theirs.handle, 0, bytesOf("there "));
+    await here.write(inode, handle, 5, bytesOf("again "));
+    await there.flush(inode, theirs.handle);
+    await here.flush(inode, handle);
+    expect(await mounts.wholeThere(inode)).toEqual(bytesOf("there here again "));
+    expect(await here.read(inode, handle, 0, 100)).toEqual(bytesOf("there here again "));
+    await there.release(inode, theirs.handle);
+    await here.release(inode, handle);
+  });
+
   test("writes to the end at the same time do not cover one another", async () => {
     const { inode, handle } = await mounts.freshFile(await mounts.freshDirectory(), "log", APPEND);
     const second = await here.open(inode, APPEND);

@@ -301,7 +301,7 @@ example(
 );
 example(
   content.commit,
-  { ...head, inode: inodeId(2n), ...written, size: null, mtimeNs: TIME_NS },
+  { ...head, inode: inodeId(2n), ...written, size: null, mtimeNs: TIME_NS, expectedSize: 4096 },
   { ...done, attributes },
 );
 example(content.nameless, { ...head, ...birth }, { ...done, attributes });

@@ -100,8 +100,8 @@ export class MountedFiles {
   }
 
   /**
-   * Writes to the end. While data of this mount waits to be committed, its end is the file's; otherwise the service is
-   * asked, because others may have written. So an append costs at most one question for each flush.
+   * Writes to the end. While data of this mount waits to be committed, its end is taken for the file's; otherwise the service is
+   * asked, so that the bytes are rarely moved when they are committed. So an append costs at most one question for each flush.
    */
   private append(
     file: OpenFile,
@@ -113,9 +113,9 @@ export class MountedFiles {
     const before = this.appends.get(inode) ?? Promise.resolve();
     const appended = before.then(async () => {
       const { inodes, onMoved } = this.options;
-      const { size } = file.clean ? await inodes.getattr(inode, { signal }) : file.attributes;
-      await file.write(size, bytes, { signal });
-      if (size !== expected) onMoved(inode);
+      if (file.clean) await inodes.getattr(inode, { signal }); // what it tells is known to the file
+      const offset = await file.append(bytes, { signal });
+      if (offset !== expected) onMoved(inode);
     });
     const settled = appended.catch(() => undefined); // told to who wrote; the next one has its own answer
     this.appends.set(inode, settled);

@@ -42,6 +42,8 @@ export const commit = request(
     ...content,
     size: optional(uint53),
     mtimeNs: optional(int64),
+    /** Refuse (`conflict`) unless the file has this length before. */
+    expectedSize: optional(uint53),
   }),
   record({ ...mutationReplyHead, attributes }),
 );

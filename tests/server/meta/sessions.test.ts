@@ -283,6 +283,7 @@ describe("sessions", () => {
         extents: [{ offset: 0, length: 1, block: first, blockOffset: 0 }],
         size: null,
         mtimeNs: null,
+        expectedSize: null,
       }),
     );
     expect(failure).toMatchObject({ kind: "stale" });

@@ -245,8 +245,31 @@ describe("overwriting", () => {
     expect(states).toEqual(["live", "dead", "live", "dead", "live"]);
   });
 
+  test("a commit for a file of another length than expected is refused, and changes nothing", async () => {
+    const { size } = await commit(session, wholeBlocks(file, await reserve(session, 1))).then(
+      ({ attributes }) => attributes,
+    );
+    const body = wholeBlocks(file, await reserve(session, 1), [1]);
+    await failsWith(commit(session, { ...body, expectedSize: size + 1 }), "conflict");
+    const page = await session.ask(operations.map, {
+      inode: file,
+      offset: 0,
+      length: 64,
+      limit: 9,
+    });
+    expect(page).toMatchObject({ size });
+    expect((await commit(session, { ...body, expectedSize: size })).attributes.size).toBe(2 * size);
+  });
+
   test("a commit without blocks sets the length and the time", async () => {
-    const body = { inode: file, blocks: [], extents: [], size: 100, mtimeNs: 77n };
+    const body = {
+      inode: file,
+      blocks: [],
+      extents: [],
+      size: 100,
+      mtimeNs: 77n,
+      expectedSize: null,
+    };
     const { attributes } = await commit(session, body);
     expect(attributes).toMatchObject({ size: 100, allocated: 0, mtimeNs: 77n, version: 2n });
   });

@@ -96,6 +96,7 @@ export function wholeBlocks(
     extents: blocks.map((block, position) => extentAt(block, at(position))),
     size: null,
     mtimeNs: null,
+    expectedSize: null,
   };
 }
 

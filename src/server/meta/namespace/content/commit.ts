@@ -12,13 +12,20 @@ import { cutRange, cutTail } from "./extents.ts";
 
 /**
  * @throws DfsError `stale` (the inode is gone, a block is not reserved by this session or was committed before),
- * `quorum`, `invalid`, `isDirectory`, `fileTooBig`.
+ * `quorum`, `invalid`, `isDirectory`, `fileTooBig`, `conflict` (the file has another length than expected).
  */
 export function* commit(
   context: OperationContext,
   body: Body<typeof messages.commit>,
 ): Operation<Done<typeof messages.commit>> {
   const inode = requireFile(yield* liveInode(body.inode));
+  if (body.expectedSize !== null && body.expectedSize !== inode.size) {
+    throw new DfsError(
+      "conflict",
+      `cannot commit: inode ${inode.id} has ${inode.size} bytes, not ${body.expectedSize} any more`,
+      { details: { size: inode.size } },
+    );
+  }
   const filled = yield* fill(context, inode, body, body.size);
   const changed: Inode = { ...filled, mtimeNs: body.mtimeNs ?? filled.ctimeNs };
   yield* ask("inode.update", changed);
