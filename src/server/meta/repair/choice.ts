@@ -5,6 +5,8 @@
  *     lacks copies    a bad copy, or one whose making was interrupted, on a server that takes copies: made good there
  *                     else a new copy on a server that has none of the block in any state: those of the placement group
  *                     in their order, then stand-ins, those of zones that have no copy yet and of more free space first
+ *                     One that could go to a server that is being compared with the record waits for the end of that,
+ *                     unless the block has one good copy left
  *     too many        the copy that is worst placed goes, when enough others can be read right now and prove to be right
  *     bad, not needed the same, the bad one first
  *     misplaced       a copy on a server of the group, after which there is one too many; for a copy on a server that is
@@ -129,8 +131,18 @@ function chooseCopy(
 ): Job | "impossible" {
   const sources = withinReach(candidate, eyes);
   if (sources.length === 0) return chooseCheck(candidate, eyes);
+  if (sources.length > 1 && isComparisonAwaited(candidate, eyes)) return "impossible";
   const targets = targetsFor(candidate, eyes).filter(({ server }) => !failed.has(server));
   return copyTo(targets, sources, candidate);
+}
+
+/**
+ * A server that has, or should have, a copy of the block is being compared with the record. A server that lost its disk lacks
+ * all that it had: what of that is found first would go to stand-ins, and have to be moved back.
+ */
+function isComparisonAwaited({ replicas, row }: Candidate, eyes: Eyes): boolean {
+  const isAwaited = (server: ServerId): boolean => eyes.of(server)?.beingCompared === true;
+  return row.some(isAwaited) || replicas.some(({ server }) => isAwaited(server));
 }
 
 function copyTo(

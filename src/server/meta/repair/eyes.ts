@@ -14,6 +14,8 @@ export interface Seen {
   readonly zone: string;
   /** Up, connected and compared with the record: it takes orders, and others may copy from it. */
   readonly usable: boolean;
+  /** Up and connected, and being compared with the record: what it lacks is not known to the end. */
+  readonly beingCompared: boolean;
   /** Nobody waits for it any more. */
   readonly isOut: boolean;
   /** Its copies are moved away. */
@@ -38,13 +40,15 @@ export function isSameView(one: Eyes, other: Eyes): boolean {
   return (
     one.ring.length === other.ring.length &&
     one.ring.every((seen, at) => {
-      const { server, address, zone, usable, isOut, isDraining, isFilling, hasRoom } = seen;
+      const { server, address, zone, usable, beingCompared } = seen;
+      const { isOut, isDraining, isFilling, hasRoom } = seen;
       const same = other.ring[at]!;
       return (
         server === same.server &&
         address === same.address &&
         zone === same.zone &&
         usable === same.usable &&
+        beingCompared === same.beingCompared &&
         isOut === same.isOut &&
         isDraining === same.isDraining &&
         isFilling === same.isFilling &&
@@ -65,12 +69,14 @@ export function lookAt(rows: readonly Server[], members: Members, loads: Loads):
 function seenOf(row: Server, member: Member | undefined, members: Members, loads: Loads): Seen {
   const condition = members.lastSign(row.id)?.condition;
   const capacity = condition?.capacityBytes ?? 0;
-  const usable = member !== undefined && (row.state === "up" || row.state === "draining");
+  const isUp = row.state === "up" || row.state === "draining";
+  const usable = member !== undefined && isUp;
   return {
     server: row.id,
     address: row.address,
     zone: row.zone,
     usable,
+    beingCompared: isUp && !usable && members.isConnected(row.id),
     isOut: row.state === "out",
     isDraining: row.state === "draining",
     isFilling: row.filling,

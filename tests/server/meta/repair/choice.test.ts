@@ -45,6 +45,8 @@ interface Situation {
   readonly busy?: readonly number[];
   readonly failed?: readonly number[];
   readonly recorded?: number;
+  /** Servers that are being compared with the record, by number. */
+  readonly compared?: readonly number[];
 }
 
 function situation(of: Situation): [Candidate, Eyes, ChoiceLimits] {
@@ -78,7 +80,9 @@ function situation(of: Situation): [Candidate, Eyes, ChoiceLimits] {
     server: row.id,
     address: row.address,
     zone: row.zone,
-    usable: row.state === "up" || row.state === "draining",
+    usable:
+      (row.state === "up" || row.state === "draining") && of.compared?.includes(index + 1) !== true,
+    beingCompared: of.compared?.includes(index + 1) === true,
     isOut: row.state === "out",
     isDraining: row.state === "draining",
     isFilling: row.filling,
@@ -138,6 +142,18 @@ const CASES: readonly (readonly [string, Situation, string])[] = [
     { copies: "1 2 3:bad", servers: { 3: "down" } },
     "copy 1,2 to 6",
   ],
+  [
+    "a bad copy on a server that is being compared with the record waits for the end of that",
+    { copies: "1 2 5:bad", compared: [5] },
+    "impossible",
+  ],
+  ["so does one that is to be on such a server", { copies: "1 2", compared: [3] }, "impossible"],
+  [
+    "not that of a block with one good copy",
+    { copies: "1 3:bad", compared: [3] },
+    "copy 1 to 2 urgent",
+  ],
+  ["nor one that has nothing to do with it", { copies: "1 2", compared: [4] }, "copy 1,2 to 3"],
   ["an interrupted copy is taken up again", { copies: "1 2 4:adding" }, "copy 1,2 to 4"],
   ["the target is busy", { copies: "1 2", busy: [3] }, "busy"],
   ["all sources are busy", { copies: "1 2", busy: [1, 2] }, "busy"],
