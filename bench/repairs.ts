@@ -8,7 +8,8 @@
  *     bin/dfs-bun bench/repairs.ts --dir D          the database in a file there, as a service has it
  *
  * The blocks are of all placement groups, with three copies on four servers. Each line is one step of a repair, for all
- * blocks, in as many transactions as the service makes; us of processor for each block, the median of the rounds.
+ * blocks, in as many transactions as the service makes; us of processor for each block, the least of five rounds: what others do on the
+ * machine can only add to it.
  *
  *     survey          a server went out: every block with a copy there is judged, and on record for repair
  *     found lacking   a server was compared with the record and lacks its copies: they are bad, and on record for repair
@@ -44,7 +45,7 @@ const SERVERS = [1, 2, 3, 4].map((id) => serverId(id));
 const LOST = SERVERS[1]!;
 const NEW = SERVERS[3]!;
 const REPLICAS = 3;
-const ROUNDS = 3;
+const ROUNDS = 5;
 
 /** As in reconcile.ts, surveys.ts and planner.ts. */
 const COMPARED = 2048;
@@ -66,8 +67,8 @@ try {
     `${count} blocks, ${batch} at a time, Bun ${Bun.version}: us of processor for each block`,
   );
   for (const name of Object.keys(rounds[0]!) as (keyof Round)[]) {
-    const us = rounds.map((each) => each[name]).toSorted((one, other) => one - other);
-    console.log(`${name.padEnd(15)}${us[ROUNDS >> 1]!.toFixed(2).padStart(8)}`);
+    const us = Math.min(...rounds.map((each) => each[name]));
+    console.log(`${name.padEnd(15)}${us.toFixed(2).padStart(8)}`);
   }
 } finally {
   store.close();

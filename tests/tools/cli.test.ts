@@ -118,30 +118,33 @@ describe("without a cluster", () => {
     );
   });
 
-  test("every command at a wrong address: exit 5 within 5 s", async () => {
+  test("every command at a wrong address: exit 5, and what to look at", async () => {
     await Promise.all(
       COMMANDS.map(async (words) => {
-        const begun = performance.now();
         const result = await run(...words, "--meta", "127.0.0.1:1");
         expect(result).toMatchObject({ code: 5, stdout: "" });
         expect(result.stderr).toContain("127.0.0.1:1");
         expect(result.stderr).toContain("--meta");
-        expect(performance.now() - begun).toBeLessThan(5000);
       }),
     );
   });
 
-  test("an address where something answers nothing: exit 5 within 5 s", async () => {
+  // How long a process takes to start and to end is up to the machine; how long it has waited it says itself.
+  test("every command at an address where something answers nothing: exit 5, after waiting for less than 5 s", async () => {
     const silent = Bun.listen({
       hostname: "127.0.0.1",
       port: 0,
       socket: { data: () => undefined },
     });
-    const begun = performance.now();
-    const result = await run("ls", "--meta", `127.0.0.1:${silent.port}`);
+    await Promise.all(
+      COMMANDS.map(async (words) => {
+        const result = await run(...words, "--meta", `127.0.0.1:${silent.port}`);
+        expect(result).toMatchObject({ code: 5, stdout: "" });
+        const waited = / within (\d+) ms$/m.exec(result.stderr)?.[1];
+        expect([words, Number(waited) < 5000]).toEqual([words, true]);
+      }),
+    );
     silent.stop(true);
-    expect(result).toMatchObject({ code: 5, stdout: "" });
-    expect(performance.now() - begun).toBeLessThan(5000);
   });
 
   test("an address where something else answers: exit 5, and it says so", async () => {

@@ -109,6 +109,31 @@ describe("a batch", () => {
       }),
   );
 
+  // The results are told apart by their places alone: were one missing, a copy that was not made would count as present.
+  test.each(["one too few", "one too many"])(
+    "that is answered with %s results says nothing of any of its blocks",
+    (how) =>
+      withRig(3, async (rig) => {
+        const { file, open } = await withOrders(rig, 20);
+        const { target } = rig;
+        let isOnce = true;
+        target.batchResult = async (block) =>
+          isOnce && block === file.blocks[0] ? "notStored" : undefined;
+        let odd = 0;
+        target.batchAnswer = (results) => {
+          const at = results.indexOf("notStored");
+          if (!isOnce || at < 0) return results;
+          isOnce = false;
+          odd++;
+          const stored = how === "one too few" ? [] : (["stored", "notStored"] as const);
+          return results.toSpliced(at, 1, ...stored);
+        };
+        open();
+        await allArePresent(rig, file);
+        expect(odd).toBe(1);
+      }),
+  );
+
   test("whose target refuses all of it is given to another server", () =>
     withRig(4, async (rig) => {
       const { client, data } = rig;

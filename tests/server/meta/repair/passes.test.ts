@@ -48,9 +48,12 @@ function rig(): Rig {
         return { block: blockId(after + BigInt(at + 1)), urgency: 1, missing: 2 };
       });
     },
-    "block.get": (id: BlockId) => ({ id, state: "live", length: 1, group: 0 }),
-    "replica.list": (block: BlockId) => [{ block, server: serverId(2), state: "present" }],
-    "placement.row": () => [serverId(1), serverId(2)],
+    "block.getMany": (ids: readonly BlockId[]) =>
+      ids.map((id) => ({ id, state: "live", length: 1, group: 0 })),
+    "replica.listMany": (ids: readonly BlockId[]) =>
+      ids.map((block) => ({ block, server: serverId(2), state: "present" })),
+    "placement.rows": (groups: readonly number[]) =>
+      groups.map((group) => ({ group, servers: [serverId(1), serverId(2)] })),
   } as unknown as Primitives;
   const engine = {
     settings: { replicas: 3 },

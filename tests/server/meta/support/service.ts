@@ -267,6 +267,8 @@ export class TestDataServer {
   /** What becomes of a block of a batch, when it is not to be what the servers hold; may wait. */
   batchResult: (block: BlockId) => Promise<BatchResult | undefined> = () =>
     Promise.resolve(undefined);
+  /** What is answered for a batch instead of its results. */
+  batchAnswer: (results: readonly BatchResult[]) => readonly BatchResult[] = (results) => results;
   /** Copies wait for this before they are stored. */
   copyGate: () => Promise<void> = () => Promise.resolve();
   peer: Peer | undefined;
@@ -437,7 +439,7 @@ export class TestDataServer {
           results.push("stored");
         }
       }
-      return { body: { results } };
+      return { body: { results: [...this.batchAnswer(results)] } };
     });
     table.onRequest(blockDelete, ({ body }) => {
       if (body.instance !== this.instance) throw new Error("a command for another instance");
