@@ -109,6 +109,11 @@ export class FileOpener {
     await this.machinery.openFiles.get(inode)?.flush(options?.signal);
   }
 
+  /** An inode that is open here, and only here, has lost its last name. */
+  orphaned(inode: InodeId): void {
+    this.machinery.openFiles.get(inode)?.markOrphan();
+  }
+
   /** Takes note of attributes that the service told; returns them as this client's user sees them. */
   heard(attributes: Attributes): Attributes {
     const here = this.machinery.openFiles.get(attributes.inode);

@@ -59,8 +59,9 @@ export class InodeOperations implements Inodes {
     return this.opener.heard(await this.requests.link(inode, place, options));
   }
 
-  unlink(place: Place, options?: CallOptions): Promise<void> {
-    return this.requests.unlink(place, options);
+  async unlink(place: Place, options?: CallOptions): Promise<void> {
+    const orphan = await this.requests.unlink(place, options);
+    if (orphan !== undefined) this.opener.orphaned(orphan);
   }
 
   rmdir(place: Place, options?: CallOptions): Promise<void> {

@@ -94,8 +94,10 @@ export class InodeRequests {
     return (await this.session.change(messages.link, { inode, parent, name }, options)).attributes;
   }
 
-  async unlink({ parent, name }: Place, options?: CallOptions): Promise<void> {
-    await this.session.change(messages.unlink, { parent, name }, options);
+  /** Returns the inode when it has no name any more and is open here and nowhere else. */
+  async unlink({ parent, name }: Place, options?: CallOptions): Promise<InodeId | undefined> {
+    const { orphan } = await this.session.change(messages.unlink, { parent, name }, options);
+    return orphan ?? undefined;
   }
 
   async rmdir({ parent, name }: Place, options?: CallOptions): Promise<void> {
