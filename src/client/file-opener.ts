@@ -83,11 +83,17 @@ export class FileOpener {
   }
 
   /** Creates a regular file by its place and opens it; an existing one is opened unless `exclusive`. */
-  createInode(place: Place, owner: FileOwner, exclusive: boolean): Promise<Created> {
+  createInode(
+    place: Place,
+    owner: FileOwner,
+    exclusive: boolean,
+    options?: CallOptions,
+  ): Promise<Created> {
     const { parent, name } = place;
     const key = new TextEncoder().encode(`${parent}/`);
     const birth = { owner, base: pathBase(Buffer.concat([key, name])) };
-    return this.createAt(place, birth, exclusive, `${shownPath(name)} in directory ${parent}`);
+    const shown = `${shownPath(name)} in directory ${parent}`;
+    return this.createAt(place, birth, exclusive, shown, options);
   }
 
   /** Changes attributes, in step with what is open here. */
@@ -101,6 +107,11 @@ export class FileOpener {
   /** Commits what was written to an inode that is open here. */
   async flush(inode: InodeId, options?: CallOptions): Promise<void> {
     await this.machinery.openFiles.get(inode)?.flush(options?.signal);
+  }
+
+  /** An inode that is open here, and only here, has lost its last name. */
+  orphaned(inode: InodeId): void {
+    this.machinery.openFiles.get(inode)?.markOrphan();
   }
 
   /** Takes note of attributes that the service told; returns them as this client's user sees them. */
@@ -156,11 +167,13 @@ export class FileOpener {
     { owner, base }: { readonly owner: FileOwner; readonly base: number },
     exclusive: boolean,
     shown: string,
+    options?: CallOptions,
   ): Promise<Created> {
     const { parent, name } = place;
     const { mode, uid, gid } = owner;
     const request = { parent, name, mode, uid, gid, base, exclusive, open: true };
-    const { attributes, created } = await this.machinery.session.change(create, request);
+    const asked = this.machinery.session.change(create, request);
+    const { attributes, created } = await this.unlessGivenUp(asked, options?.signal);
     const { version, size, ctimeNs } = attributes;
     if (created) this.serviceClock.heard(ctimeNs);
     const page = created ? { version, size, extents: [], more: false } : undefined;

@@ -49,17 +49,29 @@ export interface Inodes {
    * @throws DfsError as `DfsClient.setattr`, and what writing back fails with.
    */
   setattr(inode: InodeId, change: SetAttributes, options?: CallOptions): Promise<Attributes>;
-  mkdir(place: Place, owner: FileOwner): Promise<Attributes>;
-  mknod(place: Place, type: FileType, rdev: number, owner: FileOwner): Promise<Attributes>;
+  mkdir(place: Place, owner: FileOwner, options?: CallOptions): Promise<Attributes>;
+  mknod(
+    place: Place,
+    type: FileType,
+    rdev: number,
+    owner: FileOwner,
+    options?: CallOptions,
+  ): Promise<Attributes>;
   symlink(
     place: Place,
     target: Uint8Array,
     owner: { readonly uid: number; readonly gid: number },
+    options?: CallOptions,
   ): Promise<Attributes>;
-  link(inode: InodeId, place: Place): Promise<Attributes>;
-  unlink(place: Place): Promise<void>;
-  rmdir(place: Place): Promise<void>;
-  rename(from: Place, to: Place, how: "replace" | "noReplace" | "exchange"): Promise<void>;
+  link(inode: InodeId, place: Place, options?: CallOptions): Promise<Attributes>;
+  unlink(place: Place, options?: CallOptions): Promise<void>;
+  rmdir(place: Place, options?: CallOptions): Promise<void>;
+  rename(
+    from: Place,
+    to: Place,
+    how: "replace" | "noReplace" | "exchange",
+    options?: CallOptions,
+  ): Promise<void>;
   readlink(inode: InodeId, options?: CallOptions): Promise<Uint8Array>;
   /**
    * Entries behind the name `after` (undefined: from the first one), at most `limit`. That name need not exist any more: a
@@ -71,15 +83,16 @@ export interface Inodes {
     limit: number,
     options?: CallOptions,
   ): Promise<DirectoryPage>;
-  xattrGet(inode: InodeId, name: Uint8Array): Promise<Uint8Array>;
+  xattrGet(inode: InodeId, name: Uint8Array, options?: CallOptions): Promise<Uint8Array>;
   xattrSet(
     inode: InodeId,
     name: Uint8Array,
     value: Uint8Array,
     how: "any" | "create" | "replace",
+    options?: CallOptions,
   ): Promise<void>;
-  xattrList(inode: InodeId): Promise<Uint8Array[]>;
-  xattrRemove(inode: InodeId, name: Uint8Array): Promise<void>;
+  xattrList(inode: InodeId, options?: CallOptions): Promise<Uint8Array[]>;
+  xattrRemove(inode: InodeId, name: Uint8Array, options?: CallOptions): Promise<void>;
 
   /** `listener` is told from now on of what others change. There is one at a time. */
   listen(listener: ChangeListener): void;
@@ -111,6 +124,7 @@ export interface Inodes {
     place: Place,
     owner: FileOwner,
     exclusive: boolean,
+    options?: CallOptions,
   ): Promise<{ readonly file: OpenFile; readonly created: boolean }>;
 }
 

@@ -32,36 +32,49 @@ export class InodeOperations implements Inodes {
     return this.opener.setattr(inode, change, options);
   }
 
-  mkdir(place: Place, owner: FileOwner): Promise<Attributes> {
-    return this.requests.mkdir(place, owner);
+  mkdir(place: Place, owner: FileOwner, options?: CallOptions): Promise<Attributes> {
+    return this.requests.mkdir(place, owner, options);
   }
 
-  mknod(place: Place, type: FileType, rdev: number, owner: FileOwner): Promise<Attributes> {
-    return this.requests.mknod(place, type, rdev, owner);
+  mknod(
+    place: Place,
+    type: FileType,
+    rdev: number,
+    owner: FileOwner,
+    options?: CallOptions,
+  ): Promise<Attributes> {
+    return this.requests.mknod(place, type, rdev, owner, options);
   }
 
   symlink(
     place: Place,
     target: Uint8Array,
     owner: { readonly uid: number; readonly gid: number },
+    options?: CallOptions,
   ): Promise<Attributes> {
-    return this.requests.symlink(place, target, owner);
+    return this.requests.symlink(place, target, owner, options);
   }
 
-  async link(inode: InodeId, place: Place): Promise<Attributes> {
-    return this.opener.heard(await this.requests.link(inode, place));
+  async link(inode: InodeId, place: Place, options?: CallOptions): Promise<Attributes> {
+    return this.opener.heard(await this.requests.link(inode, place, options));
   }
 
-  unlink(place: Place): Promise<void> {
-    return this.requests.unlink(place);
+  async unlink(place: Place, options?: CallOptions): Promise<void> {
+    const orphan = await this.requests.unlink(place, options);
+    if (orphan !== undefined) this.opener.orphaned(orphan);
   }
 
-  rmdir(place: Place): Promise<void> {
-    return this.requests.rmdir(place);
+  rmdir(place: Place, options?: CallOptions): Promise<void> {
+    return this.requests.rmdir(place, options);
   }
 
-  rename(from: Place, to: Place, how: "replace" | "noReplace" | "exchange"): Promise<void> {
-    return this.requests.rename(from, to, how);
+  rename(
+    from: Place,
+    to: Place,
+    how: "replace" | "noReplace" | "exchange",
+    options?: CallOptions,
+  ): Promise<void> {
+    return this.requests.rename(from, to, how, options);
   }
 
   readlink(inode: InodeId, options?: CallOptions): Promise<Uint8Array> {
@@ -82,8 +95,8 @@ export class InodeOperations implements Inodes {
     return { entries, more: page.more };
   }
 
-  xattrGet(inode: InodeId, name: Uint8Array): Promise<Uint8Array> {
-    return this.requests.xattrGet(inode, name);
+  xattrGet(inode: InodeId, name: Uint8Array, options?: CallOptions): Promise<Uint8Array> {
+    return this.requests.xattrGet(inode, name, options);
   }
 
   xattrSet(
@@ -91,16 +104,17 @@ export class InodeOperations implements Inodes {
     name: Uint8Array,
     value: Uint8Array,
     how: "any" | "create" | "replace",
+    options?: CallOptions,
   ): Promise<void> {
-    return this.requests.xattrSet(inode, name, value, how);
+    return this.requests.xattrSet(inode, name, value, how, options);
   }
 
-  xattrList(inode: InodeId): Promise<Uint8Array[]> {
-    return this.requests.xattrList(inode);
+  xattrList(inode: InodeId, options?: CallOptions): Promise<Uint8Array[]> {
+    return this.requests.xattrList(inode, options);
   }
 
-  xattrRemove(inode: InodeId, name: Uint8Array): Promise<void> {
-    return this.requests.xattrRemove(inode, name);
+  xattrRemove(inode: InodeId, name: Uint8Array, options?: CallOptions): Promise<void> {
+    return this.requests.xattrRemove(inode, name, options);
   }
 
   listen(listener: ChangeListener): void {
@@ -128,7 +142,8 @@ export class InodeOperations implements Inodes {
     place: Place,
     owner: FileOwner,
     exclusive: boolean,
+    options?: CallOptions,
   ): Promise<{ readonly file: OpenFile; readonly created: boolean }> {
-    return this.opener.createInode(place, owner, exclusive);
+    return this.opener.createInode(place, owner, exclusive, options);
   }
 }

@@ -60,9 +60,13 @@ export class InodeRequests {
     return this.session.change(clone, { ...from, ...target, length });
   }
 
-  async mkdir({ parent, name }: Place, { mode, uid, gid }: FileOwner): Promise<Attributes> {
+  async mkdir(
+    { parent, name }: Place,
+    { mode, uid, gid }: FileOwner,
+    options?: CallOptions,
+  ): Promise<Attributes> {
     const body = { parent, name, mode, uid, gid };
-    return (await this.session.change(messages.mkdir, body)).attributes;
+    return (await this.session.change(messages.mkdir, body, options)).attributes;
   }
 
   async mknod(
@@ -70,39 +74,44 @@ export class InodeRequests {
     type: FileType,
     rdev: number,
     { mode, uid, gid }: FileOwner,
+    options?: CallOptions,
   ): Promise<Attributes> {
     const body = { parent, name, mode, uid, gid, type, rdev };
-    return (await this.session.change(messages.mknod, body)).attributes;
+    return (await this.session.change(messages.mknod, body, options)).attributes;
   }
 
   async symlink(
     { parent, name }: Place,
     target: Uint8Array,
     { uid, gid }: { readonly uid: number; readonly gid: number },
+    options?: CallOptions,
   ): Promise<Attributes> {
     const body = { parent, name, uid, gid, target };
-    return (await this.session.change(messages.symlink, body)).attributes;
+    return (await this.session.change(messages.symlink, body, options)).attributes;
   }
 
-  async link(inode: InodeId, { parent, name }: Place): Promise<Attributes> {
-    return (await this.session.change(messages.link, { inode, parent, name })).attributes;
+  async link(inode: InodeId, { parent, name }: Place, options?: CallOptions): Promise<Attributes> {
+    return (await this.session.change(messages.link, { inode, parent, name }, options)).attributes;
   }
 
-  async unlink({ parent, name }: Place): Promise<void> {
-    await this.session.change(messages.unlink, { parent, name });
+  /** Returns the inode when it has no name any more and is open here and nowhere else. */
+  async unlink({ parent, name }: Place, options?: CallOptions): Promise<InodeId | undefined> {
+    const { orphan } = await this.session.change(messages.unlink, { parent, name }, options);
+    return orphan ?? undefined;
   }
 
-  async rmdir({ parent, name }: Place): Promise<void> {
-    await this.session.change(messages.rmdir, { parent, name });
+  async rmdir({ parent, name }: Place, options?: CallOptions): Promise<void> {
+    await this.session.change(messages.rmdir, { parent, name }, options);
   }
 
   async rename(
     { parent, name }: Place,
     to: Place,
     how: "replace" | "noReplace" | "exchange",
+    options?: CallOptions,
   ): Promise<void> {
     const body = { parent, name, newParent: to.parent, newName: to.name, how };
-    await this.session.change(messages.rename, body);
+    await this.session.change(messages.rename, body, options);
   }
 
   async readlink(inode: InodeId, options?: CallOptions): Promise<Uint8Array> {
@@ -124,12 +133,12 @@ export class InodeRequests {
     return { entries: whole, more };
   }
 
-  async xattrGet(inode: InodeId, name: Uint8Array): Promise<Uint8Array> {
-    return (await this.session.ask(messages.xattrGet, { inode, name })).value;
+  async xattrGet(inode: InodeId, name: Uint8Array, options?: CallOptions): Promise<Uint8Array> {
+    return (await this.session.ask(messages.xattrGet, { inode, name }, options)).value;
   }
 
-  async xattrList(inode: InodeId): Promise<Uint8Array[]> {
-    return (await this.session.ask(messages.xattrList, { inode })).names;
+  async xattrList(inode: InodeId, options?: CallOptions): Promise<Uint8Array[]> {
+    return (await this.session.ask(messages.xattrList, { inode }, options)).names;
   }
 
   async xattrSet(
@@ -137,11 +146,12 @@ export class InodeRequests {
     name: Uint8Array,
     value: Uint8Array,
     how: "any" | "create" | "replace",
+    options?: CallOptions,
   ): Promise<void> {
-    await this.session.change(messages.xattrSet, { inode, name, value, how });
+    await this.session.change(messages.xattrSet, { inode, name, value, how }, options);
   }
 
-  async xattrRemove(inode: InodeId, name: Uint8Array): Promise<void> {
-    await this.session.change(messages.xattrRemove, { inode, name });
+  async xattrRemove(inode: InodeId, name: Uint8Array, options?: CallOptions): Promise<void> {
+    await this.session.change(messages.xattrRemove, { inode, name }, options);
   }
 }

@@ -83,7 +83,9 @@ export class Names {
   }
 
   unlink(path: Uint8Array): Promise<void> {
-    return this.atFile(path, (place) => this.requests.unlink(place));
+    return this.atFile(path, async (place) => {
+      await this.requests.unlink(place);
+    });
   }
 
   rmdir(path: Uint8Array): Promise<void> {

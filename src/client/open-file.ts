@@ -98,19 +98,19 @@ export class FileHandle implements OpenFile {
 
   startFlush(): void {
     this.check(0, "offset");
-    this.open.startFlush();
+    this.open.startFlushForOthers();
   }
 
   async flush(options?: CallOptions): Promise<void> {
     this.check(0, "offset");
-    await this.open.flush(options?.signal);
+    await this.open.flushForOthers(options?.signal);
   }
 
   async close(): Promise<void> {
     if (this.closed) return;
     this.closed = true;
     try {
-      await this.open.flush();
+      await this.open.flushForOthers();
     } finally {
       this.source.close();
       this.leave();

@@ -55,6 +55,8 @@ export class OpenInode {
   private toldVersion: bigint | undefined;
   /** The service may have been put back to an earlier state: what it tells next is believed, older or not. */
   private anew = false;
+  /** It has no name any more and is open here only: its content is nobody else's business, and ends with the last handle. */
+  private isOrphan = false;
 
   constructor(attributes: Attributes, epoch: number, parts: OpenInodeParts) {
     this.inode = attributes.inode;
@@ -144,6 +146,11 @@ export class OpenInode {
       { details: { path: this.parts.path } },
     );
     this.parts.writeBack.discard(this.lost);
+  }
+
+  /** Its last name is gone, and nobody else has it open. */
+  markOrphan(): void {
+    this.isOrphan = true;
   }
 
   /** Its locks were lost with the session: somebody else may hold them by now. */
@@ -319,6 +326,20 @@ export class OpenInode {
   /** Begins to send what was written; what fails is told by the next flush. */
   startFlush(): void {
     if (this.lost === undefined) this.parts.writeBack.startFlush();
+  }
+
+  /**
+   * Makes what was written visible and durable, for those who may want to see it: of an orphan nobody, and a crash takes it
+   * whatever is stored of it. @throws DfsError as `flush`.
+   */
+  async flushForOthers(signal?: AbortSignal): Promise<void> {
+    this.refuseLost();
+    if (!this.isOrphan) await this.flush(signal);
+  }
+
+  /** As `startFlush`, because time has passed. */
+  startFlushForOthers(): void {
+    if (!this.isOrphan) this.startFlush();
   }
 
   /** @throws DfsError what writing back fails with; `cancelled` by the signal: then it goes on by itself. */

@@ -10,16 +10,19 @@ import { systemClock, type Clock } from "../base/clock.ts";
 import { DfsError, isDfsError, messageOf } from "../base/errors.ts";
 import { ROOT_INODE, type InodeId } from "../base/ids.ts";
 import { silentLogger, type Logger } from "../base/logger.ts";
-import type { DfsClient, FileOwner, Inodes, OpenFile, SetAttributes } from "../client/api.ts";
-import type { Attributes, FileType } from "../protocol/messages/common.ts";
+import type { DfsClient, Inodes, OpenFile, SetAttributes } from "../client/api.ts";
+import type { Attributes } from "../protocol/messages/common.ts";
 import { AccessPolicy, type AccessMode } from "./cluster/access-times.ts";
+import { AbsentXattrs } from "./cluster/absent-xattrs.ts";
 import { HandleTable } from "./cluster/handles.ts";
 import { KernelView } from "./cluster/kernel-view.ts";
 import { DirectoryListing } from "./cluster/listing.ts";
+import { MountedNames, ownerOf } from "./cluster/names.ts";
 import { MountedFiles } from "./cluster/open-files.ts";
 import { LastKnown, Outage } from "./cluster/outage.ts";
 import { allocateIn, copyWithin } from "./cluster/ranges.ts";
 import { withoutSetId } from "./cluster/set-id.ts";
+import { MountedXattrs } from "./cluster/xattrs.ts";
 import type {
   Allocation,
   AttributeChange,
@@ -57,6 +60,13 @@ export interface DfsFileSystemOptions {
   readonly writeBackMs?: number;
 }
 
+/** What a driver says with a call. */
+type Call<Name extends keyof MountedFileSystem> = MountedFileSystem[Name] extends (
+  ...call: infer Arguments
+) => unknown
+  ? Arguments
+  : never;
+
 export class DfsFileSystem implements MountedFileSystem {
   readonly timeouts: Timeouts;
   readonly readOnly: boolean;
@@ -65,6 +75,9 @@ export class DfsFileSystem implements MountedFileSystem {
   private readonly clock: Clock;
   private readonly accesses: AccessPolicy;
   private readonly kernel: KernelView;
+  private readonly names: MountedNames;
+  private readonly xattrs: MountedXattrs;
+  private readonly absent: AbsentXattrs;
   private readonly files: MountedFiles;
   private readonly space: LastKnown<Awaited<ReturnType<DfsClient["statfs"]>>>;
   private readonly root: LastKnown<Attributes>;
@@ -85,7 +98,10 @@ export class DfsFileSystem implements MountedFileSystem {
     const { outage = new Outage() } = options;
     this.space = new LastKnown((signal) => client.statfs({ signal }), outage);
     this.root = new LastKnown((signal) => client.inodes.getattr(ROOT_INODE, { signal }), outage);
-    this.kernel = new KernelView(this.directories);
+    this.absent = new AbsentXattrs(clock, this.timeouts.attributesMs);
+    this.kernel = new KernelView(this.directories, this.absent);
+    this.names = new MountedNames(client.inodes, this.kernel, () => this.refuseReadOnly());
+    this.xattrs = new MountedXattrs(client.inodes, this.absent);
     const onMoved = (inode: InodeId): void => this.kernel.contentChanged(inode);
     this.files = new MountedFiles({ inodes: client.inodes, clock, logger, writeBackMs, onMoved });
   }
@@ -115,73 +131,32 @@ export class DfsFileSystem implements MountedFileSystem {
     this.kernel.nodes.forget(inode, references);
   }
 
-  async mkdir(
-    parent: InodeId,
-    name: Uint8Array,
-    mode: number,
-    caller: Caller,
-  ): Promise<Attributes> {
-    this.refuseReadOnly();
-    return this.kernel.added(
-      parent,
-      await this.inodes.mkdir({ parent, name }, ownerOf(caller, mode)),
-    );
+  mkdir(...call: Call<"mkdir">): Promise<Attributes> {
+    return this.names.mkdir(...call);
   }
 
-  async mknod(
-    parent: InodeId,
-    name: Uint8Array,
-    node: { readonly type: FileType; readonly mode: number; readonly rdev: number },
-    caller: Caller,
-  ): Promise<Attributes> {
-    this.refuseReadOnly();
-    const owner = ownerOf(caller, node.mode);
-    const place = { parent, name };
-    if (node.type === "file") {
-      const { file } = await this.inodes.create(place, owner, true);
-      const { attributes } = file;
-      await file.close();
-      return this.kernel.added(parent, attributes);
-    }
-    return this.kernel.added(parent, await this.inodes.mknod(place, node.type, node.rdev, owner));
+  mknod(...call: Call<"mknod">): Promise<Attributes> {
+    return this.names.mknod(...call);
   }
 
-  async symlink(
-    parent: InodeId,
-    name: Uint8Array,
-    target: Uint8Array,
-    caller: Caller,
-  ): Promise<Attributes> {
-    this.refuseReadOnly();
-    return this.kernel.added(parent, await this.inodes.symlink({ parent, name }, target, caller));
+  symlink(...call: Call<"symlink">): Promise<Attributes> {
+    return this.names.symlink(...call);
   }
 
-  async link(inode: InodeId, parent: InodeId, name: Uint8Array): Promise<Attributes> {
-    this.refuseReadOnly();
-    return this.kernel.added(parent, await this.inodes.link(inode, { parent, name }));
+  link(...call: Call<"link">): Promise<Attributes> {
+    return this.names.link(...call);
   }
 
-  async unlink(parent: InodeId, name: Uint8Array): Promise<void> {
-    this.refuseReadOnly();
-    await this.inodes.unlink({ parent, name });
-    this.kernel.removed(parent, name);
+  unlink(...call: Call<"unlink">): Promise<void> {
+    return this.names.unlink(...call);
   }
 
-  async rmdir(parent: InodeId, name: Uint8Array): Promise<void> {
-    this.refuseReadOnly();
-    await this.inodes.rmdir({ parent, name });
-    this.kernel.removed(parent, name);
+  rmdir(...call: Call<"rmdir">): Promise<void> {
+    return this.names.rmdir(...call);
   }
 
-  async rename(
-    from: { readonly parent: InodeId; readonly name: Uint8Array },
-    to: { readonly parent: InodeId; readonly name: Uint8Array },
-    how: "replace" | "noReplace" | "exchange",
-  ): Promise<void> {
-    this.refuseReadOnly();
-    await this.inodes.rename(from, to, how);
-    this.kernel.namesChanged(from.parent);
-    this.kernel.namesChanged(to.parent);
+  rename(...call: Call<"rename">): Promise<void> {
+    return this.names.rename(...call);
   }
 
   readlink(inode: InodeId, signal?: AbortSignal): Promise<Uint8Array> {
@@ -200,41 +175,35 @@ export class DfsFileSystem implements MountedFileSystem {
     change: AttributeChange,
     _handle: Handle | undefined,
     _caller: Caller,
+    signal?: AbortSignal,
   ): Promise<Attributes> {
     this.refuseReadOnly();
     const { clearSetId, ...asked } = change;
-    const set: SetAttributes = clearSetId === true ? await this.cleared(inode, asked) : asked;
-    const attributes = await this.inodes.setattr(inode, set);
+    const set: SetAttributes =
+      clearSetId === true ? await this.cleared(inode, asked, signal) : asked;
+    const attributes = await this.inodes.setattr(inode, set, { signal });
     this.kernel.changedHere(inode);
     return attributes;
   }
 
-  async xattrGet(inode: InodeId, name: Uint8Array): Promise<Uint8Array> {
-    refuseSystemAttribute(name);
-    return this.inodes.xattrGet(inode, name);
+  xattrGet(...call: Call<"xattrGet">): Promise<Uint8Array> {
+    return this.xattrs.get(...call);
   }
 
-  async xattrSet(
-    inode: InodeId,
-    name: Uint8Array,
-    value: Uint8Array,
-    how: "any" | "create" | "replace",
-  ): Promise<void> {
+  async xattrSet(...call: Call<"xattrSet">): Promise<void> {
     this.refuseReadOnly();
-    refuseSystemAttribute(name);
-    await this.inodes.xattrSet(inode, name, value, how);
-    this.kernel.changedHere(inode);
+    await this.xattrs.set(...call);
+    this.kernel.changedHere(call[0]);
   }
 
-  xattrList(inode: InodeId): Promise<readonly Uint8Array[]> {
-    return this.inodes.xattrList(inode);
+  xattrList(inode: InodeId, signal?: AbortSignal): Promise<readonly Uint8Array[]> {
+    return this.inodes.xattrList(inode, { signal });
   }
 
-  async xattrRemove(inode: InodeId, name: Uint8Array): Promise<void> {
+  async xattrRemove(...call: Call<"xattrRemove">): Promise<void> {
     this.refuseReadOnly();
-    refuseSystemAttribute(name);
-    await this.inodes.xattrRemove(inode, name);
-    this.kernel.changedHere(inode);
+    await this.xattrs.remove(...call);
+    this.kernel.changedHere(call[0]);
   }
 
   // ---- Open files --------------------------------------------------------------------------------------------------
@@ -257,10 +226,14 @@ export class DfsFileSystem implements MountedFileSystem {
       readonly flags: OpenFlags;
     },
     caller: Caller,
+    signal?: AbortSignal,
   ): Promise<OpenedFile> {
-    this.refuseReadOnly();
     const owner = ownerOf(caller, mode);
-    const { file, created } = await this.inodes.create({ parent, name }, owner, exclusive);
+    const place = { parent, name };
+    const { file, created } = await this.names.changing([place], () =>
+      this.inodes.create(place, owner, exclusive, { signal }),
+    );
+    if (created) this.absent.created(file.inode);
     const opened = await this.opened(file, flags, flags.truncate && !created);
     this.kernel.added(parent, opened.attributes);
     return opened;
@@ -428,8 +401,12 @@ export class DfsFileSystem implements MountedFileSystem {
   }
 
   /** The change with the mode that is left when setuid and setgid go. */
-  private async cleared(inode: InodeId, change: SetAttributes): Promise<SetAttributes> {
-    const { type, mode } = await this.inodes.getattr(inode);
+  private async cleared(
+    inode: InodeId,
+    change: SetAttributes,
+    signal: AbortSignal | undefined,
+  ): Promise<SetAttributes> {
+    const { type, mode } = await this.inodes.getattr(inode, { signal });
     const left = withoutSetId({ type, mode: change.mode ?? mode });
     return left === undefined ? change : { ...change, mode: left };
   }
@@ -437,14 +414,4 @@ export class DfsFileSystem implements MountedFileSystem {
   private refuseReadOnly(): void {
     if (this.readOnly) throw new DfsError("readOnly", "the file system is mounted read-only");
   }
-}
-
-function ownerOf({ uid, gid }: Caller, mode: number): FileOwner {
-  return { mode: mode & 0o7777, uid, gid };
-}
-
-/** ACLs and their like, of which dfs knows nothing: stored as attributes they would be believed and not obeyed. */
-function refuseSystemAttribute(name: Uint8Array): void {
-  if (new TextDecoder().decode(name.subarray(0, 7)) !== "system.") return;
-  throw new DfsError("notSupported", "attributes of the system (ACLs) are not kept here");
 }

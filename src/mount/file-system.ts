@@ -135,26 +135,40 @@ export interface MountedFileSystem {
   lookup(parent: InodeId, name: Uint8Array, signal?: AbortSignal): Promise<Attributes>;
   /** Gives back references; an inode that is gone and has none left is forgotten. Cannot fail. */
   forget(inode: InodeId, references: bigint): void;
-  mkdir(parent: InodeId, name: Uint8Array, mode: number, caller: Caller): Promise<Attributes>;
+  mkdir(
+    parent: InodeId,
+    name: Uint8Array,
+    mode: number,
+    caller: Caller,
+    signal?: AbortSignal,
+  ): Promise<Attributes>;
   mknod(
     parent: InodeId,
     name: Uint8Array,
     node: { readonly type: FileType; readonly mode: number; readonly rdev: number },
     caller: Caller,
+    signal?: AbortSignal,
   ): Promise<Attributes>;
   symlink(
     parent: InodeId,
     name: Uint8Array,
     target: Uint8Array,
     caller: Caller,
+    signal?: AbortSignal,
   ): Promise<Attributes>;
-  link(inode: InodeId, parent: InodeId, name: Uint8Array): Promise<Attributes>;
-  unlink(parent: InodeId, name: Uint8Array): Promise<void>;
-  rmdir(parent: InodeId, name: Uint8Array): Promise<void>;
+  link(
+    inode: InodeId,
+    parent: InodeId,
+    name: Uint8Array,
+    signal?: AbortSignal,
+  ): Promise<Attributes>;
+  unlink(parent: InodeId, name: Uint8Array, signal?: AbortSignal): Promise<void>;
+  rmdir(parent: InodeId, name: Uint8Array, signal?: AbortSignal): Promise<void>;
   rename(
     from: { readonly parent: InodeId; readonly name: Uint8Array },
     to: { readonly parent: InodeId; readonly name: Uint8Array },
     how: "replace" | "noReplace" | "exchange",
+    signal?: AbortSignal,
   ): Promise<void>;
   readlink(inode: InodeId, signal?: AbortSignal): Promise<Uint8Array>;
 
@@ -165,16 +179,18 @@ export interface MountedFileSystem {
     change: AttributeChange,
     handle: Handle | undefined,
     caller: Caller,
+    signal?: AbortSignal,
   ): Promise<Attributes>;
-  xattrGet(inode: InodeId, name: Uint8Array): Promise<Uint8Array>;
+  xattrGet(inode: InodeId, name: Uint8Array, signal?: AbortSignal): Promise<Uint8Array>;
   xattrSet(
     inode: InodeId,
     name: Uint8Array,
     value: Uint8Array,
     how: "any" | "create" | "replace",
+    signal?: AbortSignal,
   ): Promise<void>;
-  xattrList(inode: InodeId): Promise<readonly Uint8Array[]>;
-  xattrRemove(inode: InodeId, name: Uint8Array): Promise<void>;
+  xattrList(inode: InodeId, signal?: AbortSignal): Promise<readonly Uint8Array[]>;
+  xattrRemove(inode: InodeId, name: Uint8Array, signal?: AbortSignal): Promise<void>;
 
   // Open files.
   open(inode: InodeId, flags: OpenFlags, signal?: AbortSignal): Promise<OpenedFile>;
@@ -184,6 +200,7 @@ export interface MountedFileSystem {
     name: Uint8Array,
     file: { readonly mode: number; readonly exclusive: boolean; readonly flags: OpenFlags },
     caller: Caller,
+    signal?: AbortSignal,
   ): Promise<OpenedFile>;
   /** Up to `length` verified bytes, fewer only at the end of the file. */
   read(

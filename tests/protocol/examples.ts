@@ -240,7 +240,7 @@ example(
   { ...done, attributes },
 );
 example(namespace.link, { ...head, inode: inodeId(2n), ...place }, { ...done, attributes });
-example(namespace.unlink, { ...head, ...place }, done);
+example(namespace.unlink, { ...head, ...place }, { ...done, orphan: inodeId(2n) });
 example(namespace.rmdir, { ...head, ...place }, done);
 example(
   namespace.rename,

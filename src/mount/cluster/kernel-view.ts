@@ -6,6 +6,7 @@ import type { InodeId } from "../../base/ids.ts";
 import type { ChangeListener } from "../../client/api.ts";
 import type { Attributes } from "../../protocol/messages/common.ts";
 import type { Invalidations, ListedEntry } from "../file-system.ts";
+import type { AbsentXattrs } from "./absent-xattrs.ts";
 import type { HandleTable } from "./handles.ts";
 import type { DirectoryListing } from "./listing.ts";
 import { NodeTable } from "./nodes.ts";
@@ -20,11 +21,13 @@ export class KernelView implements ChangeListener {
   readonly nodes = new NodeTable();
   invalidations = NO_INVALIDATIONS;
   private readonly directories: HandleTable<DirectoryListing>;
+  private readonly absent: AbsentXattrs;
   /** Pages that the kernel is dropping. */
   private readonly dropping = new Map<InodeId, Promise<void>>();
 
-  constructor(directories: HandleTable<DirectoryListing>) {
+  constructor(directories: HandleTable<DirectoryListing>, absent: AbsentXattrs) {
     this.directories = directories;
+    this.absent = absent;
   }
 
   /** Resolves when the kernel has dropped what it was told to drop of this inode. */
@@ -75,6 +78,7 @@ export class KernelView implements ChangeListener {
   // ---- By others -----------------------------------------------------------------------------------------------------
 
   contentChanged(inode: InodeId): void {
+    this.absent.forget(inode);
     this.nodes.changedElsewhere(inode);
     this.changedHere(inode);
     if (!this.nodes.has(inode)) return;
@@ -87,6 +91,7 @@ export class KernelView implements ChangeListener {
   }
 
   attributesChanged(inode: InodeId, version: bigint): void {
+    this.absent.forget(inode);
     this.changedHere(inode);
     this.namesChanged(inode);
     if (!this.nodes.has(inode)) return;
@@ -99,6 +104,7 @@ export class KernelView implements ChangeListener {
   }
 
   everythingChanged(): void {
+    this.absent.forgetAll();
     this.nodes.forgetPages();
     for (const listing of this.directories.items()) listing.outdated();
     this.invalidations.all();

@@ -227,7 +227,11 @@ export const unlink = request(
   0x0306,
   "namespace.unlink",
   record({ ...mutationHead, ...place }),
-  record({ ...mutationReplyHead }),
+  record({
+    ...mutationReplyHead,
+    /** The inode, when that was its last name and this session alone has it open: nobody else will ever read it. */
+    orphan: optional(inodeField),
+  }),
 );
 
 export const rmdir = request(

@@ -78,7 +78,13 @@ export async function setattr(context: Context, request: Request): Promise<Reply
   const { caller } = request;
   const fields = decodeSetattr(request);
   const handle: Handle | undefined = (fields.valid & FATTR.FH) === 0 ? undefined : fields.handle;
-  const changed = await context.fileSystem.setattr(request.inode, changeOf(fields), handle, caller);
+  const changed = await context.fileSystem.setattr(
+    request.inode,
+    changeOf(fields),
+    handle,
+    caller,
+    request.signal,
+  );
   return attributesReply(context, changed);
 }
 

@@ -67,7 +67,13 @@ export async function create(context: Context, request: Request): Promise<Reply>
   request.skip(4);
   const clearSetId = (request.uint32() & FUSE_OPEN_KILL_SUIDGID) !== 0;
   const file = { mode, exclusive: (bits & O_EXCL) !== 0, flags: decodeOpenFlags(bits) };
-  let opened = await context.fileSystem.create(request.inode, request.name(), file, caller);
+  let opened = await context.fileSystem.create(
+    request.inode,
+    request.name(),
+    file,
+    caller,
+    request.signal,
+  );
   if (clearSetId && opened.attributes.mode >= 0o2000) {
     const { handle } = opened;
     const { inode } = opened.attributes;

@@ -49,7 +49,13 @@ export async function mkdir(context: Context, request: Request): Promise<Reply> 
   const { caller } = request;
   const mode = request.uint32() & PERMISSION_BITS;
   request.skip(4);
-  const made = await context.fileSystem.mkdir(request.inode, request.name(), mode, caller);
+  const made = await context.fileSystem.mkdir(
+    request.inode,
+    request.name(),
+    mode,
+    caller,
+    request.signal,
+  );
   return entryReply(context, made);
 }
 
@@ -64,7 +70,13 @@ export async function mknod(context: Context, request: Request): Promise<Reply> 
     throw new DfsError("invalid", `cannot make a node of mode ${mode.toString(8)}: no such type`);
   }
   const node = { type, mode: mode & PERMISSION_BITS, rdev };
-  const made = await context.fileSystem.mknod(request.inode, request.name(), node, caller);
+  const made = await context.fileSystem.mknod(
+    request.inode,
+    request.name(),
+    node,
+    caller,
+    request.signal,
+  );
   return entryReply(context, made);
 }
 
@@ -73,23 +85,32 @@ export async function symlink(context: Context, request: Request): Promise<Reply
   const { caller } = request;
   const name = request.name();
   const target = request.name();
-  const made = await context.fileSystem.symlink(request.inode, name, target, caller);
+  const made = await context.fileSystem.symlink(
+    request.inode,
+    name,
+    target,
+    caller,
+    request.signal,
+  );
   return entryReply(context, made);
 }
 
 /** `fuse_link_in`: u64 oldnodeid; name. The request's own inode is the directory. */
 export async function link(context: Context, request: Request): Promise<Reply> {
   const inode = inodeId(request.uint64());
-  return entryReply(context, await context.fileSystem.link(inode, request.inode, request.name()));
+  return entryReply(
+    context,
+    await context.fileSystem.link(inode, request.inode, request.name(), request.signal),
+  );
 }
 
 export async function unlink(context: Context, request: Request): Promise<Reply> {
-  await context.fileSystem.unlink(request.inode, request.name());
+  await context.fileSystem.unlink(request.inode, request.name(), request.signal);
   return undefined;
 }
 
 export async function rmdir(context: Context, request: Request): Promise<Reply> {
-  await context.fileSystem.rmdir(request.inode, request.name());
+  await context.fileSystem.rmdir(request.inode, request.name(), request.signal);
   return undefined;
 }
 
@@ -108,7 +129,7 @@ async function renameWith(
 ): Promise<Reply> {
   const from = { parent: request.inode, name: request.name() };
   const to = { parent: newParent, name: request.name() };
-  await context.fileSystem.rename(from, to, renameBy(flags));
+  await context.fileSystem.rename(from, to, renameBy(flags), request.signal);
   return undefined;
 }
 

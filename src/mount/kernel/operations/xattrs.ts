@@ -26,13 +26,16 @@ function sized(value: Uint8Array, room: number): Reply {
 export async function getxattr(context: Context, request: Request): Promise<Reply> {
   const room = request.uint32();
   request.skip(4);
-  return sized(await context.fileSystem.xattrGet(request.inode, request.name()), room);
+  return sized(
+    await context.fileSystem.xattrGet(request.inode, request.name(), request.signal),
+    room,
+  );
 }
 
 /** `fuse_getxattr_in`. The names are answered one behind the other, each with a NUL. */
 export async function listxattr(context: Context, request: Request): Promise<Reply> {
   const room = request.uint32();
-  const names = await context.fileSystem.xattrList(request.inode);
+  const names = await context.fileSystem.xattrList(request.inode, request.signal);
   const list = new Uint8Array(names.reduce((sum, name) => sum + name.length + 1, 0));
   let position = 0;
   for (const name of names) {
@@ -54,11 +57,11 @@ export async function setxattr(context: Context, request: Request): Promise<Repl
   const size = request.uint32();
   const how = setHow(request.uint32());
   const name = request.name();
-  await context.fileSystem.xattrSet(request.inode, name, request.bytes(size), how);
+  await context.fileSystem.xattrSet(request.inode, name, request.bytes(size), how, request.signal);
   return undefined;
 }
 
 export async function removexattr(context: Context, request: Request): Promise<Reply> {
-  await context.fileSystem.xattrRemove(request.inode, request.name());
+  await context.fileSystem.xattrRemove(request.inode, request.name(), request.signal);
   return undefined;
 }

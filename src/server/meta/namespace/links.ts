@@ -3,7 +3,7 @@ import { DfsError } from "../../../base/errors.ts";
 import type * as messages from "../../../protocol/messages/namespace.ts";
 import { ask, type Operation } from "../store/store.ts";
 import { namedInode } from "./children.ts";
-import type { Body, Done, Nothing, OperationContext } from "./context.ts";
+import type { Body, Done, OperationContext } from "./context.ts";
 import {
   attributesOf,
   changeEntries,
@@ -54,7 +54,7 @@ export function* link(
 export function* unlink(
   context: OperationContext,
   body: Body<typeof messages.unlink>,
-): Operation<Nothing> {
+): Operation<Done<typeof messages.unlink>> {
   checkName(body.name);
   if (isDot(body.name) || isDotDot(body.name)) throw directoryUnlinked(body.name);
   const parent = yield* namedDirectory(body.parent);
@@ -64,8 +64,9 @@ export function* unlink(
   const inode = yield* namedInode(target.inode);
   yield* ask("dentry.delete", parent.id, body.name);
   yield* changeEntries(context, parent);
-  yield* dropLink(context, inode);
-  return {};
+  const stays = yield* dropLink(context, inode);
+  const isOrphan = stays && !(yield* ask("open.byOthers", context.session, inode.id));
+  return { orphan: isOrphan ? inode.id : null };
 }
 
 function directoryUnlinked(name: Uint8Array): DfsError {

@@ -14,8 +14,11 @@ import { NO_INODE, nextCtime } from "./inodes.ts";
 /** Extents that the operation itself removes; files with more go through the queue. */
 const EXTENTS_AT_ONCE = 16;
 
-/** One name of the inode is gone (a directory has one): writes the inode, or removes it when it is unused now. */
-export function* dropLink(moment: Moment, inode: Inode): Operation<void> {
+/**
+ * One name of the inode is gone (a directory has one): writes the inode, or removes it when it is unused now. Returns true when
+ * that was the last name, and the inode stays because somebody has it open.
+ */
+export function* dropLink(moment: Moment, inode: Inode): Operation<boolean> {
   const directory = inode.type === "directory";
   const left: Inode = {
     ...inode,
@@ -23,8 +26,10 @@ export function* dropLink(moment: Moment, inode: Inode): Operation<void> {
     parent: directory ? NO_INODE : inode.parent,
     ctimeNs: nextCtime(moment, inode),
   };
-  if (left.nlink > 0 || (yield* ask("open.any", inode.id))) yield* ask("inode.update", left);
+  const isOpen = left.nlink === 0 && (yield* ask("open.any", inode.id));
+  if (left.nlink > 0 || isOpen) yield* ask("inode.update", left);
   else yield* vanish(moment, left);
+  return isOpen;
 }
 
 /** A session has given up its last open of the inode: removes it when it is unused now. */

@@ -24,6 +24,8 @@ export interface SessionPrimitives {
   "open.delete"(session: SessionId, inode: InodeId): void;
   /** True when any session has the inode open. */
   "open.any"(inode: InodeId): boolean;
+  /** True when a session other than this one has the inode open. */
+  "open.byOthers"(session: SessionId, inode: InodeId): boolean;
   /** Inodes that a session has open, numbers above `after`, in order. */
   "open.list"(session: SessionId, after: InodeId, limit: number): OpenInode[];
 }

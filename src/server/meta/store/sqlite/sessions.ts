@@ -94,6 +94,9 @@ function openArea(database: Database): Area<"open"> {
   const any = database.prepare<{ found: bigint }, [bigint]>(
     "SELECT 1 AS found FROM opens WHERE inode = ? LIMIT 1",
   );
+  const byOthers = database.prepare<{ found: bigint }, [bigint, bigint]>(
+    "SELECT 1 AS found FROM opens WHERE inode = ? AND session <> ? LIMIT 1",
+  );
   const list = database.prepare<{ inode: bigint; count: bigint }, [bigint, bigint, number]>(
     "SELECT inode, count FROM opens WHERE session = +? AND inode > ? ORDER BY inode LIMIT +?",
   );
@@ -102,6 +105,7 @@ function openArea(database: Database): Area<"open"> {
     "open.put": (session, inode, count) => void put.run(session, inode, count),
     "open.delete": (session, inode) => void remove.run(session, inode),
     "open.any": (inode) => any.get(inode) !== null,
+    "open.byOthers": (session, inode) => byOthers.get(inode, session) !== null,
     "open.list": (session, after, limit) =>
       list
         .all(session, after, limit)

@@ -1,0 +1,56 @@
+/**
+ * Extended attributes, as a mount asks for them.
+ */
+import { DfsError, isDfsError } from "../../base/errors.ts";
+import type { InodeId } from "../../base/ids.ts";
+import type { Inodes } from "../../client/api.ts";
+import type { AbsentXattrs } from "./absent-xattrs.ts";
+
+export class MountedXattrs {
+  private readonly inodes: Inodes;
+  private readonly absent: AbsentXattrs;
+
+  constructor(inodes: Inodes, absent: AbsentXattrs) {
+    this.inodes = inodes;
+    this.absent = absent;
+  }
+
+  /** @throws DfsError `noAttribute`, also when that is only remembered; `notSupported`. */
+  async get(inode: InodeId, name: Uint8Array, signal?: AbortSignal): Promise<Uint8Array> {
+    refuseSystemAttribute(name);
+    if (this.absent.has(inode, name)) throw new DfsError("noAttribute", "no such attribute");
+    const { moment } = this.absent;
+    try {
+      return await this.inodes.xattrGet(inode, name, { signal });
+    } catch (error) {
+      if (isDfsError(error, "noAttribute")) this.absent.learn(inode, name, moment);
+      throw error;
+    }
+  }
+
+  async set(
+    inode: InodeId,
+    name: Uint8Array,
+    value: Uint8Array,
+    how: "any" | "create" | "replace",
+    signal?: AbortSignal,
+  ): Promise<void> {
+    refuseSystemAttribute(name);
+    try {
+      await this.inodes.xattrSet(inode, name, value, how, { signal });
+    } finally {
+      this.absent.forget(inode); // also what was asked for while it was being set
+    }
+  }
+
+  async remove(inode: InodeId, name: Uint8Array, signal?: AbortSignal): Promise<void> {
+    refuseSystemAttribute(name);
+    await this.inodes.xattrRemove(inode, name, { signal });
+  }
+}
+
+/** ACLs and their like, of which dfs knows nothing: stored as attributes they would be believed and not obeyed. */
+function refuseSystemAttribute(name: Uint8Array): void {
+  if (new TextDecoder().decode(name.subarray(0, 7)) !== "system.") return;
+  throw new DfsError("notSupported", "attributes of the system (ACLs) are not kept here");
+}
