@@ -15,6 +15,7 @@ import type { CorruptionKind, CorruptionReporter } from "./corruption.ts";
 import type { SegmentIdentity } from "./format.ts";
 import type { BlockIndex, IndexEntry } from "./index.ts";
 import { decodeRecordHeader, putBodyLength, RECORD_HEADER_BYTES, recordBytes } from "./record.ts";
+import { readNear } from "./near-reads.ts";
 import type { SegmentReaders } from "./segment.ts";
 
 /** Verified bytes of a block. */
@@ -31,11 +32,11 @@ export interface BlockRange {
 export class BlockReader {
   /** Copies found rotten so far. */
   badReads = 0;
-  private readonly segments: SegmentReaders;
-  private readonly index: BlockIndex;
+  readonly segments: SegmentReaders;
+  readonly index: BlockIndex;
   private readonly reporter: CorruptionReporter;
   private readonly onRotten: (block: BlockId) => void;
-  private readonly pool = new BufferPool();
+  readonly pool = new BufferPool();
 
   /** `onRotten` is told of blocks that were not known to be rotten. */
   constructor(
@@ -79,6 +80,14 @@ export class BlockReader {
       bytes: buffer.bytes.subarray(dataAt),
       release: () => buffer.release(),
     };
+  }
+
+  /** Reads many whole blocks: near-reads.ts. */
+  readNear(
+    entries: readonly (IndexEntry | undefined)[],
+    give: (at: number, bytes: Uint8Array) => void,
+  ): Promise<void> {
+    return readNear(this, entries, give);
   }
 
   /** Reads a whole block only to see whether it is right. */
@@ -142,7 +151,7 @@ async function fill(
 }
 
 /** What is wrong with a record that was read, or undefined when it is right. */
-function problemOf(
+export function problemOf(
   entry: IndexEntry,
   identity: SegmentIdentity,
   bytes: Uint8Array,

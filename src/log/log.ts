@@ -172,6 +172,19 @@ export class BlockLog {
     return this.reader.read(entry, offset, length, tell);
   }
 
+  /**
+   * Reads those of the blocks that lie close to each other in the log, whole and verified. `give` gets for each the place in
+   * the list and bytes that it must copy. What it does not get may be read by `get` all the same.
+   */
+  async getNear(
+    blocks: readonly BlockId[],
+    give: (at: number, bytes: Uint8Array) => void,
+  ): Promise<void> {
+    if (this.closed) return;
+    const entries = blocks.map((block) => this.index.get(block));
+    await this.reader.readNear(entries, give);
+  }
+
   /** Whether a copy of the block is held, right or rotten. */
   holds(block: BlockId): boolean {
     return this.index.get(block) !== undefined;
