@@ -15,7 +15,6 @@ import type { CorruptionKind, CorruptionReporter } from "./corruption.ts";
 import type { SegmentIdentity } from "./format.ts";
 import type { BlockIndex, IndexEntry } from "./index.ts";
 import { decodeRecordHeader, putBodyLength, RECORD_HEADER_BYTES, recordBytes } from "./record.ts";
-import { readNear } from "./near-reads.ts";
 import type { SegmentReaders } from "./segment.ts";
 
 /** Verified bytes of a block. */
@@ -80,14 +79,6 @@ export class BlockReader {
       bytes: buffer.bytes.subarray(dataAt),
       release: () => buffer.release(),
     };
-  }
-
-  /** Reads many whole blocks: near-reads.ts. */
-  readNear(
-    entries: readonly (IndexEntry | undefined)[],
-    give: (at: number, bytes: Uint8Array) => void,
-  ): Promise<void> {
-    return readNear(this, entries, give);
   }
 
   /** Reads a whole block only to see whether it is right. */
