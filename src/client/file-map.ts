@@ -1,16 +1,22 @@
 /**
- * Where the bytes of one file are: a window of its extents, fetched page by page and kept.
+ * Where the bytes of one file are: windows of its extents, fetched page by page and kept.
+ *
+ * A page is small where reading jumps and grows where it goes on: every extent of a page costs the service work, and a program
+ * that reads here and there in a file of many small extents needs one of them.
  *
  * Invariants
- * - The window is one range of the file of which every extent is known; the extents in it are sorted and all from one
- *   version of the file. A page of another version replaces the window.
+ * - A window is one range of the file of which every extent is known; the extents in it are sorted.
+ * - Windows are sorted, do not touch one another, and are all of one version of the file. A page of another version replaces them.
  * - `forget` also voids pages that are on their way: what is asked for afterwards never comes from before.
  */
-import { MAX_FILE_BYTES } from "../base/limits.ts";
+import { MAX_EXTENTS_PER_MESSAGE, MAX_FILE_BYTES } from "../base/limits.ts";
 import type { MappedExtent } from "../protocol/messages/common.ts";
 
-/** Extents kept; older ones are dropped when a page takes the window beyond. */
-const MAX_WINDOW_EXTENTS = 8192;
+/** Extents kept. A page that takes them beyond is kept alone. */
+const MAX_KEPT_EXTENTS = 8192;
+
+/** Extents asked for where reading jumps to. */
+const FIRST_PAGE_EXTENTS = 64;
 
 /** A page of a file's map, as the service sends it. */
 export interface MapPage {
@@ -30,11 +36,10 @@ export interface Segment {
   readonly extent: MappedExtent | undefined;
 }
 
-/** Fetches the extents from `offset` to the end of the file, as many as fit into a page. */
-export type PageFetcher = (offset: number) => Promise<MapPage>;
+/** Fetches the extents from `offset` to the end of the file, at most `limit` of them. */
+export type PageFetcher = (offset: number, limit: number) => Promise<MapPage>;
 
 interface Window {
-  readonly version: bigint;
   readonly start: number;
   readonly end: number;
   readonly extents: readonly MappedExtent[];
@@ -42,7 +47,8 @@ interface Window {
 
 export class FileMap {
   private readonly fetch: PageFetcher;
-  private window: Window | undefined;
+  private windows: readonly Window[] = [];
+  private version: bigint | undefined;
   private generation = 0;
   private arriving: { readonly offset: number; readonly page: Promise<MapPage> } | undefined;
 
@@ -50,21 +56,22 @@ export class FileMap {
     this.fetch = fetch;
   }
 
-  /** Puts a page into the window that came from elsewhere: with the reply to `open`. */
+  /** Puts a page in that came from elsewhere: with the reply to `open`. */
   seed(offset: number, page: MapPage): void {
-    this.window = extended(this.window, offset, page);
+    this.keep(windowOf(offset, page), page.version);
   }
 
   /** Drops everything known, because the file has changed or may have. */
   forget(): void {
-    this.window = undefined;
+    this.windows = [];
+    this.version = undefined;
     this.arriving = undefined;
     this.generation++;
   }
 
   /** Drops everything unless it is of this version. */
   forgetUnless(version: bigint): void {
-    if (this.window?.version !== version) this.forget();
+    if (this.version !== version) this.forget();
   }
 
   /**
@@ -72,19 +79,19 @@ export class FileMap {
    * At least one segment; `length` is at least 1.
    */
   async segments(offset: number, length: number): Promise<Segment[]> {
-    const known = this.window;
-    if (known !== undefined && covers(known, offset)) return cutSegments(known, offset, length);
+    const known = this.windows.find(({ start, end }) => offset >= start && offset < end);
+    if (known !== undefined) return cutSegments(known, offset, length);
     const generation = this.generation;
     const page = await this.page(offset);
-    const fresh = extended(generation === this.generation ? this.window : undefined, offset, page);
-    if (generation === this.generation) this.window = fresh;
+    const fresh = windowOf(offset, page);
+    if (generation === this.generation) this.keep(fresh, page.version);
     return cutSegments(fresh, offset, length);
   }
 
   /** One request at a time for the same place. */
   private page(offset: number): Promise<MapPage> {
     if (this.arriving?.offset === offset) return this.arriving.page;
-    const arriving = { offset, page: this.fetch(offset) };
+    const arriving = { offset, page: this.fetch(offset, this.pageExtents(offset)) };
     this.arriving = arriving;
     const done = (): void => {
       if (this.arriving === arriving) this.arriving = undefined;
@@ -92,25 +99,46 @@ export class FileMap {
     arriving.page.then(done, done);
     return arriving.page;
   }
-}
 
-function covers(window: Window, offset: number): boolean {
-  return offset >= window.start && offset < window.end;
-}
-
-/** The window with a page that was asked for from `offset` on. */
-function extended(window: Window | undefined, offset: number, page: MapPage): Window {
-  const last = page.extents.at(-1);
-  const end = page.more && last !== undefined ? last.offset + last.length : MAX_FILE_BYTES + 1;
-  if (window?.version !== page.version || offset < window.start || offset > window.end) {
-    return { version: page.version, start: offset, end, extents: page.extents };
+  /** As many as are known right before the place, so that what is read from end to end takes few pages. */
+  private pageExtents(offset: number): number {
+    const before = this.windows.find(({ end }) => end === offset)?.extents.length ?? 0;
+    return Math.min(Math.max(before, FIRST_PAGE_EXTENTS), MAX_EXTENTS_PER_MESSAGE);
   }
-  const before = window.extents.filter((each) => each.offset + each.length <= offset);
-  // An extent that reaches over `offset` is in the page as well: the page tells what overlaps its range.
-  const extents = [...before, ...page.extents];
-  const dropped = Math.max(0, extents.length - MAX_WINDOW_EXTENTS);
-  const start = dropped === 0 ? window.start : endOf(extents[dropped - 1]!);
-  return { version: page.version, start, end, extents: extents.slice(dropped) };
+
+  private keep(fresh: Window, version: bigint): void {
+    const known = this.version === version ? this.windows : [];
+    this.version = version;
+    const grown = known.filter((each) => touches(each, fresh)).reduce(joinedWith, fresh);
+    const apart = known.filter((each) => !touches(each, fresh));
+    const total = apart.reduce((sum, { extents }) => sum + extents.length, grown.extents.length);
+    this.windows =
+      total > MAX_KEPT_EXTENTS
+        ? [fresh]
+        : [...apart, grown].sort((one, other) => one.start - other.start);
+  }
+}
+
+/** What a page tells that was asked for from `offset` on. */
+function windowOf(offset: number, { extents, more }: MapPage): Window {
+  const last = extents.at(-1);
+  const end = more && last !== undefined ? endOf(last) : MAX_FILE_BYTES + 1;
+  return { start: offset, end, extents };
+}
+
+function touches(one: Window, other: Window): boolean {
+  return one.start <= other.end && other.start <= one.end;
+}
+
+/** `fresh` with what a window that touches it has on both of its sides. An extent over a border is in both. */
+function joinedWith(fresh: Window, old: Window): Window {
+  const before = old.extents.filter((each) => endOf(each) <= fresh.start);
+  const behind = old.extents.filter((each) => each.offset >= fresh.end);
+  return {
+    start: Math.min(old.start, fresh.start),
+    end: Math.max(old.end, fresh.end),
+    extents: [...before, ...fresh.extents, ...behind],
+  };
 }
 
 function cutSegments(window: Window, offset: number, length: number): Segment[] {

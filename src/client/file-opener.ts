@@ -4,7 +4,7 @@
  */
 import { DfsError, isDfsError } from "../base/errors.ts";
 import { ROOT_INODE, type InodeId } from "../base/ids.ts";
-import { MAX_EXTENTS_PER_MESSAGE, MAX_FILE_BYTES } from "../base/limits.ts";
+import { MAX_FILE_BYTES } from "../base/limits.ts";
 import { pathBase } from "../base/placement.ts";
 import { commit } from "../protocol/messages/content.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
@@ -199,7 +199,7 @@ export class FileOpener {
   private parts(attributes: Attributes, path: string, self: () => OpenInode): OpenInodeParts {
     const { session, budget, store, fileReading } = this.machinery;
     const { inode, base } = attributes;
-    const fileMap = new FileMap((offset) => this.fetchMap(inode, offset, self));
+    const fileMap = new FileMap((offset, limit) => this.fetchMap(inode, { offset, limit }, self));
     const writeBack = new WriteBack({
       file: { inode, base },
       blockSize: session.settings.blockSize,
@@ -244,13 +244,13 @@ export class FileOpener {
     return attributes;
   }
 
-  private async fetchMap(inode: InodeId, offset: number, self: () => OpenInode): Promise<MapPage> {
-    const page = await this.machinery.session.ask(map, {
-      inode,
-      offset,
-      length: MAX_FILE_BYTES - offset,
-      limit: MAX_EXTENTS_PER_MESSAGE,
-    });
+  private async fetchMap(
+    inode: InodeId,
+    { offset, limit }: { readonly offset: number; readonly limit: number },
+    self: () => OpenInode,
+  ): Promise<MapPage> {
+    const length = MAX_FILE_BYTES - offset;
+    const page = await this.machinery.session.ask(map, { inode, offset, length, limit });
     self().learnSize(page.version, page.size);
     return page;
   }

@@ -31,11 +31,11 @@ export interface BlockRange {
 export class BlockReader {
   /** Copies found rotten so far. */
   badReads = 0;
-  private readonly segments: SegmentReaders;
-  private readonly index: BlockIndex;
+  readonly segments: SegmentReaders;
+  readonly index: BlockIndex;
   private readonly reporter: CorruptionReporter;
   private readonly onRotten: (block: BlockId) => void;
-  private readonly pool = new BufferPool();
+  readonly pool = new BufferPool();
 
   /** `onRotten` is told of blocks that were not known to be rotten. */
   constructor(
@@ -142,7 +142,7 @@ async function fill(
 }
 
 /** What is wrong with a record that was read, or undefined when it is right. */
-function problemOf(
+export function problemOf(
   entry: IndexEntry,
   identity: SegmentIdentity,
   bytes: Uint8Array,

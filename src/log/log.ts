@@ -48,6 +48,7 @@ import { roomForPuts, SEGMENT_BYTES } from "./space.ts";
 import { SegmentSupply } from "./supply.ts";
 import type { BlockInfo, BlockToPut, IdRange, LogOptions, LogStats } from "./types.ts";
 import { LogState } from "./state.ts";
+import { readNear } from "./near-reads.ts";
 import { LogWriter, type WriterEvents } from "./writer.ts";
 
 export type { BlockInfo, BlockToPut, IdRange, LogOptions, LogStats } from "./types.ts";
@@ -170,6 +171,18 @@ export class BlockLog {
       );
     }
     return this.reader.read(entry, offset, length, tell);
+  }
+
+  /**
+   * Reads those of the blocks that lie close to each other, whole and verified, and gives them to `give`, which must copy the
+   * bytes. What it is not given may be read by `get` all the same.
+   */
+  async getNear(
+    blocks: readonly BlockId[],
+    give: (at: number, bytes: Uint8Array) => void,
+  ): Promise<void> {
+    const entries = this.closed ? [] : blocks.map((block) => this.index.get(block));
+    await readNear(this.reader, entries, give);
   }
 
   /** Whether a copy of the block is held, right or rotten. */

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { blockId, serverId } from "../../src/base/ids.ts";
+import { seededRandom } from "../../src/base/random.ts";
 import { FileMap, type MapPage, type Segment } from "../../src/client/file-map.ts";
 import type { MappedExtent } from "../../src/protocol/messages/common.ts";
 
@@ -15,11 +16,13 @@ function extent(offset: number, length: number): MappedExtent {
   };
 }
 
-/** A service that holds these extents and gives pages of `limit`. */
-function service(extents: MappedExtent[], limit: number) {
-  const state = { extents, version: 1n, asked: [] as number[] };
-  const fetch = (offset: number): Promise<MapPage> => {
+/** A service that holds these extents and gives pages of `most`, or of what is asked for. */
+function service(extents: MappedExtent[], most = Infinity) {
+  const state = { extents, version: 1n, asked: [] as number[], limits: [] as number[] };
+  const fetch = (offset: number, asked: number): Promise<MapPage> => {
+    const limit = Math.min(most, asked);
     state.asked.push(offset);
+    state.limits.push(asked);
     const overlapping = state.extents.filter((each) => each.offset + each.length > offset);
     const size = state.extents.reduce((end, each) => Math.max(end, each.offset + each.length), 0);
     return Promise.resolve({
@@ -80,6 +83,79 @@ describe("FileMap", () => {
     expect(shape(await walk(map, 55, 5))).toBe("d55+5");
     expect(shape(await walk(map, 5, 10))).toBe("d5+5 d10+5");
     expect(state.asked).toEqual([55, 5]);
+  });
+
+  test("pages are small where reading jumps, and grow where it goes on", async () => {
+    const extents = Array.from({ length: 6000 }, (_, index) => extent(index * 10, 10));
+    const { map, state } = service(extents);
+    await map.segments(50_000, 10);
+    await map.segments(30_000, 10);
+    expect(state.limits).toEqual([64, 64]);
+    expect((await walk(map, 0, 30_000)).length).toBe(3000);
+    expect(state.limits.slice(2)).toEqual([64, 64, 128, 256, 512, 1024, 2048]);
+  });
+
+  test("what was read here and there is kept, and grows together", async () => {
+    const extents = Array.from({ length: 1000 }, (_, index) => extent(index * 10, 10));
+    const { map, state } = service(extents);
+    for (const at of [7000, 100, 5000, 105, 5639, 7000, 2000]) await map.segments(at, 1);
+    expect(state.asked).toEqual([7000, 100, 5000, 2000]);
+    expect((await walk(map, 0, 10_000)).length).toBe(1000);
+    const asked = state.asked.length;
+    expect((await walk(map, 0, 10_000)).length).toBe(1000);
+    expect(state.asked.length).toBe(asked);
+  });
+
+  test("a page between two windows that reaches into the second joins them", async () => {
+    const extents = Array.from({ length: 200 }, (_, index) => extent(index * 20, 10));
+    const { map, state } = service(extents);
+    for (const at of [0, 2000, 1270]) await map.segments(at, 1);
+    expect(state.asked).toEqual([0, 2000, 1270]);
+    const known = await map.segments(0, 3270);
+    expect(shape(known)).toBe(
+      extents
+        .slice(0, 164)
+        .map(({ offset }) => (offset === 0 ? "d0+10" : `h${offset - 10}+10 d${offset}+10`))
+        .join(" "),
+    );
+    expect(state.asked.length).toBe(3);
+  });
+
+  test("when there are too many extents the last page is kept", async () => {
+    const extents = Array.from({ length: 12_000 }, (_, index) => extent(index * 10, 10));
+    const { map, state } = service(extents);
+    expect((await walk(map, 0, 120_000)).length).toBe(12_000);
+    const asked = state.asked.length;
+    await map.segments(119_990, 10);
+    expect(state.asked.length).toBe(asked);
+    await map.segments(0, 10);
+    expect(state.asked.length).toBe(asked + 1);
+  });
+
+  test("random reads of a file that is changed at times tell what is there", async () => {
+    const seed = Math.floor(Math.random() * 2 ** 31);
+    console.log(`seed ${seed}`);
+    const random = seededRandom(seed);
+    const anew = (): MappedExtent[] =>
+      Array.from({ length: 400 }, (_, index) => extent(index * 10, 1 + random.below(10))).filter(
+        () => random.below(4) > 0,
+      );
+    const { map, state } = service(anew(), 30);
+    for (let round = 0; round < 2000; round++) {
+      if (random.below(100) === 0) {
+        state.extents = anew();
+        state.version++;
+        if (random.below(2) === 0) map.forget();
+        else map.forgetUnless(state.version);
+      }
+      const at = random.below(4000);
+      for (const { offset, length, extent: found } of await walk(map, at, 1 + random.below(300))) {
+        const there = state.extents.filter(
+          (each) => each.offset < offset + length && each.offset + each.length > offset,
+        );
+        expect(there).toEqual(found === undefined ? [] : [found]);
+      }
+    }
   });
 
   test("a page of another version replaces the window", async () => {

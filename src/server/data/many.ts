@@ -48,28 +48,67 @@ export function checkMany(blocks: readonly Sized[]): void {
  */
 export async function readMany(log: BlockLog, blocks: readonly Sized[]): Promise<ManyBlocks> {
   checkMany(blocks);
-  const total = blocks.reduce((sum, { length }) => sum + length, 0);
+  const offsets: number[] = [];
+  let total = 0;
+  for (const { length } of blocks) {
+    offsets.push(total);
+    total += length;
+  }
   const buffer = pool.take(total);
   try {
-    const reads = await Promise.allSettled(blocks.map((each) => readOne(log, each)));
-    const given: boolean[] = [];
-    let at = 0;
-    for (const read of reads) {
-      const range = read.status === "rejected" ? undefined : read.value;
-      given.push(range !== undefined);
-      if (range === undefined) continue;
-      buffer.bytes.set(range.bytes, at);
-      at += range.bytes.length;
-      range.release();
-    }
-    const failed = reads.find((read) => read.status === "rejected");
-    if (failed !== undefined) throw failed.reason;
-    const release = (): void => buffer.release();
-    return { given, bytes: buffer.bytes.subarray(0, at), release };
+    const given = await readInto(log, blocks, offsets, buffer.bytes);
+    const end = closeGaps(blocks, given, offsets, buffer.bytes);
+    return { given, bytes: buffer.bytes.subarray(0, end), release: () => buffer.release() };
   } catch (error) {
     buffer.release();
     throw error;
   }
+}
+
+/** Reads each block to its offset in `target`; returns for each whether it could be. */
+async function readInto(
+  log: BlockLog,
+  blocks: readonly Sized[],
+  offsets: readonly number[],
+  target: Uint8Array,
+): Promise<boolean[]> {
+  const given = blocks.map(() => false);
+  const ids = blocks.map(({ block }) => block);
+  await log.getNear(ids, (at, bytes) => {
+    if (bytes.length !== blocks[at]!.length) return;
+    target.set(bytes, offsets[at]);
+    given[at] = true;
+  });
+  const reads = await Promise.allSettled(
+    blocks.map(async (each, at) => {
+      if (given[at] === true) return;
+      const range = await readOne(log, each);
+      if (range === undefined) return;
+      target.set(range.bytes, offsets[at]);
+      given[at] = true;
+      range.release();
+    }),
+  );
+  const failed = reads.find((read) => read.status === "rejected");
+  if (failed !== undefined) throw failed.reason;
+  return given;
+}
+
+/** Moves the blocks that are given together; returns where they end. */
+function closeGaps(
+  blocks: readonly Sized[],
+  given: readonly boolean[],
+  offsets: readonly number[],
+  bytes: Uint8Array,
+): number {
+  let end = 0;
+  for (const [at, { length }] of blocks.entries()) {
+    if (given[at] !== true) continue;
+    const from = offsets[at]!;
+    if (from !== end) bytes.copyWithin(end, from, from + length);
+    end += length;
+  }
+  return end;
 }
 
 async function readOne(log: BlockLog, { block, length }: Sized) {

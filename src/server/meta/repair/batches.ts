@@ -28,16 +28,24 @@ interface OpenBatch extends CopyBatch {
 export class Batches {
   private full: OpenBatch[] = [];
   private readonly open = new Map<string, OpenBatch>();
+  private readonly targets = new Set<ServerId>();
 
   /** Whether the copy may be made together with others. */
   takes(job: CopyJob): boolean {
     return job.sources.length > 0 && job.block.length <= MAX_BATCHABLE_BYTES;
   }
 
+  /** Whether copies are being put together for the target, from this source or from any. */
+  isOpen(target: ServerId, source?: ServerId): boolean {
+    if (source !== undefined) return this.open.has(keyOf(target, source));
+    return this.targets.has(target);
+  }
+
   /** Adds a copy to the batch that it fits into, which is returned. */
   add(job: CopyJob): CopyBatch {
     const source = job.sources[0]!;
-    const key = `${job.target} ${source.server}`;
+    const key = keyOf(job.target, source.server);
+    this.targets.add(job.target);
     const { length } = job.block;
     let batch = this.open.get(key);
     const hasRoom =
@@ -59,9 +67,12 @@ export class Batches {
     const taken = [...this.full, ...this.open.values()];
     this.full = [];
     this.open.clear();
+    this.targets.clear();
     return taken;
   }
 }
+
+const keyOf = (target: ServerId, source: ServerId): string => `${target} ${source}`;
 
 function openBatch(target: ServerId, source: Seen): OpenBatch {
   const { promise, resolve } = Promise.withResolvers<void>();

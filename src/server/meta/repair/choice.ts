@@ -12,6 +12,7 @@
  *                     being drained another one will do, when none of the group is to be waited for
  */
 import type { ServerId } from "../../../base/ids.ts";
+import type { Batches } from "./batches.ts";
 import type { Block, Replica, ReplicaState } from "../store/rows.ts";
 import type { Eyes, Seen } from "./eyes.ts";
 import type { Loads } from "./loads.ts";
@@ -104,16 +105,30 @@ export function decide(
     : choosePrune(candidate, eyes, limits.replicas);
 }
 
-/** The same copy, from the source with the least to do first; `busy` when its target or all sources have enough to do. */
+/**
+ * The same copy, from the source with the least to do first; `busy` when its target or all sources have enough to do. Small
+ * blocks come in batches: the first of a batch waits until its target has room for a whole one, and the others come from
+ * the source that the batch has. Small batches would cost as many messages and syncs as full ones.
+ */
 export function whenFree(
   job: CopyJob,
   { loads, perServer }: Pick<ChoiceLimits, "loads" | "perServer">,
+  batches?: Pick<Batches, "takes" | "isOpen">,
 ): CopyJob | "busy" {
-  const outgoing = ({ server }: Seen): number => loads.outgoing(server);
+  const { target } = job;
+  const isBatched = batches?.takes(job) === true;
+  const incoming = loads.incoming(target);
   // The best target is waited for: a stand-in that is free now would have to be moved later.
-  if (loads.incoming(job.target) >= perServer) return "busy";
-  const sources = job.sources.toSorted((one, other) => outgoing(one) - outgoing(other));
-  return outgoing(sources[0]!) >= perServer ? "busy" : { ...job, sources };
+  if (incoming >= perServer) return "busy";
+  if (isBatched && !batches.isOpen(target) && incoming > perServer - 1) return "busy";
+  const isNext = ({ server }: Seen): number => Number(isBatched && batches.isOpen(target, server));
+  const outgoing = (seen: Seen): number => loads.outgoing(seen.server) - isNext(seen) * perServer;
+  const sources = job.sources
+    .filter(({ server }) => loads.outgoing(server) < perServer)
+    .toSorted((one, other) => outgoing(one) - outgoing(other));
+  if (sources.length === 0) return "busy";
+  const others = job.sources.filter((source) => !sources.includes(source));
+  return { ...job, sources: [...sources, ...others] };
 }
 
 /** Good copies that can be read right now. */

@@ -183,7 +183,8 @@ export class Planner {
     let isHeld = false;
     this.room.offer((wanted) => {
       if (worker.jobs >= MOST_JOBS) return "stop";
-      const job = wanted.kind === "copy" ? whenFree(wanted, { loads, perServer }) : wanted;
+      const job =
+        wanted.kind === "copy" ? whenFree(wanted, { loads, perServer }, worker.batches) : wanted;
       if (job === "busy" || (job.kind === "prune" && worker.prunes >= MOST_PRUNES)) return false;
       if (isPaced(job)) {
         isHeld ||= allowed <= 0;

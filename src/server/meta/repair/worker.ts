@@ -57,7 +57,8 @@ export class Worker {
     BlockId,
     { readonly job: Job; readonly done: Promise<void> }
   >();
-  private readonly batches = new Batches();
+  /** Copies of small blocks that wait for `beginBatches`. */
+  readonly batches = new Batches();
   private copying = 0;
   private pruning = 0;
 

@@ -5,7 +5,7 @@ import { blockId, inodeId, serverId, type BlockId } from "../../../../src/base/i
 import { clusterView } from "../../../../src/server/meta/repair/need.ts";
 import { onPage, type BlockPage } from "../../../../src/server/meta/repair/page.ts";
 import type { Operation, StoreRequest } from "../../../../src/server/meta/store/store.ts";
-import { messageOfFailure } from "../../../support/failure.ts";
+import { failureOf } from "../../../support/failure.ts";
 import { Harness } from "../namespace/harness.ts";
 
 const S1 = serverId(1);
@@ -133,7 +133,9 @@ test("what blocks need goes on record once, keeps its beginning, and goes when n
 test("a block that is not on the page is refused", async () => {
   using harness = closing(filled());
   const refused = changed(harness.value, [idOf(1)], (page) => page.setCopy(idOf(2), S1, "bad"));
-  expect(await messageOfFailure(refused)).toContain("block 2 is not on the page");
+  expect(await failureOf(refused)).toMatchObject({
+    message: "block 2 is not on the page that is judged",
+  });
 });
 
 function closing(value: Harness): { readonly value: Harness } & Disposable {
