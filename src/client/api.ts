@@ -206,6 +206,8 @@ export interface OpenFile {
    * @throws DfsError `noData` when there is none.
    */
   seek(offset: number, what: "data" | "hole"): Promise<number>;
+  /** True when somebody else is known to have changed the attributes since they were last told. */
+  readonly isOutdated: boolean;
   /** True when all that was written, by any handle of this client, is durable and visible to others. */
   readonly clean: boolean;
   /** Begins to send what was written; what fails surfaces in the next `flush`, which tries again. */

@@ -37,6 +37,10 @@ export class FileHandle implements OpenFile {
     return this.open.clean;
   }
 
+  get isOutdated(): boolean {
+    return this.open.isOutdated;
+  }
+
   async read(offset: number, length: number, options?: CallOptions): Promise<Uint8Array> {
     this.check(offset, "offset");
     this.check(length, "length");

@@ -57,6 +57,8 @@ export class OpenInode {
   private anew = false;
   /** It has no name any more and is open here only: its content is nobody else's business, and ends with the last handle. */
   private isOrphan = false;
+  /** Somebody else has changed the attributes, and they have not been heard since. */
+  isOutdated = false;
 
   constructor(attributes: Attributes, epoch: number, parts: OpenInodeParts) {
     this.inode = attributes.inode;
@@ -125,6 +127,7 @@ export class OpenInode {
    * are not known before somebody asks for them. True when the content is another one than is known here.
    */
   heardOfChange(version: bigint): boolean {
+    this.isOutdated = true;
     if (version <= this.stored.version) return false;
     this.map.forget();
     this.toldVersion = version;
@@ -362,6 +365,7 @@ export class OpenInode {
   private know(attributes: Attributes): void {
     this.known = attributes;
     this.anew = false;
+    this.isOutdated = false;
   }
 
   private isOlder({ version, ctimeNs }: Attributes): boolean {

@@ -267,7 +267,9 @@ export class DfsFileSystem implements MountedFileSystem {
     await this.files.write(handle, offset, bytes, options);
     this.kernel.changedHere(inode);
     if (options.clearSetId !== true) return;
-    const mode = withoutSetId(this.files.get(handle).file.attributes);
+    const { file } = this.files.get(handle);
+    if (file.isOutdated) await this.inodes.getattr(inode, { signal: options.signal });
+    const mode = withoutSetId(file.attributes);
     if (mode === undefined) return;
     await this.inodes.setattr(inode, { mode });
     // Not waited for: the kernel holds the pages of this write until it is answered, and an earlier notice may wait for them.

@@ -165,6 +165,49 @@ describe("files", () => {
     });
   });
 
+  test("lose setuid that another mount has given them by a write to a handle that was open before", async () => {
+    const { inode, handle } = await mounts.freshFile(await mounts.freshDirectory());
+    await here.write(inode, handle, 0, bytesOf("x"), { clearSetId: true });
+    await here.flush(inode, handle);
+    told.clear();
+    await there.setattr(inode, { mode: 0o4755 }, undefined, CALLER);
+    await until("the change is told", () => told.inodes.some((each) => each.inode === inode));
+    await here.write(inode, handle, 1, bytesOf("y"), { clearSetId: true });
+    expect((await there.getattr(inode, undefined)).mode).toBe(0o755);
+    await here.release(inode, handle);
+  });
+
+  test("lose their capabilities by a change of content or owner, and not by what was written before they had any", async () => {
+    const { inode, handle } = await mounts.freshFile(await mounts.freshDirectory());
+    const name = bytesOf("security.capability");
+    const given = bytesOf("some");
+    const isGone = async (): Promise<void> =>
+      expect(await failureOf(there.xattrGet(inode, name))).toMatchObject({ kind: "noAttribute" });
+    const give = (): Promise<void> => there.xattrSet(inode, name, given, "any");
+    await here.write(inode, handle, 0, bytesOf("program"));
+    await here.xattrSet(inode, name, given, "any");
+    await here.flush(inode, handle);
+    expect(await there.xattrGet(inode, name)).toEqual(given);
+    await here.write(inode, handle, 0, bytesOf("P"));
+    await here.flush(inode, handle);
+    await isGone();
+    const punch = { how: "punchHole", keepSize: true, offset: 0, length: 1 } as const;
+    const changes: (() => Promise<unknown>)[] = [
+      () => here.setattr(inode, { size: 3 }, handle, CALLER),
+      () => here.setattr(inode, { uid: 7 }, handle, CALLER),
+      () => here.allocate(inode, handle, punch),
+    ];
+    for (const change of changes) {
+      await give();
+      await change();
+      await isGone();
+    }
+    await give();
+    await here.setattr(inode, { mode: 0o700, mtimeNs: 1n }, handle, CALLER);
+    expect(await there.xattrGet(inode, name)).toEqual(given);
+    await here.release(inode, handle);
+  });
+
   test("lose setuid and setgid by a write, a cut and another owner", async () => {
     const { inode, handle } = await mounts.freshFile(await mounts.freshDirectory());
     const withBits = { mode: 0o6755 };

@@ -6,6 +6,8 @@ import type { InodeId } from "../../base/ids.ts";
 import type { Inodes } from "../../client/api.ts";
 import type { AbsentXattrs } from "./absent-xattrs.ts";
 
+const CAPABILITY = new TextEncoder().encode("security.capability");
+
 export class MountedXattrs {
   private readonly inodes: Inodes;
   private readonly absent: AbsentXattrs;
@@ -36,6 +38,8 @@ export class MountedXattrs {
     signal?: AbortSignal,
   ): Promise<void> {
     refuseSystemAttribute(name);
+    // They go with a change of the content: what was written before must not be committed after.
+    if (Buffer.compare(name, CAPABILITY) === 0) await this.inodes.flush(inode, { signal });
     try {
       await this.inodes.xattrSet(inode, name, value, how, { signal });
     } finally {

@@ -4,6 +4,7 @@ import { MAX_FILE_BYTES } from "../../../base/limits.ts";
 import type * as messages from "../../../protocol/messages/namespace.ts";
 import type { Inode } from "../store/rows.ts";
 import { ask, type Operation } from "../store/store.ts";
+import { dropCapabilities } from "./capabilities.ts";
 import { cutTail } from "./content/extents.ts";
 import type { Body, Done, Nothing, OperationContext } from "./context.ts";
 import { attributesOf, liveInode, nextCtime, requireFile } from "./inodes.ts";
@@ -47,6 +48,9 @@ export function* setattr(
     ctimeNs,
   };
   yield* ask("inode.update", changed);
+  if (body.size !== null || body.uid !== null || body.gid !== null) {
+    yield* dropCapabilities(inode.id);
+  }
   return { attributes: attributesOf(changed) };
 }
 

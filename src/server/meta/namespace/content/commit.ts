@@ -4,6 +4,7 @@ import { MAX_FILE_BYTES } from "../../../../base/limits.ts";
 import type * as messages from "../../../../protocol/messages/content.ts";
 import type { Inode } from "../../store/rows.ts";
 import { ask, type Operation } from "../../store/store.ts";
+import { dropCapabilities } from "../capabilities.ts";
 import type { Body, Done, OperationContext } from "../context.ts";
 import { attributesOf, liveInode, nextCtime, requireFile } from "../inodes.ts";
 import { insertBlocks } from "./blocks.ts";
@@ -29,6 +30,7 @@ export function* commit(
   const filled = yield* fill(context, inode, body, body.size);
   const changed: Inode = { ...filled, mtimeNs: body.mtimeNs ?? filled.ctimeNs };
   yield* ask("inode.update", changed);
+  yield* dropCapabilities(inode.id);
   return { attributes: attributesOf(changed) };
 }
 

@@ -5,6 +5,7 @@ import type * as messages from "../../../../protocol/messages/content.ts";
 import type { DentryTarget, Inode } from "../../store/rows.ts";
 import { ask, type Operation } from "../../store/store.ts";
 import { namedInode } from "../children.ts";
+import { dropCapabilities } from "../capabilities.ts";
 import type { Body, Done, OperationContext } from "../context.ts";
 import {
   attributesOf,
@@ -103,12 +104,13 @@ function* replaceable(target: DentryTarget, how: Takeover): Operation<Inode> {
   return yield* namedInode(target.inode);
 }
 
-/** Replaces the attributes of `to` with those of `from`. */
+/** Replaces the attributes of `to` with those of `from`, but for its capabilities: the content is another one. */
 function* copyXattrs(from: InodeId, to: InodeId): Operation<void> {
   yield* ask("xattr.deleteAll", to);
   for (const { name, value } of yield* ask("xattr.list", from)) {
     yield* ask("xattr.put", to, name, value);
   }
+  yield* dropCapabilities(to);
 }
 
 function withOwnerOf(inode: Inode, kept: Inode): Inode {

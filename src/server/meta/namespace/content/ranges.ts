@@ -4,6 +4,7 @@ import { MAX_FILE_BYTES } from "../../../../base/limits.ts";
 import type * as messages from "../../../../protocol/messages/content.ts";
 import type { Extent, Inode } from "../../store/rows.ts";
 import { ask, type Operation } from "../../store/store.ts";
+import { dropCapabilities } from "../capabilities.ts";
 import type { Body, Done, OperationContext } from "../context.ts";
 import { attributesOf, liveInode, nextCtime, requireFile } from "../inodes.ts";
 import { cutRange } from "./extents.ts";
@@ -26,6 +27,7 @@ export function* punch(
     allocated: inode.allocated - cut,
   });
   yield* ask("inode.update", changed);
+  yield* dropCapabilities(changed.id);
   return { attributes: attributesOf(changed), done: end - offset };
 }
 
@@ -63,6 +65,7 @@ export function* clone(
     allocated: target.allocated - cut + covered,
   });
   yield* ask("inode.update", changed);
+  yield* dropCapabilities(changed.id);
   return { attributes: attributesOf(changed), done };
 }
 
