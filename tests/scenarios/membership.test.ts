@@ -196,8 +196,9 @@ test("a server that is gone for good: its copies are made elsewhere at once, and
     expect(found.at(-1)).toMatchObject({ kind: "done", leftBlocks: 0 });
     await untilHealed(client);
     expect((await copied(client)) / bytes).toBeLessThanOrEqual(MOST_MOVED);
-    expect(await rows(cluster, "server", "remove", "3")).toEqual([{ server: 3, removed: true }]);
-    expect(await rows(cluster, "server", "remove", "3")).toEqual([{ server: 3, removed: true }]);
+    const removed = { server: 3, removed: true, lost: 0 };
+    expect(await rows(cluster, "server", "remove", "3")).toEqual([removed]);
+    expect(await rows(cluster, "server", "remove", "3")).toEqual([removed]);
     await allRight(client, paths);
     // It comes back after all, and is told that nobody needs it; its id is not given to a new one either.
     expect(await messageOfFailure(cluster.startServer(2))).toContain(

@@ -291,7 +291,10 @@ describe("dfs up", () => {
     await cluster.ok(...restore.split(" ").slice(1));
     const again = await cluster.ok("up", "--detach");
     expect(again.text).toContain("The cluster is ready");
-    expect((await cluster.ok("status")).code).toBe(0);
+    await until(
+      async () => (await cluster.run(["status"])).code === 0, // the data servers look for it at their own pace
+      "the data servers to have come back",
+    );
   });
 });
 
