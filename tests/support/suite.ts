@@ -5,7 +5,7 @@
 //
 // - Nothing that went wrong passes silently: a check that fails counts as a failed test and is
 //   named at the end, and so does a process or a mount that the tests left behind.
-// - The whole suite runs two files at a time, as its tests wait more than they compute; files that are
+// - The whole suite runs three files at a time, as its tests wait more than they compute; files that are
 //   named run one after the other, so that what they print comes as it happens.
 // - The last line is "N passed, N failed[, N skipped]"; the exit code is 0 only if something passed
 //   and nothing failed.
@@ -22,7 +22,7 @@ import { failureReports, readTotals, totalsLine, type SuiteTotals } from "./suit
 /** For tests that say nothing else; Bun's own 5 s is short for a cluster on a busy machine. */
 const TEST_TIMEOUT_MS = 30_000;
 /** Test files that run at the same time. */
-const FILES_AT_ONCE = 2;
+const FILES_AT_ONCE = 3;
 /** Of what is printed for a failed test, so many lines are told again at the end. */
 const REPORT_LINES = 40;
 /** How long processes may take to end after the last test. */
