@@ -21,13 +21,28 @@ function idOf(user: string): number {
   return Number(id);
 }
 
-/** What these tests need besides a mount. */
-const missing =
-  cannotMount ??
-  ["setpriv", "fusermount3"]
-    .filter((name) => Bun.which(name) === null)
-    .map((name) => `${name} is missing`)[0];
+/** What these tests need besides a mount; an explanation when something is missing. */
+function whyNoUsers(): string | undefined {
+  if (cannotMount !== undefined) return cannotMount;
+  if (Bun.which("setpriv") === null) return "setpriv is missing (package util-linux)";
+  const command = ["setpriv", `--reuid=${ANN}`, `--regid=${ANN}`, "--clear-groups", DFS, "--help"];
+  const probe = Bun.spawnSync(command, { cwd: "/" });
+  return probe.success ? undefined : "other users may not run this copy of dfs";
+}
+
+/** What an ordinary user's mount needs besides. */
+function whyNoUserMount(): string | undefined {
+  if (Bun.which("fusermount3") === null) return "fusermount3 is missing (package fuse3)";
+  const isOpen = (fs.statSync("/dev/fuse").mode & 0o006) === 0o006;
+  return isOpen ? undefined : "/dev/fuse is closed to other users";
+}
+
+const missing = whyNoUsers();
 if (missing !== undefined) console.log(`tests of users on mounts are skipped: ${missing}`);
+const missingForTheirs = missing ?? whyNoUserMount();
+if (missing === undefined && missingForTheirs !== undefined) {
+  console.log(`tests of an ordinary user's mount are skipped: ${missingForTheirs}`);
+}
 
 let mounted: Mounted;
 
@@ -131,7 +146,7 @@ describe.skipIf(missing !== undefined)("users of a mount", () => {
     });
   });
 
-  describe("an ordinary user's mount", () => {
+  describe.skipIf(missingForTheirs !== undefined)("an ordinary user's mount", () => {
     let point: string;
     let home: string;
     let pid: number;
