@@ -17,7 +17,7 @@ export function standardErrorWriter(): (text: string) => void {
 
 async function flushed(sink: Bun.FileSink, text: string): Promise<void> {
   try {
-    sink.write(text);
+    void sink.write(text);
     await sink.flush();
   } catch {
     return; // serving goes on, and there is nowhere to say it
