@@ -6,6 +6,8 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { ServerState } from "../../src/protocol/messages/cluster.ts";
+import { connectClient } from "../../src/client/client.ts";
 import { startedFrom } from "./bundled-project.ts";
 import { RUN_MARK } from "./leftovers.ts";
 
@@ -125,6 +127,26 @@ export class LocalCluster {
   async kill(pid: number): Promise<void> {
     process.kill(pid, "SIGKILL");
     await until(() => !isAlive(pid), `process ${pid} to be gone`);
+  }
+
+  /**
+   * Waits until these data servers, or all if none is named, are in this state. They are watched by a client in this
+   * process: commands that ask again and again would keep the machine busy with starting them.
+   */
+  async untilState(state: ServerState, ...ids: number[]): Promise<void> {
+    const client = await connectClient({ metaAddress: this.describe().meta, label: "test" });
+    try {
+      await until(
+        async () => {
+          const servers = await client.servers();
+          const meant = servers.filter(({ server }) => !ids.length || ids.includes(Number(server)));
+          return meant.length > 0 && meant.every((each) => each.state === state);
+        },
+        `data servers ${ids.join(", ") || "all"} to be ${state}`,
+      );
+    } finally {
+      await client.close();
+    }
   }
 
   /** Stops everything and removes the folder. */
