@@ -7,7 +7,7 @@
  */
 import { blockId, type BlockId, type InstanceId, type ServerId } from "../../../base/ids.ts";
 import { ask, type Operation } from "../store/store.ts";
-import type { Replica, Survey } from "../store/rows.ts";
+import type { RepairReason, Replica, Survey } from "../store/rows.ts";
 import type { Candidate } from "./choice.ts";
 import { liveBlock, MISPLACED, recordNeed, type ClusterView } from "./need.ts";
 import { onPage, readPage, type BlockPage } from "./page.ts";
@@ -49,7 +49,7 @@ export interface WantedCopy {
 
 /**
  * Copies are going to be made on `target`. Returns for each of them false when it is not wanted any more, or cannot be
- * there: a copy that is present, or whose removal has not been acknowledged.
+ * there: the server was removed, or it has a copy that is present, or one whose removal has not been acknowledged.
  */
 export function* beginCopies(
   view: ClusterView,
@@ -62,7 +62,8 @@ export function* beginCopies(
 
 function beginCopy(page: BlockPage, target: ServerId, { block, move }: WantedCopy): boolean {
   const live = page.live(block);
-  if (live === undefined) return false;
+  // Of a server that was removed meanwhile nothing may go on record: nobody would take it off again.
+  if (live === undefined || !page.view.servers.has(target)) return false;
   const need = page.judge(live, "placement");
   if (need.missing === 0 && !(move && need.urgency === MISPLACED)) return false;
   const state = page.copyOn(block, target);
@@ -125,14 +126,21 @@ export function* beginRemoval(
   return true;
 }
 
-/** Puts on record what the blocks need as things are now. */
-export function* judge(view: ClusterView, blocks: readonly BlockId[]): Operation<void> {
-  yield* onPage(view, blocks, (page) => {
-    for (const block of blocks) {
-      const live = page.live(block);
-      if (live !== undefined) page.judge(live, "serverOut");
-    }
-  });
+/** Puts on record what the live ones of the blocks need as things are now. Returns how many need something. */
+export function* judge(
+  view: ClusterView,
+  blocks: readonly BlockId[],
+  reason: RepairReason,
+): Operation<number> {
+  return yield* onPage(
+    view,
+    blocks,
+    (page) =>
+      blocks.filter((block) => {
+        const live = page.live(block);
+        return live !== undefined && page.judge(live, reason).urgency !== undefined;
+      }).length,
+  );
 }
 
 /** Nothing of what the server should hold is bad or being made, but for what is lost and cannot be made. */
@@ -182,6 +190,7 @@ export function* surveyStep(
   yield* judge(
     view,
     replicas.map(({ block }) => block),
+    "serverOut",
   );
   const last = replicas.at(-1);
   if (last === undefined || replicas.length < limit) {

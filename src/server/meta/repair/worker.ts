@@ -153,7 +153,10 @@ export class Worker {
       return this.prune(job).finally(() => this.pruning--);
     }
     if (job.kind === "check") return this.check(job);
-    if (job.kind === "judge") return this.change((view) => judge(view, [job.block.id]));
+    if (job.kind === "judge") {
+      await this.change((view) => judge(view, [job.block.id], "serverOut"));
+      return;
+    }
     const source = job.sources[0]?.server;
     loads.count(job.target, source, job.block.length, 1);
     this.copying++;
