@@ -87,7 +87,7 @@ export class Repair {
       pace,
       retries,
       member,
-      onEnded: () => this.planner.slotFree(),
+      onEnded: (jobs) => this.planner.ended(jobs),
     });
     this.planner = new Planner({ ...options, worker: this.worker, surveys, loads, pace, retries });
   }

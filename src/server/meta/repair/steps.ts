@@ -31,14 +31,25 @@ export function* readQueue(
     rows.map(({ block }) => block),
     rows,
   );
+  return { candidates: onRecord(page), last: rows.length < limit ? undefined : rows.at(-1) };
+}
+
+/** Those of the blocks that are in the queue. */
+export function* readQueued(view: ClusterView, blocks: readonly BlockId[]): Operation<Candidate[]> {
+  return onRecord(yield* readPage(view, blocks));
+}
+
+/** The blocks of the page that need something; the death of one takes it off the record. */
+function onRecord(page: BlockPage): Candidate[] {
   const candidates: Candidate[] = [];
-  for (const { block: id, urgency: recorded } of rows) {
+  for (const id of page.ids) {
     const block = page.live(id);
-    if (block === undefined) continue; // its death takes it off the record
+    const recorded = page.urgency(id);
+    if (block === undefined || recorded === undefined) continue;
     const row = page.rowOf(block.group);
     candidates.push({ block, replicas: page.copies(id), row, recorded, need: page.need(block) });
   }
-  return { candidates, last: rows.length < limit ? undefined : rows.at(-1) };
+  return candidates;
 }
 
 /** A copy that is to be made: in place of another one with `move`. */

@@ -33,8 +33,8 @@ export interface WorkerOptions {
   readonly retries: Retries;
   /** The server, if it is connected and has been compared with the record. */
   readonly member: (server: ServerId) => Member | undefined;
-  /** A job has ended. */
-  readonly onEnded: () => void;
+  /** Jobs have ended. */
+  readonly onEnded: (jobs: readonly Job[]) => void;
 }
 
 /** Kinds of error by which a server shows that it is no good target at the moment; one that is silent has a disk that hangs. */
@@ -120,7 +120,7 @@ export class Worker {
             loads.count(target, batch.source.server, block.length, -1);
           }
           batch.end();
-          onEnded();
+          onEnded(batch.jobs);
         });
     }
   }
@@ -135,7 +135,7 @@ export class Worker {
       })
       .finally(() => {
         this.underWay.delete(job.block.id);
-        onEnded();
+        onEnded([job]);
       });
     this.underWay.set(job.block.id, { job, done });
   }
