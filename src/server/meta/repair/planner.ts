@@ -43,7 +43,7 @@ const PAGE = 512;
 /** Most blocks under way. */
 const MOST_JOBS = 4096;
 
-/** Of these, removals: before each of them some servers read a block. */
+/** Batches of removals under way: before each of them some servers read its blocks. */
 const MOST_PRUNES = 16;
 
 /** The pause between two passes is so many times as long as the pass was. */

@@ -3,13 +3,13 @@
  *
  *     nothing, bad ── beginCopies ──► adding ── finishCopies ──► present
  *                                     └───── abandonCopy ──► nothing, bad (bad too if nobody knows)
- *     present, bad ── beginRemoval ──► removing          (deleted and forgotten by the reaper)
+ *     present, bad ── beginRemovals ─► removing          (deleted and forgotten by the reaper)
  */
 import { blockId, type BlockId, type InstanceId, type ServerId } from "../../../base/ids.ts";
 import { ask, type Operation } from "../store/store.ts";
 import type { RepairReason, Replica, Survey } from "../store/rows.ts";
 import type { Candidate } from "./choice.ts";
-import { liveBlock, MISPLACED, recordNeed, type ClusterView } from "./need.ts";
+import { MISPLACED, type ClusterView } from "./need.ts";
 import { onPage, readPage, type BlockPage } from "./page.ts";
 
 /** Below every block id. */
@@ -112,28 +112,38 @@ export function* abandonCopy(block: BlockId, target: ServerId, asBad: boolean): 
   else yield* ask("replica.delete", block, target);
 }
 
+/** A copy that is to go, and those that are to stay. */
+export interface Removal {
+  readonly block: { readonly id: BlockId };
+  readonly victim: ServerId;
+  readonly keepers: readonly ServerId[];
+}
+
 /**
- * Gives up the copy on `victim`, when those on `keepers` are still on record and their servers up or being drained, and
- * are all that the block should have. Returns false when that is not so.
+ * Gives up copies, each when those on its keepers are still on record and their servers up or being drained, and are all that
+ * the block should have. Returns false for those of which that is not so. Each is of another block.
  */
-export function* beginRemoval(
+export function* beginRemovals(
   view: ClusterView,
-  block: BlockId,
-  victim: ServerId,
-  keepers: readonly ServerId[],
-): Operation<boolean> {
-  const live = yield* liveBlock(block);
+  removals: readonly Removal[],
+): Operation<boolean[]> {
+  const ids = removals.map(({ block }) => block.id);
+  return yield* onPage(view, ids, (page) => removals.map((removal) => beginRemoval(page, removal)));
+}
+
+function beginRemoval(page: BlockPage, { block: { id }, victim, keepers }: Removal): boolean {
+  const live = page.live(id);
   if (live === undefined) return false;
-  const state = yield* ask("replica.get", block, victim);
+  const state = page.copyOn(id, victim);
   if (state !== "present" && state !== "bad") return false;
   for (const keeper of keepers) {
-    const standing = view.servers.get(keeper)?.state;
+    const standing = page.view.servers.get(keeper)?.state;
     if (keeper === victim || (standing !== "up" && standing !== "draining")) return false;
-    if ((yield* ask("replica.get", block, keeper)) !== "present") return false;
+    if (page.copyOn(id, keeper) !== "present") return false;
   }
-  if (new Set(keepers).size < view.replicas) return false;
-  yield* ask("replica.put", { block, server: victim, state: "removing" });
-  yield* recordNeed(view, live, "placement");
+  if (new Set(keepers).size < page.view.replicas) return false;
+  page.setCopy(id, victim, "removing");
+  page.judge(live, "placement");
   return true;
 }
 
