@@ -57,7 +57,7 @@ export class Worker {
     BlockId,
     { readonly job: Job; readonly done: Promise<void> }
   >();
-  /** Copies of small blocks that wait for `beginBatches`. */
+  /** Copies that wait for `beginBatches`. */
   readonly batches = new Batches();
   private copying = 0;
   private pruning = 0;
@@ -91,7 +91,7 @@ export class Worker {
     return job?.kind === "copy" && job.target === server;
   }
 
-  /** Begins a job; nothing of its block may be under way. Copies of small blocks wait for `beginBatches`. */
+  /** Begins a job; nothing of its block may be under way. Those of a batch wait for `beginBatches`. */
   begin(job: Job): void {
     if (job.kind !== "copy" || !this.batches.takes(job)) return this.beginAlone(job);
     const { loads, pace } = this.options;
@@ -102,7 +102,7 @@ export class Worker {
     if (!job.urgent) pace.begin(job.block.length);
   }
 
-  /** Begins the copies of small blocks that have come together. */
+  /** Begins the copies that have come together. */
   beginBatches(): void {
     const { logger, onEnded, retries, loads } = this.options;
     for (const batch of this.batches.takeAll()) {
