@@ -6,9 +6,10 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { startedFrom } from "./bundled-project.ts";
 import { RUN_MARK } from "./leftovers.ts";
 
-const PROJECT = join(import.meta.dir, "../..");
+const PROJECT = startedFrom();
 
 export interface CommandResult {
   readonly code: number;

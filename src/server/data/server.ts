@@ -26,6 +26,7 @@ import { realDisk } from "../../base/disk.ts";
 import { systemClock, type Clock } from "../../base/clock.ts";
 import { DfsError, isDfsError } from "../../base/errors.ts";
 import { lineLogger, type Logger } from "../../base/logger.ts";
+import { standardErrorWriter } from "../../base/standard-error.ts";
 import { systemRandom } from "../../base/random.ts";
 import { openDirectory } from "./directory.ts";
 import type { DataServer, DataServerOptions, Ending } from "./options.ts";
@@ -105,8 +106,7 @@ export async function runDataServer(options: DataRunOptions): Promise<void> {
 }
 
 function stderrLogger(clock: Clock, debug: boolean | undefined): Logger {
-  const write = (line: string): void => void process.stderr.write(line);
-  return lineLogger(clock, "data", write, debug === true ? "debug" : "info");
+  return lineLogger(clock, "data", standardErrorWriter(), debug === true ? "debug" : "info");
 }
 
 function signals(): AbortSignal {
