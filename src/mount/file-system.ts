@@ -56,6 +56,11 @@ export interface AttributeChange {
   readonly clearSetId?: boolean;
 }
 
+/** Attributes as the service told them `ageMs` milliseconds ago, at least; left out: just now. */
+export interface ToldAttributes extends Attributes {
+  readonly ageMs?: number;
+}
+
 /** One entry of a directory. `.` and `..` are among them, first. */
 export interface ListedEntry {
   readonly name: Uint8Array;
@@ -131,7 +136,7 @@ export interface MountedFileSystem {
   readonly readOnly: boolean;
 
   // Names. Each returned Attributes counts as one reference of the kernel to that inode (`lookup` in FUSE); `forget` returns them.
-  /** @throws DfsError `notFound`. */
+  /** @throws DfsError `notFound`; `ageMs` among its details says how many milliseconds ago that was so, if not just now. */
   lookup(parent: InodeId, name: Uint8Array, signal?: AbortSignal): Promise<Attributes>;
   /** Gives back references; an inode that is gone and has none left is forgotten. Cannot fail. */
   forget(inode: InodeId, references: bigint): void;
@@ -173,7 +178,11 @@ export interface MountedFileSystem {
   readlink(inode: InodeId, signal?: AbortSignal): Promise<Uint8Array>;
 
   // Attributes. With a handle, of an open file, that may have no name any more.
-  getattr(inode: InodeId, handle: Handle | undefined, signal?: AbortSignal): Promise<Attributes>;
+  getattr(
+    inode: InodeId,
+    handle: Handle | undefined,
+    signal?: AbortSignal,
+  ): Promise<ToldAttributes>;
   setattr(
     inode: InodeId,
     change: AttributeChange,

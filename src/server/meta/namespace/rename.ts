@@ -94,7 +94,10 @@ function* changeParents(
   fromDelta: number,
   toDelta: number,
 ): Operation<void> {
-  if (ends.from === ends.to) return yield* changeEntries(context, ends.from, fromDelta + toDelta);
+  if (ends.from === ends.to) {
+    yield* changeEntries(context, ends.from, fromDelta + toDelta);
+    return;
+  }
   yield* changeEntries(context, ends.from, fromDelta);
   yield* changeEntries(context, ends.to, toDelta);
 }
