@@ -104,14 +104,16 @@ export class InodeRequests {
     await this.session.change(messages.rmdir, { parent, name }, options);
   }
 
+  /** Returns the inode that was replaced, when it has no name any more and is open here and nowhere else. */
   async rename(
     { parent, name }: Place,
     to: Place,
     how: "replace" | "noReplace" | "exchange",
     options?: CallOptions,
-  ): Promise<void> {
+  ): Promise<InodeId | undefined> {
     const body = { parent, name, newParent: to.parent, newName: to.name, how };
-    await this.session.change(messages.rename, body, options);
+    const { orphan } = await this.session.change(messages.rename, body, options);
+    return orphan ?? undefined;
   }
 
   async readlink(inode: InodeId, options?: CallOptions): Promise<Uint8Array> {
