@@ -257,7 +257,7 @@ example(namespace.rmdir, { ...head, ...place }, { ...done, directory: attributes
 example(
   namespace.rename,
   { ...head, ...place, newParent: inodeId(9n), newName: utf8("new"), how: "exchange" },
-  done,
+  { ...done, orphan: inodeId(2n) },
 );
 example(
   namespace.setattr,
