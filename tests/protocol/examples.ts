@@ -405,6 +405,7 @@ example(
       overdue: true,
       failure: "no room",
       quarantined: 7,
+      untold: [serverId(2)],
     },
     risk: {
       lostBlocks: 1,

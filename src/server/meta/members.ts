@@ -316,7 +316,9 @@ export class Members {
         if (changed === undefined) return;
         this.noteState(server, changed);
         if (state === "out") {
-          logger.warn(`data server ${server} is out: its copies are made again on other servers`);
+          logger.warn(
+            `data server ${server} is out: its copies are made again where other servers can take them`,
+          );
         } else logger.info(`data server ${server} is ${state}`);
         onChanged();
         onState(server);

@@ -297,6 +297,7 @@ class Running {
       settled: () => this.members.settled(),
       isCopying: (block, server) => this.repair.isCopying(block, server),
       mayReclaim: () => !this.sessions.recovering,
+      onNeedy: () => this.repair.recorded(),
     });
     const { members, repair, backups } = this;
     const isRecovering = (): boolean => this.sessions.recovering;
