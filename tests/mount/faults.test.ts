@@ -9,6 +9,9 @@ import { cannotMount, Mounted, untilItWaits } from "./support/mounted.ts";
 
 setDefaultTimeout(240_000); // whole clusters, killed and started again; a busy machine is slow
 
+/** What the program does between two faults: each round changes one of its six files and verifies one. */
+const ROUNDS = Number(process.env["DFS_TEST_ROUNDS"] ?? 10);
+
 const BUSY = join(import.meta.dir, "support/busy-files.ts");
 
 let mounted: Mounted;
@@ -61,12 +64,12 @@ describe.skipIf(cannotMount !== undefined)("while a program writes and verifies"
   test("data servers are killed and restarted, one after the other", async () => {
     mounted = await Mounted.up({ flags: ["--block-size", "64K"] });
     const busy = new Busy(mounted.path);
-    await busy.more(20);
+    await busy.more(ROUNDS);
     for (const id of [1, 2, 3]) {
       await mounted.cluster.kill(mounted.cluster.server(id).pid);
-      await busy.more(20);
+      await busy.more(ROUNDS);
       await mounted.cluster.ok("up", "--detach");
-      await busy.more(20);
+      await busy.more(ROUNDS);
     }
     await busy.end();
   });
@@ -76,7 +79,7 @@ describe.skipIf(cannotMount !== undefined)("while a program writes and verifies"
     const bytes = crypto.getRandomValues(new Uint8Array(50_000));
     writeFileSync(`${mounted.path}/precious`, bytes);
     const busy = new Busy(mounted.path);
-    await busy.more(10);
+    await busy.more(ROUNDS);
     const [row] = await mounted.cluster.rows<{ servers: number[] }>("explain", "/precious");
     for (const server of row!.servers.slice(0, 2)) {
       await mounted.cluster.ok("corrupt", "/precious", "--server", String(server));
@@ -85,18 +88,18 @@ describe.skipIf(cannotMount !== undefined)("while a program writes and verifies"
     await mounted.ok(`cp ${fresh.path}/precious ${mounted.cluster.path("copy")}`, "/");
     expect(readFileSync(mounted.cluster.path("copy")).equals(bytes)).toBe(true);
     expect(fresh.logged()).toContain("reported for repair");
-    await busy.more(10);
+    await busy.more(ROUNDS);
     await busy.end();
   });
 
   test("the metadata server is killed and restarted, three times", async () => {
     mounted = await Mounted.up({ flags: ["--block-size", "64K"] });
     const busy = new Busy(mounted.path);
-    await busy.more(20);
+    await busy.more(ROUNDS);
     for (let times = 0; times < 3; times++) {
       await mounted.cluster.kill(mounted.cluster.describe().metaPid);
       await mounted.cluster.ok("up", "--detach");
-      await busy.more(20);
+      await busy.more(ROUNDS);
     }
     await busy.end();
   });
