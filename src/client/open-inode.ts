@@ -198,7 +198,7 @@ export class OpenInode {
     const unstored = this.parts.writeBack.overlay(offset, wanted);
     const [only] = unstored;
     if (unstored.length === 1 && only!.offset === offset && only!.bytes.length === wanted) {
-      return only!.bytes.slice();
+      return only!.bytes;
     }
     const storedLength = Math.max(0, Math.min(wanted, this.stored.size - offset));
     const stored = await this.readStored(offset, storedLength, source, signal);
