@@ -157,6 +157,14 @@ export class WriteBack {
     return first ?? Math.max(this.end, this.options.storedSize());
   }
 
+  /** What is not on its way yet counts as written at this time; returns when it was. Undefined: there is nothing. */
+  date(timeNs: bigint): bigint | undefined {
+    if (this.layers.length === 0) return undefined;
+    const before = this.dirtiedNs;
+    this.dirtiedNs = timeNs;
+    return before;
+  }
+
   /** Begins to send and commit what was written until now; a failure is met by the next flush. */
   startFlush(): void {
     this.seal();
