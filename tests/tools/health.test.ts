@@ -26,6 +26,7 @@ function servers(...states: ServerState[]) {
     sinceNs: null,
     outInMs: null,
     heldBack: false,
+    refuses: false,
   }));
 }
 

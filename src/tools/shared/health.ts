@@ -47,13 +47,27 @@ export function assess(
   const counts = countServers(servers);
   const dangers = dangersOf(state, wanted);
   const backup = state.backup ? backupTroubles(state.backup) : [];
-  const reasons = [...dangers, ...shortcomings(state, counts, wanted), ...backup];
+  const reasons = [
+    ...refusals(servers),
+    ...dangers,
+    ...shortcomings(state, counts, wanted),
+    ...backup,
+  ];
   return {
     level: dangers.length > 0 ? "atRisk" : reasons.length > 0 ? "degraded" : "healthy",
     reasons,
     nextFailure: nextFailure(state, counts, wanted),
     servers: counts,
   };
+}
+
+function refusals(servers: ServerList): string[] {
+  const count = servers.filter(({ refuses }) => refuses === true).length;
+  if (count === 0) return [];
+  return [
+    `${counted(count, "data server")} ${count === 1 ? "refuses" : "refuse"} this metadata database: it is older than what ` +
+      "they have served; put the newer one back, or, if that is lost, start dfs meta once with --accept-older",
+  ];
 }
 
 function countServers(servers: ServerList): ServerCounts {
