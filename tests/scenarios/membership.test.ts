@@ -24,6 +24,9 @@ setDefaultTimeout(240_000); // whole clusters on a busy machine
 
 const BLOCK = 16 * KiB;
 
+/** Between two files that are written meanwhile: the end has to come in sight for what is moved and verified. */
+const PAUSE_MS = 30;
+
 /** What may be moved for each byte that has to be. */
 const MOST_MOVED = 1.02;
 
@@ -86,6 +89,7 @@ function writeMeanwhile(client: TestClient, prefix: string): { end(): Promise<st
       const path = `/${prefix}-${index}`;
       await put(client, path);
       paths.push(path);
+      await Bun.sleep(PAUSE_MS);
     }
   })();
   done.catch(() => undefined); // told by `end`

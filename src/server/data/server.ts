@@ -27,6 +27,7 @@ import { systemClock, type Clock } from "../../base/clock.ts";
 import { watchDirectory } from "../../base/directory-watch.ts";
 import { DfsError, isDfsError } from "../../base/errors.ts";
 import { lineLogger, type Logger } from "../../base/logger.ts";
+import { standardErrorWriter } from "../../base/standard-error.ts";
 import { systemRandom } from "../../base/random.ts";
 import { openDirectory } from "./directory.ts";
 import type { DataServer, DataServerOptions, Ending } from "./options.ts";
@@ -112,8 +113,7 @@ export async function runDataServer(options: DataRunOptions): Promise<void> {
 }
 
 function stderrLogger(clock: Clock, debug: boolean | undefined): Logger {
-  const write = (line: string): void => void process.stderr.write(line);
-  return lineLogger(clock, "data", write, debug === true ? "debug" : "info");
+  return lineLogger(clock, "data", standardErrorWriter(), debug === true ? "debug" : "info");
 }
 
 function signals(): AbortSignal {

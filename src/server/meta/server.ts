@@ -37,6 +37,7 @@ import { watchDirectory } from "../../base/directory-watch.ts";
 import { messageOf, type DfsError } from "../../base/errors.ts";
 import type { ClusterId } from "../../base/ids.ts";
 import { lineLogger, type Logger } from "../../base/logger.ts";
+import { standardErrorWriter } from "../../base/standard-error.ts";
 import { systemRandom, type Random } from "../../base/random.ts";
 import { listenPeers, type HandlerTable, type PeerListener } from "../../protocol/endpoint.ts";
 import { clusterIdOf, type ClusterSettings } from "../../protocol/messages/common.ts";
@@ -392,8 +393,7 @@ function ownRoot(): RootOwner {
 }
 
 function stderrLogger(clock: Clock, debug: boolean | undefined): Logger {
-  const write = (line: string): void => void process.stderr.write(line);
-  return lineLogger(clock, "meta", write, debug === true ? "debug" : "info");
+  return lineLogger(clock, "meta", standardErrorWriter(), debug === true ? "debug" : "info");
 }
 
 function signals(): Promise<void> {

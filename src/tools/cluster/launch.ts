@@ -11,13 +11,12 @@ import { join } from "node:path";
 import { DfsError, messageOf } from "../../base/errors.ts";
 import { END_WITH_INPUT } from "../shared/end-with-input.ts";
 import type { ClusterSettings } from "../shared/cluster-file.ts";
+import { RUNTIME_ENV } from "../shared/runtime-env.ts";
 
 const PROJECT = join(import.meta.dir, "../../..");
 const READY_TIMEOUT_MS = 60_000;
 const SHOWN_LOG_LINES = 8;
 const LOG_TAIL_BYTES = 4096;
-const THREAD_POOL_SIZE = "16"; // as bin/dfs sets it, see there
-
 /** What a server prints when it is ready, as one line of JSON. */
 export interface ReadyLine {
   readonly ready: "meta" | "data";
@@ -90,7 +89,7 @@ export async function launch(request: Launch): Promise<Launched> {
     {
       cwd: "/", // a server must not keep the user's directory busy
       detached: true,
-      env: { UV_THREADPOOL_SIZE: THREAD_POOL_SIZE, ...request.env },
+      env: { ...RUNTIME_ENV, ...request.env },
       stdio: [tied ? "pipe" : "ignore", "pipe", log],
     },
   );

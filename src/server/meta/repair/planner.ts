@@ -34,7 +34,7 @@ import { readQueue, readQueued } from "./steps.ts";
 import type { Surveys } from "./surveys.ts";
 import type { Worker } from "./worker.ts";
 
-/** Blocks in the room: enough for the next batches of small blocks to all servers. */
+/** Blocks in the room: enough for the next batches to all servers. */
 const ROOM = 2048;
 
 /** Blocks read from the queue at a time: few enough that the event loop is never held long. */

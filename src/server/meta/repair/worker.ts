@@ -60,7 +60,7 @@ export class Worker {
     BlockId,
     { readonly job: Job; readonly done: Promise<void> }
   >();
-  /** Copies of small blocks that wait for `beginBatches`. */
+  /** Copies that wait for `beginBatches`. */
   readonly batches = new Batches();
   private readonly removals: Prunes;
   private copying = 0;
@@ -95,7 +95,7 @@ export class Worker {
     return job?.kind === "copy" && job.target === server;
   }
 
-  /** Begins a job; nothing of its block may be under way. Copies of small blocks and removals wait for `beginBatches`. */
+  /** Begins a job; nothing of its block may be under way. Copies of a batch and removals wait for `beginBatches`. */
   begin(job: Job): void {
     if (job.kind === "prune") {
       this.underWay.set(job.block.id, { job, done: this.removals.add(job).done });
