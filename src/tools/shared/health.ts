@@ -6,6 +6,7 @@
  * - degraded: everything has two copies or more, but not all the copies or servers that should be there, or the metadata
  *   is not backed up as it should be.
  */
+import { isStrict } from "../../client/block-writer.ts";
 import type { ClusterStatus, ServerList } from "../../client/api.ts";
 import type { ServerState } from "../../protocol/messages/cluster.ts";
 import { backupTroubles } from "./backup-words.ts";
@@ -132,6 +133,10 @@ function shortcomings(
     found.push(
       `nothing can be written: ${wanted.writeQuorum} data servers must be up, ${counts.up} are`,
     );
+  } else if (isStrict(wanted) && absent + counts.full > 0) {
+    found.push(
+      `some writes wait or fail: with a write quorum of ${wanted.writeQuorum} all servers of a block must be up and not full`,
+    );
   } else if (counts.up < wanted.replicas) {
     found.push(`new blocks get ${counts.up} copies instead of ${wanted.replicas}`);
   }
@@ -154,6 +159,7 @@ function nextFailure(
   else if (one > 0) parts.push(`up to ${counted(one, "block")} could not be read`);
   else if (state.liveBlocks > withCopies(state, 0)) parts.push(`${rest} could still be read`);
   if (two > 0) parts.push(`up to ${counted(two, "block")} would be down to one copy`);
-  parts.push(counts.up - 1 < wanted.writeQuorum ? "writing would stop" : "writing would go on");
+  const left = isStrict(wanted) ? "some writes would wait for it" : "writing would go on";
+  parts.push(counts.up - 1 < wanted.writeQuorum ? "writing would stop" : left);
   return parts.join(", ");
 }

@@ -93,7 +93,10 @@ function outlook(server: ServerInfo, company: Company): string {
 }
 
 /** Why the copies of a server are not made elsewhere; undefined: they are. */
-function nowhere({ server }: ServerInfo, { servers, replicas }: Company): string | undefined {
+export function nowhere(
+  { server }: Pick<ServerInfo, "server">,
+  { servers, replicas }: Company,
+): string | undefined {
   const others = takersBesides(server, servers);
   if (others >= replicas) return undefined;
   return `its copies have nowhere to go (that takes ${othersWanted(replicas, others)})`;
