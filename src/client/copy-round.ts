@@ -75,7 +75,7 @@ export class CopyRound {
     await this.over.promise;
     this.seams.signal.removeEventListener("abort", onAbort);
     for (const timer of this.timers) timer.cancel();
-    this.stop.abort();
+    if (this.inTime + this.late > 0) this.stop.abort();
   }
 
   private proceed(): void {

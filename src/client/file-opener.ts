@@ -14,8 +14,8 @@ import type { FileOwner, OpenFile, SetAttributes } from "./api.ts";
 import type { Holder } from "./budget.ts";
 import { FileMap, type MapPage } from "./file-map.ts";
 import { FileReader } from "./file-reader.ts";
-import type { CallOptions, Place } from "./inode-api.ts";
-import type { InodeRequests } from "./inode-requests.ts";
+import type { CallOptions, NameChangeOptions, Place } from "./inode-api.ts";
+import { toldOf, type InodeRequests } from "./inode-requests.ts";
 import type { Machinery } from "./machinery.ts";
 import type { Names } from "./names.ts";
 import { FileHandle } from "./open-file.ts";
@@ -87,7 +87,7 @@ export class FileOpener {
     place: Place,
     owner: FileOwner,
     exclusive: boolean,
-    options?: CallOptions,
+    options?: NameChangeOptions,
   ): Promise<Created> {
     const { parent, name } = place;
     const key = new TextEncoder().encode(`${parent}/`);
@@ -167,13 +167,14 @@ export class FileOpener {
     { owner, base }: { readonly owner: FileOwner; readonly base: number },
     exclusive: boolean,
     shown: string,
-    options?: CallOptions,
+    options?: NameChangeOptions,
   ): Promise<Created> {
     const { parent, name } = place;
     const { mode, uid, gid } = owner;
     const request = { parent, name, mode, uid, gid, base, exclusive, open: true };
     const asked = this.machinery.session.change(create, request);
-    const { attributes, created } = await this.unlessGivenUp(asked, options?.signal);
+    const reply = await this.unlessGivenUp(asked, options?.signal);
+    const { attributes, created } = toldOf(reply, options);
     const { version, size, ctimeNs } = attributes;
     if (created) this.serviceClock.heard(ctimeNs);
     const page = created ? { version, size, extents: [], more: false } : undefined;

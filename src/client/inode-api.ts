@@ -27,6 +27,11 @@ export interface DirectoryPage {
   readonly more: boolean;
 }
 
+export interface NameChangeOptions extends CallOptions {
+  /** Is told the attributes of the directory as the change of a name has left it, if the service tells them. */
+  readonly onDirectory?: ((directory: Attributes) => void) | undefined;
+}
+
 /** What others have changed, as far as this client hears of it. */
 export interface ChangeListener {
   /** The content of a file that is open here is another one; its attributes are as well. */
@@ -49,23 +54,23 @@ export interface Inodes {
    * @throws DfsError as `DfsClient.setattr`, and what writing back fails with.
    */
   setattr(inode: InodeId, change: SetAttributes, options?: CallOptions): Promise<Attributes>;
-  mkdir(place: Place, owner: FileOwner, options?: CallOptions): Promise<Attributes>;
+  mkdir(place: Place, owner: FileOwner, options?: NameChangeOptions): Promise<Attributes>;
   mknod(
     place: Place,
     type: FileType,
     rdev: number,
     owner: FileOwner,
-    options?: CallOptions,
+    options?: NameChangeOptions,
   ): Promise<Attributes>;
   symlink(
     place: Place,
     target: Uint8Array,
     owner: { readonly uid: number; readonly gid: number },
-    options?: CallOptions,
+    options?: NameChangeOptions,
   ): Promise<Attributes>;
-  link(inode: InodeId, place: Place, options?: CallOptions): Promise<Attributes>;
-  unlink(place: Place, options?: CallOptions): Promise<void>;
-  rmdir(place: Place, options?: CallOptions): Promise<void>;
+  link(inode: InodeId, place: Place, options?: NameChangeOptions): Promise<Attributes>;
+  unlink(place: Place, options?: NameChangeOptions): Promise<void>;
+  rmdir(place: Place, options?: NameChangeOptions): Promise<void>;
   rename(
     from: Place,
     to: Place,
@@ -124,7 +129,7 @@ export interface Inodes {
     place: Place,
     owner: FileOwner,
     exclusive: boolean,
-    options?: CallOptions,
+    options?: NameChangeOptions,
   ): Promise<{ readonly file: OpenFile; readonly created: boolean }>;
 }
 

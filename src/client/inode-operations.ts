@@ -5,7 +5,14 @@ import type { InodeId } from "../base/ids.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
 import type { FileOwner, OpenFile, SetAttributes } from "./api.ts";
 import type { FileOpener } from "./file-opener.ts";
-import type { CallOptions, ChangeListener, DirectoryPage, Inodes, Place } from "./inode-api.ts";
+import type {
+  CallOptions,
+  ChangeListener,
+  DirectoryPage,
+  Inodes,
+  NameChangeOptions,
+  Place,
+} from "./inode-api.ts";
 import type { InodeRequests } from "./inode-requests.ts";
 import type { Watcher } from "./watcher.ts";
 
@@ -32,7 +39,7 @@ export class InodeOperations implements Inodes {
     return this.opener.setattr(inode, change, options);
   }
 
-  mkdir(place: Place, owner: FileOwner, options?: CallOptions): Promise<Attributes> {
+  mkdir(place: Place, owner: FileOwner, options?: NameChangeOptions): Promise<Attributes> {
     return this.requests.mkdir(place, owner, options);
   }
 
@@ -41,7 +48,7 @@ export class InodeOperations implements Inodes {
     type: FileType,
     rdev: number,
     owner: FileOwner,
-    options?: CallOptions,
+    options?: NameChangeOptions,
   ): Promise<Attributes> {
     return this.requests.mknod(place, type, rdev, owner, options);
   }
@@ -50,31 +57,32 @@ export class InodeOperations implements Inodes {
     place: Place,
     target: Uint8Array,
     owner: { readonly uid: number; readonly gid: number },
-    options?: CallOptions,
+    options?: NameChangeOptions,
   ): Promise<Attributes> {
     return this.requests.symlink(place, target, owner, options);
   }
 
-  async link(inode: InodeId, place: Place, options?: CallOptions): Promise<Attributes> {
+  async link(inode: InodeId, place: Place, options?: NameChangeOptions): Promise<Attributes> {
     return this.opener.heard(await this.requests.link(inode, place, options));
   }
 
-  async unlink(place: Place, options?: CallOptions): Promise<void> {
+  async unlink(place: Place, options?: NameChangeOptions): Promise<void> {
     const orphan = await this.requests.unlink(place, options);
     if (orphan !== undefined) this.opener.orphaned(orphan);
   }
 
-  rmdir(place: Place, options?: CallOptions): Promise<void> {
+  rmdir(place: Place, options?: NameChangeOptions): Promise<void> {
     return this.requests.rmdir(place, options);
   }
 
-  rename(
+  async rename(
     from: Place,
     to: Place,
     how: "replace" | "noReplace" | "exchange",
     options?: CallOptions,
   ): Promise<void> {
-    return this.requests.rename(from, to, how, options);
+    const orphan = await this.requests.rename(from, to, how, options);
+    if (orphan !== undefined) this.opener.orphaned(orphan);
   }
 
   readlink(inode: InodeId, options?: CallOptions): Promise<Uint8Array> {
@@ -142,7 +150,7 @@ export class InodeOperations implements Inodes {
     place: Place,
     owner: FileOwner,
     exclusive: boolean,
-    options?: CallOptions,
+    options?: NameChangeOptions,
   ): Promise<{ readonly file: OpenFile; readonly created: boolean }> {
     return this.opener.createInode(place, owner, exclusive, options);
   }

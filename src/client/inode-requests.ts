@@ -7,7 +7,7 @@ import type { Attributes, FileType } from "../protocol/messages/common.ts";
 import { clone, punch } from "../protocol/messages/content.ts";
 import * as messages from "../protocol/messages/namespace.ts";
 import type { FileOwner, SetAttributes } from "./api.ts";
-import type { CallOptions, DirectoryPage, Place } from "./inode-api.ts";
+import type { CallOptions, DirectoryPage, NameChangeOptions, Place } from "./inode-api.ts";
 import type { Session } from "./session.ts";
 
 export class InodeRequests {
@@ -46,8 +46,9 @@ export class InodeRequests {
     inode: InodeId,
     range: { readonly offset: number; readonly length: number },
     minSize: number,
+    options?: CallOptions,
   ): Promise<{ readonly attributes: Attributes; readonly done: number }> {
-    return this.session.change(punch, { inode, ...range, minSize });
+    return this.session.change(punch, { inode, ...range, minSize }, options);
   }
 
   /** As `punch`; `done` is 0 at the end of the source. */
@@ -55,18 +56,19 @@ export class InodeRequests {
     source: { readonly inode: InodeId; readonly offset: number },
     target: { readonly inode: InodeId; readonly offset: number },
     length: number,
+    options?: CallOptions,
   ): Promise<{ readonly attributes: Attributes; readonly done: number }> {
     const from = { source: source.inode, sourceOffset: source.offset };
-    return this.session.change(clone, { ...from, ...target, length });
+    return this.session.change(clone, { ...from, ...target, length }, options);
   }
 
   async mkdir(
     { parent, name }: Place,
     { mode, uid, gid }: FileOwner,
-    options?: CallOptions,
+    options?: NameChangeOptions,
   ): Promise<Attributes> {
     const body = { parent, name, mode, uid, gid };
-    return (await this.session.change(messages.mkdir, body, options)).attributes;
+    return toldOf(await this.session.change(messages.mkdir, body, options), options).attributes;
   }
 
   async mknod(
@@ -74,44 +76,53 @@ export class InodeRequests {
     type: FileType,
     rdev: number,
     { mode, uid, gid }: FileOwner,
-    options?: CallOptions,
+    options?: NameChangeOptions,
   ): Promise<Attributes> {
     const body = { parent, name, mode, uid, gid, type, rdev };
-    return (await this.session.change(messages.mknod, body, options)).attributes;
+    return toldOf(await this.session.change(messages.mknod, body, options), options).attributes;
   }
 
   async symlink(
     { parent, name }: Place,
     target: Uint8Array,
     { uid, gid }: { readonly uid: number; readonly gid: number },
-    options?: CallOptions,
+    options?: NameChangeOptions,
   ): Promise<Attributes> {
     const body = { parent, name, uid, gid, target };
-    return (await this.session.change(messages.symlink, body, options)).attributes;
+    return toldOf(await this.session.change(messages.symlink, body, options), options).attributes;
   }
 
-  async link(inode: InodeId, { parent, name }: Place, options?: CallOptions): Promise<Attributes> {
-    return (await this.session.change(messages.link, { inode, parent, name }, options)).attributes;
+  async link(
+    inode: InodeId,
+    { parent, name }: Place,
+    options?: NameChangeOptions,
+  ): Promise<Attributes> {
+    return toldOf(
+      await this.session.change(messages.link, { inode, parent, name }, options),
+      options,
+    ).attributes;
   }
 
   /** Returns the inode when it has no name any more and is open here and nowhere else. */
-  async unlink({ parent, name }: Place, options?: CallOptions): Promise<InodeId | undefined> {
-    const { orphan } = await this.session.change(messages.unlink, { parent, name }, options);
-    return orphan ?? undefined;
+  async unlink({ parent, name }: Place, options?: NameChangeOptions): Promise<InodeId | undefined> {
+    const changed = await this.session.change(messages.unlink, { parent, name }, options);
+    return toldOf(changed, options).orphan ?? undefined;
   }
 
-  async rmdir({ parent, name }: Place, options?: CallOptions): Promise<void> {
-    await this.session.change(messages.rmdir, { parent, name }, options);
+  async rmdir({ parent, name }: Place, options?: NameChangeOptions): Promise<void> {
+    toldOf(await this.session.change(messages.rmdir, { parent, name }, options), options);
   }
 
+  /** Returns the inode that was replaced, when it has no name any more and is open here and nowhere else. */
   async rename(
     { parent, name }: Place,
     to: Place,
     how: "replace" | "noReplace" | "exchange",
     options?: CallOptions,
-  ): Promise<void> {
+  ): Promise<InodeId | undefined> {
     const body = { parent, name, newParent: to.parent, newName: to.name, how };
-    await this.session.change(messages.rename, body, options);
+    const { orphan } = await this.session.change(messages.rename, body, options);
+    return orphan ?? undefined;
   }
 
   async readlink(inode: InodeId, options?: CallOptions): Promise<Uint8Array> {
@@ -154,4 +165,13 @@ export class InodeRequests {
   async xattrRemove(inode: InodeId, name: Uint8Array, options?: CallOptions): Promise<void> {
     await this.session.change(messages.xattrRemove, { inode, name }, options);
   }
+}
+
+/** The reply to a change of a name, after the caller has been told of the directory. */
+export function toldOf<Reply extends { readonly directory: Attributes | null }>(
+  reply: Reply,
+  options: NameChangeOptions | undefined,
+): Reply {
+  if (reply.directory !== null) options?.onDirectory?.(reply.directory);
+  return reply;
 }

@@ -12,7 +12,8 @@ import type { Logger } from "../base/logger.ts";
 import { release } from "../protocol/messages/namespace.ts";
 import type { Session } from "./session.ts";
 
-const DELAY_MS = 20;
+/** A release is a transaction at the service: of files that are opened one after the other, many go into one. */
+const DELAY_MS = 100;
 
 /** Between looks for a connection. */
 const DISCONNECTED_DELAY_MS = 500;

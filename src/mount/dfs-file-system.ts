@@ -16,6 +16,7 @@ import { AccessPolicy, type AccessMode } from "./cluster/access-times.ts";
 import { AbsentXattrs } from "./cluster/absent-xattrs.ts";
 import { HandleTable } from "./cluster/handles.ts";
 import { KernelView } from "./cluster/kernel-view.ts";
+import { KnownDirectories } from "./cluster/known-directories.ts";
 import { DirectoryListing } from "./cluster/listing.ts";
 import { MountedNames, ownerOf } from "./cluster/names.ts";
 import { MountedFiles } from "./cluster/open-files.ts";
@@ -36,6 +37,7 @@ import type {
   OpenFlags,
   Space,
   Timeouts,
+  ToldAttributes,
 } from "./file-system.ts";
 
 /** Changes of others are told at once; this is for when the telling is lost, and what NFS would take for one that changes often. */
@@ -78,6 +80,7 @@ export class DfsFileSystem implements MountedFileSystem {
   private readonly names: MountedNames;
   private readonly xattrs: MountedXattrs;
   private readonly absent: AbsentXattrs;
+  private readonly known: KnownDirectories;
   private readonly files: MountedFiles;
   private readonly space: LastKnown<Awaited<ReturnType<DfsClient["statfs"]>>>;
   private readonly root: LastKnown<Attributes>;
@@ -99,8 +102,11 @@ export class DfsFileSystem implements MountedFileSystem {
     this.space = new LastKnown((signal) => client.statfs({ signal }), outage);
     this.root = new LastKnown((signal) => client.inodes.getattr(ROOT_INODE, { signal }), outage);
     this.absent = new AbsentXattrs(clock, this.timeouts.attributesMs);
-    this.kernel = new KernelView(this.directories, this.absent);
-    this.names = new MountedNames(client.inodes, this.kernel, () => this.refuseReadOnly());
+    this.known = new KnownDirectories(clock, this.timeouts);
+    this.kernel = new KernelView(this.directories, this.absent, this.known);
+    this.names = new MountedNames(client.inodes, this.kernel, this.known, () =>
+      this.refuseReadOnly(),
+    );
     this.xattrs = new MountedXattrs(client.inodes, this.absent);
     const onMoved = (inode: InodeId): void => this.kernel.contentChanged(inode);
     this.files = new MountedFiles({ inodes: client.inodes, clock, logger, writeBackMs, onMoved });
@@ -124,6 +130,8 @@ export class DfsFileSystem implements MountedFileSystem {
   // ---- Names -------------------------------------------------------------------------------------------------------
 
   async lookup(parent: InodeId, name: Uint8Array, signal?: AbortSignal): Promise<Attributes> {
+    const ageMs = this.known.lacks(parent, name);
+    if (ageMs !== undefined) throw new DfsError("notFound", "no such name", { details: { ageMs } });
     return this.kernel.referred(await this.inodes.lookup({ parent, name }, { signal }));
   }
 
@@ -165,7 +173,13 @@ export class DfsFileSystem implements MountedFileSystem {
 
   // ---- Attributes --------------------------------------------------------------------------------------------------
 
-  getattr(inode: InodeId, _handle: Handle | undefined, signal?: AbortSignal): Promise<Attributes> {
+  async getattr(
+    inode: InodeId,
+    _handle: Handle | undefined,
+    signal?: AbortSignal,
+  ): Promise<ToldAttributes> {
+    const known = this.known.attributes(inode);
+    if (known !== undefined) return { ...known.attributes, ageMs: known.ageMs };
     if (inode === ROOT_INODE) return this.root.get(signal);
     return this.inodes.getattr(inode, { signal });
   }
@@ -182,6 +196,7 @@ export class DfsFileSystem implements MountedFileSystem {
     const set: SetAttributes =
       clearSetId === true ? await this.cleared(inode, asked, signal) : asked;
     const attributes = await this.inodes.setattr(inode, set, { signal });
+    if (attributes.type === "directory") this.known.forgetAttributes(inode);
     this.kernel.changedHere(inode);
     return attributes;
   }
@@ -193,6 +208,7 @@ export class DfsFileSystem implements MountedFileSystem {
   async xattrSet(...call: Call<"xattrSet">): Promise<void> {
     this.refuseReadOnly();
     await this.xattrs.set(...call);
+    this.known.forgetAttributes(call[0]);
     this.kernel.changedHere(call[0]);
   }
 
@@ -203,6 +219,7 @@ export class DfsFileSystem implements MountedFileSystem {
   async xattrRemove(...call: Call<"xattrRemove">): Promise<void> {
     this.refuseReadOnly();
     await this.xattrs.remove(...call);
+    this.known.forgetAttributes(call[0]);
     this.kernel.changedHere(call[0]);
   }
 
@@ -230,8 +247,8 @@ export class DfsFileSystem implements MountedFileSystem {
   ): Promise<OpenedFile> {
     const owner = ownerOf(caller, mode);
     const place = { parent, name };
-    const { file, created } = await this.names.changing([place], () =>
-      this.inodes.create(place, owner, exclusive, { signal }),
+    const { file, created } = await this.names.changing(place, { added: name }, signal, (options) =>
+      this.inodes.create(place, owner, exclusive, options),
     );
     if (created) this.absent.created(file.inode);
     const opened = await this.opened(file, flags, flags.truncate && !created);
@@ -290,25 +307,37 @@ export class DfsFileSystem implements MountedFileSystem {
     this.kernel.nodes.released(inode, file.attributes.version);
   }
 
-  async allocate(inode: InodeId, handle: Handle, allocation: Allocation): Promise<void> {
+  async allocate(
+    inode: InodeId,
+    handle: Handle,
+    allocation: Allocation,
+    signal?: AbortSignal,
+  ): Promise<void> {
     this.refuseReadOnly();
-    await allocateIn(this.files.writable(handle).file, allocation);
+    await allocateIn(this.files.writable(handle).file, allocation, signal);
     this.kernel.changedHere(inode);
   }
 
-  seek(_inode: InodeId, handle: Handle, offset: number, what: "data" | "hole"): Promise<number> {
-    return this.files.get(handle).file.seek(offset, what);
+  seek(
+    _inode: InodeId,
+    handle: Handle,
+    offset: number,
+    what: "data" | "hole",
+    signal?: AbortSignal,
+  ): Promise<number> {
+    return this.files.get(handle).file.seek(offset, what, { signal });
   }
 
   async copyRange(
     from: { readonly inode: InodeId; readonly handle: Handle; readonly offset: number },
     to: { readonly inode: InodeId; readonly handle: Handle; readonly offset: number },
     length: number,
+    signal?: AbortSignal,
   ): Promise<number> {
     this.refuseReadOnly();
     const source = { file: this.files.get(from.handle).file, offset: from.offset };
     const target = { file: this.files.writable(to.handle).file, offset: to.offset };
-    const copied = await copyWithin(source, target, length);
+    const copied = await copyWithin(source, target, length, signal);
     this.kernel.changedHere(to.inode);
     return copied;
   }

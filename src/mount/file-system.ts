@@ -56,6 +56,11 @@ export interface AttributeChange {
   readonly clearSetId?: boolean;
 }
 
+/** Attributes as the service told them `ageMs` milliseconds ago, at least; left out: just now. */
+export interface ToldAttributes extends Attributes {
+  readonly ageMs?: number;
+}
+
 /** One entry of a directory. `.` and `..` are among them, first. */
 export interface ListedEntry {
   readonly name: Uint8Array;
@@ -131,7 +136,7 @@ export interface MountedFileSystem {
   readonly readOnly: boolean;
 
   // Names. Each returned Attributes counts as one reference of the kernel to that inode (`lookup` in FUSE); `forget` returns them.
-  /** @throws DfsError `notFound`. */
+  /** @throws DfsError `notFound`; `ageMs` among its details says how many milliseconds ago that was so, if not just now. */
   lookup(parent: InodeId, name: Uint8Array, signal?: AbortSignal): Promise<Attributes>;
   /** Gives back references; an inode that is gone and has none left is forgotten. Cannot fail. */
   forget(inode: InodeId, references: bigint): void;
@@ -173,7 +178,11 @@ export interface MountedFileSystem {
   readlink(inode: InodeId, signal?: AbortSignal): Promise<Uint8Array>;
 
   // Attributes. With a handle, of an open file, that may have no name any more.
-  getattr(inode: InodeId, handle: Handle | undefined, signal?: AbortSignal): Promise<Attributes>;
+  getattr(
+    inode: InodeId,
+    handle: Handle | undefined,
+    signal?: AbortSignal,
+  ): Promise<ToldAttributes>;
   setattr(
     inode: InodeId,
     change: AttributeChange,
@@ -234,14 +243,30 @@ export interface MountedFileSystem {
   fsync(inode: InodeId, handle: Handle, signal?: AbortSignal): Promise<void>;
   /** The last descriptor and mapping of the handle are gone. */
   release(inode: InodeId, handle: Handle): Promise<void>;
-  allocate(inode: InodeId, handle: Handle, allocation: Allocation): Promise<void>;
+  /** Given up, a long one may have been done from its start. */
+  allocate(
+    inode: InodeId,
+    handle: Handle,
+    allocation: Allocation,
+    signal?: AbortSignal,
+  ): Promise<void>;
   /** SEEK_DATA and SEEK_HOLE. @throws DfsError `noData` (ENXIO) when there is none from `offset` on. */
-  seek(inode: InodeId, handle: Handle, offset: number, what: "data" | "hole"): Promise<number>;
-  /** Copies within the file system, without moving blocks where they can be shared. Returns how many bytes; 0 at the end. */
+  seek(
+    inode: InodeId,
+    handle: Handle,
+    offset: number,
+    what: "data" | "hole",
+    signal?: AbortSignal,
+  ): Promise<number>;
+  /**
+   * Copies within the file system, without moving blocks where they can be shared. Returns how many bytes: 0 at the end, fewer
+   * than `length` also when it was given up after a part of them.
+   */
   copyRange(
     from: { readonly inode: InodeId; readonly handle: Handle; readonly offset: number },
     to: { readonly inode: InodeId; readonly handle: Handle; readonly offset: number },
     length: number,
+    signal?: AbortSignal,
   ): Promise<number>;
 
   // Open directories.

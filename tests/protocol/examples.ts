@@ -226,26 +226,38 @@ example(namespace.release, { inodes: [inodeId(2n), inodeId(3n)] }, {});
 example(
   namespace.create,
   { ...head, ...place, ...birth, exclusive: true, open: false },
-  { ...done, attributes, created: true },
+  { ...done, attributes, created: true, directory: attributes },
 );
-example(namespace.mkdir, { ...head, ...place, ...owner }, { ...done, attributes });
+example(
+  namespace.mkdir,
+  { ...head, ...place, ...owner },
+  { ...done, attributes, directory: attributes },
+);
 example(
   namespace.symlink,
   { ...head, ...place, uid: 1000, gid: 100, target: utf8("../target") },
-  { ...done, attributes },
+  { ...done, attributes, directory: null },
 );
 example(
   namespace.mknod,
   { ...head, ...place, ...owner, type: "characterDevice", rdev: 0x0103 },
-  { ...done, attributes },
+  { ...done, attributes, directory: attributes },
 );
-example(namespace.link, { ...head, inode: inodeId(2n), ...place }, { ...done, attributes });
-example(namespace.unlink, { ...head, ...place }, { ...done, orphan: inodeId(2n) });
-example(namespace.rmdir, { ...head, ...place }, done);
+example(
+  namespace.link,
+  { ...head, inode: inodeId(2n), ...place },
+  { ...done, attributes, directory: null },
+);
+example(
+  namespace.unlink,
+  { ...head, ...place },
+  { ...done, orphan: inodeId(2n), directory: attributes },
+);
+example(namespace.rmdir, { ...head, ...place }, { ...done, directory: attributes });
 example(
   namespace.rename,
   { ...head, ...place, newParent: inodeId(9n), newName: utf8("new"), how: "exchange" },
-  done,
+  { ...done, orphan: inodeId(2n) },
 );
 example(
   namespace.setattr,
@@ -337,6 +349,7 @@ example(
         sinceNs: TIME_NS,
         outInMs: 590_000,
         heldBack: false,
+        refuses: true,
       },
     ],
   },
@@ -393,6 +406,7 @@ example(
       overdue: true,
       failure: "no room",
       quarantined: 7,
+      untold: [serverId(2)],
     },
     risk: {
       lostBlocks: 1,

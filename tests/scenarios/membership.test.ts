@@ -174,6 +174,11 @@ test("the same while clients write and servers are killed: nothing is lost, and 
     await cluster.meta.kill();
     await cluster.startMeta();
     await untilState(client, 1, "up");
+    // It is up on record from before the restart: the command needs it to have registered since.
+    await until(
+      "it has registered again",
+      async () => (await client.holdings(serverId(2))).connected,
+    );
     const found = await rows(cluster, "rebuild", "2");
     expect(found.at(-1)).toMatchObject({ kind: "done", leftBlocks: 0 });
     await allRight(client, [...paths, ...(await writer.end())]);

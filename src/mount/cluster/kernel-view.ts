@@ -8,6 +8,7 @@ import type { Attributes } from "../../protocol/messages/common.ts";
 import type { Invalidations, ListedEntry } from "../file-system.ts";
 import type { AbsentXattrs } from "./absent-xattrs.ts";
 import type { HandleTable } from "./handles.ts";
+import type { KnownDirectories } from "./known-directories.ts";
 import type { DirectoryListing } from "./listing.ts";
 import { NodeTable } from "./nodes.ts";
 
@@ -22,12 +23,18 @@ export class KernelView implements ChangeListener {
   invalidations = NO_INVALIDATIONS;
   private readonly directories: HandleTable<DirectoryListing>;
   private readonly absent: AbsentXattrs;
+  private readonly known: KnownDirectories;
   /** Pages that the kernel is dropping. */
   private readonly dropping = new Map<InodeId, Promise<void>>();
 
-  constructor(directories: HandleTable<DirectoryListing>, absent: AbsentXattrs) {
+  constructor(
+    directories: HandleTable<DirectoryListing>,
+    absent: AbsentXattrs,
+    known: KnownDirectories,
+  ) {
     this.directories = directories;
     this.absent = absent;
+    this.known = known;
   }
 
   /** Resolves when the kernel has dropped what it was told to drop of this inode. */
@@ -92,6 +99,7 @@ export class KernelView implements ChangeListener {
 
   attributesChanged(inode: InodeId, version: bigint): void {
     this.absent.forget(inode);
+    this.known.forget(inode);
     this.changedHere(inode);
     this.namesChanged(inode);
     if (!this.nodes.has(inode)) return;
@@ -99,12 +107,14 @@ export class KernelView implements ChangeListener {
   }
 
   entryChanged(parent: InodeId, name: Uint8Array): void {
+    this.known.forget(parent);
     this.namesChanged(parent);
     if (this.nodes.has(parent)) this.invalidations.entry(parent, name);
   }
 
   everythingChanged(): void {
     this.absent.forgetAll();
+    this.known.forgetAll();
     this.nodes.forgetPages();
     for (const listing of this.directories.items()) listing.outdated();
     this.invalidations.all();

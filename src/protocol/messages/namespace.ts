@@ -176,6 +176,11 @@ export const accessed = request(
 
 const owner = { mode: uint(0o7777), uid: uint(), gid: uint() };
 const place = { parent: inodeField, name: nameField };
+/**
+ * The directory of the name, as the change has left it: its version is one more than before, so who knew it before knows whether
+ * anybody else has changed names there. Null: nothing was changed, or an older service does not tell.
+ */
+const directory = optional(attributes);
 
 /**
  * Creates an empty regular file, or finds the existing one when `exclusive` is false (O_CREAT without O_EXCL); an
@@ -185,14 +190,14 @@ export const create = request(
   0x0301,
   "namespace.create",
   record({ ...mutationHead, ...place, ...owner, base: uint(), exclusive: bool, open: bool }),
-  record({ ...mutationReplyHead, attributes, created: bool }),
+  record({ ...mutationReplyHead, attributes, created: bool, directory }),
 );
 
 export const mkdir = request(
   0x0302,
   "namespace.mkdir",
   record({ ...mutationHead, ...place, ...owner }),
-  record({ ...mutationReplyHead, attributes }),
+  record({ ...mutationReplyHead, attributes, directory }),
 );
 
 export const symlink = request(
@@ -205,7 +210,7 @@ export const symlink = request(
     gid: uint(),
     target: bytes(MAX_SYMLINK_BYTES + 1),
   }),
-  record({ ...mutationReplyHead, attributes }),
+  record({ ...mutationReplyHead, attributes, directory }),
 );
 
 /** Creates a fifo, socket or device node; `rdev` is that of makedev(3). */
@@ -213,14 +218,14 @@ export const mknod = request(
   0x0304,
   "namespace.mknod",
   record({ ...mutationHead, ...place, ...owner, type: fileType, rdev: uint() }),
-  record({ ...mutationReplyHead, attributes }),
+  record({ ...mutationReplyHead, attributes, directory }),
 );
 
 export const link = request(
   0x0305,
   "namespace.link",
   record({ ...mutationHead, inode: inodeField, ...place }),
-  record({ ...mutationReplyHead, attributes }),
+  record({ ...mutationReplyHead, attributes, directory }),
 );
 
 export const unlink = request(
@@ -231,6 +236,7 @@ export const unlink = request(
     ...mutationReplyHead,
     /** The inode, when that was its last name and this session alone has it open: nobody else will ever read it. */
     orphan: optional(inodeField),
+    directory,
   }),
 );
 
@@ -238,7 +244,7 @@ export const rmdir = request(
   0x0307,
   "namespace.rmdir",
   record({ ...mutationHead, ...place }),
-  record({ ...mutationReplyHead }),
+  record({ ...mutationReplyHead, directory }),
 );
 
 /** rename(2) and renameat2(2). */
@@ -252,7 +258,11 @@ export const rename = request(
     newName: nameField,
     how: choice({ replace: 0, noReplace: 1, exchange: 2 }),
   }),
-  record({ ...mutationReplyHead }),
+  record({
+    ...mutationReplyHead,
+    /** The inode that was replaced, when that was its last name and this session alone has it open. */
+    orphan: optional(inodeField),
+  }),
 );
 
 /** Fields that are null stay as they are. A time may be set to the service's now. */

@@ -10,7 +10,8 @@
  *   nothing is pending. So nobody ever learns what a power cut could take back. That holds for errors, too.
  *
  * Invariants
- * - Each piece of work has its own savepoint: one that throws undoes only itself.
+ * - Each piece of work has its own savepoint: one that throws undoes only itself. One that is alone in its transaction needs
+ *   none: the transaction is undone.
  * - The log sequence number (LSN) rises by one with each transaction that has a change in it, and is stored in it.
  * - One sync runs at a time. It covers every transaction committed before it began.
  * - After a failed sync, or an error of the database file itself, nothing is answered and nothing executed any more;
@@ -182,10 +183,11 @@ export class GroupCommit {
     const { store } = this.options;
     const next = this.committedLsn + 1n;
     store.begin();
-    const outcomes = group.map((work) => this.execute(work, next));
+    const isAlone = group.length === 1;
+    const outcomes = group.map((work) => this.execute(work, next, isAlone));
     const changed = outcomes.some(hasChanged);
     if (changed) store.primitives["counter.put"](LSN_COUNTER, next);
-    if (changed || group.some((work) => work.kind === "lazy")) {
+    if (outcomes.some(hasSucceeded)) {
       store.commit();
       if (changed) this.committedLsn = next;
       this.options.onCommitted?.(this.options.mark.size());
@@ -196,9 +198,10 @@ export class GroupCommit {
     return outcomes;
   }
 
-  private execute(work: Work, next: bigint): Outcome {
+  private execute(work: Work, next: bigint, isAlone: boolean): Outcome {
+    const run = (): unknown => work.run(lsnOf(next));
     try {
-      const value = this.options.store.savepoint(() => work.run(lsnOf(next)));
+      const value = isAlone ? run() : this.options.store.savepoint(run);
       return { work, result: { value } };
     } catch (error) {
       if (!isDfsError(error)) throw error;
@@ -289,8 +292,12 @@ export class GroupCommit {
   }
 }
 
+function hasSucceeded(outcome: Outcome): boolean {
+  return "value" in outcome.result;
+}
+
 function hasChanged(outcome: Outcome): boolean {
-  return outcome.work.kind === "change" && "value" in outcome.result;
+  return outcome.work.kind === "change" && hasSucceeded(outcome);
 }
 
 function settle({ work, result }: Outcome): void {

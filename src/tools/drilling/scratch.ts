@@ -21,7 +21,10 @@ export async function makeDirectory(
   parent: Uint8Array,
 ): Promise<ScratchDirectory> {
   const isNew = await madeUnlessThere(client, parent);
-  const path = joined(parent, Buffer.from(`drill-${crypto.randomUUID().slice(0, NAME_CHARACTERS)}`));
+  const path = joined(
+    parent,
+    Buffer.from(`drill-${crypto.randomUUID().slice(0, NAME_CHARACTERS)}`),
+  );
   await client.mkdir(path, ownOwner(DIRECTORY_MODE));
   return { path, parent: isNew ? parent : undefined };
 }

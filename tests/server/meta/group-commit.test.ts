@@ -115,6 +115,25 @@ describe("GroupCommit", () => {
     expect(rig.undone()).toBe(1);
   });
 
+  test.each(["change", "lazy"] as const)(
+    "a %s that throws leaves nothing behind when it is alone in its transaction",
+    async (kind) => {
+      using dir = temporaryDirectory();
+      using rig = makeRig(dir.path);
+      const { group, store } = rig;
+      const refused = group[kind](() => {
+        store.primitives["meta.put"]("a", "1");
+        throw new DfsError("exists", "taken");
+      });
+      expect(await failureOf(refused)).toMatchObject({ kind: "exists" });
+      expect(store.primitives["meta.get"]("a")).toBeUndefined();
+      expect(store.primitives["counter.get"]("lsn")).toBe(0n);
+      expect(rig.undone()).toBeGreaterThan(0);
+      await group[kind](() => store.primitives["meta.put"]("b", "1"));
+      expect(store.primitives["meta.get"]("b")).toBe("1");
+    },
+  );
+
   test("an operation with a mistake in it fails alone, as internal", async () => {
     using dir = temporaryDirectory();
     using rig = makeRig(dir.path);

@@ -3,8 +3,7 @@
  */
 import { DfsError } from "../../../base/errors.ts";
 import { MAX_FILE_BYTES, MAX_NAME_BYTES } from "../../../base/limits.ts";
-import type { Attributes } from "../../../protocol/messages/common.ts";
-import type { AttributeChange, Handle } from "../../file-system.ts";
+import type { AttributeChange, Handle, ToldAttributes } from "../../file-system.ts";
 import { encodeAttributesReply } from "../protocol/attributes.ts";
 import { FATTR, FUSE_GETATTR_FH } from "../protocol/constants.ts";
 import type { Encoder, Reply } from "../protocol/reply.ts";
@@ -13,7 +12,7 @@ import type { Context } from "./context.ts";
 
 const NS_PER_SECOND = 1_000_000_000n;
 
-function attributesReply(context: Context, attributes: Attributes): Encoder {
+function attributesReply(context: Context, attributes: ToldAttributes): Encoder {
   context.known.told(attributes);
   return (body) => encodeAttributesReply(body, attributes, context.presentation);
 }

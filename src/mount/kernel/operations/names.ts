@@ -18,8 +18,10 @@ export async function lookup(context: Context, request: Request): Promise<Reply>
     const found = await fileSystem.lookup(request.inode, request.name(), request.signal);
     return entryReply(context, found);
   } catch (error) {
-    if (negativeMs <= 0 || !isDfsError(error, "notFound")) throw error;
-    return (body) => encodeNegativeEntry(body, negativeMs);
+    if (!isDfsError(error, "notFound")) throw error;
+    const holdsMs = negativeMs - Number(error.details["ageMs"] ?? 0);
+    if (holdsMs <= 0) throw error;
+    return (body) => encodeNegativeEntry(body, holdsMs);
   }
 }
 

@@ -3,7 +3,7 @@
  */
 import type { InodeId } from "../../../base/ids.ts";
 import type { Attributes, FileType } from "../../../protocol/messages/common.ts";
-import type { Timeouts } from "../../file-system.ts";
+import type { Timeouts, ToldAttributes } from "../../file-system.ts";
 import { PAGE_BYTES, S_IFMT } from "./constants.ts";
 import type { ReplyBody } from "./reply.ts";
 
@@ -92,11 +92,12 @@ function encodeAttributes(body: ReplyBody, attributes: Attributes, blockSize: nu
 /** `fuse_attr_out`, 104 bytes. */
 export function encodeAttributesReply(
   body: ReplyBody,
-  attributes: Attributes,
+  attributes: ToldAttributes,
   { timeouts, blockSize }: Presentation,
 ): void {
-  body.number(seconds(timeouts.attributesMs));
-  body.uint32(nanoseconds(timeouts.attributesMs));
+  const holdsMs = Math.max(0, timeouts.attributesMs - (attributes.ageMs ?? 0));
+  body.number(seconds(holdsMs));
+  body.uint32(nanoseconds(holdsMs));
   body.uint32(0);
   encodeAttributes(body, attributes, blockSize);
 }

@@ -27,16 +27,23 @@ export function* namedInode(id: InodeId): Operation<Inode> {
   return inode;
 }
 
+/** An inode that has been made, and the directory of its name as it is since then. */
+export interface Child {
+  readonly inode: Inode;
+  readonly directory: Inode;
+}
+
 /** Inserts an inode with its first name and changes the parent. The name must be free. */
 export function* addChild(
   context: OperationContext,
   parent: Inode,
   name: Uint8Array,
   birth: Birth,
-): Operation<Inode> {
+): Operation<Child> {
   const inode = newInode(context, birth);
   yield* ask("inode.insert", inode);
   yield* ask("dentry.put", parent.id, name, { inode: inode.id, type: inode.type });
-  yield* changeEntries(context, parent, inode.type === "directory" ? 1 : 0);
-  return inode;
+  const subdirectories = inode.type === "directory" ? 1 : 0;
+  const directory = yield* changeEntries(context, parent, subdirectories);
+  return { inode, directory };
 }

@@ -21,7 +21,7 @@ export function* create(
   checkCreateName(body.name, body.exclusive);
   const parent = yield* namedDirectory(body.parent);
   const found = yield* ask("dentry.get", parent.id, body.name);
-  const inode =
+  const { inode, directory } =
     found === undefined
       ? yield* addChild(context, parent, body.name, {
           ...inherit(parent, "file", { mode: body.mode, uid: body.uid, gid: body.gid }),
@@ -29,9 +29,13 @@ export function* create(
           nlink: 1,
           base: body.base,
         })
-      : yield* existingFile(found, body.name, body.exclusive);
+      : { inode: yield* existingFile(found, body.name, body.exclusive), directory: undefined };
   if (body.open) yield* addOpen(context.session, inode.id);
-  return { attributes: attributesOf(inode), created: found === undefined };
+  return {
+    attributes: attributesOf(inode),
+    created: found === undefined,
+    directory: directory === undefined ? null : attributesOf(directory),
+  };
 }
 
 /** @throws DfsError `exists`, `notFound`, `notDirectory`, `invalid`, `nameTooLong`. */
@@ -46,13 +50,13 @@ export function* mknod(
   const parent = yield* namedDirectory(body.parent);
   if ((yield* ask("dentry.get", parent.id, body.name)) !== undefined) throw nameTaken(body.name);
   const device = body.type === "characterDevice" || body.type === "blockDevice";
-  const inode = yield* addChild(context, parent, body.name, {
+  const { inode, directory } = yield* addChild(context, parent, body.name, {
     ...inherit(parent, body.type, { mode: body.mode, uid: body.uid, gid: body.gid }),
     type: body.type,
     nlink: 1,
     rdev: device ? body.rdev : 0,
   });
-  return { attributes: attributesOf(inode) };
+  return { attributes: attributesOf(inode), directory: attributesOf(directory) };
 }
 
 function* existingFile(

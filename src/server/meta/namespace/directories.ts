@@ -4,7 +4,7 @@ import type * as messages from "../../../protocol/messages/namespace.ts";
 import type { Inode } from "../store/rows.ts";
 import { ask, type Operation } from "../store/store.ts";
 import { addChild, childOf, namedInode } from "./children.ts";
-import type { Body, Done, Nothing, OperationContext } from "./context.ts";
+import type { Body, Done, OperationContext } from "./context.ts";
 import {
   attributesOf,
   changeEntries,
@@ -67,20 +67,20 @@ export function* mkdir(
   checkNewName(body.name);
   const parent = yield* namedDirectory(body.parent);
   if ((yield* ask("dentry.get", parent.id, body.name)) !== undefined) throw nameTaken(body.name);
-  const inode = yield* addChild(context, parent, body.name, {
+  const made = yield* addChild(context, parent, body.name, {
     ...inherit(parent, "directory", { mode: body.mode, uid: body.uid, gid: body.gid }),
     type: "directory",
     nlink: NEW_DIRECTORY_NLINK,
     parent: parent.id,
   });
-  return { attributes: attributesOf(inode) };
+  return { attributes: attributesOf(made.inode), directory: attributesOf(made.directory) };
 }
 
 /** @throws DfsError `notEmpty` (`..` is never empty), `notDirectory`, `notFound`, `invalid` (also for `.`), `nameTooLong`. */
 export function* rmdir(
   context: OperationContext,
   body: Body<typeof messages.rmdir>,
-): Operation<Nothing> {
+): Operation<Done<typeof messages.rmdir>> {
   checkName(body.name);
   if (isDot(body.name))
     throw new DfsError("invalid", 'cannot remove ".": name the directory itself');
@@ -97,9 +97,9 @@ export function* rmdir(
   const inode = yield* namedInode(target.inode);
   yield* requireEmpty(inode, body.name);
   yield* ask("dentry.delete", parent.id, body.name);
-  yield* changeEntries(context, parent, -1);
+  const directory = yield* changeEntries(context, parent, -1);
   yield* dropLink(context, inode);
-  return {};
+  return { directory: attributesOf(directory) };
 }
 
 /** @throws DfsError `notEmpty` */

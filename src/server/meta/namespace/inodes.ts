@@ -149,12 +149,14 @@ export function* changeEntries(
   moment: Moment,
   directory: Inode,
   subdirectories = 0,
-): Operation<void> {
+): Operation<Inode> {
   const nlink = directory.nlink + subdirectories;
   if (subdirectories > 0) checkLinks(nlink);
   const ctimeNs = nextCtime(moment, directory);
   const version = directory.version + 1n;
-  yield* ask("inode.update", { ...directory, nlink, version, mtimeNs: ctimeNs, ctimeNs });
+  const changed = { ...directory, nlink, version, mtimeNs: ctimeNs, ctimeNs };
+  yield* ask("inode.update", changed);
+  return changed;
 }
 
 /** @throws DfsError `tooManyLinks` when an inode cannot have that many names. */

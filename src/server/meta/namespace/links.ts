@@ -21,7 +21,7 @@ import {
   nameTaken,
   shownName,
 } from "./names.ts";
-import { dropLink } from "./removal.ts";
+import { dropLinkOf } from "./removal.ts";
 
 /**
  * Gives an inode one more name.
@@ -46,8 +46,8 @@ export function* link(
   const linked = { ...inode, nlink: inode.nlink + 1, ctimeNs: nextCtime(context, inode) };
   yield* ask("inode.update", linked);
   yield* ask("dentry.put", parent.id, body.name, { inode: inode.id, type: inode.type });
-  yield* changeEntries(context, parent);
-  return { attributes: attributesOf(linked) };
+  const directory = yield* changeEntries(context, parent);
+  return { attributes: attributesOf(linked), directory: attributesOf(directory) };
 }
 
 /** @throws DfsError `isDirectory`, `notFound`, `notDirectory`, `invalid`, `nameTooLong`. */
@@ -63,10 +63,8 @@ export function* unlink(
   if (target.type === "directory") throw directoryUnlinked(body.name);
   const inode = yield* namedInode(target.inode);
   yield* ask("dentry.delete", parent.id, body.name);
-  yield* changeEntries(context, parent);
-  const stays = yield* dropLink(context, inode);
-  const isOrphan = stays && !(yield* ask("open.byOthers", context.session, inode.id));
-  return { orphan: isOrphan ? inode.id : null };
+  const directory = yield* changeEntries(context, parent);
+  return { orphan: yield* dropLinkOf(context, inode), directory: attributesOf(directory) };
 }
 
 function directoryUnlinked(name: Uint8Array): DfsError {

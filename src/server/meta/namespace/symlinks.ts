@@ -20,14 +20,14 @@ export function* symlink(
   checkNewName(body.name);
   const parent = yield* namedDirectory(body.parent);
   if ((yield* ask("dentry.get", parent.id, body.name)) !== undefined) throw nameTaken(body.name);
-  const inode = yield* addChild(context, parent, body.name, {
+  const { inode, directory } = yield* addChild(context, parent, body.name, {
     ...inherit(parent, "symlink", { mode: SYMLINK_MODE, uid: body.uid, gid: body.gid }),
     type: "symlink",
     nlink: 1,
     size: body.target.length,
   });
   yield* ask("symlink.insert", inode.id, body.target);
-  return { attributes: attributesOf(inode) };
+  return { attributes: attributesOf(inode), directory: attributesOf(directory) };
 }
 
 /** @throws DfsError `invalid` when it is not a symbolic link, `stale`. */

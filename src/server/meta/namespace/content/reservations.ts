@@ -51,7 +51,7 @@ export function* claimBlocks(session: SessionId, blocks: readonly BlockId[]): Op
     useId(reservation, block);
   }
   for (const reservation of touched) {
-    if (unusedIds(reservation).length === 0) yield* ask("reservation.delete", reservation.first);
+    if (isUsedUp(reservation)) yield* ask("reservation.delete", reservation.first);
     else yield* ask("reservation.setUsed", reservation.first, reservation.used);
   }
 }
@@ -87,6 +87,13 @@ export function unusedIds(reservation: Reservation): BlockId[] {
     if (!isUsed(reservation, index)) ids.push(blockId(reservation.first + BigInt(index)));
   }
   return ids;
+}
+
+function isUsedUp(reservation: Reservation): boolean {
+  for (let index = 0; index < reservation.count; index++) {
+    if (!isUsed(reservation, index)) return false;
+  }
+  return true;
 }
 
 function* ownReservation(session: SessionId, block: BlockId): Operation<Reservation> {
