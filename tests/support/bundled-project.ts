@@ -56,6 +56,14 @@ function lead(path: string, bundles: string): void {
   writeFileSync(path, `import ${JSON.stringify(bundle)};\n`);
 }
 
+/**
+ * More of the environment for processes that tests start: in a whole run they do without the optimising compiler. They live
+ * for some seconds, in which it takes a quarter of their processor time and is hardly ever done in time to help.
+ */
+export function startedWith(): Record<string, string> {
+  return process.env[BUNDLED_PROJECT] === undefined ? {} : { BUN_JSC_useDFGJIT: "0" };
+}
+
 /** The folder from which tests start processes: the bundled copy in a whole run, else the project. */
 export function startedFrom(): string {
   return process.env[BUNDLED_PROJECT] ?? PROJECT;

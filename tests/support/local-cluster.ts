@@ -7,7 +7,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ServerState } from "../../src/protocol/messages/cluster.ts";
-import { startedFrom } from "./bundled-project.ts";
+import { startedFrom, startedWith } from "./bundled-project.ts";
 import { mountsBelow, RUN_MARK } from "./leftovers.ts";
 import { pauseMs } from "./pause.ts";
 
@@ -78,6 +78,7 @@ export class LocalCluster {
         DFS_DIR: this.dir,
         NO_COLOR: "1",
         ...runMark(),
+        ...startedWith(),
         ...options.env,
       },
       stdin: options.stdin ?? "ignore",

@@ -12,7 +12,7 @@ import { join } from "node:path";
 import type { ClientOptions, ClientWarning, DfsClient } from "../../src/client/api.ts";
 import { connectClient } from "../../src/client/client.ts";
 import type { SettingsWish } from "../../src/server/meta/settings.ts";
-import { startedFrom } from "./bundled-project.ts";
+import { startedFrom, startedWith } from "./bundled-project.ts";
 import type { TestClient } from "./cluster.ts";
 
 const RUN_SERVER = join(startedFrom(), "tests/support/run-server.ts");
@@ -158,7 +158,10 @@ async function launch(
   runtime: readonly string[] = [],
 ): Promise<ServerProcess> {
   const words = [process.execPath, ...runtime, RUN_SERVER, kind, JSON.stringify(options)];
-  const child = Bun.spawn(words, { stdio: ["ignore", "pipe", "pipe"] });
+  const child = Bun.spawn(words, {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...startedWith() },
+  });
   const errors = new Response(child.stderr).text();
   const lines = child.stdout.getReader();
   let line = "";

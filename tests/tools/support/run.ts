@@ -1,7 +1,7 @@
 // Runs the dfs command as a process of its own, with an environment that a test decides.
 
 import { join } from "node:path";
-import { startedFrom } from "../../support/bundled-project.ts";
+import { startedFrom, startedWith } from "../../support/bundled-project.ts";
 
 const CLI = join(startedFrom(), "src/cli.ts");
 
@@ -23,7 +23,7 @@ export interface RunResult {
 export async function dfs(args: readonly string[], options: RunOptions): Promise<RunResult> {
   const child = Bun.spawn([process.execPath, CLI, ...args], {
     cwd: options.cwd ?? options.home,
-    env: { ...ownEnvironment(), HOME: options.home, ...options.env },
+    env: { ...ownEnvironment(), ...startedWith(), HOME: options.home, ...options.env },
     stdin: options.stdin ?? "ignore",
     stdout: "pipe",
     stderr: "pipe",
