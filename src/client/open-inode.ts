@@ -408,7 +408,8 @@ export class OpenInode {
       const read = source.range(offset, length, signal);
       // Blocks that are read ahead, and the map, are fetched for others as well, and go on without who has given up.
       const bytes = await (signal === undefined ? read : unlessAborted(read, signal));
-      return bytes.subarray(0, Math.max(0, this.stored.size - offset));
+      const there = Math.max(0, this.stored.size - offset);
+      return bytes.length <= there ? bytes : bytes.subarray(0, there);
     } finally {
       holder.release(length);
     }

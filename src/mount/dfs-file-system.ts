@@ -11,6 +11,7 @@ import { DfsError, isDfsError, messageOf } from "../base/errors.ts";
 import { ROOT_INODE, type InodeId } from "../base/ids.ts";
 import { silentLogger, type Logger } from "../base/logger.ts";
 import type { DfsClient, Inodes, OpenFile, SetAttributes } from "../client/api.ts";
+import { doneWith } from "../client/read-memory.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import { AccessPolicy, type AccessMode } from "./cluster/access-times.ts";
 import { AbsentXattrs } from "./cluster/absent-xattrs.ts";
@@ -267,6 +268,10 @@ export class DfsFileSystem implements MountedFileSystem {
     const bytes = await file.read(offset, length, { signal });
     this.accesses.read(file);
     return bytes;
+  }
+
+  doneWith(bytes: Uint8Array): void {
+    doneWith(bytes);
   }
 
   async write(
