@@ -338,7 +338,7 @@ export class DfsFileSystem implements MountedFileSystem {
   // ---- Open directories --------------------------------------------------------------------------------------------
 
   openDirectory(inode: InodeId): Promise<Handle> {
-    const listing = new DirectoryListing(inode, this.inodes, this.clock);
+    const listing = new DirectoryListing(inode, this.inodes, this.clock, this.absent);
     return Promise.resolve(this.directories.add(listing));
   }
 
