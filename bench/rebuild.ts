@@ -20,6 +20,8 @@
  *
  *     time      from the start of the server's process until the record says that it has been refilled
  *     of cp     time of `cp -r` and `sync -f`, divided by that time: the target is 0.5
+ *     of plain  the same of a plain copy of the directory through sockets (plain-copy.ts), which is the least that any rebuild
+ *               on one machine costs; a rebuild has to keep a record, ask for what it gets, and verify it
  *     cpu       processor seconds of the copy; of the rebuild: the metadata server's, the refilled server's, the others'.
  *               These say most when the machine is shared: time does not, when others have the processors
  *     clients   files of 1 MiB (of 64 KiB, with small blocks) that one client puts, and reads back, in a second: the one
@@ -33,6 +35,7 @@ import { isDfsError } from "../src/base/errors.ts";
 import { serverId } from "../src/base/ids.ts";
 import type { DfsClient } from "../src/client/api.ts";
 import { KiB, MiB, patterned } from "../tests/support/cluster.ts";
+import { plainCopy } from "./plain-copy.ts";
 import { spawnCluster, type ProcessCluster } from "../tests/support/processes.ts";
 
 const OWNER = { mode: 0o644, uid: 0, gid: 0, keepReplaced: false };
@@ -61,6 +64,9 @@ interface Run {
   readonly rebuildMs: number;
   /** Time of the copy by that of the rebuild. */
   readonly ofCopy: number;
+  readonly plainMs: number;
+  /** Time of the plain copy by that of the rebuild. */
+  readonly ofPlain: number;
   readonly copyCpuMs: number;
   readonly metaCpuMs: number;
   readonly targetCpuMs: number;
@@ -132,6 +138,9 @@ async function measureOnce(
     copyCpuMs += command("sync", "-f", `${lost}-copy`);
   });
   rmSync(`${lost}-copy`, { recursive: true });
+  command("sync", "-f", cluster.dir);
+  const plainMs = await plainCopy(lost, `${lost}-copy`);
+  rmSync(`${lost}-copy`);
   const others = [0, 1, 2, 3].filter((index) => index !== LOST);
   const pidsOfOthers = others.map((index) => cluster.server(index).process.pid);
   const sourcesBefore = pidsOfOthers.map(cpuMs);
@@ -154,6 +163,8 @@ async function measureOnce(
     copyMs: Math.round(copyMs),
     rebuildMs: Math.round(rebuildMs),
     ofCopy: copyMs / rebuildMs,
+    plainMs: Math.round(plainMs),
+    ofPlain: plainMs / rebuildMs,
     copyCpuMs,
     metaCpuMs,
     targetCpuMs,
@@ -255,7 +266,7 @@ function printHead(): void {
     `${cpus().length} x ${cpus()[0]?.model ?? "unknown"}, Bun ${Bun.version}, load ${load}`,
   );
   console.log(
-    "        block   server MiB  cp -r s  rebuild s  of cp   MiB/s  blocks/s  cpu s: cp; meta, target, others" +
+    "        block   server MiB  cp -r s  plain s  rebuild s  of cp  of plain   MiB/s  blocks/s  cpu s: cp; meta, target, others" +
       "  with client s" +
       "  puts/s before, during  reads/s before, during",
   );
@@ -266,7 +277,8 @@ function show(kind: "run" | "median", result: Run): void {
     console.log(JSON.stringify({ kind, ...result, load: loadavg()[0] }));
     return;
   }
-  const { blockBytes, serverBytes, copyMs, rebuildMs, ofCopy, busyRebuildMs } = result;
+  const { blockBytes, serverBytes, copyMs, plainMs, rebuildMs } = result;
+  const { ofCopy, ofPlain, busyRebuildMs } = result;
   const { copyCpuMs, metaCpuMs, targetCpuMs, sourcesCpuMs } = result;
   const seconds = rebuildMs / 1000;
   const pair = (before: number, during: number): string =>
@@ -277,8 +289,10 @@ function show(kind: "run" | "median", result: Run): void {
       (blockBytes >= MiB ? `${blockBytes / MiB} MiB` : `${blockBytes / KiB} KiB`).padStart(6),
       (serverBytes / MiB).toFixed(0).padStart(12),
       (copyMs / 1000).toFixed(2).padStart(8),
+      (plainMs / 1000).toFixed(2).padStart(8),
       seconds.toFixed(2).padStart(10),
       ofCopy.toFixed(2).padStart(6),
+      ofPlain.toFixed(2).padStart(9),
       (serverBytes / MiB / seconds).toFixed(1).padStart(7),
       (serverBytes / blockBytes / seconds).toFixed(0).padStart(9),
       [copyCpuMs, metaCpuMs, targetCpuMs, sourcesCpuMs]

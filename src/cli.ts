@@ -24,6 +24,7 @@ import { EXIT } from "./tools/shared/exit-codes.ts";
 import { catchInterruption, type Interruption } from "./tools/shared/interruption.ts";
 import { Messages } from "./tools/shared/messages.ts";
 import { Output } from "./tools/shared/output.ts";
+import { isOutputTerminal } from "./tools/shared/terminal.ts";
 
 const COMMANDS: readonly CommandEntry[] = [
   {
@@ -245,7 +246,7 @@ async function runCommand(
   }
   usageOf(entry.name, () => checkOperands(command, parsed.operands));
   messages.quiet = parsed.options["quiet"] === true;
-  if (wantsColours(process.env, process.stdout.isTTY)) await useColours();
+  if (wantsColours(process.env, isOutputTerminal())) await useColours();
   const context: Context<OptionSet> = {
     name: entry.name,
     args: parsed.operands,

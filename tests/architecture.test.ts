@@ -145,6 +145,12 @@ describe("the checker of imports", () => {
     ]);
   });
 
+  test("refuses modules that every start would pay for", () => {
+    expect(check("src/protocol/frame.ts", 'import { createHmac } from "node:crypto";\n')).toEqual([
+      expect.stringContaining("slow to load; take Bun.CryptoHasher"),
+    ]);
+  });
+
   test("is not misled by comments", () => {
     const text =
       '// import { a } from "../log/format.ts";\n/**\n * import "../log/format.ts"\n */\n';

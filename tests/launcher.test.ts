@@ -288,26 +288,26 @@ describe("a later start", () => {
     expect(await plain.stdout.text()).toContain("foreign code ran\nfunction evil:1");
   });
 
-  test("hands on arguments, input, exit code and its process id, and sets the thread pool", async () => {
+  test("hands on arguments, input, exit code and its process id, and sets up the runtime", async () => {
     const project = copies.installed(installed, "hands-on");
     writeFileSync(
       join(project, "src/cli.ts"),
       "const input = await Bun.stdin.text();\n" +
-        "console.log(JSON.stringify([process.pid, process.env.UV_THREADPOOL_SIZE, input, ...process.argv.slice(2)]));\n" +
+        "console.log(JSON.stringify([process.pid, process.env.UV_THREADPOOL_SIZE, process.env.MIMALLOC_PURGE_DELAY, input, ...process.argv.slice(2)]));\n" +
         "process.exitCode = 7;\n",
     );
     const words = ["put", "a b", "--", "$(x)", "--config=y", ""];
     for (const [given, seen] of [
-      [undefined, "16"],
-      ["4", "4"],
+      [undefined, ["16", "-1"]],
+      ["4", ["4", "4"]],
     ] as const) {
       const command = copies.launch(project, {
         arguments: words,
-        env: { UV_THREADPOOL_SIZE: given },
+        env: { UV_THREADPOOL_SIZE: given, MIMALLOC_PURGE_DELAY: given },
       });
       const result = await finished(command);
       expect(result).toMatchObject({ exitCode: 7, stderr: "" });
-      expect(JSON.parse(result.stdout)).toEqual([command.pid, seen, "some input\n", ...words]);
+      expect(JSON.parse(result.stdout)).toEqual([command.pid, ...seen, "some input\n", ...words]);
     }
   });
 });

@@ -91,12 +91,15 @@ export const MAX_FAULT_BYTES = 8;
 /** Copies that one request may ask a data server to read and verify: at most 4 GiB of the largest blocks. */
 export const MAX_VERIFIED_BLOCKS = 256;
 
-/** Small blocks that are copied together from one data server to another: at most so many, of so many bytes in all. */
+/** Blocks that are copied together from one data server to another: at most so many, of so many bytes in all. */
 export const MAX_BATCHED_BLOCKS = 256;
-export const MAX_BATCHED_BYTES = 1 * MiB;
+export const MAX_BATCHED_BYTES = 8 * MiB;
 
-/** Larger blocks are copied one by one: with them a request and a sync for each cost little. */
-export const MAX_BATCHABLE_BYTES = 64 * KiB;
+/** Larger blocks are copied one by one: with them an order and two transactions for each cost little. */
+export const MAX_BATCHABLE_BYTES = 1 * MiB;
+
+/** Bytes of blocks that one data server gives another in one message: few enough to be held in memory many times. */
+export const MAX_GIVEN_BYTES = 1 * MiB;
 
 /** Rotten copies that a data server tells of in one message: few enough for one transaction to hold nothing up for long. */
 export const MAX_ROTTEN_PER_MESSAGE = 1024;

@@ -188,13 +188,13 @@ export interface OpenFile {
   truncate(size: number): Promise<void>;
   /**
    * Makes a range a hole, durably and for all; the file has at least `minSize` bytes afterwards. What was written before is
-   * committed first.
+   * committed first. Long ranges of many extents are done in parts: one that is given up may have been done from its start.
    */
-  punch(offset: number, length: number, minSize?: number): Promise<void>;
+  punch(offset: number, length: number, minSize?: number, options?: CallOptions): Promise<void>;
   /**
    * Makes a range show what a range of `source` shows, a file of the same client or this one; the blocks are shared, no content
    * moves. What was written before, to either, is committed first. Durable and visible to others when it returns.
-   * Returns how many bytes: fewer than `length` where the source ends.
+   * Returns how many bytes: fewer than `length` where the source ends, and when it is given up after a part of them.
    * @throws DfsError `invalid` when the ranges overlap in one file.
    */
   cloneFrom(
@@ -202,12 +202,13 @@ export interface OpenFile {
     sourceOffset: number,
     offset: number,
     length: number,
+    options?: CallOptions,
   ): Promise<number>;
   /**
    * The first place at or behind `offset` that is data, or a hole; the end of the file counts as a hole. lseek(2).
    * @throws DfsError `noData` when there is none.
    */
-  seek(offset: number, what: "data" | "hole"): Promise<number>;
+  seek(offset: number, what: "data" | "hole", options?: CallOptions): Promise<number>;
   /** True when somebody else is known to have changed the attributes since they were last told. */
   readonly isOutdated: boolean;
   /** True when all that was written, by any handle of this client, is durable and visible to others. */

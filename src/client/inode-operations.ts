@@ -75,13 +75,14 @@ export class InodeOperations implements Inodes {
     return this.requests.rmdir(place, options);
   }
 
-  rename(
+  async rename(
     from: Place,
     to: Place,
     how: "replace" | "noReplace" | "exchange",
     options?: CallOptions,
   ): Promise<void> {
-    return this.requests.rename(from, to, how, options);
+    const orphan = await this.requests.rename(from, to, how, options);
+    if (orphan !== undefined) this.opener.orphaned(orphan);
   }
 
   readlink(inode: InodeId, options?: CallOptions): Promise<Uint8Array> {

@@ -46,8 +46,9 @@ export class InodeRequests {
     inode: InodeId,
     range: { readonly offset: number; readonly length: number },
     minSize: number,
+    options?: CallOptions,
   ): Promise<{ readonly attributes: Attributes; readonly done: number }> {
-    return this.session.change(punch, { inode, ...range, minSize });
+    return this.session.change(punch, { inode, ...range, minSize }, options);
   }
 
   /** As `punch`; `done` is 0 at the end of the source. */
@@ -55,9 +56,10 @@ export class InodeRequests {
     source: { readonly inode: InodeId; readonly offset: number },
     target: { readonly inode: InodeId; readonly offset: number },
     length: number,
+    options?: CallOptions,
   ): Promise<{ readonly attributes: Attributes; readonly done: number }> {
     const from = { source: source.inode, sourceOffset: source.offset };
-    return this.session.change(clone, { ...from, ...target, length });
+    return this.session.change(clone, { ...from, ...target, length }, options);
   }
 
   async mkdir(
@@ -111,14 +113,16 @@ export class InodeRequests {
     toldOf(await this.session.change(messages.rmdir, { parent, name }, options), options);
   }
 
+  /** Returns the inode that was replaced, when it has no name any more and is open here and nowhere else. */
   async rename(
     { parent, name }: Place,
     to: Place,
     how: "replace" | "noReplace" | "exchange",
     options?: CallOptions,
-  ): Promise<void> {
+  ): Promise<InodeId | undefined> {
     const body = { parent, name, newParent: to.parent, newName: to.name, how };
-    await this.session.change(messages.rename, body, options);
+    const { orphan } = await this.session.change(messages.rename, body, options);
+    return orphan ?? undefined;
   }
 
   async readlink(inode: InodeId, options?: CallOptions): Promise<Uint8Array> {

@@ -98,7 +98,9 @@ export class Names {
     how: "replace" | "noReplace" | "exchange",
   ): Promise<void> {
     return this.at(from, (place) =>
-      this.at(to, (newPlace) => this.requests.rename(place, newPlace, how)),
+      this.at(to, async (newPlace) => {
+        await this.requests.rename(place, newPlace, how);
+      }),
     );
   }
 

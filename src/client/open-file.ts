@@ -74,10 +74,10 @@ export class FileHandle implements OpenFile {
     await this.open.setattr({ size });
   }
 
-  async punch(offset: number, length: number, minSize = 0): Promise<void> {
+  async punch(offset: number, length: number, minSize = 0, options?: CallOptions): Promise<void> {
     this.checkRange(offset, length);
     this.check(minSize, "size");
-    await this.open.punch(offset, length, minSize);
+    await this.open.punch(offset, length, minSize, options?.signal);
   }
 
   async cloneFrom(
@@ -85,6 +85,7 @@ export class FileHandle implements OpenFile {
     sourceOffset: number,
     offset: number,
     length: number,
+    options?: CallOptions,
   ): Promise<number> {
     this.checkRange(sourceOffset, length);
     this.checkRange(offset, length);
@@ -92,12 +93,12 @@ export class FileHandle implements OpenFile {
       throw new DfsError("invalid", `${this.path}: the source is not a file of this client`);
     }
     source.check(sourceOffset, "offset");
-    return this.open.cloneFrom(source.open, sourceOffset, offset, length);
+    return this.open.cloneFrom(source.open, sourceOffset, offset, length, options?.signal);
   }
 
-  async seek(offset: number, what: "data" | "hole"): Promise<number> {
+  async seek(offset: number, what: "data" | "hole", options?: CallOptions): Promise<number> {
     this.check(offset, "offset");
-    return this.open.seek(offset, what);
+    return this.open.seek(offset, what, options?.signal);
   }
 
   startFlush(): void {

@@ -5,7 +5,7 @@
  * - What is not committed lies over what is stored, for reads and for the size.
  * - The map is forgotten in the moment in which a commit changes it.
  */
-import { DfsError } from "../base/errors.ts";
+import { DfsError, isDfsError } from "../base/errors.ts";
 import type { InodeId } from "../base/ids.ts";
 import { MAX_FILE_BYTES } from "../base/limits.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
@@ -31,7 +31,7 @@ export interface OpenInodeParts {
   readonly newHolder: () => Holder;
   /** The share of all single reads together. */
   readonly readHolder: Holder;
-  readonly requests: Pick<InodeRequests, "setattr" | "punch" | "clone">;
+  readonly requests: Pick<InodeRequests, "getattr" | "setattr" | "punch" | "clone">;
   /** Somebody else has changed the content. */
   readonly onForeignChange: (inode: InodeId) => void;
 }
@@ -273,7 +273,7 @@ export class OpenInode {
     if (await this.committedAt(change, signal)) return this.attributes;
     const ordered = change.size ?? change.atimeNs ?? change.mtimeNs;
     if (ordered !== undefined) await this.flush(signal);
-    this.committed(await this.parts.requests.setattr(this.inode, change, { signal }));
+    await this.changed(this.parts.requests.setattr(this.inode, change, { signal }), (now) => now);
     return this.attributes;
   }
 
@@ -298,12 +298,17 @@ export class OpenInode {
   }
 
   /** As `OpenFile.punch`. */
-  async punch(offset: number, length: number, minSize: number): Promise<void> {
-    await this.flush();
+  async punch(
+    offset: number,
+    length: number,
+    minSize: number,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    await this.flush(signal);
     for (let at = offset, left = length; ;) {
       const range = { offset: at, length: left };
-      const { attributes, done } = await this.parts.requests.punch(this.inode, range, minSize);
-      this.committed(attributes);
+      const asked = this.parts.requests.punch(this.inode, range, minSize, { signal });
+      const { done } = await this.changed(asked, ({ attributes }) => attributes);
       at += done;
       left -= done;
       if (left <= 0) return;
@@ -316,30 +321,38 @@ export class OpenInode {
     sourceOffset: number,
     offset: number,
     length: number,
+    signal?: AbortSignal,
   ): Promise<number> {
-    await source.flush();
-    await this.flush();
+    await source.flush(signal);
+    await this.flush(signal);
     // Within one file the copy may move the end, which is not to be copied in turn.
     if (source === this) length = Math.max(0, Math.min(length, this.stored.size - sourceOffset));
     for (let at = 0; at < length;) {
-      const { attributes, done } = await this.parts.requests.clone(
+      const asked = this.parts.requests.clone(
         { inode: source.inode, offset: sourceOffset + at },
         { inode: this.inode, offset: offset + at },
         length - at,
+        { signal },
       );
-      this.committed(attributes);
-      if (done === 0) return at;
-      at += done;
+      try {
+        const { done } = await this.changed(asked, ({ attributes }) => attributes);
+        if (done === 0) return at;
+        at += done;
+      } catch (error) {
+        if (at > 0 && isDfsError(error, "cancelled")) return at; // what is copied is told rather than that the rest was given up
+        throw error;
+      }
     }
     return length;
   }
 
   /** As `OpenFile.seek`. */
-  seek(offset: number, what: "data" | "hole"): Promise<number> {
+  seek(offset: number, what: "data" | "hole", signal?: AbortSignal): Promise<number> {
     this.refuseLost();
     const { writeBack, path } = this.parts;
     const content = { size: this.attributes.size, map: this.map, unstored: writeBack.ranges() };
-    return seek(content, offset, what, path);
+    const found = seek(content, offset, what, path);
+    return signal === undefined ? found : unlessAborted(found, signal);
   }
 
   /** True when nothing waits to be committed. */
@@ -371,6 +384,29 @@ export class OpenInode {
     this.refuseLost();
     const flushed = this.parts.writeBack.flush();
     await (signal === undefined ? flushed : unlessAborted(flushed, signal));
+  }
+
+  /**
+   * Waits for a change that this client makes, and takes note of the attributes in the reply. Of one that is given up nobody can
+   * say whether it is made: what is so then is asked behind it on the same connection, and told as somebody else's change.
+   */
+  private async changed<Reply>(
+    asked: Promise<Reply>,
+    attributesIn: (reply: Reply) => Attributes,
+  ): Promise<Reply> {
+    try {
+      const reply = await asked;
+      this.committed(attributesIn(reply));
+      return reply;
+    } catch (error) {
+      if (isDfsError(error, "cancelled")) {
+        this.parts.requests.getattr(this.inode).then(
+          (now) => this.learn(now),
+          () => undefined, // it is gone, or the client is closed
+        );
+      }
+      throw error;
+    }
   }
 
   /** A change that this client made is done: a batch of writes has been committed, or attributes have been set. */

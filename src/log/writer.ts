@@ -32,7 +32,7 @@ import type { RecoveredLog, Suspect } from "./recovery.ts";
 import type { SegmentSupply } from "./supply.ts";
 
 /** A batch takes no further record once it holds this many bytes. */
-export const BATCH_BYTES = 2 * 1024 * 1024;
+export const BATCH_BYTES = 8 * 1024 * 1024;
 
 /** Of that, moves take no more than this (and the rest of one record), so that nobody waits long for them. */
 const MOVE_BYTES = 1024 * 1024;

@@ -312,25 +312,37 @@ export class DfsFileSystem implements MountedFileSystem {
     this.kernel.nodes.released(inode, file.attributes.version);
   }
 
-  async allocate(inode: InodeId, handle: Handle, allocation: Allocation): Promise<void> {
+  async allocate(
+    inode: InodeId,
+    handle: Handle,
+    allocation: Allocation,
+    signal?: AbortSignal,
+  ): Promise<void> {
     this.refuseReadOnly();
-    await allocateIn(this.files.writable(handle).file, allocation);
+    await allocateIn(this.files.writable(handle).file, allocation, signal);
     this.kernel.changedHere(inode);
   }
 
-  seek(_inode: InodeId, handle: Handle, offset: number, what: "data" | "hole"): Promise<number> {
-    return this.files.get(handle).file.seek(offset, what);
+  seek(
+    _inode: InodeId,
+    handle: Handle,
+    offset: number,
+    what: "data" | "hole",
+    signal?: AbortSignal,
+  ): Promise<number> {
+    return this.files.get(handle).file.seek(offset, what, { signal });
   }
 
   async copyRange(
     from: { readonly inode: InodeId; readonly handle: Handle; readonly offset: number },
     to: { readonly inode: InodeId; readonly handle: Handle; readonly offset: number },
     length: number,
+    signal?: AbortSignal,
   ): Promise<number> {
     this.refuseReadOnly();
     const source = { file: this.files.get(from.handle).file, offset: from.offset };
     const target = { file: this.files.writable(to.handle).file, offset: to.offset };
-    const copied = await copyWithin(source, target, length);
+    const copied = await copyWithin(source, target, length, signal);
     this.kernel.changedHere(to.inode);
     return copied;
   }

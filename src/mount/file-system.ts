@@ -245,14 +245,30 @@ export interface MountedFileSystem {
   fsync(inode: InodeId, handle: Handle, signal?: AbortSignal): Promise<void>;
   /** The last descriptor and mapping of the handle are gone. */
   release(inode: InodeId, handle: Handle): Promise<void>;
-  allocate(inode: InodeId, handle: Handle, allocation: Allocation): Promise<void>;
+  /** Given up, a long one may have been done from its start. */
+  allocate(
+    inode: InodeId,
+    handle: Handle,
+    allocation: Allocation,
+    signal?: AbortSignal,
+  ): Promise<void>;
   /** SEEK_DATA and SEEK_HOLE. @throws DfsError `noData` (ENXIO) when there is none from `offset` on. */
-  seek(inode: InodeId, handle: Handle, offset: number, what: "data" | "hole"): Promise<number>;
-  /** Copies within the file system, without moving blocks where they can be shared. Returns how many bytes; 0 at the end. */
+  seek(
+    inode: InodeId,
+    handle: Handle,
+    offset: number,
+    what: "data" | "hole",
+    signal?: AbortSignal,
+  ): Promise<number>;
+  /**
+   * Copies within the file system, without moving blocks where they can be shared. Returns how many bytes: 0 at the end, fewer
+   * than `length` also when it was given up after a part of them.
+   */
   copyRange(
     from: { readonly inode: InodeId; readonly handle: Handle; readonly offset: number },
     to: { readonly inode: InodeId; readonly handle: Handle; readonly offset: number },
     length: number,
+    signal?: AbortSignal,
   ): Promise<number>;
 
   // Open directories.

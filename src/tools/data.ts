@@ -4,6 +4,7 @@
 import { DfsError } from "../base/errors.ts";
 import { defineCommand, flag, value, type Command, type OptionSet } from "./shared/command.ts";
 import { generalOptions, jsonOption, keyOption, readKey } from "./shared/connect.ts";
+import { endWithInput, endWithInputOption } from "./shared/end-with-input.ts";
 import { EXIT } from "./shared/exit-codes.ts";
 import { SERVER_CLEAN_UP_MS } from "./meta.ts";
 import { jsonRow } from "./shared/text.ts";
@@ -56,6 +57,7 @@ const options = {
   wait: flag(
     "wait for the metadata server for ever, and give backups of the metadata out meanwhile",
   ),
+  ...endWithInputOption,
   ...keyOption,
   ...jsonOption,
   ...generalOptions,
@@ -94,6 +96,7 @@ mounted looks the same. It prints one line when it is ready; its log goes to sta
       if (chosen.new && chosen.recover !== undefined) {
         throw new DfsError("usage", "--new and --recover exclude each other: see dfs data --help");
       }
+      if (chosen.endWithInput) endWithInput();
       let hasTold = !chosen.json; // the log tells people
       await run({
         dir,

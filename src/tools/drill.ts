@@ -8,6 +8,7 @@ import { ScratchCluster } from "./drilling/cluster.ts";
 import { Connections } from "./drilling/connections.ts";
 import { FAULTS, allFaults, namedFaults } from "./drilling/faults.ts";
 import { DrillFiles } from "./drilling/files.ts";
+import { removeLeftovers } from "./drilling/leftovers.ts";
 import { isAsExpected, jsonFault, jsonSummary, reportLines } from "./drilling/report.ts";
 import { playDrill, type DrillRow } from "./drilling/run.ts";
 import { clearDirectory, makeDirectory } from "./drilling/scratch.ts";
@@ -165,9 +166,11 @@ async function inOwnCluster(
   seed: number,
 ): Promise<ExitCode> {
   const { options: chosen, signal } = context;
+  await removeLeftovers();
   const own = new ScratchCluster(chosen.servers ?? DEFAULT_SERVERS, {
     signal,
     env: withoutFlags(context.env),
+    tied: !chosen.keep,
   });
   let isKept = false;
   try {

@@ -5,6 +5,7 @@ import { DfsError } from "../base/errors.ts";
 import { defineCommand, flag, value, type Command, type OptionSet } from "./shared/command.ts";
 import type { ClusterSettings } from "./shared/cluster-file.ts";
 import { generalOptions, jsonOption, keyOption, readKey } from "./shared/connect.ts";
+import { endWithInput, endWithInputOption } from "./shared/end-with-input.ts";
 import { EXIT } from "./shared/exit-codes.ts";
 import { serviceOptions, serviceWishOf, type ServiceWish } from "./shared/service-options.ts";
 import { settingsOf, settingsOptions } from "./shared/settings-options.ts";
@@ -49,6 +50,7 @@ const options = {
   acceptOlder: flag(
     "go on from an older copy of the database, because the newer one is lost; for one start",
   ),
+  ...endWithInputOption,
   ...keyOption,
   ...jsonOption,
   ...generalOptions,
@@ -86,6 +88,7 @@ meta restore brings a backup back.`,
             "give one, such as: dfs meta --dir /srv/dfs/meta",
         );
       }
+      if (chosen.endWithInput) endWithInput();
       await run({
         dir,
         listen: chosen.listen,

@@ -98,8 +98,9 @@ The directory gets cluster.json (addresses and process ids, for scripts), meta, 
   ],
   cleanUpMs: CLEAN_UP_MS,
   async run(context) {
-    const dir = claimDirectory(context.options.dir ?? defaultDirectory(context.env));
-    const mountPoint = await mountPointOf(context, dir);
+    const wanted = resolve(context.options.dir ?? defaultDirectory(context.env));
+    const mountPoint = await mountPointOf(context, wanted);
+    const dir = claimDirectory(wanted);
     const services: Service[] = [];
     const lock = await lockCluster(dir, context.signal);
     let cluster: LocalCluster;

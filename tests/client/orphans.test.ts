@@ -44,6 +44,39 @@ test("one that only this client has open is not sent by flush and close", async 
   expect(client.memory.heldBytes).toBe(0);
 });
 
+// A renamed file took the name of one that was open here, and each close of that one went on sending, for nobody, what was written.
+test("one that a rename has replaced is not sent either, and is read and written until it is closed", async () => {
+  const file = await create("replaced");
+  await file.write(0, bytesOf("before"));
+  await file.flush();
+  await (await create("new")).close();
+  await client.inodes.rename(place("new"), place("replaced"), "replace");
+  await file.write(6, bytesOf(" and after"));
+  const { version, nlink } = await client.inodes.getattr(file.inode);
+  expect(nlink).toBe(0);
+  await file.flush();
+  expect(file.clean).toBe(false);
+  expect((await client.inodes.getattr(file.inode)).version).toBe(version);
+  expect(await file.read(0, 100)).toEqual(bytesOf("before and after"));
+  await file.close();
+  expect(client.memory.heldBytes).toBe(0);
+});
+
+test("of two that a rename exchanges both keep a name, and one that others have open is sent when it is replaced", async () => {
+  const [one, two] = [await create("one"), await create("two")];
+  await client.inodes.rename(place("one"), place("two"), "exchange");
+  const theirs = await other.inodes.open(two.inode);
+  await (await create("three")).close();
+  await client.inodes.rename(place("three"), place("one"), "replace");
+  for (const file of [one, two]) {
+    await file.write(0, bytesOf("for others"));
+    await file.flush();
+    expect(file.clean).toBe(true);
+    await file.close();
+  }
+  await theirs.close();
+});
+
 test("one with another name, and one that another client has open, are sent as ever", async () => {
   const linked = await create("linked");
   await client.inodes.link(linked.inode, place("link"));

@@ -3,13 +3,15 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { ROOT_INODE, type InodeId } from "../../src/base/ids.ts";
 import { DfsFileSystem } from "../../src/mount/dfs-file-system.ts";
-import { bytesOf, startCluster, type Cluster } from "../support/cluster.ts";
+import type { Handle } from "../../src/mount/file-system.ts";
+import { bytesOf, KiB, startCluster, type Cluster } from "../support/cluster.ts";
 import { failureOf } from "../support/failure.ts";
 import { turns } from "../support/manual-clock.ts";
 import { recordedInvalidations } from "./support/invalidations.ts";
 import { CALLER, READ_WRITE } from "./support/two-mounts.ts";
 
 type Call = (fileSystem: DfsFileSystem, file: InodeId, signal: AbortSignal) => Promise<unknown>;
+type OpenCall = (inode: InodeId, handle: Handle, signal: AbortSignal) => Promise<unknown>;
 
 const NAME = bytesOf("n");
 const FILE = { mode: 0o644, exclusive: true, flags: READ_WRITE };
@@ -36,9 +38,35 @@ const CALLS: Readonly<Record<string, Call>> = {
   create: (fs, _, signal) => fs.create(ROOT_INODE, NAME, FILE, CALLER, signal),
 };
 
+/** Calls on a file of 1 MiB that is one hole, and open. */
+const OPEN_CALLS: Readonly<Record<string, OpenCall>> = {
+  fallocate: (inode, handle, signal) =>
+    fileSystem.allocate(inode, handle, { ...RANGE, how: "punchHole", keepSize: true }, signal),
+  "fallocate behind the end": (inode, handle, signal) =>
+    fileSystem.allocate(inode, handle, { ...RANGE, how: "allocate", keepSize: false }, signal),
+  "lseek to data": (inode, handle, signal) => fileSystem.seek(inode, handle, 0, "data", signal),
+  "lseek to a hole": (inode, handle, signal) => fileSystem.seek(inode, handle, 0, "hole", signal),
+  "copy_file_range of much": (inode, handle, signal) => copy(inode, handle, 512 * KiB, signal),
+  "copy_file_range of little": (inode, handle, signal) => copy(inode, handle, KiB, signal),
+};
+
+const RANGE = { offset: 0, length: 2048 * KiB };
+
+function copy(inode: InodeId, handle: Handle, length: number, signal: AbortSignal) {
+  const place = { inode, handle };
+  return fileSystem.copyRange(
+    { ...place, offset: 0 },
+    { ...place, offset: 512 * KiB },
+    length,
+    signal,
+  );
+}
+
 let cluster: Cluster;
 let fileSystem: DfsFileSystem;
 let file: InodeId;
+let opened: InodeId;
+let handle: Handle;
 const told = recordedInvalidations();
 beforeAll(async () => {
   cluster = await startCluster({ servers: 0 });
@@ -46,6 +74,10 @@ beforeAll(async () => {
   fileSystem = new DfsFileSystem(await cluster.client({ retryTimeoutMs: 2 ** 31 - 1 }));
   fileSystem.start(told);
   file = (await fileSystem.symlink(ROOT_INODE, bytesOf("there"), NAME, CALLER)).inode;
+  const created = await fileSystem.create(ROOT_INODE, bytesOf("open"), FILE, CALLER);
+  ({ handle } = created);
+  opened = created.attributes.inode;
+  await fileSystem.setattr(opened, { size: 1024 * KiB }, handle, CALLER);
   await cluster.stopMeta();
 });
 afterAll(async () => {
@@ -54,16 +86,25 @@ afterAll(async () => {
   await cluster.stop();
 });
 
+async function endsWithItsSignal(call: (signal: AbortSignal) => Promise<unknown>): Promise<void> {
+  const stop = new AbortController();
+  let over = false;
+  const failed = failureOf(call(stop.signal)).finally(() => (over = true));
+  await turns();
+  expect(over).toBe(false);
+  stop.abort();
+  expect(await failed).toMatchObject({ kind: "cancelled" });
+}
+
 for (const [name, call] of Object.entries(CALLS)) {
-  test(`${name} waits, and ends with its signal`, async () => {
-    const stop = new AbortController();
-    let over = false;
-    const failed = failureOf(call(fileSystem, file, stop.signal)).finally(() => (over = true));
-    await turns();
-    expect(over).toBe(false);
-    stop.abort();
-    expect(await failed).toMatchObject({ kind: "cancelled" });
-  });
+  test(`${name} waits, and ends with its signal`, () =>
+    endsWithItsSignal((signal) => call(fileSystem, file, signal)));
+}
+
+// These could not be left: a process that had called them on a mount whose cluster was away did not even end by SIGKILL.
+for (const [name, call] of Object.entries(OPEN_CALLS)) {
+  test(`${name} waits, and ends with its signal`, () =>
+    endsWithItsSignal((signal) => call(opened, handle, signal)));
 }
 
 test("names of which nobody knows whether they were changed are asked for again", async () => {

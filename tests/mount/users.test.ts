@@ -209,6 +209,24 @@ describe.skipIf(missing !== undefined)("users of a mount", () => {
       expect(result.stderr).toContain("user_allow_other");
     });
 
+    // fusermount3 was left to find that out, after `dfs up --mount` had started the cluster.
+    test("only a directory of that user's own is mounted on, and that is said first", async () => {
+      for (const [name, owner, mode] of [
+        ["foreign", BEN, 0o755],
+        ["sticky", BEN, 0o1777],
+      ] as const) {
+        const path = `${home}/${name}`;
+        fs.mkdirSync(path);
+        fs.chownSync(path, owner, owner);
+        fs.chmodSync(path, mode);
+        const dir = `${home}/cluster-${name}`;
+        const result = await dfs(ANN, "up", "--detach", "--dir", dir, "--mount", path);
+        expect(result).toMatchObject({ code: 1, text: "" });
+        expect(result.stderr).toContain(`cannot mount on ${path}: it is not yours to write in`);
+        expect(fs.existsSync(dir)).toBe(false);
+      }
+    });
+
     test("another user cannot unmount it", async () => {
       expect(await dfs(BEN, "umount", point)).toMatchObject({ code: 1 });
       expect(isAlive(pid)).toBe(true);

@@ -269,7 +269,7 @@ example(namespace.rmdir, { ...head, ...place }, { ...done, directory: attributes
 example(
   namespace.rename,
   { ...head, ...place, newParent: inodeId(9n), newName: utf8("new"), how: "exchange" },
-  done,
+  { ...done, orphan: inodeId(2n) },
 );
 example(
   namespace.setattr,
@@ -361,6 +361,7 @@ example(
         sinceNs: TIME_NS,
         outInMs: 590_000,
         heldBack: false,
+        refuses: true,
       },
     ],
   },
@@ -417,6 +418,7 @@ example(
       overdue: true,
       failure: "no room",
       quarantined: 7,
+      untold: [serverId(2)],
     },
     risk: {
       lostBlocks: 1,

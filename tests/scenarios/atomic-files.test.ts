@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { seededRandom } from "../../src/base/random.ts";
+import { startedFrom } from "../support/bundled-project.ts";
 import { differences, finish, LocalCluster, runMark, until } from "../support/local-cluster.ts";
 
 setDefaultTimeout(120_000); // whole clusters and many commands; a busy machine is slow
@@ -68,12 +69,7 @@ describe("put", () => {
     writeFileSync(cluster.path("old"), "old content");
     await cluster.ok("put", cluster.path("old"), "/interrupted");
     const child = Bun.spawn(
-      [
-        "sh",
-        "-c",
-        `cat /dev/zero | "$0" put - /interrupted`,
-        join(import.meta.dir, "../../bin/dfs"),
-      ],
+      ["sh", "-c", `cat /dev/zero | "$0" put - /interrupted`, join(startedFrom(), "bin/dfs")],
       {
         env: {
           PATH: process.env["PATH"] ?? "",

@@ -7,6 +7,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isDfsError } from "../../src/base/errors.ts";
 import { serverId } from "../../src/base/ids.ts";
+import { startedFrom } from "../support/bundled-project.ts";
 import {
   bytesOf,
   collected,
@@ -91,7 +92,7 @@ async function putBySteps(
 ): Promise<Subprocess & { readonly stdin: Bun.FileSink }> {
   const before = await held(client);
   const child = Bun.spawn(
-    [join(import.meta.dir, "../../bin/dfs"), "put", "--meta", cluster!.meta.address, "-", path],
+    [join(startedFrom(), "bin/dfs"), "put", "--meta", cluster!.meta.address, "-", path],
     {
       cwd: folder!.root,
       env: { PATH: process.env["PATH"] ?? "", HOME: folder!.root },
@@ -234,14 +235,11 @@ test("dfs up hands --lease-timeout, --down-delay, --out-delay, --repair-rate and
   expect(command).toContain("--lease-timeout 1 --down-delay 0.5 --out-delay 77");
   expect(command).toContain("--repair-rate 5242880 --backup-interval 1");
   const { meta } = folder.describe();
-  const put = Bun.spawn(
-    [join(import.meta.dir, "../../bin/dfs"), "put", "--meta", meta, "-", "/file"],
-    {
-      cwd: folder.root,
-      env: { PATH: process.env["PATH"] ?? "", HOME: folder.root },
-      stdio: ["pipe", "pipe", "pipe"],
-    },
-  );
+  const put = Bun.spawn([join(startedFrom(), "bin/dfs"), "put", "--meta", meta, "-", "/file"], {
+    cwd: folder.root,
+    env: { PATH: process.env["PATH"] ?? "", HOME: folder.root },
+    stdio: ["pipe", "pipe", "pipe"],
+  });
   children.push(put);
   const dfs = folder;
   const status = async () =>

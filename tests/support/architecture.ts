@@ -51,6 +51,16 @@ const FILE_ARROWS: Readonly<Record<string, readonly string[]>> = {
 /** Who may read the version from package.json. */
 const READS_PACKAGE_JSON: readonly string[] = ["src/cli.ts", "src/tools"];
 
+/** Modules that load Node's streams, so that whoever imports them starts markedly later, and what does instead. */
+const SLOW_TO_LOAD: Readonly<Record<string, string>> = {
+  "node:crypto": "Bun.CryptoHasher, or the global crypto",
+  "node:net": "Bun.listen and Bun.connect",
+  "node:readline": "what comes, cut at its line ends",
+  "node:stream": "an async generator",
+  "node:tty": "src/tools/shared/terminal.ts",
+  "node:zlib": "the compression of Bun itself",
+};
+
 /** Areas that get clock, timers and randomness passed in. The adapters to the real ones are in src/base. */
 const BEHIND_SEAMS: readonly string[] = [
   "src/client",
@@ -196,6 +206,8 @@ function wrongPath(
 
 /** Why an import of a package is wrong, or undefined. */
 function wrongPackage(specifier: string, dependencies: readonly string[]): string | undefined {
+  const instead = SLOW_TO_LOAD[specifier];
+  if (instead !== undefined) return `slow to load; take ${instead}`;
   if (/^(node|bun):/.test(specifier) || specifier === "bun") {
     return undefined;
   }

@@ -12,9 +12,10 @@ import { join } from "node:path";
 import type { ClientOptions, ClientWarning, DfsClient } from "../../src/client/api.ts";
 import { connectClient } from "../../src/client/client.ts";
 import type { SettingsWish } from "../../src/server/meta/settings.ts";
+import { startedFrom } from "./bundled-project.ts";
 import type { TestClient } from "./cluster.ts";
 
-const RUN_SERVER = join(import.meta.dir, "run-server.ts");
+const RUN_SERVER = join(startedFrom(), "tests/support/run-server.ts");
 
 export interface ProcessClusterOptions {
   /** Data servers; default 4. */

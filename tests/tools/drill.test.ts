@@ -1,8 +1,8 @@
 // dfs drill with real processes: everything as expected, something that is not, interrupted, and on a live cluster.
 
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync } from "node:fs";
+import { basename, join } from "node:path";
 import type { DfsClient } from "../../src/client/api.ts";
 import { connectClient } from "../../src/client/client.ts";
 import { FAULTS } from "../../src/tools/drilling/faults.ts";
@@ -166,6 +166,25 @@ describe("dfs drill", () => {
     expect((await finish(child)).code).toBe(130);
     await until(() => servers().length === 0, "the servers to be gone");
     expect(readdirSync(env.TMPDIR)).toEqual([]);
+  });
+
+  test("killed leaves no process, and the next drill removes its directory", async () => {
+    const { place, env } = folder();
+    const kept = mkdtempSync(join(env.TMPDIR, "dfs-drill-")); // somebody else's, as it has no mark
+    const child = place.spawn(["drill", "--faults", "gone"], { env });
+    const isReady = (): boolean =>
+      readdirSync(env.TMPDIR).some((name) =>
+        existsSync(join(env.TMPDIR, name, "data-4", "identity.json")),
+      );
+    await until(isReady, "the drill to start its servers", 120_000);
+    const [left] = readdirSync(env.TMPDIR).filter((name) => name !== basename(kept));
+    child.kill("SIGKILL");
+    await finish(child);
+    await until(() => processesIn(env.TMPDIR).length === 0, "the servers to end", 60_000);
+    expect(readdirSync(env.TMPDIR)).toContain(left!);
+    const next = await place.run(["drill", "--faults", "rot-1", "--size", "64K"], { env });
+    expect({ code: next.code, stderr: next.stderr }).toEqual({ code: 0, stderr: "" });
+    expect(readdirSync(env.TMPDIR)).toEqual([basename(kept)]);
   });
 
   test("interrupted at its start leaves no process and no directory", async () => {

@@ -249,6 +249,38 @@ describe.skipIf(cannotMount !== undefined)("dfs mount and umount", () => {
   });
 });
 
+// A wrong directory was told of when the cluster had been started, or after its own directory had been made.
+describe.skipIf(cannotMount !== undefined)("dfs up --mount looks at the directory first", () => {
+  const folder = temporaryFolder("up-mount");
+  const home = temporaryFolder("up-mount-home");
+  afterAll(() => {
+    folder.remove();
+    home.remove();
+  });
+  const inside = (name: string): string => join(folder.path, name);
+
+  const cases: readonly (readonly [string, string, string, number, string])[] = [
+    ["which there is not", "cluster", "missing", 4, "make it first: mkdir -p"],
+    ["which is a file", "cluster", "file", 1, "it is not a directory"],
+    ["which is the cluster's own", "own", "own", 2, "would be hidden by the mount"],
+    ["in which the cluster's own is", "above/cluster", "above", 2, "would be hidden by the mount"],
+    ["the same through a link", "link/cluster", "above", 2, "would be hidden by the mount"],
+  ];
+  for (const [title, dir, mountPoint, code, words] of cases) {
+    test(`${title}: nothing is made and nothing started`, async () => {
+      fs.writeFileSync(inside("file"), "");
+      for (const name of ["own", "above"]) fs.mkdirSync(inside(name), { recursive: true });
+      if (!fs.existsSync(inside("link"))) fs.symlinkSync("above", inside("link"));
+      const before = fs.readdirSync(folder.path, { recursive: true });
+      const args = ["up", "--detach", "--dir", inside(dir), "--mount", inside(mountPoint)];
+      const result = await dfs(args, { home: home.path });
+      expect(result.stderr).toContain(words);
+      expect([result.code, result.stdout]).toEqual([code, ""]);
+      expect(fs.readdirSync(folder.path, { recursive: true })).toEqual(before);
+    });
+  }
+});
+
 describe.skipIf(cannotMount !== undefined)("dfs up --mount and dfs down", () => {
   test("mount with the cluster, again after a restart, and unmount before the servers are stopped", async () => {
     const mounted = await Mounted.up({ mounts: 0, flags: ["--data-servers", "3"] });

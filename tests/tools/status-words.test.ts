@@ -40,6 +40,7 @@ function server(id: number, more: Partial<ServerInfo> = {}): ServerInfo {
     sinceNs: null,
     outInMs: null,
     heldBack: false,
+    refuses: false,
     ...more,
   };
 }
@@ -75,6 +76,7 @@ function cluster(more: Partial<ClusterStatus> = {}): ClusterStatus {
       overdue: false,
       failure: null,
       quarantined: 0,
+      untold: [],
     },
     risk: NO_RISK,
     ...more,
@@ -213,6 +215,8 @@ describe("statusLines", () => {
       server(6, { state: "draining", replicas: 1, heardNs: NOW - MIN, outInMs: 540_000 }),
       server(7, { filling: true }),
       server(8, { full: true }),
+      server(9),
+      server(10),
     ];
     const lines = text(cluster(), servers, []);
     const from = lines.findIndex((line) => line.startsWith("Servers:"));
@@ -222,11 +226,10 @@ describe("statusLines", () => {
         lines.findIndex((line) => line.startsWith("Content:")),
       ),
     ).toEqual([
-      "Servers:  metadata up for 3 h 0 min; data: 2 of 8 up",
+      "Servers:  metadata up for 3 h 0 min; data: 4 of 10 up",
       "          server 1 is suspect: not heard of for 4 s; is out in 9 min 56 s, then its copies are made elsewhere",
       "          server 2 is down: not heard of since the metadata service was started 3 h ago; too many servers are silent " +
-        "at once, so its copies are not made elsewhere: start it again (dfs rebuild 2 --replace needs 3 other servers that " +
-        "are up and not full, there is 1)",
+        "at once, so its copies are not made elsewhere: start it again, or dfs rebuild 2 --replace",
       "          server 3 is out: not heard of for 20 min; its copies are made elsewhere, and count again when it is back",
       "          server 4 is draining for 5 min: 120 copies left to be moved",
       "          server 5 is draining: it is empty, dfs server remove 5 strikes it off the list",
@@ -237,6 +240,38 @@ describe("statusLines", () => {
       "          server 8 is full: it takes no new blocks",
     ]);
     expect(lines.some((line) => line.startsWith("Scrub:"))).toBe(false);
+  });
+
+  // They were said to be silent, and that they should be started again.
+  test("servers that refuse an older database", () => {
+    const servers = [1, 2, 3].map((id) =>
+      server(id, { state: "down", heldBack: true, refuses: true }),
+    );
+    const lines = text(cluster({ blocksByCopies: [1234] }), servers, []);
+    expect(lines[1]).toBe(
+      "  - 3 data servers refuse this metadata database: it is older than what they have served; put the newer one back, or, " +
+        "if that is lost, start dfs meta once with --accept-older",
+    );
+    expect(lines).toContain(
+      "          server 2 is down: it refuses this metadata database, which is older than what it has served",
+    );
+  });
+
+  // Of three servers one was killed, and it was said that its copies are made elsewhere.
+  test("where there is no elsewhere, that is said, and what to do", () => {
+    const fate = (more: Partial<ServerInfo>): string =>
+      text(cluster(), [server(1), server(2), server(3, { heardNs: NOW - MIN, ...more })], []).find(
+        (line) => line.startsWith("          server 3"),
+      )!;
+    const lack =
+      "its copies have nowhere to go (that takes 3 other servers that are up and not full, there are 2)";
+    const advice = "start it again, or add a server (dfs data --new)";
+    expect(fate({ state: "down", outInMs: 540_000 })).toBe(
+      `          server 3 is down: not heard of for 1 min; is out in 9 min 0 s, but ${lack}: ${advice}`,
+    );
+    expect(fate({ state: "out" })).toBe(
+      `          server 3 is out: not heard of for 1 min; ${lack}, and count again when it is back: ${advice}`,
+    );
   });
 
   // Of three or four servers two were killed, and the command that this advised was refused.
@@ -297,6 +332,7 @@ test("the row of --json has the same facts about a server", () => {
     heard: null,
     outInSeconds: 1,
     heldBack: false,
+    refuses: false,
     filling: false,
     full: false,
     copies: 40,

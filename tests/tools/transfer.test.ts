@@ -14,6 +14,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { seededRandom } from "../../src/base/random.ts";
+import { startedFrom } from "../support/bundled-project.ts";
 import { finish, LocalCluster, until } from "../support/local-cluster.ts";
 
 let cluster: LocalCluster;
@@ -28,7 +29,7 @@ afterAll(() => cluster.stop());
 
 /** Runs a line of bash in which "$0" is the dfs command. */
 function shell(line: string) {
-  const child = Bun.spawn(["bash", "-c", line, join(import.meta.dir, "../../bin/dfs")], {
+  const child = Bun.spawn(["bash", "-c", line, join(startedFrom(), "bin/dfs")], {
     cwd: cluster.root,
     env: { ...process.env, HOME: cluster.root, DFS_DIR: cluster.dir },
     stdin: "ignore",

@@ -24,27 +24,32 @@ export async function copyWithin(
   from: FilePosition,
   to: FilePosition,
   length: number,
+  signal?: AbortSignal,
 ): Promise<number> {
   // The end counts as it is now: a copy within one file may move it.
   const there = Math.max(0, Math.min(length, from.file.attributes.size - from.offset));
-  if (there < MIN_SHARED_BYTES) return copyBytes(from, to, there);
-  return to.file.cloneFrom(from.file, from.offset, to.offset, there);
+  if (there < MIN_SHARED_BYTES) return copyBytes(from, to, there, signal);
+  return to.file.cloneFrom(from.file, from.offset, to.offset, there, { signal });
 }
 
 /** fallocate(2) on a file. @throws DfsError `notSupported` for what moves content to other offsets. */
-export async function allocateIn(file: OpenFile, allocation: Allocation): Promise<void> {
+export async function allocateIn(
+  file: OpenFile,
+  allocation: Allocation,
+  signal?: AbortSignal,
+): Promise<void> {
   const { how, keepSize, offset, length } = allocation;
   const end = offset + length;
   const minSize = keepSize ? 0 : end;
   switch (how) {
     case "allocate":
-      if (!keepSize) await file.punch(end, 0, minSize);
+      if (!keepSize) await file.punch(end, 0, minSize, { signal });
       break;
     case "punchHole":
-      await file.punch(offset, length);
+      await file.punch(offset, length, 0, { signal });
       break;
     case "zeroRange":
-      await file.punch(offset, length, minSize);
+      await file.punch(offset, length, minSize, { signal });
       break;
     default:
       throw new DfsError("notSupported", `content cannot be moved to other offsets (${how})`);
@@ -52,11 +57,17 @@ export async function allocateIn(file: OpenFile, allocation: Allocation): Promis
 }
 
 /** Copies by reading and writing; returns how many bytes, fewer than asked for at the end of the source. */
-async function copyBytes(from: FilePosition, to: FilePosition, length: number): Promise<number> {
+async function copyBytes(
+  from: FilePosition,
+  to: FilePosition,
+  length: number,
+  signal: AbortSignal | undefined,
+): Promise<number> {
   for (let at = 0; at < length;) {
-    const bytes = await from.file.read(from.offset + at, Math.min(STEP_BYTES, length - at));
+    const step = Math.min(STEP_BYTES, length - at);
+    const bytes = await from.file.read(from.offset + at, step, { signal });
     if (bytes.length === 0) return at;
-    await to.file.write(to.offset + at, bytes);
+    await to.file.write(to.offset + at, bytes, { signal });
     at += bytes.length;
   }
   return length;

@@ -141,6 +141,8 @@ export const backupStatus = record({
   failure: optional(text(1000)),
   /** Copies on data servers that the database knows nothing of; they are left alone. */
   quarantined: uint53,
+  /** Servers that have not told what they hold since the service was started. */
+  untold: optional(list(serverField, MAX_SERVERS)),
 });
 export type BackupStatus = Infer<typeof backupStatus>;
 

@@ -5,7 +5,7 @@
  */
 import {
   MAX_BATCHED_BLOCKS,
-  MAX_BATCHED_BYTES,
+  MAX_GIVEN_BYTES,
   MAX_BLOCK_BYTES,
   MAX_BLOCKS_PER_PAGE,
   MAX_FAULT_BYTES,
@@ -227,7 +227,7 @@ export const batchResult = choice({ stored: 0, notGiven: 1, unreachable: 2, notS
 export type BatchResult = Infer<typeof batchResult>;
 
 /**
- * `data.copy` for many small blocks and one source: fetched with `data.getMany`, verified each by itself, stored with few
+ * `data.copy` for many blocks and one source: fetched with some `data.getMany`, verified each by itself, stored with few
  * syncs. Answered when those that are stored are durable. What is not stored is for `data.copy`, which tells why.
  * Errors: `wrongPeer` (a stale command), `invalid` (a block twice, an empty one, too many bytes in all), `busy`.
  */
@@ -240,7 +240,7 @@ export const blockCopyMany = request(
     blocks: list(
       record({
         block: blockField,
-        length: uint(MAX_BATCHED_BYTES),
+        length: uint(MAX_GIVEN_BYTES),
         checksum: uint64,
         inode: inodeField,
         fileOffset: uint53,
@@ -253,7 +253,7 @@ export const blockCopyMany = request(
 );
 
 /**
- * Reads many small blocks whole. The bulk bytes are those of the blocks that can be given, in the order of the request. A
+ * Reads many blocks whole. The bulk bytes are those of the blocks that can be given, in the order of the request. A
  * block that is not held with this length, or cannot be read, is left out; the server sees to a rotten one by itself.
  * Errors: `invalid` (a block twice, an empty one, too many bytes in all).
  */
@@ -261,10 +261,7 @@ export const blockGetMany = request(
   0x0716,
   "data.getMany",
   record({
-    blocks: list(
-      record({ block: blockField, length: uint(MAX_BATCHED_BYTES) }),
-      MAX_BATCHED_BLOCKS,
-    ),
+    blocks: list(record({ block: blockField, length: uint(MAX_GIVEN_BYTES) }), MAX_BATCHED_BLOCKS),
   }),
   /** Which of them the bulk bytes hold. */
   record({ given: list(bool, MAX_BATCHED_BLOCKS) }),

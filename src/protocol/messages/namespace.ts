@@ -260,7 +260,11 @@ export const rename = request(
     newName: nameField,
     how: choice({ replace: 0, noReplace: 1, exchange: 2 }),
   }),
-  record({ ...mutationReplyHead }),
+  record({
+    ...mutationReplyHead,
+    /** The inode that was replaced, when that was its last name and this session alone has it open. */
+    orphan: optional(inodeField),
+  }),
 );
 
 /** Fields that are null stay as they are. A time may be set to the service's now. */

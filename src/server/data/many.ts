@@ -1,9 +1,9 @@
 /**
- * Many small blocks in one message: what may be asked for, and reading them.
+ * Many blocks in one message: what may be asked for, and reading them.
  */
 import { DfsError, isDfsError } from "../../base/errors.ts";
 import type { BlockId } from "../../base/ids.ts";
-import { MAX_BATCHED_BYTES } from "../../base/limits.ts";
+import { MAX_GIVEN_BYTES } from "../../base/limits.ts";
 import { BufferPool } from "../../log/buffers.ts";
 import type { BlockLog } from "../../log/log.ts";
 
@@ -24,17 +24,19 @@ export interface ManyBlocks {
 
 const pool = new BufferPool();
 
-/** @throws DfsError `invalid` when a block is named twice or empty, or when they are too long together. */
-export function checkMany(blocks: readonly Sized[]): void {
+const NOTHING = new Uint8Array();
+
+/** @throws DfsError `invalid` when a block is named twice or empty, or when all together are longer than `mostBytes`. */
+export function checkMany(blocks: readonly Sized[], mostBytes: number): void {
   let bytes = 0;
   for (const { block, length } of blocks) {
     if (length === 0) throw new DfsError("invalid", `cannot copy block ${block} of 0 bytes`);
     bytes += length;
   }
-  if (bytes > MAX_BATCHED_BYTES) {
+  if (bytes > mostBytes) {
     throw new DfsError(
       "invalid",
-      `cannot copy ${blocks.length} blocks of ${bytes} bytes together; ${MAX_BATCHED_BYTES} bytes are allowed`,
+      `cannot copy ${blocks.length} blocks of ${bytes} bytes together; ${mostBytes} bytes are allowed`,
     );
   }
   if (new Set(blocks.map(({ block }) => block)).size < blocks.length) {
@@ -47,7 +49,8 @@ export function checkMany(blocks: readonly Sized[]): void {
  * @throws DfsError `invalid` as `checkMany`; `unreachable` when the log has been closed.
  */
 export async function readMany(log: BlockLog, blocks: readonly Sized[]): Promise<ManyBlocks> {
-  checkMany(blocks);
+  checkMany(blocks, MAX_GIVEN_BYTES);
+  if (blocks.length === 1) return readAlone(log, blocks[0]!);
   const offsets: number[] = [];
   let total = 0;
   for (const { length } of blocks) {
@@ -63,6 +66,13 @@ export async function readMany(log: BlockLog, blocks: readonly Sized[]): Promise
     buffer.release();
     throw error;
   }
+}
+
+/** A block that comes alone is given out of the buffer that it was read into. */
+async function readAlone(log: BlockLog, block: Sized): Promise<ManyBlocks> {
+  const range = await readOne(log, block);
+  if (range === undefined) return { given: [false], bytes: NOTHING, release: () => undefined };
+  return { given: [true], bytes: range.bytes, release: () => range.release() };
 }
 
 /** Reads each block to its offset in `target`; returns for each whether it could be. */

@@ -9,18 +9,14 @@
  *   the removal of its block nor the connection that brought the order.
  * - A few copies are fetched at a time, a bounded number waits.
  */
-import { checksumOf, firstBadPiece, pieceHashes, verifyPieceList } from "../../base/checksum.ts";
+import { firstBadPiece, verifyPieceList } from "../../base/checksum.ts";
 import { DfsError, isDfsError, messageOf } from "../../base/errors.ts";
 import type { BlockId } from "../../base/ids.ts";
+import { MAX_BATCHED_BYTES } from "../../base/limits.ts";
 import type { BlockLog, IdRange } from "../../log/log.ts";
 import type { ReplyOf, RequestOf } from "../../protocol/message.ts";
-import {
-  blockGet,
-  blockGetMany,
-  type BatchResult,
-  type blockCopy,
-  type blockCopyMany,
-} from "../../protocol/messages/data.ts";
+import { blockGet, type BatchResult, type blockCopy } from "../../protocol/messages/data.ts";
+import { copyTogether, GET_TIMEOUT_MS, type BatchItem, type BatchOrder } from "./batch-copies.ts";
 import { checkMany } from "./many.ts";
 import { Slots } from "./slots.ts";
 import { SourcePeers, type Source, type SourcePeersOptions } from "./source-peers.ts";
@@ -33,14 +29,11 @@ const AT_ONCE = 4;
 const SMALL_BYTES = 64 * 1024;
 const SMALL_AT_ONCE = 64;
 
-/** Batches of small blocks at a time; each holds up to 1 MiB. */
+/** Batches at a time; each holds up to 2 MiB. */
 const BATCHES_AT_ONCE = 8;
 
 /** Copies of each kind that may wait. The service orders far fewer. */
 const MOST_WAITING = 64;
-
-/** Longest wait for a block from a source. */
-const GET_TIMEOUT_MS = 30_000;
 
 const MAX_DETAIL = 500;
 
@@ -53,27 +46,10 @@ export type CopyOrder = Pick<
   "block" | "length" | "checksum" | "inode" | "fileOffset" | "sources"
 >;
 
-/** Copies of small blocks from one source. */
-export type BatchOrder = Pick<RequestOf<typeof blockCopyMany>, "source" | "blocks">;
-
 interface UnderWay {
   /** Nothing more of it is stored, except what is being stored by now. */
   readonly abort: () => void;
   readonly done: Promise<Outcome>;
-}
-
-interface FetchedBatch {
-  readonly found: ReadonlyMap<BatchItem, Uint8Array>;
-  /** To be called when they have been stored. */
-  readonly release: () => void;
-}
-
-/** One block of a batch, until it is stored or given up. */
-interface BatchItem {
-  readonly order: BatchOrder["blocks"][number];
-  readonly settle: (result: BatchResult) => void;
-  readonly result: Promise<BatchResult>;
-  state: "waiting" | "storing" | "ended";
 }
 
 interface FetchedBlock {
@@ -111,11 +87,11 @@ export class Replication {
   }
 
   /**
-   * Makes copies of small blocks, all from one source; resolves with what became of each when those made are durable.
+   * Makes copies of blocks, all from one source; resolves with what became of each when those made are durable.
    * @throws DfsError `invalid` as `checkMany`, `busy`.
    */
   async copyMany(log: BlockLog, { source, blocks }: BatchOrder): Promise<BatchResult[]> {
-    checkMany(blocks);
+    checkMany(blocks, MAX_BATCHED_BYTES);
     const abort = new AbortController();
     const items: BatchItem[] = [];
     const results = blocks.map((order) => {
@@ -130,7 +106,7 @@ export class Replication {
     });
     try {
       await this.batchSlots.run(
-        () => this.makeMany(log, source, items, abort.signal),
+        () => copyTogether(log, this.peers, source, items, abort.signal),
         abort.signal,
       );
     } catch (error) {
@@ -185,84 +161,6 @@ export class Replication {
     const done = promise.then((result) => ({ stored: result === "stored", failures: [] }));
     this.underWay.set(order.block, { abort, done });
     return item;
-  }
-
-  private async makeMany(
-    log: BlockLog,
-    source: Source,
-    items: readonly BatchItem[],
-    signal: AbortSignal,
-  ): Promise<void> {
-    for (const { order, settle } of items) {
-      if (log.holds(order.block) && (await verdictOn(log, order)) === "right") settle("stored");
-    }
-    const wanted = items.filter(({ state }) => state === "waiting");
-    if (wanted.length === 0) return;
-    let fetched: FetchedBatch;
-    try {
-      fetched = await this.fetchMany(wanted, source, signal);
-    } catch (error) {
-      if (!isDfsError(error)) throw error;
-      for (const { settle } of wanted) settle("unreachable");
-      return;
-    }
-    const { found, release } = fetched;
-    const stored = await Promise.allSettled(
-      wanted.map((item) => this.store(log, item, found.get(item))),
-    );
-    release(); // the log has written out of this memory
-    const failed = stored.find((each) => each.status === "rejected");
-    if (failed !== undefined) throw failed.reason;
-  }
-
-  /** Stores a block of a batch unless it has been ended; nothing comes between that look and its place in the log. */
-  private async store(
-    log: BlockLog,
-    item: BatchItem,
-    bytes: Uint8Array | undefined,
-  ): Promise<void> {
-    const { order, settle } = item;
-    if (item.state !== "waiting") return;
-    const pieces = bytes === undefined ? undefined : pieceHashes(bytes);
-    if (bytes === undefined || pieces === undefined) return settle("notGiven");
-    if (checksumOf(order.length, pieces) !== order.checksum) return settle("notGiven");
-    item.state = "storing";
-    try {
-      await log.put({ ...order, pieces, bytes });
-      settle("stored");
-    } catch (error) {
-      settle("notStored");
-      if (!isDfsError(error)) throw error;
-    }
-  }
-
-  /** What the source gives. @throws DfsError when it does not answer, or not as it should. */
-  private async fetchMany(
-    items: readonly BatchItem[],
-    source: Source,
-    signal: AbortSignal,
-  ): Promise<FetchedBatch> {
-    const peer = await this.peers.to(source);
-    const blocks = items.map(({ order: { block, length } }) => ({ block, length }));
-    const options = { timeoutMs: GET_TIMEOUT_MS, signal };
-    const { body, bulk, release } = await peer
-      .request(blockGetMany, { blocks }, options)
-      .catch((error: unknown) => {
-        if (isDfsError(error, "timeout")) peer.close("it did not answer in time");
-        throw error;
-      });
-    const found = new Map<BatchItem, Uint8Array>();
-    let at = 0;
-    for (const [index, item] of items.entries()) {
-      if (body.given[index] !== true) continue;
-      found.set(item, bulk.subarray(at, at + item.order.length));
-      at += item.order.length;
-    }
-    if (at === bulk.length && body.given.length === items.length) return { found, release };
-    throw new DfsError(
-      "protocol",
-      `data server ${source.server} sent ${bulk.length} bytes for ${found.size} blocks of ${at}`,
-    );
   }
 
   private async make(log: BlockLog, order: CopyOrder, signal: AbortSignal): Promise<Outcome> {

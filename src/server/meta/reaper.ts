@@ -25,6 +25,8 @@ import {
   reclaimStep,
   type Orphans,
 } from "./namespace/operations.ts";
+import { clusterView } from "./repair/need.ts";
+import { judge } from "./repair/steps.ts";
 import { forgetSessions, longEnded } from "./session-operations.ts";
 import { ask, type Operation } from "./store/store.ts";
 
@@ -60,6 +62,8 @@ export interface ReaperOptions {
   readonly isCopying: (block: BlockId, server: ServerId) => boolean;
   /** False while files without a name must stay. */
   readonly mayReclaim: () => boolean;
+  /** Something has gone on record for repair. */
+  readonly onNeedy: () => void;
 }
 
 export class Reaper {
@@ -126,7 +130,11 @@ export class Reaper {
       if (blocks.length === 0) return;
       await engine.settle(); // a lazy change may have given them up: it must be durable before they are deleted
       await commands.deleteBlocks(member, blocks);
-      const forgotten = await engine.change(() => forgetCopies(blocks, server));
+      const { replicas } = engine.settings;
+      const { forgotten, needy } = await engine.change(() =>
+        forgetCopies(blocks, server, { replicas, nowNs: engine.nowNs }),
+      );
+      if (needy > 0) this.options.onNeedy();
       // A copy that was stored though nobody heard of it is on no record: it goes with its block, or stays for good.
       if (forgotten.length > 0) await this.deleteEverywhere(forgotten);
     }
@@ -172,14 +180,30 @@ export class Reaper {
   }
 }
 
-/** Returns the blocks of which this was the last copy on record. */
-function* forgetCopies(blocks: readonly BlockId[], server: ServerId): Operation<BlockId[]> {
+interface Forgotten {
+  /** Blocks of which this was the last copy on record. */
+  readonly forgotten: readonly BlockId[];
+  /** Live blocks that need something now that the copy is gone: its place is free for another one, say. */
+  readonly needy: number;
+}
+
+/** Copies have been deleted on the server. */
+function* forgetCopies(
+  blocks: readonly BlockId[],
+  server: ServerId,
+  { replicas, nowNs }: { readonly replicas: number; readonly nowNs: bigint },
+): Operation<Forgotten> {
   const forgotten: BlockId[] = [];
+  const live: BlockId[] = [];
   for (const block of blocks) {
     if (!(yield* forgetReplica(block, server))) continue;
-    if ((yield* ask("block.get", block)) === undefined) forgotten.push(block);
+    const state = (yield* ask("block.get", block))?.state;
+    if (state === undefined) forgotten.push(block);
+    else if (state === "live") live.push(block);
   }
-  return forgotten;
+  if (live.length === 0) return { forgotten, needy: 0 };
+  const needy = yield* judge(yield* clusterView(replicas, nowNs), live, "placement");
+  return { forgotten, needy };
 }
 
 /** Servers that have not deleted the blocks get them on record as copies to be removed, and delete them later. */

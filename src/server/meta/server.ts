@@ -33,9 +33,11 @@
  *     database.ts, rebuild.ts, settings.ts   formats, opens and mends the directory
  */
 import { systemClock, type Clock } from "../../base/clock.ts";
+import { watchDirectory } from "../../base/directory-watch.ts";
 import { messageOf, type DfsError } from "../../base/errors.ts";
 import type { ClusterId } from "../../base/ids.ts";
 import { lineLogger, type Logger } from "../../base/logger.ts";
+import { standardErrorWriter } from "../../base/standard-error.ts";
 import { systemRandom, type Random } from "../../base/random.ts";
 import { listenPeers, type HandlerTable, type PeerListener } from "../../protocol/endpoint.ts";
 import { clusterIdOf, type ClusterSettings } from "../../protocol/messages/common.ts";
@@ -200,7 +202,10 @@ export async function runMetaServer(options: MetaRunOptions): Promise<void> {
     address: server.address,
     settings: { blockSize, replicas, writeQuorum, readQuorum },
   });
-  const failed = await Promise.race([server.failed, asked.then(() => undefined)]);
+  const watch = watchDirectory(options.dir, options.clock ?? systemClock);
+  void watch.lost.then(({ message }) => logger.error(message));
+  const failed = await Promise.race([server.failed, watch.lost, asked.then(() => undefined)]);
+  watch.stop();
   if (failed !== undefined) throw failed;
   logger.info("stopping");
   await server.stop();
@@ -296,6 +301,7 @@ class Running {
       settled: () => this.members.settled(),
       isCopying: (block, server) => this.repair.isCopying(block, server),
       mayReclaim: () => !this.sessions.recovering,
+      onNeedy: () => this.repair.recorded(),
     });
     const { members, repair, backups } = this;
     const isRecovering = (): boolean => this.sessions.recovering;
@@ -387,8 +393,7 @@ function ownRoot(): RootOwner {
 }
 
 function stderrLogger(clock: Clock, debug: boolean | undefined): Logger {
-  const write = (line: string): void => void process.stderr.write(line);
-  return lineLogger(clock, "meta", write, debug === true ? "debug" : "info");
+  return lineLogger(clock, "meta", standardErrorWriter(), debug === true ? "debug" : "info");
 }
 
 function signals(): Promise<void> {

@@ -1,8 +1,9 @@
 /**
  * The mounts of a local cluster: made by `dfs up --mount`, and taken away before its servers are stopped.
  */
-import { resolve } from "node:path";
-import { isDfsError } from "../../base/errors.ts";
+import { realpathSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
+import { DfsError, isDfsError, systemCodeOf } from "../../base/errors.ts";
 import { serveInBackground } from "../mounting/background.ts";
 import { mountAt, DFS_TYPE } from "../mounting/mount-table.ts";
 import { checkFuse, usableMountPoint } from "../mounting/preconditions.ts";
@@ -15,6 +16,7 @@ import {
 } from "../mounting/registry.ts";
 import { unmount, type Unmounted } from "../mounting/unmount.ts";
 import { readClusterFile } from "../shared/cluster-file.ts";
+import { localError } from "../shared/errors.ts";
 import { logPath } from "./layout.ts";
 import { stopServer } from "./processes.ts";
 
@@ -38,8 +40,8 @@ function ownUid(): number {
 }
 
 /**
- * Where the cluster of `dir` is to be mounted, or is already; checked before any server is started.
- * @throws DfsError when nothing can be mounted there.
+ * Where the cluster of `dir` is to be mounted, or is already; checked before anything is made or started.
+ * @throws DfsError when nothing can be mounted there; `usage` when the mount would hide `dir` itself.
  */
 export async function checkedMountPoint(
   path: string,
@@ -49,7 +51,24 @@ export async function checkedMountPoint(
   const mountPoint = resolve(path);
   if (mountedHere(mountPoint, dir) !== undefined) return mountPoint;
   checkFuse();
-  return usableMountPoint(mountPoint, onCleaned);
+  const usable = await usableMountPoint(mountPoint, onCleaned);
+  const ownDirectory = realPathOf(dir);
+  if (ownDirectory !== usable && !ownDirectory.startsWith(`${usable}/`)) return usable;
+  throw new DfsError(
+    "usage",
+    `cannot mount on ${mountPoint}: the cluster's own directory ${dir} would be hidden by the mount\n` +
+      "name a directory of its own with --mount, or another one for the cluster with --dir",
+  );
+}
+
+/** The path without symbolic links, as far as there are directories. */
+function realPathOf(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch (error) {
+    if (systemCodeOf(error) !== "ENOENT") throw localError(`cannot use ${path}`, error);
+    return join(realPathOf(dirname(path)), basename(path));
+  }
 }
 
 /** The process that serves this cluster's mount there. */

@@ -3,20 +3,20 @@
  *
  * The child is `dfs meta` or `dfs data` with --json. It writes one line to its standard output when it serves
  * ({@link ReadyLine}), and everything else to its log file. It leads a process group of its own, so that Ctrl-C on the
- * terminal of `dfs up` does not reach it, and it outlives `dfs up --detach`.
+ * terminal of `dfs up` does not reach it, and it outlives `dfs up --detach`. One that is tied ends with this process.
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { join } from "node:path";
 import { DfsError, messageOf } from "../../base/errors.ts";
+import { END_WITH_INPUT } from "../shared/end-with-input.ts";
 import type { ClusterSettings } from "../shared/cluster-file.ts";
+import { RUNTIME_ENV } from "../shared/runtime-env.ts";
 
 const PROJECT = join(import.meta.dir, "../../..");
 const READY_TIMEOUT_MS = 60_000;
 const SHOWN_LOG_LINES = 8;
 const LOG_TAIL_BYTES = 4096;
-const THREAD_POOL_SIZE = "16"; // as bin/dfs sets it, see there
-
 /** What a server prints when it is ready, as one line of JSON. */
 export interface ReadyLine {
   readonly ready: "meta" | "data";
@@ -42,7 +42,12 @@ export interface Launch {
   readonly logPath: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly signal: AbortSignal;
+  /** The server ends when this process has ended, however that ends. */
+  readonly tied?: boolean;
 }
+
+/** Servers that end when their pipes are closed: these must not go before their time. */
+const tiedServers = new Set<ChildProcess>();
 
 /** A server that has been started and said that it is ready. */
 export interface Launched {
@@ -72,17 +77,27 @@ export async function launch(request: Launch): Promise<Launched> {
   request.signal.throwIfAborted();
   const log = openSync(request.logPath, "a");
   const logStart = fstatSync(log).size;
+  const tied = request.tied === true;
   const child = spawn(
     process.execPath,
-    [`--config=${PROJECT}/bunfig.toml`, `${PROJECT}/src/cli.ts`, ...request.args],
+    [
+      `--config=${PROJECT}/bunfig.toml`,
+      `${PROJECT}/src/cli.ts`,
+      ...request.args,
+      ...(tied ? [END_WITH_INPUT] : []),
+    ],
     {
       cwd: "/", // a server must not keep the user's directory busy
       detached: true,
-      env: { UV_THREADPOOL_SIZE: THREAD_POOL_SIZE, ...request.env },
-      stdio: ["ignore", "pipe", log],
+      env: { ...RUNTIME_ENV, ...request.env },
+      stdio: [tied ? "pipe" : "ignore", "pipe", log],
     },
   );
   closeSync(log);
+  if (tied) {
+    tiedServers.add(child);
+    child.once("exit", () => tiedServers.delete(child));
+  }
   try {
     const ready = await readyLine(child, request.signal);
     child.stdout?.destroy();

@@ -64,6 +64,7 @@ export class LocalCluster {
   readonly #events: ClusterEvents;
   readonly #signal: AbortSignal;
   readonly #env: Readonly<Record<string, string | undefined>>;
+  readonly #tied: boolean;
   #file: ClusterFile;
 
   constructor(
@@ -72,12 +73,15 @@ export class LocalCluster {
     around: {
       readonly signal: AbortSignal;
       readonly env: Readonly<Record<string, string | undefined>>;
+      /** Servers end when this process has ended. */
+      readonly tied?: boolean;
     },
   ) {
     this.dir = dir;
     this.#events = events;
     this.#signal = around.signal;
     this.#env = around.env;
+    this.#tied = around.tied ?? false;
     this.#file = readClusterFile(dir) ?? { metaPid: null, servers: [], settings: {} };
   }
 
@@ -280,6 +284,7 @@ export class LocalCluster {
       logPath: logPath(this.dir, name),
       env: this.#env,
       signal: this.#signal,
+      tied: this.#tied,
     });
     this.launched.push(launched);
     return launched;

@@ -1,11 +1,10 @@
 /**
  * The cluster that a drill has for itself: real servers in a temporary directory, which may be killed and lose their disks.
- * When the drill is over nothing of it is left, however the drill ends.
+ * When the drill is over nothing of it is left. When it is killed its servers end, and the next drill removes the directory.
  */
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { basename, join } from "node:path";
+import { rmSync } from "node:fs";
+import { basename } from "node:path";
 import { DfsError } from "../../base/errors.ts";
 import type { Random } from "../../base/random.ts";
 import { launch } from "../cluster/launch.ts";
@@ -14,6 +13,7 @@ import { LocalCluster } from "../cluster/local-cluster.ts";
 import { killServer, serverIn } from "../cluster/processes.ts";
 import { PROJECT } from "../cluster/this-program.ts";
 import type { Wish } from "../cluster/wish.ts";
+import { markedDirectory } from "./leftovers.ts";
 import { readClusterFile } from "../shared/cluster-file.ts";
 
 /** Small, so that little data has many blocks. */
@@ -33,10 +33,13 @@ export interface Surroundings {
   readonly signal: AbortSignal;
   /** For the servers. */
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** The servers end when this process has ended, however that ends. */
+  readonly tied: boolean;
 }
 
 export class ScratchCluster {
   readonly dir: string;
+  readonly #marked = markedDirectory();
   readonly #local: LocalCluster;
   readonly #wish: Wish;
   readonly #around: Surroundings;
@@ -45,7 +48,7 @@ export class ScratchCluster {
 
   /** Makes the directory; nothing runs yet. */
   constructor(dataServers: number, around: Surroundings) {
-    this.dir = mkdtempSync(join(tmpdir(), "dfs-drill-"));
+    this.dir = this.#marked.dir;
     this.#around = around;
     const settings = { blockSize: BLOCK_BYTES };
     const service = { outDelayMs: OUT_DELAY_MS, downDelayMs: DOWN_DELAY_MS };
@@ -130,6 +133,7 @@ export class ScratchCluster {
 
   /** Lets servers and directory be, for somebody to look at. */
   keep(): void {
+    this.#marked.unmark();
     process.off("exit", this.#onExit);
   }
 

@@ -1,7 +1,6 @@
 /**
  * The drill's directory in a cluster: a new one, so that nothing that was there before is touched.
  */
-import { randomUUID } from "node:crypto";
 import { isDfsError } from "../../base/errors.ts";
 import type { DfsClient } from "../../client/api.ts";
 import { ownOwner } from "../shared/ownership.ts";
@@ -22,7 +21,10 @@ export async function makeDirectory(
   parent: Uint8Array,
 ): Promise<ScratchDirectory> {
   const isNew = await madeUnlessThere(client, parent);
-  const path = joined(parent, Buffer.from(`drill-${randomUUID().slice(0, NAME_CHARACTERS)}`));
+  const path = joined(
+    parent,
+    Buffer.from(`drill-${crypto.randomUUID().slice(0, NAME_CHARACTERS)}`),
+  );
   await client.mkdir(path, ownOwner(DIRECTORY_MODE));
   return { path, parent: isNew ? parent : undefined };
 }

@@ -11,8 +11,7 @@ import { dirname, join } from "node:path";
 import { DfsError, ERROR_KINDS, type ErrorKind } from "../../base/errors.ts";
 import { PROJECT } from "../cluster/this-program.ts";
 import { localError } from "../shared/errors.ts";
-
-const THREAD_POOL_SIZE = "16"; // as bin/dfs sets it, see there
+import { RUNTIME_ENV } from "../shared/runtime-env.ts";
 
 /** What is printed when a mount can be used. */
 export interface ReadyMount {
@@ -58,7 +57,7 @@ export async function serveInBackground(request: Background): Promise<ReadyMount
     {
       cwd: "/", // it must not keep the user's directory busy
       detached: true,
-      env: { UV_THREADPOOL_SIZE: THREAD_POOL_SIZE, ...request.env },
+      env: { ...RUNTIME_ENV, ...request.env },
       stdio: ["ignore", "pipe", log],
     },
   );

@@ -1,7 +1,7 @@
 /**
  * What must be so before something is mounted, checked first because the errors of the system calls themselves say little.
  */
-import { existsSync, statSync } from "node:fs";
+import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { DfsError, systemCodeOf } from "../../base/errors.ts";
 import { shellWord } from "../shared/connect.ts";
 import { localError } from "../shared/errors.ts";
@@ -10,11 +10,12 @@ import { servingProcess } from "./registry.ts";
 import { detachDead, stateOfMount } from "./unmount.ts";
 
 const DEVICE = "/dev/fuse";
+const STICKY = 0o1000;
 
 /**
  * The path of the directory to mount on, without symbolic links. What a killed process left there is taken away first, and
  * `onCleaned` told of it.
- * @throws DfsError `notFound`, `notDirectory`, `locked` when a dfs is mounted there.
+ * @throws DfsError `notFound`, `notDirectory`, `notPermitted`, `locked` when a dfs is mounted there.
  */
 export async function usableMountPoint(path: string, onCleaned: () => void): Promise<string> {
   const mountPoint = mountPointPath(path);
@@ -34,6 +35,7 @@ export async function usableMountPoint(path: string, onCleaned: () => void): Pro
     return usableMountPoint(mountPoint, onCleaned);
   }
   checkDirectory(mountPoint);
+  checkOwn(mountPoint);
   return mountPoint;
 }
 
@@ -48,6 +50,29 @@ function checkDirectory(path: string): void {
     );
   }
   throw new DfsError("notDirectory", `cannot mount on ${path}: it is not a directory`);
+}
+
+/** fusermount3 lets an ordinary user mount only where that user may write, and in no sticky directory of somebody else. */
+function checkOwn(path: string): void {
+  const uid = process.getuid?.() ?? 0;
+  if (uid === 0) return;
+  const { mode, uid: owner } = statSync(path);
+  const isForeign = (mode & STICKY) !== 0 && owner !== uid;
+  if (!isForeign && isWritable(path)) return;
+  throw new DfsError(
+    "notPermitted",
+    `cannot mount on ${path}: it is not yours to write in, and only root can mount elsewhere\n` +
+      "make a directory of your own, such as: mkdir -p ~/dfs",
+  );
+}
+
+function isWritable(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK);
+    return true;
+  } catch {
+    return false; // whatever the reason, it is what fusermount3 is told as well
+  }
 }
 
 /** @throws DfsError `notSupported` when this machine, or this user, lacks what a mount needs; it says what to do. */

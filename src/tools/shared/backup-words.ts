@@ -8,11 +8,26 @@ import { counted, durationText, isoTime, roughDuration, sizeText } from "./forma
 /** One line for `dfs status`, without its title. `nowNs` is the time of day. */
 export function backupLine(status: BackupStatus, nowNs: bigint): string {
   const { newest, servers, wanted } = status;
-  if (newest === null) return "none yet; dfs meta backup makes one";
+  const untold = untoldWords(status);
+  if (newest === null) {
+    return untold === undefined
+      ? "none yet; dfs meta backup makes one"
+      : `${untold} what backups there are`;
+  }
   const ageMs = Math.max(0, Number((nowNs - newest.createdNs) / 1_000_000n));
   const where = servers.length === 1 ? "data server" : "data servers";
-  const thin = servers.length < wanted ? ` only (${wanted} should hold it)` : "";
+  const isThin = servers.length < wanted;
+  const lack =
+    untold === undefined ? ` only (${wanted} should hold it)` : ` (${untold} whether it is there)`;
+  const thin = isThin ? lack : "";
   return `${roughDuration(ageMs)} ago, on ${where} ${servers.join(", ")}${thin}, ${sizeText(newest.length)}`;
+}
+
+/** `data servers 2, 3 have not told yet`; undefined when all have. They do when they have registered with the service. */
+function untoldWords({ untold }: BackupStatus): string | undefined {
+  if (untold === null || untold.length === 0) return undefined;
+  const who = untold.length === 1 ? "data server" : "data servers";
+  return `${who} ${untold.join(", ")} ${untold.length === 1 ? "has" : "have"} not told yet`;
 }
 
 /** What about the backups is not as it should be: sentences without a full stop. */
@@ -27,7 +42,8 @@ export function backupTroubles(status: BackupStatus): string[] {
     );
   }
   const { newest, servers, wanted } = status;
-  if (newest !== null && servers.length < wanted) {
+  // What is not known yet is no trouble, unless there are too few of those that may turn out to hold it.
+  if (newest !== null && servers.length + (status.untold?.length ?? 0) < wanted) {
     troubles.push(
       `the newest backup of the metadata is on ${counted(servers.length, "data server")} instead of ${wanted}`,
     );
@@ -43,7 +59,7 @@ export function quarantineLine({ quarantined }: BackupStatus): string | undefine
 
 /** The value under the key `backup` of `dfs status --json`. */
 export function backupRow(status: BackupStatus): object {
-  const { newest, servers, wanted, intervalMs, overdue, failure, quarantined } = status;
+  const { newest, servers, wanted, intervalMs, overdue, failure, quarantined, untold } = status;
   return {
     newest:
       newest === null
@@ -61,5 +77,6 @@ export function backupRow(status: BackupStatus): object {
     overdue,
     failure,
     quarantinedCopies: quarantined,
+    untold: untold ?? [],
   };
 }

@@ -7,6 +7,7 @@
  */
 import { countText, durationText, sizeText } from "./format.ts";
 import type { Messages } from "./messages.ts";
+import { isErrorTerminal } from "./terminal.ts";
 
 /** A bar is shown when the work takes longer than this; a plain line every so often. */
 const BAR_AFTER_MS = 300;
@@ -26,7 +27,7 @@ export interface ProgressOptions {
 }
 
 export const STDERR: ProgressOptions = {
-  isTerminal: process.stderr.isTTY,
+  isTerminal: isErrorTerminal(),
   columns: () => process.stderr.columns,
 };
 

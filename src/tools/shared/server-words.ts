@@ -37,7 +37,7 @@ export function serverLines(server: ServerInfo, company: Company, moment: Moment
 
 /** The same facts for `dfs status --json`. */
 export function serverRow(server: ServerInfo): object {
-  const { state, heardNs, sinceNs, outInMs, filling, heldBack, full, replicas } = server;
+  const { state, heardNs, sinceNs, outInMs, filling, heldBack, refuses, full, replicas } = server;
   return {
     server: server.server,
     state,
@@ -45,6 +45,7 @@ export function serverRow(server: ServerInfo): object {
     heard: timeOrNull(heardNs),
     outInSeconds: outInMs === null ? null : Math.ceil(outInMs / 1000),
     heldBack: heldBack ?? false,
+    refuses: refuses ?? false,
     filling: filling ?? false,
     full,
     copies: replicas,
@@ -52,9 +53,17 @@ export function serverRow(server: ServerInfo): object {
 }
 
 function stateWords(server: ServerInfo, company: Company, moment: Moment): string {
+  if (server.refuses === true) {
+    return ": it refuses this metadata database, which is older than what it has served";
+  }
   if (server.state === "draining") return drainWords(server, company, moment);
   if (server.state === "out") {
-    return `: ${silence(server, moment)}; its copies are made elsewhere, and count again when it is back`;
+    const lack = nowhere(server, company);
+    const fate =
+      lack === undefined
+        ? "its copies are made elsewhere, and count again when it is back"
+        : `${lack}, and count again when it is back: start it again, or add a server (dfs data --new)`;
+    return `: ${silence(server, moment)}; ${fate}`;
   }
   return `: ${silence(server, moment)}; ${outlook(server, company)}`;
 }
@@ -75,18 +84,40 @@ function outlook(server: ServerInfo, company: Company): string {
     return `too many servers are silent at once, so its copies are not made elsewhere: ${advice(server, company)}`;
   }
   if (outInMs === null) return "it is waited for";
-  return `is out in ${durationText(outInMs)}, then its copies are made elsewhere`;
+  const lack = nowhere(server, company);
+  const fate =
+    lack === undefined
+      ? "then its copies are made elsewhere"
+      : `but ${lack}: start it again, or add a server (dfs data --new)`;
+  return `is out in ${durationText(outInMs)}, ${fate}`;
+}
+
+/** Why the copies of a server are not made elsewhere; undefined: they are. */
+export function nowhere(
+  { server }: Pick<ServerInfo, "server">,
+  { servers, replicas }: Company,
+): string | undefined {
+  const others = takersBesides(server, servers);
+  if (others >= replicas) return undefined;
+  return `its copies have nowhere to go (that takes ${othersWanted(replicas, others)})`;
+}
+
+function takersBesides(server: ServerInfo["server"], servers: readonly ServerInfo[]): number {
+  return servers.filter((each) => each.server !== server && each.state === "up" && !each.full)
+    .length;
+}
+
+function othersWanted(replicas: number, others: number): string {
+  return `${replicas} other servers that are up and not full, there ${others === 1 ? "is" : "are"} ${others}`;
 }
 
 /** What to do about a server that nobody replaces by itself: a command is named only when it is not refused and helps. */
 function advice({ server, state }: ServerInfo, { servers, replicas }: Company): string {
   if (state === "suspect") return "start it again";
-  const takers = servers.filter(
-    (each) => each.server !== server && each.state === "up" && !each.full,
-  ).length;
+  const others = takersBesides(server, servers);
   const replace = `dfs rebuild ${server} --replace`;
-  if (takers >= replicas) return `start it again, or ${replace}`;
-  return `start it again (${replace} needs ${replicas} other servers that are up and not full, there ${takers === 1 ? "is" : "are"} ${takers})`;
+  if (others >= replicas) return `start it again, or ${replace}`;
+  return `start it again (${replace} needs ${othersWanted(replicas, others)})`;
 }
 
 function silence({ heardNs }: ServerInfo, moment: Moment): string {

@@ -44,7 +44,7 @@ describe("a process that has got a signal", () => {
 
 // The kernel waits in two ways. Of fsync it tells the driver that a signal has come; reads with O_DIRECT it cuts into
 // background requests, and waits for them without a way out, even for a process that was killed.
-describe.skipIf(!fuseIsThere()).each(["fsync", "read"] as const)(
+describe.skipIf(!fuseIsThere()).each(["fsync", "read", "fallocate", "lseek", "copy"] as const)(
   "a process that waits for %s",
   (call) => {
     let mount: MemoryMount;

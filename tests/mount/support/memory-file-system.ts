@@ -4,7 +4,6 @@
 import { DfsError } from "../../../src/base/errors.ts";
 import { ROOT_INODE, type InodeId } from "../../../src/base/ids.ts";
 import type {
-  Allocation,
   AttributeChange,
   Caller,
   Handle,
@@ -25,6 +24,10 @@ import { clearSetId, keyOf, MemoryInodes, nameOf, type MemoryInode } from "./mem
 const PAGE = 256;
 const GIB = 1024 ** 3;
 
+type AllocateCall = Parameters<MountedFileSystem["allocate"]>;
+type SeekCall = Parameters<MountedFileSystem["seek"]>;
+type CopyCall = Parameters<MountedFileSystem["copyRange"]>;
+
 export class MemoryFileSystem implements MountedFileSystem {
   readonly timeouts;
   readonly blockSize = 1024 * 1024;
@@ -34,7 +37,7 @@ export class MemoryFileSystem implements MountedFileSystem {
   stopped = false;
   private readonly open_ = new Map<Handle, Open>();
   private readonly asked = { lookups: 0, took: 0, writes: 0, reads: 0 };
-  /** Reads and fsync wait here when a test wants that. */
+  /** Reads, fsync and work on ranges wait here when a test wants that. */
   readonly hold = new Hold();
   private nextHandle = 1;
   private nextCookie = 3n;
@@ -278,7 +281,8 @@ export class MemoryFileSystem implements MountedFileSystem {
     this.inodes.reclaim(inode);
   }
 
-  async allocate(id: InodeId, handle: Handle, allocation: Allocation): Promise<void> {
+  async allocate(...[id, handle, allocation, signal]: AllocateCall): Promise<void> {
+    await this.hold.pass(signal);
     const { content } = this.handle(id, handle);
     const { how, offset, length, keepSize } = allocation;
     const end = offset + length;
@@ -293,17 +297,15 @@ export class MemoryFileSystem implements MountedFileSystem {
     this.inodes.touched(this.inodes.get(id));
   }
 
-  async seek(id: InodeId, handle: Handle, offset: number, what: "data" | "hole"): Promise<number> {
+  async seek(...[id, handle, offset, what, signal]: SeekCall): Promise<number> {
+    await this.hold.pass(signal);
     const found = this.handle(id, handle).content.seek(offset, what);
     if (found === undefined) throw new DfsError("noData", `no ${what} from ${offset} on`);
     return found;
   }
 
-  async copyRange(
-    from: { inode: InodeId; handle: Handle; offset: number },
-    to: { inode: InodeId; handle: Handle; offset: number },
-    length: number,
-  ): Promise<number> {
+  async copyRange(...[from, to, length, signal]: CopyCall): Promise<number> {
+    await this.hold.pass(signal);
     const bytes = this.handle(from.inode, from.handle).content.read(from.offset, length);
     await this.write(to.inode, to.handle, to.offset, bytes, { atOffset: true });
     return bytes.length;

@@ -8,6 +8,7 @@ import type { CacheMode } from "../../../src/mount/kernel/protocol/negotiation.t
 import { unmountPath } from "../../../src/mount/kernel/system/unmount.ts";
 import { mountAt } from "../../../src/mount/kernel/system/mountinfo.ts";
 
+import { startedFrom } from "../../support/bundled-project.ts";
 import type { MemoryState } from "./memory-handles.ts";
 
 export interface ServerOptions {
@@ -91,7 +92,7 @@ export class MemoryMount {
     launcher: readonly string[] = [],
   ): Promise<MemoryMount> {
     const path = options.mountPoint ?? mkdtempSync(join(tmpdir(), "dfs-mount-"));
-    const server = join(import.meta.dir, "memory-server.ts");
+    const server = join(startedFrom(), "tests/mount/support/memory-server.ts");
     const order = JSON.stringify({ ...options, mountPoint: path });
     const child = Bun.spawn([...launcher, process.execPath, server, order], {
       stdio: ["pipe", "pipe", "pipe"],

@@ -2,7 +2,11 @@
 
 import { afterEach, describe, expect, test } from "bun:test";
 import { blockId } from "../../../src/base/ids.ts";
-import { MAX_BATCHED_BLOCKS, MAX_BATCHED_BYTES } from "../../../src/base/limits.ts";
+import {
+  MAX_BATCHED_BLOCKS,
+  MAX_BATCHED_BYTES,
+  MAX_GIVEN_BYTES,
+} from "../../../src/base/limits.ts";
 import type { BlockToPut } from "../../../src/log/log.ts";
 import { blockGetMany } from "../../../src/protocol/messages/data.ts";
 import { makeBlock } from "../../log/blocks.ts";
@@ -63,10 +67,42 @@ describe("data.copyMany", () => {
   test("blocks of more than one piece are copied as well", async () => {
     const rig = await Rig.start();
     const [from, to] = [await rig.add(), await rig.add()];
-    const blocks = blocksOf([1, 2], MAX_BATCHED_BYTES / 2);
+    const blocks = blocksOf([1, 2], MAX_GIVEN_BYTES / 2);
     await putAll(from, blocks);
     expect(await rig.copyMany(to, blocks, sourceOf(from))).toEqual(["stored", "stored"]);
     expect(Buffer.compare(await bytesOn(to, blocks[1]!), blocks[1]!.bytes)).toBe(0);
+  });
+
+  test("as many bytes as a batch may hold are asked for in parts", async () => {
+    const rig = await Rig.start();
+    const [from, to] = [await rig.add(), await rig.add()];
+    const lengths = [MAX_GIVEN_BYTES - 1, 1, 1, MAX_GIVEN_BYTES - 1, MAX_GIVEN_BYTES, 5000];
+    while (lengths.reduce((sum, each) => sum + each) <= MAX_BATCHED_BYTES - MAX_GIVEN_BYTES) {
+      lengths.push(MAX_GIVEN_BYTES);
+    }
+    const blocks = lengths.map((length, at) => makeBlock(at + 1, length));
+    const [, , lacking] = blocks;
+    await putAll(
+      from,
+      blocks.filter((block) => block !== lacking),
+    );
+    const results = await rig.copyMany(to, blocks, sourceOf(from));
+    expect(results).toEqual(blocks.map((each) => (each === lacking ? "notGiven" : "stored")));
+    for (const block of blocks.filter((each) => each !== lacking)) {
+      expect(Buffer.compare(await bytesOn(to, block), block.bytes)).toBe(0);
+    }
+  });
+
+  test("a source that goes away between two parts gives nothing more", async () => {
+    const rig = await Rig.start();
+    const to = await rig.add();
+    const blocks = blocksOf([1, 2, 3, 4], MAX_GIVEN_BYTES);
+    const deaf = await deafSource();
+    const copying = rig.copyMany(to, blocks, deaf.source);
+    await eventually("two parts are asked for", () => deaf.asked() === 2);
+    await deaf.leave();
+    expect(await copying).toEqual(blocks.map(() => "unreachable"));
+    expect(deaf.asked()).toBe(2); // the others were not asked for
   });
 
   test("tells for each block what became of it; one that fails harms no other", async () => {
@@ -134,7 +170,12 @@ describe("data.copyMany", () => {
     await expectError("wrongPeer", rig.copyMany(to, [one], sourceOf(from), 10n));
     await expectError("invalid", rig.copyMany(to, [one, one], sourceOf(from), 11n));
     await expectError("invalid", rig.copyMany(to, [{ ...one, length: 0 }], sourceOf(from), 12n));
-    const large = blocksOf([2, 3], MAX_BATCHED_BYTES / 2 + 1);
+    const tooMany = MAX_BATCHED_BYTES / MAX_GIVEN_BYTES + 1;
+    const large = Array.from({ length: tooMany }, (_, at) => ({
+      ...one,
+      block: blockId(BigInt(at + 2)),
+      length: MAX_GIVEN_BYTES,
+    }));
     await expectError("invalid", rig.copyMany(to, large, sourceOf(from), 13n));
     expect(await held(to)).toEqual([]);
     // None of that has left anything under way.
@@ -230,7 +271,7 @@ describe("data.getMany", () => {
     await putBlock(member.caller, block);
     await expectError("invalid", getMany(member, [block, block]));
     await expectError("invalid", getMany(member, [{ block: 1n, length: 0 }]));
-    const half = MAX_BATCHED_BYTES / 2;
+    const half = MAX_GIVEN_BYTES / 2;
     const tooMuch = [1n, 2n, 3n].map((id) => ({ block: id, length: half }));
     await expectError("invalid", getMany(member, tooMuch));
     expect((await getMany(member, [block])).body.given).toEqual([true]);

@@ -102,7 +102,11 @@ export const sourceOf = ({ server }: Member): Source => ({
 });
 
 /** A data server that is asked for blocks and never answers. */
-export async function deafSource(): Promise<{ source: Source; asked: () => number }> {
+export async function deafSource(): Promise<{
+  source: Source;
+  asked: () => number;
+  leave: () => Promise<void>;
+}> {
   let asked = 0;
   const handlers = new HandlerTable();
   const ask = (): Promise<never> => {
@@ -122,7 +126,11 @@ export async function deafSource(): Promise<{ source: Source; asked: () => numbe
     logger: silentLogger,
   });
   opened.push(listener);
-  return { source: { server, address: listener.address }, asked: () => asked };
+  return {
+    source: { server, address: listener.address },
+    asked: () => asked,
+    leave: () => listener.close(),
+  };
 }
 
 export async function held(member: Member): Promise<bigint[]> {

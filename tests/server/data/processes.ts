@@ -1,6 +1,9 @@
 // Data servers as processes of their own, for tests that kill them.
 
 import { join } from "node:path";
+import { startedFrom } from "../../support/bundled-project.ts";
+
+const DATA_PROCESS = join(startedFrom(), "tests/server/data/data-process.ts");
 
 export interface Process {
   readonly child: Bun.Subprocess<"ignore", "pipe", "pipe">;
@@ -20,7 +23,7 @@ export async function endProcesses(): Promise<void> {
 
 /** Starts data-process.ts with these arguments; resolves when it is ready, or has ended. */
 export async function startProcess(...args: string[]): Promise<Process> {
-  const child = Bun.spawn([process.execPath, join(import.meta.dir, "data-process.ts"), ...args], {
+  const child = Bun.spawn([process.execPath, DATA_PROCESS, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
   });
   children.push(child);

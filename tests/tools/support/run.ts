@@ -1,8 +1,9 @@
 // Runs the dfs command as a process of its own, with an environment that a test decides.
 
 import { join } from "node:path";
+import { startedFrom } from "../../support/bundled-project.ts";
 
-const CLI = join(import.meta.dir, "../../../src/cli.ts");
+const CLI = join(startedFrom(), "src/cli.ts");
 
 export interface RunOptions {
   /** HOME of the command; without a cluster in it, none is found by accident. */

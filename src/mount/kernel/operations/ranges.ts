@@ -47,14 +47,15 @@ async function clearSetIdFor(
   caller: Caller,
   inode: InodeId,
   handle: Handle,
+  signal: AbortSignal,
 ): Promise<void> {
   if (caller.uid === 0) return;
-  await context.fileSystem.setattr(inode, { clearSetId: true }, handle, caller);
+  await context.fileSystem.setattr(inode, { clearSetId: true }, handle, caller, signal);
 }
 
 /** `fuse_fallocate_in`: u64 fh, offset, length, u32 mode, padding. */
 export async function fallocate(context: Context, request: Request): Promise<Reply> {
-  const { caller, inode } = request;
+  const { caller, inode, signal } = request;
   const handle = request.handle();
   const offset = request.number();
   const length = request.number();
@@ -64,8 +65,8 @@ export async function fallocate(context: Context, request: Request): Promise<Rep
     throw new DfsError("fileTooBig", `cannot allocate beyond ${MAX_FILE_BYTES} bytes`);
   }
   const keepSize = (mode & FALLOC_FL_KEEP_SIZE) !== 0;
-  await context.fileSystem.allocate(inode, handle, { how, keepSize, offset, length });
-  await clearSetIdFor(context, caller, inode, handle);
+  await context.fileSystem.allocate(inode, handle, { how, keepSize, offset, length }, signal);
+  await clearSetIdFor(context, caller, inode, handle, signal);
   return undefined;
 }
 
@@ -79,13 +80,13 @@ export async function lseek(context: Context, request: Request): Promise<Reply> 
   }
   if (offset > MAX_FILE_BYTES) throw new DfsError("noData", `no data behind ${MAX_FILE_BYTES}`);
   const what = whence === SEEK_DATA ? "data" : "hole";
-  const found = await context.fileSystem.seek(request.inode, handle, offset, what);
+  const found = await context.fileSystem.seek(request.inode, handle, offset, what, request.signal);
   return (body) => body.number(found);
 }
 
 /** `fuse_copy_file_range_in`: u64 fh_in, off_in, nodeid_out, fh_out, off_out, len, flags. */
 export async function copyFileRange(context: Context, request: Request): Promise<Reply> {
-  const { caller } = request;
+  const { caller, signal } = request;
   const from = { inode: request.inode, handle: request.handle(), offset: request.number() };
   const to = {
     inode: inodeId(request.uint64()),
@@ -97,8 +98,8 @@ export async function copyFileRange(context: Context, request: Request): Promise
   if (to.offset + Math.max(0, length) > MAX_FILE_BYTES) {
     throw new DfsError("fileTooBig", `cannot copy beyond ${MAX_FILE_BYTES} bytes`);
   }
-  const copied = length <= 0 ? 0 : await context.fileSystem.copyRange(from, to, length);
-  if (copied > 0) await clearSetIdFor(context, caller, to.inode, to.handle);
+  const copied = length <= 0 ? 0 : await context.fileSystem.copyRange(from, to, length, signal);
+  if (copied > 0) await clearSetIdFor(context, caller, to.inode, to.handle, signal);
   return (body) => {
     body.uint32(copied);
     body.uint32(0);

@@ -229,7 +229,7 @@ export class Backups {
 
   async status(): Promise<BackupStatus> {
     const { clock, intervalMs, quarantined } = this.options;
-    await this.countWanted();
+    const servers = await this.countWanted();
     // One that is just being sent is on fewer servers than it will be.
     const newest = this.holdings.newest(this.last?.done === false ? this.last.backup : undefined);
     const changedForMs = clock.monotonicMs() - (this.changedMs ?? Infinity);
@@ -241,6 +241,7 @@ export class Backups {
       overdue: changedForMs > 2 * intervalMs,
       failure: this.failure ?? null,
       quarantined: quarantined(),
+      untold: servers.filter((server) => !this.holdings.isKnown(server)),
     };
   }
 
@@ -401,11 +402,13 @@ export class Backups {
     );
   }
 
-  /** Also waits until everything that was committed before is durable, and forgets what removed servers held. */
-  private async countWanted(): Promise<void> {
-    const servers = await this.options.engine.question(() => ask("server.list"));
-    this.holdings.keep(new Set(servers.map(({ id }) => id)));
+  /** Also waits until everything that was committed before is durable, and forgets what removed servers held. Returns the servers. */
+  private async countWanted(): Promise<ServerId[]> {
+    const rows = await this.options.engine.question(() => ask("server.list"));
+    const servers = rows.map(({ id }) => id);
+    this.holdings.keep(new Set(servers));
     this.wanted = Math.min(BACKUP_COPIES, servers.length);
+    return servers;
   }
 
   private onMade(startedMs: number, { failures }: Made): void {

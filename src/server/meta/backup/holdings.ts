@@ -33,6 +33,11 @@ export class Holdings {
     return this.held.get(server) ?? { own: [], foreign: [] };
   }
 
+  /** Whether it is known what the server holds. */
+  isKnown(server: ServerId): boolean {
+    return this.held.has(server);
+  }
+
   /** The server has taken a backup of this life. */
   add(server: ServerId, manifest: BackupManifest): void {
     const { own, foreign } = this.of(server);

@@ -21,7 +21,7 @@ import {
   nameTaken,
   shownName,
 } from "./names.ts";
-import { dropLink } from "./removal.ts";
+import { dropLinkOf } from "./removal.ts";
 
 /**
  * Gives an inode one more name.
@@ -64,9 +64,7 @@ export function* unlink(
   const inode = yield* namedInode(target.inode);
   yield* ask("dentry.delete", parent.id, body.name);
   const directory = yield* changeEntries(context, parent);
-  const stays = yield* dropLink(context, inode);
-  const isOrphan = stays && !(yield* ask("open.byOthers", context.session, inode.id));
-  return { orphan: isOrphan ? inode.id : null, directory: attributesOf(directory) };
+  return { orphan: yield* dropLinkOf(context, inode), directory: attributesOf(directory) };
 }
 
 function directoryUnlinked(name: Uint8Array): DfsError {

@@ -8,7 +8,7 @@ import type { InodeId } from "../../../base/ids.ts";
 import type { Inode } from "../store/rows.ts";
 import { ask, type Operation } from "../store/store.ts";
 import { dropExtents } from "./content/extents.ts";
-import type { Moment } from "./context.ts";
+import type { Moment, OperationContext } from "./context.ts";
 import { NO_INODE, nextCtime } from "./inodes.ts";
 
 /** Extents that the operation itself removes; files with more go through the queue. */
@@ -30,6 +30,15 @@ export function* dropLink(moment: Moment, inode: Inode): Operation<boolean> {
   if (left.nlink > 0 || isOpen) yield* ask("inode.update", left);
   else yield* vanish(moment, left);
   return isOpen;
+}
+
+/**
+ * As `dropLink`; returns the inode when it stays without a name for the session that asks, which alone has it open. Nobody else
+ * will ever read it then.
+ */
+export function* dropLinkOf(context: OperationContext, inode: Inode): Operation<InodeId | null> {
+  const stays = yield* dropLink(context, inode);
+  return stays && !(yield* ask("open.byOthers", context.session, inode.id)) ? inode.id : null;
 }
 
 /** A session has given up its last open of the inode: removes it when it is unused now. */

@@ -5,15 +5,16 @@
  * A rename never touches content: placement hangs on the inode's base, not on its path.
  */
 import { DfsError } from "../../../base/errors.ts";
+import type { InodeId } from "../../../base/ids.ts";
 import type * as messages from "../../../protocol/messages/namespace.ts";
 import type { DentryTarget, Inode } from "../store/rows.ts";
 import { ask, type Operation } from "../store/store.ts";
 import { namedInode } from "./children.ts";
-import type { Body, Nothing, OperationContext } from "./context.ts";
+import type { Body, Done, OperationContext } from "./context.ts";
 import { requireEmpty } from "./directories.ts";
 import { changeEntries, namedDirectory, nextCtime } from "./inodes.ts";
 import { checkName, isDot, isDotDot, nameMissing, nameTaken, shownName } from "./names.ts";
-import { dropLink } from "./removal.ts";
+import { dropLinkOf } from "./removal.ts";
 
 type RenameBody = Body<typeof messages.rename>;
 
@@ -30,7 +31,10 @@ interface Ends {
  * @throws DfsError `notFound`, `exists` (noReplace), `invalid` (into its own descendant; `.` and `..`), `isDirectory`,
  * `notDirectory`, `notEmpty`, `tooManyLinks`, `nameTooLong`.
  */
-export function* rename(context: OperationContext, body: RenameBody): Operation<Nothing> {
+export function* rename(
+  context: OperationContext,
+  body: RenameBody,
+): Operation<Done<typeof messages.rename>> {
   checkNames(body);
   const from = yield* namedDirectory(body.parent);
   const to = body.newParent === body.parent ? from : yield* namedDirectory(body.newParent);
@@ -41,14 +45,21 @@ export function* rename(context: OperationContext, body: RenameBody): Operation<
   if (target !== undefined && body.how === "noReplace") throw nameTaken(body.newName);
   const ends: Ends = { from, name: body.name, source, to, newName: body.newName };
   yield* refuseCycle(ends, target, body.how);
-  if (target?.inode === source.inode) return {};
+  if (target?.inode === source.inode) return { orphan: null };
+  if (target !== undefined && body.how !== "exchange") {
+    return { orphan: yield* replace(context, ends, target) };
+  }
   if (target === undefined) yield* moveName(context, ends);
-  else if (body.how === "exchange") yield* exchange(context, ends, target);
-  else yield* replace(context, ends, target);
-  return {};
+  else yield* exchange(context, ends, target);
+  return { orphan: null };
 }
 
-function* replace(context: OperationContext, ends: Ends, target: DentryTarget): Operation<void> {
+/** Returns the replaced inode when it is the caller's alone from now on (`dropLinkOf`). */
+function* replace(
+  context: OperationContext,
+  ends: Ends,
+  target: DentryTarget,
+): Operation<InodeId | null> {
   if (ends.source.type === "directory" && target.type !== "directory") {
     throw new DfsError(
       "notDirectory",
@@ -64,7 +75,7 @@ function* replace(context: OperationContext, ends: Ends, target: DentryTarget): 
   const replaced = yield* namedInode(target.inode);
   if (replaced.type === "directory") yield* requireEmpty(replaced, ends.newName);
   yield* moveName(context, ends, replaced);
-  yield* dropLink(context, replaced);
+  return yield* dropLinkOf(context, replaced);
 }
 
 /** Moves the name; `replaced` is the inode that had the new one. */

@@ -1,5 +1,5 @@
 /**
- * Copies of small blocks that are to be made together: those to one server from one other.
+ * Copies that are to be made together: those to one server from one other.
  */
 import type { ServerId } from "../../../base/ids.ts";
 import {

@@ -43,6 +43,8 @@ export interface CopyJob {
   readonly urgent: boolean;
   /** The block lacks none; this one is to take the place of another. */
   readonly move: boolean;
+  /** The block lacks others besides. */
+  readonly more: boolean;
 }
 
 /** Take the copy on `victim` away, after those on `keepers` have been read good. */
@@ -181,6 +183,7 @@ function copyTo(
     present: stateOn(replicas, best.server),
     urgent: sources.length === 1,
     move: need.missing === 0,
+    more: need.missing > 1,
   };
 }
 

@@ -9,7 +9,7 @@ import { MAX_BATCHED_BYTES } from "../../../base/limits.ts";
 /** The rate that is shown is that of this long. */
 const SHOWN_MS = 10_000;
 
-/** Bytes that may begin at once when their time has come: a batch of small blocks, but no more than what a second allows. */
+/** Bytes that may begin at once when their time has come: a batch, but no more than what a second allows. */
 const BURST_BYTES = MAX_BATCHED_BYTES;
 
 /** Parts of that time which are counted apart. */

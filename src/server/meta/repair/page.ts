@@ -34,6 +34,11 @@ export class BlockPage {
     this.entries = entries;
   }
 
+  /** The blocks, in the order in which they were asked for. */
+  get ids(): Iterable<BlockId> {
+    return this.entries.keys();
+  }
+
   /** The block, live or dead. */
   block(id: BlockId): Block | undefined {
     return this.entries.get(id)?.block;
@@ -71,6 +76,11 @@ export class BlockPage {
   /** What a live block of the page needs, by its copies. */
   need({ id, group }: Block): Need {
     return needOf(this.view, this.copies(id), this.rowOf(group));
+  }
+
+  /** Urgency on record; undefined: it needs nothing. */
+  urgency(id: BlockId): number | undefined {
+    return this.entries.get(id)?.repair?.urgency;
   }
 
   /** The servers of a group of blocks of the page, in order. */

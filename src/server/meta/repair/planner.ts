@@ -10,7 +10,11 @@
  *
  * A block that nothing can be done for is passed over until the next pass. A pass begins when the last one has ended, at
  * once after something has changed, and otherwise after a pause that is long when reading the queue took long: so
- * impossible repairs cost little, however many there are. The beginning of the queue is looked at all the while.
+ * impossible repairs cost little, however many there are.
+ *
+ * All the while, so that nothing which can be done waits behind what cannot: the beginning of the queue is looked at, and
+ * when most of that is impossible the beginning of the next urgency; blocks that are to be tried again are read by their ids
+ * when their time has come, and those that need another copy when one has been made.
  */
 import type { Clock, Timer } from "../../../base/clock.ts";
 import { messageOf } from "../../../base/errors.ts";
@@ -19,18 +23,18 @@ import type { Logger } from "../../../base/logger.ts";
 import type { Engine } from "../engine.ts";
 import type { Members } from "../members.ts";
 import { ask } from "../store/store.ts";
-import { whenFree, type Job } from "./choice.ts";
+import { whenFree, type Candidate, type Job } from "./choice.ts";
 import { lookAt, type Eyes } from "./eyes.ts";
 import type { Loads } from "./loads.ts";
 import { clusterView } from "./need.ts";
 import type { Pace } from "./pace.ts";
 import type { Retries } from "./retries.ts";
 import { Room } from "./room.ts";
-import { readQueue } from "./steps.ts";
+import { readQueue, readQueued } from "./steps.ts";
 import type { Surveys } from "./surveys.ts";
 import type { Worker } from "./worker.ts";
 
-/** Blocks in the room: enough for the next batches of small blocks to all servers. */
+/** Blocks in the room: enough for the next batches to all servers. */
 const ROOM = 2048;
 
 /** Blocks read from the queue at a time: few enough that the event loop is never held long. */
@@ -39,15 +43,33 @@ const PAGE = 512;
 /** Most blocks under way. */
 const MOST_JOBS = 4096;
 
-/** Of these, removals: before each of them some servers read a block. */
+/** Batches of removals under way: before each of them some servers read its blocks. */
 const MOST_PRUNES = 16;
 
 /** The pause between two passes is so many times as long as the pass was. */
 const PAUSE_FACTOR = 20;
 const MAX_PAUSE_MS = 600_000;
 
+/** A place in the queue: behind this urgency and this block. */
+interface Place {
+  readonly urgency: number;
+  readonly block: BlockId;
+}
+
 /** Below every block id, and below every urgency. */
-const BEGINNING = { urgency: -1, block: blockId(0n) };
+const BEGINNING: Place = { urgency: -1, block: blockId(0n) };
+
+/** No block id is above it. */
+const HIGHEST = blockId((1n << 63n) - 1n);
+
+/** Most pages of one look at the beginnings of the urgencies, of which there are few. */
+const MOST_LOOKS = 8;
+
+/** A look goes on when less of a page than this can be done. */
+const WORTHWHILE = PAGE / 2;
+
+/** Most blocks that wait to be read by their ids. Of more the queue tells when it comes to them. */
+const MOST_AGAIN = 8192;
 
 export interface PlannerOptions {
   readonly engine: Engine;
@@ -71,7 +93,9 @@ export class Planner {
   private readonly options: PlannerOptions;
   private readonly room: Room;
   /** Where the pass has got to; undefined between two passes. */
-  private cursor: { readonly urgency: number; readonly block: BlockId } | undefined;
+  private cursor: Place | undefined;
+  /** To be read by their ids. */
+  private readonly again = new Set<BlockId>();
   /** Something has changed since the pass began: what was impossible then may be possible now. */
   private isNews = false;
   /** Milliseconds that reading has taken in this pass. */
@@ -80,7 +104,7 @@ export class Planner {
   private lookedMs = 0;
   private kicked = false;
   private stopped = false;
-  private ended: Promise<void> = Promise.resolve();
+  private running: Promise<void> = Promise.resolve();
   private wake: () => void = () => undefined;
   private timer: Timer | undefined;
 
@@ -95,7 +119,7 @@ export class Planner {
   }
 
   start(): void {
-    this.ended = this.run();
+    this.running = this.run();
   }
 
   /** Something has changed: a job has ended, a server has come or gone, something was put on record. */
@@ -105,8 +129,12 @@ export class Planner {
     this.wake();
   }
 
-  /** A job has ended: what waits in the room may begin. */
-  slotFree(): void {
+  /** Jobs have ended: what waits in the room may begin, and their blocks may need something else. */
+  ended(jobs: readonly Job[]): void {
+    for (const job of jobs) {
+      const needsMore = job.kind === "judge" || (job.kind === "copy" && job.more);
+      if (needsMore && this.again.size < MOST_AGAIN) this.again.add(job.block.id);
+    }
     this.kicked = true;
     this.wake();
   }
@@ -114,7 +142,7 @@ export class Planner {
   async stop(): Promise<void> {
     this.stopped = true;
     this.wake();
-    await this.ended;
+    await this.running;
   }
 
   private async run(): Promise<void> {
@@ -123,7 +151,7 @@ export class Planner {
       let waitMs = intervalMs;
       try {
         surveys.kick();
-        if (this.room.see(await this.look())) this.isNews = true;
+        if (this.room.see(await this.eyes())) this.isNews = true;
         const isMore = await this.fill();
         waitMs = this.beginSome(isMore);
       } catch (error) {
@@ -133,13 +161,13 @@ export class Planner {
     }
   }
 
-  private async look(): Promise<Eyes> {
+  private async eyes(): Promise<Eyes> {
     const { engine, members, loads } = this.options;
     const rows = await engine.question(() => ask("server.list"));
     return lookAt(rows, members, loads);
   }
 
-  /** Fills the room from the queue. Returns whether the pass has more to read. */
+  /** Fills the room from the queue. Returns whether there is more to read. */
   private async fill(): Promise<boolean> {
     const nowMs = this.options.clock.monotonicMs();
     if (this.cursor === undefined && (this.isNews || nowMs >= this.nextPassMs)) {
@@ -149,31 +177,69 @@ export class Planner {
       this.lookedMs = nowMs;
     } else if (nowMs - this.lookedMs >= this.options.intervalMs) {
       this.lookedMs = nowMs;
-      await this.readFrom(BEGINNING); // what has come, or become more urgent, meanwhile
+      await this.look();
     }
-    if (this.cursor === undefined) return false;
+    await this.readAgain();
+    const isMore = this.again.size > 0;
+    if (this.cursor === undefined) return isMore;
     if (this.room.size >= ROOM) return true;
-    this.cursor = await this.readFrom(this.cursor);
+    this.cursor = (await this.readFrom(this.cursor)).last;
     if (this.cursor !== undefined) return true;
     const pauseMs = Math.min(MAX_PAUSE_MS, this.spentMs * PAUSE_FACTOR);
     this.nextPassMs = nowMs + Math.max(this.options.intervalMs, pauseMs);
-    return false;
+    return isMore;
   }
 
-  /** Reads a page into the room; returns where it ends, undefined when it was the last one. */
-  private async readFrom(from: { readonly urgency: number; readonly block: BlockId }) {
-    const { engine, worker, retries, clock } = this.options;
+  /** What has come, or become more urgent, or is to be tried again. */
+  private async look(): Promise<void> {
+    for (const block of this.options.retries.due(PAGE)) this.again.add(block);
+    let from: Place | undefined = BEGINNING;
+    for (let pages = 0; pages < MOST_LOOKS && from !== undefined; pages++) {
+      if (this.room.size >= 2 * ROOM) return;
+      const { first, last, taken } = await this.readFrom(from);
+      if (taken >= WORTHWHILE || last === undefined) return;
+      const { urgency } = last;
+      from = urgency === first?.recorded ? { urgency, block: HIGHEST } : last;
+    }
+  }
+
+  private async readAgain(): Promise<void> {
+    if (this.again.size === 0 || this.room.size >= 2 * ROOM) return;
+    const ids = [...this.again].slice(0, PAGE);
+    for (const id of ids) this.again.delete(id);
+    const { engine } = this.options;
+    const candidates = await engine.question(function* () {
+      const view = yield* clusterView(engine.settings.replicas, engine.nowNs);
+      return yield* readQueued(view, ids);
+    });
+    this.takeIn(candidates);
+  }
+
+  /**
+   * Reads a page into the room. Returns the first block of it, how many can be done, and where it ends: undefined when it was
+   * the last one.
+   */
+  private async readFrom(from: Place) {
+    const { engine, clock } = this.options;
     const beganMs = clock.monotonicMs();
     const { candidates, last } = await engine.question(function* () {
       const view = yield* clusterView(engine.settings.replicas, engine.nowNs);
       return yield* readQueue(view, from.urgency, from.block, PAGE);
     });
     this.spentMs += clock.monotonicMs() - beganMs;
+    return { first: candidates[0], last, taken: this.takeIn(candidates) };
+  }
+
+  /** Returns how many of the blocks are in the room then, or being worked at. */
+  private takeIn(candidates: readonly Candidate[]): number {
+    const { worker, retries } = this.options;
+    let taken = 0;
     for (const candidate of candidates) {
       const { id } = candidate.block;
-      if (!worker.isBusyWith(id) && !retries.waits(id)) this.room.add(candidate);
+      const isIn = worker.isBusyWith(id) || (!retries.waits(id) && this.room.add(candidate));
+      if (isIn) taken++;
     }
-    return last;
+    return taken;
   }
 
   /** Begins what can be begun. Returns how long to wait then, unless something happens: 0 to read on at once. */

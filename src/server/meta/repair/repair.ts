@@ -6,7 +6,7 @@
  *     surveys.ts     a server went out or came back: all blocks with a copy there are judged anew
  *     planner.ts     goes through `repairs` in order of urgency and begins jobs
  *     choice.ts      what to do for a block, and with which servers; eyes.ts and loads.ts are how it sees them
- *     room.ts        blocks that wait in memory; batches.ts, small ones that are copied together
+ *     room.ts        blocks that wait in memory; batches.ts, small ones that are copied together; prunes.ts, removals
  *     worker.ts      carries a job out: transactions of steps.ts around requests to data servers
  *     pace.ts retries.ts    how fast, and when to try again
  *
@@ -87,7 +87,7 @@ export class Repair {
       pace,
       retries,
       member,
-      onEnded: () => this.planner.slotFree(),
+      onEnded: (jobs) => this.planner.ended(jobs),
     });
     this.planner = new Planner({ ...options, worker: this.worker, surveys, loads, pace, retries });
   }

@@ -1,7 +1,7 @@
 /**
  * Blocks whose repair has failed: when they are tried again, and with which servers not.
  *
- * Bounded: of too many the oldest is forgotten, which only means that it is tried again sooner.
+ * Bounded: of too many the oldest is forgotten, which only means that it is tried again when the queue comes to it.
  */
 import type { Clock } from "../../../base/clock.ts";
 import type { BlockId, ServerId } from "../../../base/ids.ts";
@@ -14,6 +14,8 @@ interface Failure {
   readonly atMs: number;
   readonly delayMs: number;
   readonly servers: ReadonlySet<ServerId>;
+  /** `due` has told that the time has come. */
+  isTold: boolean;
 }
 
 const NONE: ReadonlySet<ServerId> = new Set();
@@ -35,7 +37,8 @@ export class Retries {
     const delayMs = Math.min(MAX_MS, former === undefined ? this.firstMs : former.delayMs * 2);
     const servers = new Set(former?.servers);
     if (server !== undefined) servers.add(server);
-    this.failures.set(block, { atMs: this.clock.monotonicMs() + delayMs, delayMs, servers });
+    const atMs = this.clock.monotonicMs() + delayMs;
+    this.failures.set(block, { atMs, delayMs, servers, isTold: false });
     for (const oldest of this.failures.keys()) {
       if (this.failures.size <= MAX_REMEMBERED) break;
       this.failures.delete(oldest);
@@ -49,6 +52,19 @@ export class Retries {
   /** True while the block has to wait. */
   waits(block: BlockId): boolean {
     return (this.failures.get(block)?.atMs ?? 0) > this.clock.monotonicMs();
+  }
+
+  /** Up to `limit` blocks whose time has come. Each is told once, unless it fails again. */
+  due(limit: number): BlockId[] {
+    const nowMs = this.clock.monotonicMs();
+    const blocks: BlockId[] = [];
+    for (const [block, failure] of this.failures) {
+      if (blocks.length >= limit) break;
+      if (failure.isTold || failure.atMs > nowMs) continue;
+      failure.isTold = true;
+      blocks.push(block);
+    }
+    return blocks;
   }
 
   /** Servers that failed: others are tried before them. After some time nothing is held against them any more. */

@@ -53,13 +53,16 @@ export class Room {
     return true;
   }
 
-  /** Takes a block in, in the place of what was known of it before. It is left out when nothing can be done for it. */
-  add(candidate: Candidate): void {
+  /**
+   * Takes a block in, in the place of what was known of it before. It is left out when nothing can be done for it: returns
+   * false then.
+   */
+  add(candidate: Candidate): boolean {
     const { id } = candidate.block;
     this.remove(id);
-    if (this.eyes === undefined) return;
+    if (this.eyes === undefined) return false;
     const job = decide(candidate, this.eyes, this.limits(id));
-    if (job === "impossible") return;
+    if (job === "impossible") return false;
     const copies = withinReach(candidate, this.eyes).length;
     const counting = candidate.need.counting.length;
     const key = `${copies} ${counting} ${job.kind} ${job.kind === "copy" ? job.target : ""}`;
@@ -70,6 +73,7 @@ export class Room {
     }
     group.waiting.set(id, { candidate, job });
     this.groupOf.set(id, key);
+    return true;
   }
 
   /**

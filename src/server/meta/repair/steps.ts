@@ -3,13 +3,13 @@
  *
  *     nothing, bad ── beginCopies ──► adding ── finishCopies ──► present
  *                                     └───── abandonCopy ──► nothing, bad (bad too if nobody knows)
- *     present, bad ── beginRemoval ──► removing          (deleted and forgotten by the reaper)
+ *     present, bad ── beginRemovals ─► removing          (deleted and forgotten by the reaper)
  */
 import { blockId, type BlockId, type InstanceId, type ServerId } from "../../../base/ids.ts";
 import { ask, type Operation } from "../store/store.ts";
-import type { Replica, Survey } from "../store/rows.ts";
+import type { RepairReason, Replica, Survey } from "../store/rows.ts";
 import type { Candidate } from "./choice.ts";
-import { liveBlock, MISPLACED, recordNeed, type ClusterView } from "./need.ts";
+import { MISPLACED, type ClusterView } from "./need.ts";
 import { onPage, readPage, type BlockPage } from "./page.ts";
 
 /** Below every block id. */
@@ -31,14 +31,25 @@ export function* readQueue(
     rows.map(({ block }) => block),
     rows,
   );
+  return { candidates: onRecord(page), last: rows.length < limit ? undefined : rows.at(-1) };
+}
+
+/** Those of the blocks that are in the queue. */
+export function* readQueued(view: ClusterView, blocks: readonly BlockId[]): Operation<Candidate[]> {
+  return onRecord(yield* readPage(view, blocks));
+}
+
+/** The blocks of the page that need something; the death of one takes it off the record. */
+function onRecord(page: BlockPage): Candidate[] {
   const candidates: Candidate[] = [];
-  for (const { block: id, urgency: recorded } of rows) {
+  for (const id of page.ids) {
     const block = page.live(id);
-    if (block === undefined) continue; // its death takes it off the record
+    const recorded = page.urgency(id);
+    if (block === undefined || recorded === undefined) continue;
     const row = page.rowOf(block.group);
     candidates.push({ block, replicas: page.copies(id), row, recorded, need: page.need(block) });
   }
-  return { candidates, last: rows.length < limit ? undefined : rows.at(-1) };
+  return candidates;
 }
 
 /** A copy that is to be made: in place of another one with `move`. */
@@ -49,7 +60,7 @@ export interface WantedCopy {
 
 /**
  * Copies are going to be made on `target`. Returns for each of them false when it is not wanted any more, or cannot be
- * there: a copy that is present, or whose removal has not been acknowledged.
+ * there: the server was removed, or it has a copy that is present, or one whose removal has not been acknowledged.
  */
 export function* beginCopies(
   view: ClusterView,
@@ -62,7 +73,8 @@ export function* beginCopies(
 
 function beginCopy(page: BlockPage, target: ServerId, { block, move }: WantedCopy): boolean {
   const live = page.live(block);
-  if (live === undefined) return false;
+  // Of a server that was removed meanwhile nothing may go on record: nobody would take it off again.
+  if (live === undefined || !page.view.servers.has(target)) return false;
   const need = page.judge(live, "placement");
   if (need.missing === 0 && !(move && need.urgency === MISPLACED)) return false;
   const state = page.copyOn(block, target);
@@ -100,39 +112,56 @@ export function* abandonCopy(block: BlockId, target: ServerId, asBad: boolean): 
   else yield* ask("replica.delete", block, target);
 }
 
+/** A copy that is to go, and those that are to stay. */
+export interface Removal {
+  readonly block: { readonly id: BlockId };
+  readonly victim: ServerId;
+  readonly keepers: readonly ServerId[];
+}
+
 /**
- * Gives up the copy on `victim`, when those on `keepers` are still on record and their servers up or being drained, and
- * are all that the block should have. Returns false when that is not so.
+ * Gives up copies, each when those on its keepers are still on record and their servers up or being drained, and are all that
+ * the block should have. Returns false for those of which that is not so. Each is of another block.
  */
-export function* beginRemoval(
+export function* beginRemovals(
   view: ClusterView,
-  block: BlockId,
-  victim: ServerId,
-  keepers: readonly ServerId[],
-): Operation<boolean> {
-  const live = yield* liveBlock(block);
+  removals: readonly Removal[],
+): Operation<boolean[]> {
+  const ids = removals.map(({ block }) => block.id);
+  return yield* onPage(view, ids, (page) => removals.map((removal) => beginRemoval(page, removal)));
+}
+
+function beginRemoval(page: BlockPage, { block: { id }, victim, keepers }: Removal): boolean {
+  const live = page.live(id);
   if (live === undefined) return false;
-  const state = yield* ask("replica.get", block, victim);
+  const state = page.copyOn(id, victim);
   if (state !== "present" && state !== "bad") return false;
   for (const keeper of keepers) {
-    const standing = view.servers.get(keeper)?.state;
+    const standing = page.view.servers.get(keeper)?.state;
     if (keeper === victim || (standing !== "up" && standing !== "draining")) return false;
-    if ((yield* ask("replica.get", block, keeper)) !== "present") return false;
+    if (page.copyOn(id, keeper) !== "present") return false;
   }
-  if (new Set(keepers).size < view.replicas) return false;
-  yield* ask("replica.put", { block, server: victim, state: "removing" });
-  yield* recordNeed(view, live, "placement");
+  if (new Set(keepers).size < page.view.replicas) return false;
+  page.setCopy(id, victim, "removing");
+  page.judge(live, "placement");
   return true;
 }
 
-/** Puts on record what the blocks need as things are now. */
-export function* judge(view: ClusterView, blocks: readonly BlockId[]): Operation<void> {
-  yield* onPage(view, blocks, (page) => {
-    for (const block of blocks) {
-      const live = page.live(block);
-      if (live !== undefined) page.judge(live, "serverOut");
-    }
-  });
+/** Puts on record what the live ones of the blocks need as things are now. Returns how many need something. */
+export function* judge(
+  view: ClusterView,
+  blocks: readonly BlockId[],
+  reason: RepairReason,
+): Operation<number> {
+  return yield* onPage(
+    view,
+    blocks,
+    (page) =>
+      blocks.filter((block) => {
+        const live = page.live(block);
+        return live !== undefined && page.judge(live, reason).urgency !== undefined;
+      }).length,
+  );
 }
 
 /** Nothing of what the server should hold is bad or being made, but for what is lost and cannot be made. */
@@ -182,6 +211,7 @@ export function* surveyStep(
   yield* judge(
     view,
     replicas.map(({ block }) => block),
+    "serverOut",
   );
   const last = replicas.at(-1);
   if (last === undefined || replicas.length < limit) {

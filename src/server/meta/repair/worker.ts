@@ -12,12 +12,13 @@ import type { BatchResult, ReplicaVerdict } from "../../../protocol/messages/dat
 import type { Commands, CopyOrder } from "../commands.ts";
 import type { Engine } from "../engine.ts";
 import type { Member } from "../members.ts";
-import type { CheckJob, CopyJob, Job, PruneJob } from "./choice.ts";
+import type { CheckJob, CopyJob, Job } from "./choice.ts";
 import type { Loads } from "./loads.ts";
 import { clusterView, type ClusterView } from "./need.ts";
 import type { Pace } from "./pace.ts";
+import { Prunes } from "./prunes.ts";
 import type { Retries } from "./retries.ts";
-import { abandonCopy, beginCopies, beginRemoval, finishCopies, judge } from "./steps.ts";
+import { abandonCopy, beginCopies, finishCopies, judge } from "./steps.ts";
 import { Batches, type CopyBatch } from "./batches.ts";
 import type { Suspects } from "./suspects.ts";
 import type { Block } from "../store/rows.ts";
@@ -33,12 +34,14 @@ export interface WorkerOptions {
   readonly retries: Retries;
   /** The server, if it is connected and has been compared with the record. */
   readonly member: (server: ServerId) => Member | undefined;
-  /** A job has ended. */
-  readonly onEnded: () => void;
+  /** Jobs have ended. */
+  readonly onEnded: (jobs: readonly Job[]) => void;
 }
 
 /** Kinds of error by which a server shows that it is no good target at the moment; one that is silent has a disk that hangs. */
 const UNFIT: ReadonlySet<ErrorKind> = new Set(["noSpace", "io", "timeout"]);
+
+type AloneJob = Exclude<Job, { readonly kind: "prune" }>;
 
 type SourceFailure = Awaited<ReturnType<Commands["copyBlock"]>>["failures"][number];
 
@@ -57,13 +60,14 @@ export class Worker {
     BlockId,
     { readonly job: Job; readonly done: Promise<void> }
   >();
-  /** Copies of small blocks that wait for `beginBatches`. */
+  /** Copies that wait for `beginBatches`. */
   readonly batches = new Batches();
+  private readonly removals: Prunes;
   private copying = 0;
-  private pruning = 0;
 
   constructor(options: WorkerOptions) {
     this.options = options;
+    this.removals = new Prunes(options);
   }
 
   /** Copies under way. */
@@ -71,9 +75,9 @@ export class Worker {
     return this.copying;
   }
 
-  /** Removals under way. */
+  /** Removals under way; those of small blocks count as parts. */
   get prunes(): number {
-    return this.pruning;
+    return this.removals.load;
   }
 
   /** Jobs under way, copies and removals among them. */
@@ -91,8 +95,13 @@ export class Worker {
     return job?.kind === "copy" && job.target === server;
   }
 
-  /** Begins a job; nothing of its block may be under way. Copies of small blocks wait for `beginBatches`. */
+  /** Begins a job; nothing of its block may be under way. Copies of a batch and removals wait for `beginBatches`. */
   begin(job: Job): void {
+    if (job.kind === "prune") {
+      this.underWay.set(job.block.id, { job, done: this.removals.add(job).done });
+      this.options.pace.begin(job.block.length);
+      return;
+    }
     if (job.kind !== "copy" || !this.batches.takes(job)) return this.beginAlone(job);
     const { loads, pace } = this.options;
     const batch = this.batches.add(job);
@@ -102,8 +111,14 @@ export class Worker {
     if (!job.urgent) pace.begin(job.block.length);
   }
 
-  /** Begins the copies of small blocks that have come together. */
+  /** Begins what has come together. */
   beginBatches(): void {
+    for (const batch of this.removals.takeAll()) {
+      void this.removals.run(batch).finally(() => {
+        for (const { block } of batch.jobs) this.underWay.delete(block.id);
+        this.options.onEnded(batch.jobs);
+      });
+    }
     const { logger, onEnded, retries, loads } = this.options;
     for (const batch of this.batches.takeAll()) {
       void this.copyTogether(batch)
@@ -120,12 +135,12 @@ export class Worker {
             loads.count(target, batch.source.server, block.length, -1);
           }
           batch.end();
-          onEnded();
+          onEnded(batch.jobs);
         });
     }
   }
 
-  private beginAlone(job: Job): void {
+  private beginAlone(job: AloneJob): void {
     const { logger, onEnded, retries } = this.options;
     const done = this.run(job)
       .catch((error: unknown) => {
@@ -135,7 +150,7 @@ export class Worker {
       })
       .finally(() => {
         this.underWay.delete(job.block.id);
-        onEnded();
+        onEnded([job]);
       });
     this.underWay.set(job.block.id, { job, done });
   }
@@ -145,15 +160,13 @@ export class Worker {
     await Promise.all(this.underWay.values().map(({ done }) => done));
   }
 
-  private async run(job: Job): Promise<void> {
+  private async run(job: AloneJob): Promise<void> {
     const { loads, pace } = this.options;
-    if (job.kind === "prune") {
-      this.pruning++;
-      pace.begin(job.block.length);
-      return this.prune(job).finally(() => this.pruning--);
-    }
     if (job.kind === "check") return this.check(job);
-    if (job.kind === "judge") return this.change((view) => judge(view, [job.block.id]));
+    if (job.kind === "judge") {
+      await this.change((view) => judge(view, [job.block.id], "serverOut"));
+      return;
+    }
     const source = job.sources[0]?.server;
     loads.count(job.target, source, job.block.length, 1);
     this.copying++;
@@ -352,22 +365,6 @@ export class Worker {
     }
     const reporter = `data server ${target}`;
     await this.options.suspects.report({ block, server, problem, detail, reporter });
-  }
-
-  private async prune({ block, victim, victimIsBad, keepers }: PruneJob): Promise<void> {
-    const { suspects, retries, member: find, logger } = this.options;
-    const asked = victimIsBad ? [victim, ...keepers] : keepers;
-    const members = asked.map((server) => find(server));
-    if (!members.every((member) => member !== undefined)) return retries.failed(block.id);
-    const verdicts = await Promise.all(members.map((member) => suspects.verify(member, [block])));
-    const [first, ...others] = verdicts.map(([verdict]) => verdict);
-    const good = victimIsBad ? others : [first, ...others];
-    if (victimIsBad && first === "right") return; // it counts again, and the block is judged anew
-    if (good.some((verdict) => verdict !== "right")) return retries.failed(block.id);
-    if (await this.change((view) => beginRemoval(view, block.id, victim, keepers))) {
-      logger.debug("a copy too many is removed", { block: block.id, server: victim });
-      retries.succeeded(block.id);
-    } else retries.failed(block.id);
   }
 
   private async check({ block, servers }: CheckJob): Promise<void> {

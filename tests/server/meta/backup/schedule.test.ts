@@ -137,6 +137,7 @@ describe("dfs status", () => {
     overdue: false,
     failure: null,
     quarantined: 0,
+    untold: [],
   };
 
   test("tells how old the newest backup is, where, and that it is on too few", () => {
@@ -155,6 +156,20 @@ describe("dfs status", () => {
     expect(backupTroubles({ ...all, overdue: true })[0]).toContain("lacks changes");
     const failed = backupTroubles({ ...all, failure: "no room\nfor it" });
     expect(failed).toEqual(["the metadata could not be backed up: no room"]);
+  });
+
+  // Right after a restart of the service it was called thin until the data servers had registered.
+  test("tells of no lack that is just not known yet", () => {
+    const untold = { ...status, untold: [serverId(2)] };
+    expect(backupTroubles(untold)).toEqual([]);
+    expect(backupLine(untold, 1_600_000_000_000n)).toBe(
+      "10 min ago, on data servers 1, 3 (data server 2 has not told yet whether it is there), 4 KiB",
+    );
+    const none = { ...untold, newest: null, servers: [], untold: [serverId(1), serverId(2)] };
+    expect(backupTroubles(none)).toEqual([]);
+    expect(backupLine(none, 0n)).toBe("data servers 1, 2 have not told yet what backups there are");
+    const thin = { ...untold, servers: [serverId(1)] };
+    expect(backupTroubles(thin)).toHaveLength(1);
   });
 
   // fsck called that an error while status called the cluster healthy.

@@ -103,6 +103,29 @@ describe("a misplaced copy", () => {
     await meta.stop();
   });
 
+  // Judged while the bad copy was still being removed, the block counted as well placed, and nobody looked again.
+  test("goes to its place also when the bad copy there had to be removed first", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path, OPTIONS);
+    const data = await joinAll(meta.address, 4);
+    const client = await TestClient.open(meta.address);
+    // One copy too many: the one on the stand-in, until that in its place is read and found rotten.
+    const file = await client.put(
+      "f",
+      [],
+      4,
+      8,
+      () => {
+        for (const id of data[3]!.held.keys()) data[3]!.rotten.add(id);
+        return Promise.resolve();
+      },
+      () => data,
+    );
+    await until(() => data[3]!.deleted.length > 0);
+    await allIsWhereWanted(client, data, file);
+    await meta.stop();
+  });
+
   test("of a block written while that server was out is moved when it is back; nothing else is", async () => {
     using dir = temporaryDirectory();
     const meta = await startMeta(dir.path, { ...OPTIONS, outDelayMs: 600 });

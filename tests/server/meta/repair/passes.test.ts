@@ -1,10 +1,12 @@
-// When the planner reads its queue from the beginning again. The clock stands still, and nothing can be done for any block.
+// When the planner reads its queue from the beginning again, and what it does not put off until then. The clock stands still
+// unless a test moves it.
 
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { blockId, serverId, type BlockId } from "../../../../src/base/ids.ts";
 import { silentLogger } from "../../../../src/base/logger.ts";
 import type { Engine } from "../../../../src/server/meta/engine.ts";
 import type { Members } from "../../../../src/server/meta/members.ts";
+import type { Job } from "../../../../src/server/meta/repair/choice.ts";
 import { Loads } from "../../../../src/server/meta/repair/loads.ts";
 import { Pace } from "../../../../src/server/meta/repair/pace.ts";
 import { Planner } from "../../../../src/server/meta/repair/planner.ts";
@@ -20,38 +22,73 @@ import { ManualClock } from "../../../support/manual-clock.ts";
 
 const BLOCKS = 600; // more than one page of the queue
 
+interface Entry {
+  readonly block: number;
+  readonly urgency: number;
+  /** Whether it has a copy that can be read. */
+  readonly isPossible: boolean;
+}
+
 interface Rig {
   readonly planner: Planner;
   readonly clock: ManualClock;
-  /** Behind which blocks a page of the queue was read, in order; 0 is the beginning. */
-  readonly reads: number[];
+  readonly retries: Retries;
+  /** Behind which blocks a page of the queue was read, in order; 0 is the beginning, undefined the end of an urgency. */
+  readonly reads: (number | undefined)[];
+  /** Jobs that were begun, in order. */
+  readonly begun: Job[];
+  /** By urgency and block. */
+  queue: readonly Entry[];
   /** Happens while a page is being read. */
   whileReading: (page: number) => void;
-  /** Whether the one server is full. */
+  /** Whether the servers that are up are full. */
   full: boolean;
 }
 
-/** Blocks with one copy on a server that is not there, and one server to copy to: nothing can be done. */
+/** Blocks with one copy on a server that is not there: nothing can be done. */
+const impossible: readonly Entry[] = Array.from({ length: BLOCKS }, (_, at) => {
+  return { block: at + 1, urgency: 1, isPossible: false };
+});
+
+const HIGHEST = 2n ** 63n - 1n;
+
+/** A planner with two servers to copy to, and the queue of blocks that are impossible. */
 function rig(): Rig {
   const clock = new ManualClock();
-  const reads: number[] = [];
+  const retries = new Retries(clock);
+  const reads: (number | undefined)[] = [];
+  const begun: Job[] = [];
+  const row = { address: "", zone: "", filling: false };
+  const find = (id: BlockId): Entry | undefined =>
+    made.queue.find(({ block }) => block === Number(id));
+  const repairOf = ({ block, urgency }: Entry) => ({ block: blockId(BigInt(block)), urgency });
   const primitives = {
     "server.list": () => [
-      { id: serverId(1), state: "up", address: "", zone: "", filling: false },
-      { id: serverId(2), state: "down", address: "", zone: "", filling: false },
+      { id: serverId(1), state: "up", ...row },
+      { id: serverId(2), state: "down", ...row },
+      { id: serverId(3), state: "up", ...row },
     ],
-    "repair.list": (_: number, after: BlockId, limit: number) => {
-      reads.push(Number(after));
+    "repair.list": (urgency: number, after: BlockId, limit: number) => {
+      reads.push(after === HIGHEST ? undefined : Number(after));
       made.whileReading(reads.length);
-      const count = Math.min(limit, BLOCKS - Number(after));
-      return Array.from({ length: count }, (_each, at) => {
-        return { block: blockId(after + BigInt(at + 1)), urgency: 1, missing: 2 };
-      });
+      return made.queue
+        .filter(
+          (each) => each.urgency > urgency || (each.urgency === urgency && each.block > after),
+        )
+        .slice(0, limit)
+        .map(repairOf);
     },
+    "repair.getMany": (ids: readonly BlockId[]) =>
+      ids.map(find).flatMap((entry) => (entry === undefined ? [] : [repairOf(entry)])),
     "block.getMany": (ids: readonly BlockId[]) =>
       ids.map((id) => ({ id, state: "live", length: 1, group: 0 })),
     "replica.listMany": (ids: readonly BlockId[]) =>
-      ids.map((block) => ({ block, server: serverId(2), state: "present" })),
+      ids.flatMap((block) => {
+        const entry = find(block);
+        const first = serverId(entry?.isPossible === true ? 1 : 2);
+        const servers = entry?.urgency === 2 ? [first, serverId(2)] : [first];
+        return servers.map((server) => ({ block, server, state: "present" }));
+      }),
     "placement.rows": (groups: readonly number[]) =>
       groups.map((group) => ({ group, servers: [serverId(1), serverId(2)] })),
   } as unknown as Primitives;
@@ -62,7 +99,7 @@ function rig(): Rig {
       Promise.resolve(runSync(primitives, operation())),
   } as unknown as Engine;
   const members = {
-    settled: () => [{ server: serverId(1) }],
+    settled: () => [{ server: serverId(1) }, { server: serverId(3) }],
     isConnected: () => false,
     lastSign: () => ({ condition: { capacityBytes: 1, usedBytes: 0, full: made.full } }),
   } as unknown as Members;
@@ -73,19 +110,29 @@ function rig(): Rig {
       jobs: 0,
       prunes: 0,
       isBusyWith: () => false,
+      begin: (job: Job) => void begun.push(job),
       beginBatches: () => undefined,
     } as unknown as Worker,
     surveys: { kick: () => undefined } as unknown as Surveys,
     loads: new Loads(clock),
     pace: new Pace(clock, 0),
-    retries: new Retries(clock),
+    retries,
     clock,
     logger: silentLogger,
     intervalMs: 1_000,
     copiesPerServer: 4,
     moveMisplaced: true,
   });
-  const made: Rig = { planner, clock, reads, whileReading: () => undefined, full: false };
+  const made: Rig = {
+    planner,
+    clock,
+    retries,
+    reads,
+    begun,
+    queue: impossible,
+    whileReading: () => undefined,
+    full: false,
+  };
   return made;
 }
 
@@ -99,7 +146,8 @@ test("nothing is read again but the beginning while nothing happens", async () =
   await made.clock.advance(0);
   expect(made.reads).toEqual([0, 512]);
   await made.clock.advance(3_000);
-  expect(made.reads.slice(2).every((after) => after === 0)).toBe(true);
+  // The beginning of the queue, and what comes behind its urgency.
+  expect(new Set(made.reads.slice(2))).toEqual(new Set([0, undefined]));
   await made.planner.stop();
 });
 
@@ -130,4 +178,47 @@ test("so does a server that has room again", async () => {
   await made.clock.advance(1_500); // the interval, not the pause
   expect(made.reads.slice(4)).toContain(512);
   await made.planner.stop();
+});
+
+describe("behind more blocks that nothing can be done for than a page has", () => {
+  /** After a pass, in the long pause before the next one. */
+  async function paused(queue: readonly Entry[]): Promise<Rig> {
+    const made = rig();
+    made.queue = queue;
+    made.whileReading = () => made.clock.holdUp(SLOW_MS);
+    made.planner.start();
+    await made.clock.advance(0);
+    return made;
+  }
+
+  const blocksOf = ({ begun }: Rig): number[] => begun.map(({ block }) => Number(block.id));
+
+  test("a block is tried again when its time has come", async () => {
+    const made = await paused([...impossible, { block: 900, urgency: 1, isPossible: true }]);
+    expect(blocksOf(made)).toEqual([900]);
+    made.retries.failed(blockId(900n));
+    await made.clock.advance(900);
+    expect(blocksOf(made)).toEqual([900]);
+    await made.clock.advance(2_500);
+    expect(blocksOf(made)).toEqual([900, 900]);
+    await made.planner.stop();
+  });
+
+  test("a block that lacks two copies gets the second one right after the first", async () => {
+    const made = await paused([...impossible, { block: 900, urgency: 1, isPossible: true }]);
+    expect(blocksOf(made)).toEqual([900]);
+    made.planner.ended(made.begun);
+    await made.clock.advance(0);
+    expect(blocksOf(made)).toEqual([900, 900]);
+    await made.planner.stop();
+  });
+
+  test("a block that has come meanwhile is seen, though nobody told of it", async () => {
+    const made = await paused(impossible);
+    expect(made.begun).toEqual([]);
+    made.queue = [...impossible, { block: 900, urgency: 2, isPossible: true }];
+    await made.clock.advance(1_500);
+    expect(blocksOf(made)).toContain(900);
+    await made.planner.stop();
+  });
 });

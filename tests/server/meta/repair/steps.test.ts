@@ -4,7 +4,7 @@ import { expect, test } from "bun:test";
 import { blockId, inodeId, serverId } from "../../../../src/base/ids.ts";
 import { setServerState } from "../../../../src/server/meta/member-operations.ts";
 import { clusterView } from "../../../../src/server/meta/repair/need.ts";
-import { surveyStep } from "../../../../src/server/meta/repair/steps.ts";
+import { beginCopies, surveyStep } from "../../../../src/server/meta/repair/steps.ts";
 import { Harness } from "../namespace/harness.ts";
 
 const S1 = serverId(1);
@@ -51,5 +51,29 @@ test("a survey that is put on record while one of the same server is under way b
   expect(queue.map(({ block, missing }) => [block, missing])).toEqual(
     Array.from({ length: 10 }, (_, index) => [blockId(BigInt(index + 1)), 1]),
   );
+  harness.close();
+});
+
+// A copy was put on record on a server that had been removed since the planner chose it: nobody would have taken it off again.
+test("no copy is begun on a server that was removed meanwhile", async () => {
+  const harness = new Harness();
+  insertBlocks(harness, 1);
+  const { primitives } = harness;
+  const block = blockId(1n);
+  primitives["replica.delete"](block, S1);
+  const begin = (target: number) =>
+    harness.run(
+      (function* () {
+        const copies = [{ block, move: false }];
+        return yield* beginCopies(yield* clusterView(3, harness.nowNs), serverId(target), copies);
+      })(),
+    );
+  primitives["server.delete"](serverId(4));
+  expect(await begin(4)).toEqual([false]);
+  expect(primitives["replica.list"](block).map(({ server }) => server)).toEqual([
+    serverId(2),
+    serverId(3),
+  ]);
+  expect(await begin(1)).toEqual([true]);
   harness.close();
 });

@@ -250,6 +250,8 @@ export class TestDataServer {
   readonly rotten = new Set<BlockId>();
   /** Blocks that it was asked to verify, in order. */
   readonly verified: BlockId[] = [];
+  /** How many it was asked to verify together, request by request. */
+  readonly verifications: number[] = [];
   /** Copies are looked at after this. */
   verifyGate: () => Promise<void> = () => Promise.resolve();
   /** A page of its blocks is sent after this. */
@@ -386,6 +388,7 @@ export class TestDataServer {
       return { body: this.listed({ blocks, more: ids.length > page.length }) };
     });
     table.onRequest(blockVerify, async ({ body }) => {
+      this.verifications.push(body.blocks.length);
       await this.verifyGate();
       const verdicts = body.blocks.map(({ block, checksum }) => {
         this.verified.push(block);

@@ -1,0 +1,7 @@
+/**
+ * What must be in the environment of a dfs process before Bun starts: bin/.runtime.sh sets the same, and says why.
+ */
+export const RUNTIME_ENV: Readonly<Record<string, string>> = {
+  UV_THREADPOOL_SIZE: "16",
+  MIMALLOC_PURGE_DELAY: "-1",
+};
