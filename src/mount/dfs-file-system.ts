@@ -71,6 +71,7 @@ type Call<Name extends keyof MountedFileSystem> = MountedFileSystem[Name] extend
   : never;
 
 export class DfsFileSystem implements MountedFileSystem {
+  readonly doneWith = doneWith;
   readonly timeouts: Timeouts;
   readonly readOnly: boolean;
   private readonly client: DfsClient;
@@ -268,10 +269,6 @@ export class DfsFileSystem implements MountedFileSystem {
     const bytes = await file.read(offset, length, { signal });
     this.accesses.read(file);
     return bytes;
-  }
-
-  doneWith(bytes: Uint8Array): void {
-    doneWith(bytes);
   }
 
   async write(
