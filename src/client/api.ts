@@ -113,6 +113,8 @@ export interface DirectoryEntry {
   readonly inode: InodeId;
   readonly type: FileType;
   readonly attributes: Attributes;
+  /** Whether it has extended attributes; null: the service does not tell. */
+  readonly hasXattrs: boolean | null;
 }
 
 export interface FileOwner {

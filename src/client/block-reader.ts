@@ -22,6 +22,7 @@ import type { MappedExtent } from "../protocol/messages/common.ts";
 import { blockGet } from "../protocol/messages/data.ts";
 import type { Answer } from "../protocol/peer.ts";
 import { PatienceBook, SLOW_MS } from "./patience.ts";
+import { withRelease } from "./read-memory.ts";
 import type { DataServers } from "./servers.ts";
 
 /** After this long a replica counts as not answering. */
@@ -177,7 +178,7 @@ class ReplicaRace {
       .then((answer) => {
         patience.answered(server, clock.monotonicMs() - askedMs);
         const bytes = verifiedBytes(this.range, answer);
-        this.bytes ??= bytes;
+        this.bytes ??= withRelease(bytes, answer.release);
         this.right.push(server);
         this.answers++;
       })

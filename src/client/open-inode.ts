@@ -11,6 +11,7 @@ import { MAX_FILE_BYTES } from "../base/limits.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import type { ContentRun, SetAttributes } from "./api.ts";
 import type { Holder } from "./budget.ts";
+import { flushDated } from "./dated-flush.ts";
 import type { FileMap, MapPage } from "./file-map.ts";
 import type { InodeRequests } from "./inode-requests.ts";
 import type { FileReader } from "./file-reader.ts";
@@ -270,31 +271,12 @@ export class OpenInode {
    */
   async setattr(change: SetAttributes, signal?: AbortSignal): Promise<Attributes> {
     this.refuseLost();
-    if (await this.committedAt(change, signal)) return this.attributes;
+    const dated = await flushDated(this.parts.writeBack, change, () => this.flush(signal));
+    if (dated && this.stored.mtimeNs === change.mtimeNs) return this.attributes;
     const ordered = change.size ?? change.atimeNs ?? change.mtimeNs;
     if (ordered !== undefined) await this.flush(signal);
     await this.changed(this.parts.requests.setattr(this.inode, change, { signal }), (now) => now);
     return this.attributes;
-  }
-
-  /**
-   * Commits what was written with the time that it is to have, when nothing else is changed: programs that unpack or copy files
-   * set it before they close them, and one transaction does for both. False when the time is still to be set.
-   */
-  private async committedAt(change: SetAttributes, signal?: AbortSignal): Promise<boolean> {
-    const { mtimeNs, ...others } = change;
-    const isAlone = Object.values(others).every((value) => value === undefined);
-    if (typeof mtimeNs !== "bigint" || !isAlone) return false;
-    const { writeBack } = this.parts;
-    const before = writeBack.date(mtimeNs);
-    if (before === undefined) return false;
-    try {
-      await this.flush(signal);
-    } catch (error) {
-      if (writeBack.writtenNs === mtimeNs) writeBack.date(before);
-      throw error;
-    }
-    return this.stored.mtimeNs === mtimeNs;
   }
 
   /** As `OpenFile.punch`. */
@@ -444,7 +426,8 @@ export class OpenInode {
       const read = source.range(offset, length, signal);
       // Blocks that are read ahead, and the map, are fetched for others as well, and go on without who has given up.
       const bytes = await (signal === undefined ? read : unlessAborted(read, signal));
-      return bytes.subarray(0, Math.max(0, this.stored.size - offset));
+      const there = Math.max(0, this.stored.size - offset);
+      return bytes.length <= there ? bytes : bytes.subarray(0, there);
     } finally {
       holder.release(length);
     }

@@ -11,6 +11,7 @@ import { DfsError, isDfsError, messageOf } from "../base/errors.ts";
 import { ROOT_INODE, type InodeId } from "../base/ids.ts";
 import { silentLogger, type Logger } from "../base/logger.ts";
 import type { DfsClient, Inodes, OpenFile, SetAttributes } from "../client/api.ts";
+import { doneWith } from "../client/read-memory.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import { AccessPolicy, type AccessMode } from "./cluster/access-times.ts";
 import { AbsentXattrs } from "./cluster/absent-xattrs.ts";
@@ -70,6 +71,7 @@ type Call<Name extends keyof MountedFileSystem> = MountedFileSystem[Name] extend
   : never;
 
 export class DfsFileSystem implements MountedFileSystem {
+  readonly doneWith = doneWith;
   readonly timeouts: Timeouts;
   readonly readOnly: boolean;
   private readonly client: DfsClient;
@@ -345,7 +347,7 @@ export class DfsFileSystem implements MountedFileSystem {
   // ---- Open directories --------------------------------------------------------------------------------------------
 
   openDirectory(inode: InodeId): Promise<Handle> {
-    const listing = new DirectoryListing(inode, this.inodes, this.clock);
+    const listing = new DirectoryListing(inode, this.inodes, this.clock, this.absent);
     return Promise.resolve(this.directories.add(listing));
   }
 

@@ -219,6 +219,8 @@ export interface MountedFileSystem {
     length: number,
     signal?: AbortSignal,
   ): Promise<Uint8Array>;
+  /** Nobody looks any more at bytes that `read` has returned: the kernel has them. */
+  doneWith?(bytes: Uint8Array): void;
   /**
    * Takes all of the bytes, or throws. They are in memory after that, unless the handle is `sync`; an error that occurs later
    * is thrown by `flush` or `fsync`.

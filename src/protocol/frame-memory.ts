@@ -10,10 +10,11 @@
 /** Shorter frames have memory of their own; longer ones get multiples of this. */
 const GRAIN_BYTES = 64 * 1024;
 
-/** Bytes that lie idle at most; what comes back beyond that is left to the collector. */
+/** Bytes that lie idle at most. Beyond that those go whose length has not been in use for longest. */
 const MAX_IDLE_BYTES = 32 * 1024 * 1024;
 
 export class FrameMemory {
+  /** By length; the one that was used last comes last. */
   private readonly idle = new Map<number, Uint8Array[]>();
   private idleBytes = 0;
   /** Buffers that were taken here and not given back. */
@@ -23,7 +24,7 @@ export class FrameMemory {
   take(length: number): Uint8Array {
     if (length < GRAIN_BYTES) return new Uint8Array(Buffer.allocUnsafeSlow(length).buffer);
     const size = Math.ceil(length / GRAIN_BYTES) * GRAIN_BYTES;
-    const known = this.idle.get(size)?.pop();
+    const known = this.ofSize(size).pop();
     if (known !== undefined) this.idleBytes -= size;
     const buffer = known ?? new Uint8Array(Buffer.allocUnsafeSlow(size).buffer);
     this.lent.add(buffer);
@@ -32,11 +33,32 @@ export class FrameMemory {
 
   /** Makes memory available to later frames. Does nothing with what was not taken here, or was given back already. */
   giveBack(buffer: Uint8Array): void {
-    if (!this.lent.delete(buffer) || this.idleBytes + buffer.length > MAX_IDLE_BYTES) return;
+    if (!this.lent.delete(buffer)) return;
+    const list = this.ofSize(buffer.length);
+    this.makeRoom(buffer.length);
+    if (this.idleBytes + buffer.length > MAX_IDLE_BYTES) return;
     this.idleBytes += buffer.length;
-    const list = this.idle.get(buffer.length);
-    if (list === undefined) this.idle.set(buffer.length, [buffer]);
-    else list.push(buffer);
+    list.push(buffer);
+  }
+
+  /** Idle buffers of one length, which is in use from now on. */
+  private ofSize(size: number): Uint8Array[] {
+    const list = this.idle.get(size) ?? [];
+    this.idle.delete(size);
+    this.idle.set(size, list);
+    return list;
+  }
+
+  /** Leaves idle buffers of other lengths to the collector. */
+  private makeRoom(size: number): void {
+    for (const [other, list] of this.idle) {
+      if (other === size || this.idleBytes + size <= MAX_IDLE_BYTES) return;
+      while (this.idleBytes + size > MAX_IDLE_BYTES && list.length > 0) {
+        list.pop();
+        this.idleBytes -= other;
+      }
+      if (list.length === 0) this.idle.delete(other);
+    }
   }
 
   /** A function that gives the buffer back when it is called for the first time. */

@@ -3,6 +3,8 @@ import { blockChecksum } from "../../src/base/checksum.ts";
 import { blockId, serverId } from "../../src/base/ids.ts";
 import { PIECE_BYTES } from "../../src/base/limits.ts";
 import { seededRandom } from "../../src/base/random.ts";
+import { doneWith } from "../../src/client/read-memory.ts";
+import { frameMemory } from "../../src/protocol/frame-memory.ts";
 import type { MappedExtent } from "../../src/protocol/messages/common.ts";
 import { turns } from "../support/manual-clock.ts";
 import {
@@ -55,6 +57,24 @@ describe("reading a block", () => {
       expect(failures).toEqual([]);
     }
     expect(cluster.server(2).gets + cluster.server(3).gets).toBe(0);
+  });
+
+  test("memory of a read is used again when its reader is done with it, and only then", async () => {
+    const extent = await clusterWithBlock();
+    const first = (await read(extent)).bytes!;
+    const second = (await read(extent, PIECE_BYTES, PIECE_BYTES)).bytes!;
+    expect(second.buffer).not.toBe(first.buffer);
+    doneWith(first.subarray(1)); // another view says nothing
+    const third = (await read(extent)).bytes!;
+    expect(third.buffer).not.toBe(first.buffer);
+    expect(first).toEqual(CONTENT);
+    doneWith(first);
+    doneWith(first);
+    const again = frameMemory.take(first.buffer.byteLength);
+    expect(again.buffer).toBe(first.buffer);
+    expect(frameMemory.take(first.buffer.byteLength).buffer).not.toBe(first.buffer);
+    expect(third).toEqual(CONTENT);
+    expect(second).toEqual(CONTENT.subarray(PIECE_BYTES, 2 * PIECE_BYTES));
   });
 
   for (const behaviour of ["rot", "rotList", "short"] as const) {

@@ -47,6 +47,26 @@ test("a new file has none, which need not be asked", async () => {
   await mount.release(inode, handle);
 });
 
+test("a listing tells which names have none, which need not be asked", async () => {
+  const directory = await mounts.freshDirectory();
+  const files = [await mounts.freshFile(directory, "with"), await mounts.freshFile(directory, "a")];
+  await mounts.here.xattrSet(files[0]!.inode, NAME, VALUE, "any");
+  const handle = await mount.openDirectory(directory);
+  expect((await mount.list(directory, handle, 0n)).length).toBe(4);
+  asked.mockClear();
+  const [marked, bare] = files;
+  expect(await failureOf(mount.xattrGet(bare!.inode, NAME))).toMatchObject(absent);
+  expect(asked).toHaveBeenCalledTimes(0);
+  expect(await mount.xattrGet(marked!.inode, NAME)).toEqual(VALUE);
+  await mounts.here.xattrSet(bare!.inode, NAME, VALUE, "any");
+  await until("the change is heard of", async () => {
+    const value = await mount.xattrGet(bare!.inode, NAME).catch(() => undefined);
+    return value !== undefined && Bun.deepEquals(value, VALUE);
+  });
+  mount.releaseDirectory(directory, handle);
+  for (const { inode, handle: open } of files) await mounts.here.release(inode, open);
+});
+
 test("what is not there is asked for once, until another mount sets it", async () => {
   const directory = await mounts.freshDirectory();
   const { inode, handle } = await mounts.freshFile(directory);

@@ -189,8 +189,20 @@ example(
   { directory: inodeId(1n), after: utf8("m"), limit: 100, withAttributes: true },
   {
     entries: [
-      { name: utf8("name"), inode: attributes.inode, type: "file", attributes },
-      { name: filled(2, 0xff), inode: inodeId(8n), type: "directory", attributes: null },
+      {
+        name: utf8("name"),
+        inode: attributes.inode,
+        type: "file",
+        attributes,
+        hasXattrs: false,
+      },
+      {
+        name: filled(2, 0xff),
+        inode: inodeId(8n),
+        type: "directory",
+        attributes: null,
+        hasXattrs: null,
+      },
     ],
     more: true,
   },

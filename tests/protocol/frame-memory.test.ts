@@ -58,6 +58,22 @@ describe("FrameParser", () => {
 });
 
 describe("FrameMemory", () => {
+  test("when its stock is full, memory of lengths that are not in use any more makes room", () => {
+    const memory = new FrameMemory();
+    const MIB = 2 ** 20;
+    const lent = (size: number, count: number): Uint8Array[] =>
+      Array.from({ length: count }, () => memory.take(size));
+    const old = lent(MIB, 31);
+    const small = lent(MIB / 2, 2);
+    for (const buffer of [...old, ...small]) memory.giveBack(buffer); // 32 MiB
+    const now = lent(2 * MIB, 3);
+    for (const buffer of now) memory.giveBack(buffer);
+    expect(new Set(lent(2 * MIB, 3))).toEqual(new Set(now));
+    expect(new Set(lent(MIB / 2, 2))).toEqual(new Set(small));
+    const kept = lent(MIB, 31).filter((buffer) => old.includes(buffer));
+    expect(kept.length).toBe(25);
+  });
+
   test("gives nothing out twice, though it is given back twice", () => {
     const memory = new FrameMemory();
     const buffer = memory.take(LONG);

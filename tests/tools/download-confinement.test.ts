@@ -76,7 +76,8 @@ function scriptedClient(tree: Held): DfsClient {
       for (const [name, held] of Object.entries(find(path))) {
         byPath.set(`${key(path)}/${name}`, held as Held);
         const attributes = attributesOf(held as Held);
-        yield { name: b(name), inode: attributes.inode, type: attributes.type, attributes };
+        const { inode, type } = attributes;
+        yield { name: b(name), inode, type, attributes, hasXattrs: null };
       }
     },
     open: async (path) => {

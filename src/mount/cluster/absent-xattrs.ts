@@ -8,8 +8,8 @@
 import type { Clock } from "../../base/clock.ts";
 import type { InodeId } from "../../base/ids.ts";
 
-/** Inodes that are remembered; the oldest go first. */
-const MAX_INODES = 10_000;
+/** Inodes that are remembered; the oldest go first. A long listing tells of many. */
+const MAX_INODES = 20_000;
 /** Names of one inode. */
 const MAX_NAMES = 16;
 
@@ -46,6 +46,11 @@ export class AbsentXattrs {
   /** The inode is new. */
   created(inode: InodeId): void {
     this.put(inode, undefined);
+  }
+
+  /** The service has said that the inode has none, asked at `moment`. */
+  hasNone(inode: InodeId, moment: number): void {
+    if (moment === this.changes) this.put(inode, undefined);
   }
 
   /** The service has said so, asked at `moment`. */

@@ -10,6 +10,7 @@ import { DfsError } from "../../base/errors.ts";
 import type { InodeId } from "../../base/ids.ts";
 import type { DirectoryPage, Inodes } from "../../client/api.ts";
 import type { ListedEntry } from "../file-system.ts";
+import type { AbsentXattrs } from "./absent-xattrs.ts";
 
 /** Cookies of `.` and `..`; those of names follow. */
 const DOT = 1n;
@@ -36,13 +37,15 @@ export class DirectoryListing {
   readonly inode: InodeId;
   private readonly inodes: Inodes;
   private readonly clock: Clock;
+  private readonly absent: AbsentXattrs;
   private readonly names = new PackedNames();
   private fetched: Fetched | undefined;
 
-  constructor(inode: InodeId, inodes: Inodes, clock: Clock) {
+  constructor(inode: InodeId, inodes: Inodes, clock: Clock, absent: AbsentXattrs) {
     this.inode = inode;
     this.inodes = inodes;
     this.clock = clock;
+    this.absent = absent;
   }
 
   /** Entries behind `cookie`; none at the end. @throws DfsError as `Inodes.readdir`; `invalid` for a cookie that was not given. */
@@ -93,7 +96,11 @@ export class DirectoryListing {
     if (kept !== undefined) return kept;
     const after = cookie === DOT_DOT ? undefined : this.names.at(Number(cookie - DOT_DOT) - 1);
     const atMs = this.clock.monotonicMs();
+    const { moment } = this.absent;
     const page = await this.inodes.readdir(this.inode, after, PAGE_ENTRIES, { signal });
+    for (const each of page.entries) {
+      if (each.hasXattrs === false) this.absent.hasNone(each.inode, moment); // ls -l asks for some of each name
+    }
     const entries = this.numbered(page);
     this.fetched = { atMs, entries, after: cookie, more: page.more };
     return [...entries];
@@ -111,9 +118,12 @@ export class DirectoryListing {
   }
 
   private numbered({ entries }: DirectoryPage): ListedEntry[] {
-    return entries.map((entry) => ({
-      ...entry,
-      cookie: DOT_DOT + 1n + BigInt(this.names.add(entry.name)),
+    return entries.map(({ name, inode, type, attributes }) => ({
+      name,
+      inode,
+      type,
+      attributes,
+      cookie: DOT_DOT + 1n + BigInt(this.names.add(name)),
     }));
   }
 }

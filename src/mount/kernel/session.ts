@@ -211,6 +211,10 @@ export class Session {
       return;
     }
     this.judge(request, result);
+    // The kernel has copied them.
+    if (request.opcode === OPCODE.READ && reply instanceof Uint8Array) {
+      this.options.context.fileSystem.doneWith?.(reply);
+    }
   }
 
   private refuse(request: Request, error: unknown): void {

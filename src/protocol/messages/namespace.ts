@@ -79,6 +79,8 @@ export const readdir = request(
         inode: inodeField,
         type: fileType,
         attributes: optional(attributes),
+        /** Whether it has extended attributes; null unless attributes are asked for, and from an older service. */
+        hasXattrs: optional(bool),
       }),
       MAX_ENTRIES_PER_PAGE,
     ),

@@ -51,10 +51,12 @@ export function* readdir(
         inode: each.inode.id,
         type: each.inode.type,
         attributes: attributesOf(each.inode),
+        hasXattrs: each.hasXattrs,
       }))
     : (yield* ask("dentry.list", directory.id, after, wanted)).map((each) => ({
         ...each,
         attributes: null,
+        hasXattrs: null,
       }));
   return { entries: entries.slice(0, body.limit), more: entries.length > body.limit };
 }

@@ -52,6 +52,8 @@ export interface Dentry extends DentryTarget {
 export interface DentryWithInode {
   readonly name: Uint8Array;
   readonly inode: Inode;
+  /** The inode has extended attributes. */
+  readonly hasXattrs: boolean;
 }
 
 export interface Xattr {

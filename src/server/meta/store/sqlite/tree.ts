@@ -101,10 +101,11 @@ function dentryPrimitives(database: Database): Area<"dentry"> {
     "SELECT name, inode, type FROM dentries WHERE parent = +? AND name > ? ORDER BY name LIMIT +?",
   );
   const listWithInodes = database.prepare<
-    InodeColumns & { readonly name: Uint8Array },
+    InodeColumns & { readonly name: Uint8Array; readonly marked: bigint },
     [bigint, Uint8Array, number]
   >(
-    `SELECT d.name AS name, i.* FROM dentries d JOIN inodes i ON i.id = d.inode
+    `SELECT d.name AS name, EXISTS (SELECT 1 FROM xattrs x WHERE x.inode = i.id) AS marked, i.*
+     FROM dentries d JOIN inodes i ON i.id = d.inode
      WHERE d.parent = +? AND d.name > ? ORDER BY d.name LIMIT +?`,
   );
   return {
@@ -122,7 +123,7 @@ function dentryPrimitives(database: Database): Area<"dentry"> {
     "dentry.listWithInodes": (parent, after, limit) =>
       listWithInodes
         .all(parent, after ?? BEFORE_ALL_NAMES, limit)
-        .map((row) => ({ name: row.name, inode: inodeOf(row) })),
+        .map((row) => ({ name: row.name, inode: inodeOf(row), hasXattrs: row.marked !== 0n })),
   };
 }
 
