@@ -2,7 +2,7 @@
  * `dfs umount`: take a mount away.
  */
 import { DfsError, isDfsError } from "../base/errors.ts";
-import { mountPointPath } from "./mounting/mount-table.ts";
+import { mountPointPath } from "../base/mounts/table.ts";
 import { unmount, type Unmounted } from "./mounting/unmount.ts";
 import { defineCommand, flag, value } from "./shared/command.ts";
 import { generalOptions, jsonOption } from "./shared/connect.ts";

@@ -4,7 +4,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { closeSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { isDfsError } from "../../src/base/errors.ts";
-import { DFS_TYPE, mountAt, mountPointPath } from "../../src/tools/mounting/mount-table.ts";
+import { DFS_TYPE, mountAt, mountPointPath } from "../../src/base/mounts/table.ts";
 import { usableMountPoint } from "../../src/tools/mounting/preconditions.ts";
 import { stateOfMount, unmount } from "../../src/tools/mounting/unmount.ts";
 import { failureOf, temporaryFolder } from "../tools/support/files.ts";

@@ -5,7 +5,7 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { finish, isAlive, runMark, until } from "../support/local-cluster.ts";
 import { cannotMount, Mounted } from "../mount/support/mounted.ts";
-import { mountAt } from "../../src/tools/mounting/mount-table.ts";
+import { mountAt } from "../../src/base/mounts/table.ts";
 import { dfs } from "./support/run.ts";
 import { temporaryFolder } from "./support/files.ts";
 

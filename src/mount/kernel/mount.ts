@@ -15,6 +15,8 @@ import { systemClock, type Clock } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import type { InodeId } from "../../base/ids.ts";
 import type { Logger } from "../../base/logger.ts";
+import { mountAt } from "../../base/mounts/table.ts";
+import type { UnmountOptions } from "../../base/mounts/unmount.ts";
 import type { MountedFileSystem } from "../file-system.ts";
 import { Device } from "./connection/device.ts";
 import { Notifier } from "./connection/notifier.ts";
@@ -26,9 +28,8 @@ import { INIT_FLAG, MAX_TRANSFER_BYTES } from "./protocol/constants.ts";
 import type { CacheMode } from "./protocol/negotiation.ts";
 import { Session, type SessionEnd } from "./session.ts";
 import { mountFuse, type MountingOptions } from "./system/mounting.ts";
-import { mountAt } from "./system/mountinfo.ts";
 import { prepareMountPoint } from "./system/mount-point.ts";
-import { unmountPath, type UnmountOptions } from "./system/unmount.ts";
+import { unmountPath } from "./system/unmount.ts";
 
 /** Longest reply that is encoded: a part of a directory. Content of files is not encoded. */
 const LARGEST_REPLY_BYTES = 256 * 1024;

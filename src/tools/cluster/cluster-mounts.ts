@@ -5,7 +5,7 @@ import { realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { DfsError, isDfsError, systemCodeOf } from "../../base/errors.ts";
 import { serveInBackground } from "../mounting/background.ts";
-import { mountAt, DFS_TYPE } from "../mounting/mount-table.ts";
+import { mountAt, DFS_TYPE } from "../../base/mounts/table.ts";
 import { checkFuse, usableMountPoint } from "../mounting/preconditions.ts";
 import {
   forgetMountPoint,

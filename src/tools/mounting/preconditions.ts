@@ -5,7 +5,7 @@ import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { DfsError, systemCodeOf } from "../../base/errors.ts";
 import { shellWord } from "../shared/connect.ts";
 import { localError } from "../shared/errors.ts";
-import { DFS_TYPE, mountAt, mountPointPath } from "./mount-table.ts";
+import { DFS_TYPE, mountAt, mountPointPath } from "../../base/mounts/table.ts";
 import { servingProcess } from "./registry.ts";
 import { detachDead, stateOfMount } from "./unmount.ts";
 

@@ -3,19 +3,14 @@
  * nothing here looks into a mount without a limit of time.
  */
 import { stat, statfs } from "node:fs/promises";
+import { constants } from "node:os";
 import { DfsError, systemCodeOf } from "../../base/errors.ts";
+import { DFS_TYPE, mountAt, type MountEntry } from "../../base/mounts/table.ts";
+import { unmountAt } from "../../base/mounts/unmount.ts";
 import { gone, runOf, stopServer, type Stopped } from "../cluster/processes.ts";
 import { unlessAborted } from "../shared/interruption.ts";
 import { shellWord } from "../shared/connect.ts";
-import { DFS_TYPE, mountAt, type MountEntry } from "./mount-table.ts";
 import { forgetMountPoint, mountDirectory, servingProcess } from "./registry.ts";
-
-const MNT_FORCE = 1; // sys/mount.h
-const MNT_DETACH = 2;
-const UMOUNT_NOFOLLOW = 8;
-const EPERM = 1; // asm-generic/errno-base.h
-const EBUSY = 16;
-const EINVAL = 22;
 
 /** How long a mount may take to say how it is. */
 const ANSWER_TIMEOUT_MS = 2000;
@@ -64,7 +59,7 @@ export async function unmount(
   if (entry !== undefined && entry.type !== DFS_TYPE) throw notDfs(entry);
   const self = process.getuid?.() ?? 0;
   const uid = entry?.uid ?? self;
-  if (self !== 0 && uid !== self) throw failed(mountPoint, EPERM);
+  if (self !== 0 && uid !== self) throw failed(mountPoint, constants.errno.EPERM);
   const pid = servingProcess(uid, mountPoint);
   if (entry === undefined && pid === undefined) throw nothingMounted(mountPoint);
   if (entry !== undefined) await unlessAborted(signal, detach(entry, how));
@@ -89,57 +84,21 @@ export async function detachDead(entry: MountEntry): Promise<void> {
 
 async function detach(entry: MountEntry, how: UnmountHow): Promise<void> {
   const { mountPoint } = entry;
-  const isLazy = how !== "plain" || (await stateOfMount(mountPoint)) === "dead";
-  if (process.getuid?.() === 0) {
-    const flags = (isLazy ? MNT_DETACH : 0) | (how === "force" ? MNT_FORCE : 0) | UMOUNT_NOFOLLOW;
-    const errno = await umount2(mountPoint, flags);
-    if (errno !== 0 && errno !== EINVAL) throw failed(mountPoint, errno);
-    return; // EINVAL: it is no mount point any more, which is what is wanted
-  }
-  if (how === "force") {
+  const lazy = how !== "plain" || (await stateOfMount(mountPoint)) === "dead";
+  const force = how === "force";
+  if (force && process.getuid?.() !== 0) {
     // Only root can make the kernel give up a mount; its process can be ended, which has the same effect.
     await stopServer(mountDirectory(entry.uid ?? -1, mountPoint), FORCED_END_MS);
     if (mountAt(mountPoint)?.type !== DFS_TYPE) return;
   }
-  await fusermount(mountPoint, isLazy);
+  const { errno, complaint } = await unmountAt(mountPoint, { lazy, force });
+  if (errno === 0 || mountAt(mountPoint)?.type !== DFS_TYPE) return; // somebody else may have taken it away
+  throw failed(mountPoint, errno, complaint);
 }
 
-async function umount2(path: string, flags: number): Promise<number> {
-  const worker = new Worker(new URL("./unmount-worker.ts", import.meta.url));
-  const { promise, resolve, reject } = Promise.withResolvers<number>();
-  worker.onmessage = ({ data }: MessageEvent<number>) => resolve(data);
-  worker.onerror = (event) => reject(new DfsError("internal", `umount2: ${event.message}`));
-  worker.postMessage({ path, flags });
-  try {
-    return await promise;
-  } finally {
-    worker.terminate();
-  }
-}
-
-/** The set-user-id helper of FUSE, by which ordinary users mount and unmount. */
-async function fusermount(mountPoint: string, isLazy: boolean): Promise<void> {
-  const program = Bun.which("fusermount3");
-  if (program === null) {
-    throw new DfsError(
-      "notPermitted",
-      `cannot unmount ${mountPoint}: fusermount3 is not installed, and only root can do without it\n` +
-        "install it (Debian: apt install fuse3), or unmount as root",
-    );
-  }
-  const child = Bun.spawn([program, "-u", ...(isLazy ? ["-z"] : []), "--", mountPoint], {
-    stdio: ["ignore", "ignore", "pipe"],
-    env: { ...process.env, LC_ALL: "C" },
-  });
-  const [text, code] = await Promise.all([child.stderr.text(), child.exited]);
-  if (code === 0 || mountAt(mountPoint)?.type !== DFS_TYPE) return;
-  if (/busy/i.test(text)) throw failed(mountPoint, EBUSY);
-  if (/permitted|permission/i.test(text)) throw failed(mountPoint, EPERM);
-  throw new DfsError("io", `cannot unmount ${mountPoint}: ${text.trim() || `exit code ${code}`}`);
-}
-
-function failed(mountPoint: string, errno: number): DfsError {
+function failed(mountPoint: string, errno: number, complaint = ""): DfsError {
   const path = shellWord(mountPoint);
+  const { EBUSY, EPERM } = constants.errno;
   if (errno === EBUSY) {
     return new DfsError(
       "busy",
@@ -153,7 +112,8 @@ function failed(mountPoint: string, errno: number): DfsError {
       `cannot unmount ${mountPoint}: it is another user's\nroot or that user can`,
     );
   }
-  return new DfsError("io", `cannot unmount ${mountPoint}: system error ${errno}`);
+  const why = complaint || `system error ${errno}`;
+  return new DfsError("io", `cannot unmount ${mountPoint}: ${why}`);
 }
 
 async function ended(

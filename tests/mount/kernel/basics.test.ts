@@ -20,7 +20,7 @@ import {
   chmodSync,
 } from "node:fs";
 
-import { readMounts } from "../../../src/mount/kernel/system/mountinfo.ts";
+import { mountTable } from "../../../src/base/mounts/table.ts";
 import { fuseIsThere, MemoryMount } from "../support/memory-mount.ts";
 
 describe.skipIf(!fuseIsThere())("a mount", () => {
@@ -34,7 +34,7 @@ describe.skipIf(!fuseIsThere())("a mount", () => {
   });
 
   test("is in /proc/mounts with type and source", () => {
-    const found = readMounts().find((other) => other.mountPoint === mount.path);
+    const found = mountTable().find((other) => other.mountPoint === mount.path);
     expect(found).toMatchObject({ type: "fuse.dfs", source: "dfs#127.0.0.1:4000" });
   });
 

@@ -17,7 +17,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { mountAt } from "../../../src/mount/kernel/system/mountinfo.ts";
+import { mountAt } from "../../../src/base/mounts/table.ts";
 import { unmountPath } from "../../../src/mount/kernel/system/unmount.ts";
 import { messageOfFailure } from "../../support/failure.ts";
 import { fuseIsThere, MemoryMount } from "../support/memory-mount.ts";

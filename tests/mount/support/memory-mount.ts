@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 import type { CacheMode } from "../../../src/mount/kernel/protocol/negotiation.ts";
 import { unmountPath } from "../../../src/mount/kernel/system/unmount.ts";
-import { mountAt } from "../../../src/mount/kernel/system/mountinfo.ts";
+import { mountAt } from "../../../src/base/mounts/table.ts";
 
 import { startedFrom } from "../../support/bundled-project.ts";
 import type { MemoryState } from "./memory-handles.ts";

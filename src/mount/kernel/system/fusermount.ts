@@ -1,11 +1,10 @@
 /**
- * Mounting and unmounting by an ordinary user, through `fusermount3` of the package fuse3, which is setuid root. It opens
- * /dev/fuse, mounts, and sends the descriptor back over a socket whose number it finds in _FUSE_COMMFD.
+ * Mounting by an ordinary user, through `fusermount3` of the package fuse3, which is setuid root. It opens /dev/fuse, mounts, and sends the descriptor back over a socket whose number it finds in _FUSE_COMMFD.
  */
 import { closeSync } from "node:fs";
-import { constants } from "node:os";
 
-import { DfsError, messageOf } from "../../../base/errors.ts";
+import { DfsError } from "../../../base/errors.ts";
+import { runFusermount } from "../../../base/mounts/fusermount.ts";
 import { allocateMemory } from "../connection/memory.ts";
 import {
   AF_UNIX,
@@ -20,36 +19,9 @@ import {
   sys,
 } from "./libc.ts";
 
-const PROGRAM = "fusermount3";
 const SCM_RIGHTS = 1;
 const SOL_SOCKET = 1;
 const CMSG_HEADER_BYTES = 16;
-
-interface Outcome {
-  readonly exitCode: number;
-  readonly complaint: string;
-}
-
-async function runFusermount(args: readonly string[], socket?: number): Promise<Outcome> {
-  let child;
-  try {
-    child = Bun.spawn([PROGRAM, ...args], {
-      stdin: socket ?? "ignore",
-      stdout: "ignore",
-      stderr: "pipe",
-      env: { ...process.env, LC_ALL: "C", ...(socket !== undefined && { _FUSE_COMMFD: "0" }) },
-    });
-  } catch (error) {
-    throw new DfsError(
-      "notSupported",
-      `cannot run ${PROGRAM}, which ordinary users need for mounting: ${messageOf(error)}. ` +
-        `Install the package fuse3, or mount as root`,
-      { cause: error },
-    );
-  }
-  const complaint = (await new Response(child.stderr).text()).trim();
-  return { exitCode: await child.exited, complaint };
-}
 
 /** Takes the descriptor that is waiting in the socket. `struct msghdr` as on 64-bit Linux. */
 function receiveDescriptor(socket: number): number {
@@ -71,7 +43,7 @@ function receiveDescriptor(socket: number): number {
     control.view.getInt32(12, true) === SCM_RIGHTS;
   if (isRights) return control.view.getInt32(CMSG_HEADER_BYTES, true);
   const reason = got < 0 ? errnoName(got) : "it sent something else";
-  throw new DfsError("io", `cannot mount: ${PROGRAM} has sent no descriptor (${reason})`);
+  throw new DfsError("io", `cannot mount: fusermount3 has sent no descriptor (${reason})`);
 }
 
 function setNonBlocking(fd: number): void {
@@ -97,7 +69,7 @@ export async function mountByFusermount(
     if (outcome.exitCode !== 0) {
       throw new DfsError(
         "accessDenied",
-        `cannot mount on ${mountPoint}: ${outcome.complaint || `${PROGRAM} has failed`}`,
+        `cannot mount on ${mountPoint}: ${outcome.complaint || `fusermount3 has failed`}`,
       );
     }
     const fd = receiveDescriptor(ours);
@@ -107,15 +79,4 @@ export async function mountByFusermount(
     closeSync(ours);
     closeSync(theirs);
   }
-}
-
-/** Returns 0 or a negative errno: fusermount3 says only in words what went wrong. */
-export async function unmountByFusermount(mountPoint: string, lazy: boolean): Promise<number> {
-  const args = ["-u", ...(lazy ? ["-z"] : []), "--", mountPoint];
-  const { exitCode, complaint } = await runFusermount(args);
-  if (exitCode === 0) return 0;
-  const { EBUSY, EPERM, EINVAL } = constants.errno;
-  if (/busy/i.test(complaint)) return -EBUSY;
-  if (/not found in|not mounted|invalid argument/i.test(complaint)) return -EINVAL;
-  return -EPERM;
 }

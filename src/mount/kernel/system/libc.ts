@@ -1,23 +1,14 @@
 /**
- * The system calls that neither Bun nor Node has, from the C library through bun:ffi.
- *
- * `cc` of bun:ffi would make a shim that reads errno safely, but it needs the development files of the C library (seen with
- * Bun 1.4.5: "library 'c' not found" on a machine without them). So the library is loaded as it is, and errno is read right
- * after the call: nothing of ours runs in between, and it belongs to the thread.
- *
- * Every function answers like the system call, but with the negative errno instead of -1.
+ * The system calls of the driver. Every function answers like the system call, but with the negative errno instead of -1.
  */
-import { dlopen, read, type Pointer } from "bun:ffi";
+import type { Pointer } from "bun:ffi";
 import { constants } from "node:os";
 
 import { ERRNO } from "../../../base/errno.ts";
-import { DfsError, messageOf } from "../../../base/errors.ts";
+import { DfsError } from "../../../base/errors.ts";
+import { loadLibc, resultOf as result } from "../../../base/libc.ts";
 
-/** The C library of glibc, and of musl, which names it after the machine. */
-const LIBRARIES = ["libc.so.6", "libc.musl-x86_64.so.1", "libc.musl-aarch64.so.1"];
-
-const SYMBOLS = {
-  __errno_location: { args: [], returns: "ptr" },
+const libc = loadLibc({
   read: { args: ["i32", "ptr", "u64"], returns: "i32" },
   write: { args: ["i32", "ptr", "u64"], returns: "i32" },
   writev: { args: ["i32", "ptr", "i32"], returns: "i32" },
@@ -25,37 +16,11 @@ const SYMBOLS = {
   epoll_ctl: { args: ["i32", "i32", "i32", "ptr"], returns: "i32" },
   epoll_wait: { args: ["i32", "ptr", "i32", "i32"], returns: "i32" },
   mount: { args: ["ptr", "ptr", "ptr", "u64", "ptr"], returns: "i32" },
-  umount2: { args: ["ptr", "i32"], returns: "i32" },
   socketpair: { args: ["i32", "i32", "i32", "ptr"], returns: "i32" },
   recvmsg: { args: ["i32", "ptr", "i32"], returns: "i32" },
   fcntl: { args: ["i32", "i32", "i32"], returns: "i32" },
   eventfd: { args: ["u32", "i32"], returns: "i32" },
-} as const;
-
-function load() {
-  const failures: string[] = [];
-  for (const name of LIBRARIES) {
-    try {
-      return dlopen(name, SYMBOLS).symbols;
-    } catch (error) {
-      failures.push(`${name}: ${messageOf(error)}`);
-    }
-  }
-  throw new DfsError(
-    "unsupported",
-    `cannot make system calls: no C library could be loaded (${failures.join("; ")})`,
-  );
-}
-
-const libc = load();
-/** The same address for the whole life of this thread. */
-const errnoAddress = libc.__errno_location();
-
-function result(value: number): number {
-  if (value >= 0) return value;
-  if (errnoAddress === null) return -constants.errno.EIO;
-  return -read.i32(errnoAddress, 0);
-}
+});
 
 /** Where two names have one number (EAGAIN and EWOULDBLOCK), the one that dfs knows. */
 const ERRNO_NAMES: ReadonlyMap<number, string> = new Map(
@@ -100,7 +65,6 @@ export const sys = {
     flags: number,
     data: Uint8Array,
   ): number => result(libc.mount(source, target, type, flags, data)),
-  umount2: (target: Uint8Array, flags: number): number => result(libc.umount2(target, flags)),
   socketpair: (domain: number, type: number, protocol: number, pair: Int32Array): number =>
     result(libc.socketpair(domain, type, protocol, pair)),
   recvmsg: (fd: number, message: Pointer, flags: number): number =>
@@ -131,5 +95,3 @@ export const MS_NOEXEC = 8;
 export const MS_NOATIME = 1024;
 export const MS_RELATIME = 1 << 21;
 export const MS_STRICTATIME = 1 << 24;
-export const MNT_FORCE = 1;
-export const MNT_DETACH = 2;

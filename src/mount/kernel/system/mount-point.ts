@@ -2,13 +2,12 @@
  * Makes sure that a mount point can be used: it is a directory, and what a server that was killed has left behind there is
  * detached first. Such a mount answers everything with ENOTCONN.
  */
-import { realpath, stat } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { stat } from "node:fs/promises";
 
 import type { Clock } from "../../../base/clock.ts";
 import { DfsError, messageOf, systemCodeOf } from "../../../base/errors.ts";
 import type { Logger } from "../../../base/logger.ts";
-import { mountAt } from "./mountinfo.ts";
+import { mountAt, mountPointPath } from "../../../base/mounts/table.ts";
 import { unmountPath } from "./unmount.ts";
 
 /** A mount that does not answer for this long is alive but stuck; it is not ours to take away. */
@@ -17,21 +16,6 @@ const PROBE_MS = 5000;
 const MAX_STALE_LAYERS = 16;
 
 type State = "directory" | "stale" | "silent";
-
-/**
- * The path without links, as /proc/self/mountinfo has it. Only the directory above is looked at: the mount point itself may be
- * a mount that answers nothing.
- */
-export async function canonicalMountPoint(path: string): Promise<string> {
-  const whole = resolve(path);
-  if (mountAt(whole) !== undefined) return whole;
-  try {
-    return await realpath(whole);
-  } catch (error) {
-    if (systemCodeOf(error) !== "ENOTCONN") throw unusable(path, messageOf(error), error);
-    return join(await realpath(dirname(whole)), basename(whole));
-  }
-}
 
 function unusable(path: string, why: string, cause?: unknown): DfsError {
   const kind = systemCodeOf(cause) === "ENOENT" ? "notFound" : "invalid";
@@ -79,7 +63,7 @@ export async function prepareMountPoint(
   clock: Clock,
   logger: Logger,
 ): Promise<string> {
-  const canonical = await canonicalMountPoint(path);
+  const canonical = mountPointPath(path);
   for (let layer = 0; layer < MAX_STALE_LAYERS; layer++) {
     const state = await probe(canonical, clock);
     const mounted = mountAt(canonical);

@@ -1,15 +1,9 @@
-// The kernel's table of mounts, and the note of which process serves what.
+// The note of which process serves which mount.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isDfsError } from "../../src/base/errors.ts";
-import {
-  mountAt,
-  mountPointPath,
-  mountTable,
-  parseMountTable,
-} from "../../src/tools/mounting/mount-table.ts";
 import {
   claimMountPoint,
   forgetMountPoint,
@@ -20,53 +14,8 @@ import {
 } from "../../src/tools/mounting/registry.ts";
 import { temporaryFolder } from "./support/files.ts";
 
-const folder = temporaryFolder("mount-table");
+const folder = temporaryFolder("mount-registry");
 afterAll(() => folder.remove());
-
-const TABLE = String.raw`22 1 0:21 / / rw,relatime shared:1 - ext4 /dev/root rw,errors=continue
-31 22 0:28 / /mnt/with\040blank\134and\011tab rw,nosuid,nodev - fuse.dfs 127.0.0.1:7000 rw,user_id=1000,group_id=1000
-32 22 0:29 / /mnt/twice rw - tmpfs none rw
-33 32 0:30 / /mnt/twice rw master:2 propagate_from:1 - fuse.dfs dfs#h:1 rw,user_id=0,group_id=0,allow_other
-
-`;
-
-describe("the table of mounts", () => {
-  test("has mount points, types, sources and users, with blanks in names", () => {
-    expect(parseMountTable(TABLE)).toEqual([
-      { mountPoint: "/", type: "ext4", source: "/dev/root", uid: undefined },
-      {
-        mountPoint: "/mnt/with blank\\and\ttab",
-        type: "fuse.dfs",
-        source: "127.0.0.1:7000",
-        uid: 1000,
-      },
-      { mountPoint: "/mnt/twice", type: "tmpfs", source: "none", uid: undefined },
-      { mountPoint: "/mnt/twice", type: "fuse.dfs", source: "dfs#h:1", uid: 0 },
-    ]);
-  });
-
-  test("of mounts on top of each other the last one is seen", () => {
-    const table = parseMountTable(TABLE);
-    expect(mountAt("/mnt/twice", table)?.type).toBe("fuse.dfs");
-    expect(mountAt("/mnt", table)).toBeUndefined();
-  });
-
-  test("of this machine has the root directory", () => {
-    expect(mountAt("/", mountTable())?.mountPoint).toBe("/");
-  });
-
-  test("a mount point is found through symbolic links, slashes and dots", () => {
-    const inside = join(folder.path, "real", "inside");
-    mkdirSync(inside, { recursive: true });
-    symlinkSync("real", join(folder.path, "link"));
-    symlinkSync("link/inside", join(folder.path, "direct"));
-    for (const way of ["real/inside", "link/inside/", "./link/../real/inside/.", "direct"]) {
-      expect(mountPointPath(`${folder.path}/${way}`)).toBe(inside);
-    }
-    expect(mountPointPath(join(folder.path, "missing"))).toBe(join(folder.path, "missing"));
-    expect(mountPointPath("/proc/")).toBe("/proc");
-  });
-});
 
 describe("who serves a mount", () => {
   const uid = process.getuid?.() ?? 0;

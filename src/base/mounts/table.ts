@@ -1,17 +1,25 @@
 /**
- * What is mounted where: the kernel's table, read from /proc/self/mountinfo (proc_pid_mountinfo(5)). Looking there touches
- * no mount, so it works also for one that does not answer.
+ * What is mounted where: the kernel's table, read from /proc/self/mountinfo (proc_pid_mountinfo(5)):
+ *
+ *     36 35 0:52 / /mnt rw,noatime shared:1 - fuse.dfs 127.0.0.1:4000 rw,user_id=0
+ *     id parent device root mount-point options optional... - type source super-options
+ *
+ * Looking there touches no mount, so it works also for one that does not answer.
  */
 import { readFileSync, realpathSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { systemCodeOf } from "../../base/errors.ts";
+import { systemCodeOf } from "../errors.ts";
 
 /** The type by which a mount of dfs is known. */
 export const DFS_TYPE = "fuse.dfs";
 
 /** One line of the table. */
 export interface MountEntry {
+  /** Major and minor number of the device, `0:52`. */
+  readonly device: string;
   readonly mountPoint: string;
+  readonly options: readonly string[];
+  /** File system and subtype. */
   readonly type: string;
   /** What was mounted: of a dfs its metadata server. */
   readonly source: string;
@@ -28,13 +36,16 @@ export function mountTable(): MountEntry[] {
 export function parseMountTable(text: string): MountEntry[] {
   return text.split("\n").flatMap((line) => {
     const [before = "", after] = line.split(" - ", 2);
-    const mountPoint = before.split(" ")[4];
-    if (mountPoint === undefined || after === undefined) return [];
-    const [type = "", source = "", options = ""] = after.split(" ");
-    const uid = /(?:^|,)user_id=(\d+)/.exec(options)?.[1];
+    const [, , device, , mountPoint, options] = before.split(" ");
+    const [type, source, ofType = ""] = after?.split(" ") ?? [];
+    if (device === undefined || mountPoint === undefined || options === undefined) return [];
+    if (type === undefined || source === undefined) return [];
+    const uid = /(?:^|,)user_id=(\d+)/.exec(ofType)?.[1];
     return [
       {
+        device,
         mountPoint: unescaped(mountPoint),
+        options: options.split(","),
         type,
         source: unescaped(source),
         uid: uid === undefined ? undefined : Number(uid),
