@@ -88,6 +88,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./tools/mv.ts")).mv,
   },
   {
+    name: "touch",
+    summary: "set the times of files, and make the ones that are missing",
+    load: async () => (await import("./tools/touch.ts")).touch,
+  },
+  {
     name: "explain",
     summary: "show where each block of a file is, and why",
     load: async () => (await import("./tools/explain.ts")).explain,

@@ -26,6 +26,7 @@ const COMMANDS = [
   ["mkdir"],
   ["rm"],
   ["mv"],
+  ["touch"],
   ["explain"],
   ["status"],
   ["server", "list"],

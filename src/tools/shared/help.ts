@@ -13,6 +13,9 @@ export interface CommandSummary {
   readonly summary: string;
 }
 
+/** What cac puts behind flags such as --no-replace, which it takes for "replace" switched off. */
+const CAC_NEGATION = " (default: true)";
+
 interface Section {
   title?: string;
   body: string;
@@ -66,7 +69,10 @@ function arranged(
     { body: `dfs ${name}: ${summary}` },
     ...find("Usage"),
     { body: command.description.trim() },
-    ...find("Options").map(({ body }) => ({ title: OPTIONS_TITLE, body })),
+    ...find("Options").map(({ body }) => ({
+      title: OPTIONS_TITLE,
+      body: body.replaceAll(CAC_NEGATION, ""),
+    })),
     ...(command.json === undefined
       ? []
       : [{ title: "Keys of --json", body: command.json.map((line) => `  ${line}`).join("\n") }]),

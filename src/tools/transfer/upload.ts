@@ -20,6 +20,7 @@ import { promisify } from "node:util";
 import { isDfsError } from "../../base/errors.ts";
 import type { ContentRun } from "../../client/api.ts";
 import { Reason } from "../shared/errors.ts";
+import { behindLinks } from "../shared/links.ts";
 import { isSuperuser, ownOwner } from "../shared/ownership.ts";
 import { baseName, endsInSlash, joined, parentPath } from "../shared/paths.ts";
 import { quoted } from "../shared/text.ts";
@@ -56,7 +57,7 @@ export class Uploader {
 
   /** Stores a stream under `to`, and counts it. */
   async stream(content: AsyncIterable<ContentRun>, to: Uint8Array): Promise<void> {
-    const target = await this.#behindLinks(to);
+    const target = await behindLinks(this.#around.client, to);
     await this.#around.client.put(target, this.#counted(content), {
       ...ownOwner(0o666),
       keepReplaced: true,
@@ -116,7 +117,8 @@ export class Uploader {
     try {
       const opened = fstatSync(descriptor, { bigint: true });
       if (recursive && !opened.isFile()) throw new Reason("invalid", "it changed meanwhile");
-      const target = isRoot ? await this.#behindLinks(to) : to;
+      // cp writes to what an existing target link leads to; so the name to put under is the one behind all links.
+      const target = isRoot ? await behindLinks(client, to) : to;
       const content = this.#again(() => localContent(descriptor, opened));
       await client.put(target, content, {
         restartable: opened.isFile(), // a pipe gives its bytes once
@@ -129,23 +131,6 @@ export class Uploader {
     } finally {
       closeSync(descriptor);
     }
-  }
-
-  /** cp writes to what an existing target link leads to; so the name to put under is the one behind all links. */
-  async #behindLinks(to: Uint8Array): Promise<Uint8Array> {
-    const { client } = this.#around;
-    let path = to;
-    for (let links = 0; links < 40; links++) {
-      try {
-        if ((await client.stat(path, { follow: false })).type !== "symlink") return path;
-      } catch (error) {
-        if (isDfsError(error, "notFound")) return path;
-        throw error;
-      }
-      const target = await client.readlink(path);
-      path = target[0] === 0x2f ? target : joined(parentPath(path), target);
-    }
-    throw new Reason("loop", "too many symbolic links");
   }
 
   async #symlink({ from, to }: Upload, stats: BigIntStats): Promise<void> {

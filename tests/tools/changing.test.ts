@@ -1,0 +1,111 @@
+// Commands that change files path by path: touch. What the system's own programs make of the same arguments on a local
+// directory is what they are measured by.
+
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdirSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
+import { LocalCluster } from "../support/local-cluster.ts";
+import { dfsIn, Mirror, rowsIn } from "./support/mirror.ts";
+
+let cluster: LocalCluster;
+beforeAll(async () => {
+  cluster = await LocalCluster.up("--data-servers", "3", "--block-size", "64K");
+});
+afterAll(() => cluster.stop());
+
+interface Row {
+  readonly path: string;
+  readonly type: string;
+  readonly mode: string;
+  readonly size: number;
+  readonly inode: string;
+  readonly nlink: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly atimeNs: string;
+  readonly mtimeNs: string;
+  readonly ctimeNs: string;
+}
+
+const run = (...words: string[]) => dfsIn(cluster, ...words);
+
+const statOf = async (path: string): Promise<Row> => {
+  const [row] = await rowsIn<Row>(cluster, "stat", path);
+  if (row === undefined) throw new Error(`stat printed nothing for ${path}`);
+  return row;
+};
+
+/** A local directory `links` with symbolic links `name:target`. */
+function symlinksOf(...links: string[]): string {
+  const directory = cluster.path("links");
+  mkdirSync(directory);
+  for (const link of links) {
+    const [name, target] = link.split(":") as [string, string];
+    symlinkSync(target, join(directory, name));
+  }
+  return directory;
+}
+
+const LONG_NAME = "n".repeat(256);
+
+describe("touch", () => {
+  test("does what touch(1) does", async () => {
+    const mirror = new Mirror(cluster, "touch");
+    await mirror.run("mkdir", "-p", "touch/directory");
+    await mirror.run("touch", "-d", "2020-02-02 02:02:02.020202020", "touch/a", "touch/directory");
+    await mirror.run("touch", "-a", "-d", "@1.5", "touch/a");
+    await mirror.run("touch", "-m", "-d", "2001-01-01T00:00Z", "touch/directory", "touch/b");
+    await mirror.run("touch", "-c", "touch/none", "touch/none/none");
+    await mirror.run("touch", "-am", "-r", "touch/a", "touch/c");
+    await mirror.run("touch", "-m", "-r", "touch/a", "touch/b");
+    await mirror.run("touch", "-a", "-d", "@7", "touch/b");
+    await mirror.run("touch", "-d", "@-1", "touch");
+    await mirror.expectSame("mode", "owner", "size", "times", "nlink");
+    await mirror.run("touch", "touch/a/", "touch/none/x", "touch/d");
+    await mirror.expectSame("mode", "owner", "size", "nlink");
+  });
+
+  test("takes the service's time, for both, and shows it with --json", async () => {
+    const [made] = await rowsIn<Row>(cluster, "touch", "/now");
+    expect(made).toMatchObject({ path: "/now", type: "file", size: 0 });
+    const [row] = await rowsIn<Row>(cluster, "touch", "now");
+    expect(row?.mtimeNs).toBe(row!.ctimeNs);
+    expect(row?.atimeNs).toBe(row!.ctimeNs);
+    expect(BigInt(row!.ctimeNs)).toBeGreaterThan(BigInt(made!.ctimeNs));
+    expect((await run("touch", "/", "/now")).text).toBe("");
+  });
+
+  test("follows symbolic links, also to what is yet to be made, and does not go in circles", async () => {
+    await run("mkdir", "/links");
+    await cluster.ok("put", "-r", symlinksOf("dangling:missing", "circle:circle"), "/links");
+    await run("touch", "-d", "@5", "/links/links/dangling");
+    expect(await statOf("/links/links/missing")).toMatchObject({ mtimeNs: "5000000000", size: 0 });
+    const failed = await run("touch", "/links/links/circle");
+    expect(failed).toMatchObject({
+      code: 1,
+      stderr: "dfs touch: cannot touch /links/links/circle: too many symbolic links\n",
+    });
+  });
+
+  test("tells what fails and goes on", async () => {
+    const result = await run("touch", `/${LONG_NAME}`, "/no/file", "/now/x", "/fine");
+    expect(result.code).toBe(3);
+    expect(result.stderr).toContain("it has 256 bytes\na name has at most 255\n");
+    expect(result.stderr).toContain("cannot touch /no/file: no such file or directory\n");
+    expect(result.stderr).toContain("cannot touch /now/x: not a directory\n");
+    expect((await statOf("/fine")).size).toBe(0);
+    expect((await run("touch", "/no/file")).code).toBe(4);
+  });
+
+  test.each([
+    [["-d", "soon", "/x"], 2, "-d soon: expected a date"],
+    [["-d", "@1", "-r", "/now", "/x"], 2, "give one of them"],
+    [["-r", "/nothing", "/x"], 4, "cannot take the times of /nothing: no such file or directory"],
+    [[""], 2, "a path is empty"],
+  ])("%j is refused", async (args, code, message) => {
+    const result = await run("touch", ...args);
+    expect(result).toMatchObject({ code, text: "" });
+    expect(result.stderr).toContain(message);
+    expect((await run("stat", "/x")).code).toBe(4);
+  });
+});
