@@ -93,6 +93,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./tools/touch.ts")).touch,
   },
   {
+    name: "truncate",
+    summary: "make files shorter or longer",
+    load: async () => (await import("./tools/truncate.ts")).truncate,
+  },
+  {
     name: "explain",
     summary: "show where each block of a file is, and why",
     load: async () => (await import("./tools/explain.ts")).explain,

@@ -5,15 +5,13 @@ import { DfsError, isDfsError } from "../base/errors.ts";
 import type { DfsClient, SetAttributes } from "../client/api.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import { argument } from "./shared/arguments.ts";
-import { CHANGED_KEYS, forEachPath, Teller, typedPaths } from "./shared/changing.ts";
+import { CHANGED_KEYS, forEachPath, modelOf, Teller, typedPaths } from "./shared/changing.ts";
 import { defineCommand, flag, value, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { parseDate } from "./shared/dates.ts";
 import { behindLinks } from "./shared/links.ts";
-import { sentence } from "./shared/outcome.ts";
 import { ownOwner } from "./shared/ownership.ts";
 import { remotePath } from "./shared/paths.ts";
-import { quoted } from "./shared/text.ts";
 import { text } from "./shared/values.ts";
 
 const options = {
@@ -77,22 +75,12 @@ async function wantedTimes(
   model: Uint8Array | undefined,
 ): Promise<Times> {
   const isBoth = chosen.access === chosen.modification;
-  const given = model === undefined ? undefined : await timesOf(client, model);
+  const given = model === undefined ? undefined : await modelOf(client, model, "times");
   const { date = "now" } = chosen;
   return {
     ...(isBoth || chosen.access ? { atimeNs: given?.atimeNs ?? date } : {}),
     ...(isBoth || chosen.modification ? { mtimeNs: given?.mtimeNs ?? date } : {}),
   };
-}
-
-async function timesOf(client: DfsClient, path: Uint8Array): Promise<Attributes> {
-  try {
-    return await client.stat(path, { follow: true });
-  } catch (error) {
-    if (!isDfsError(error)) throw error;
-    const told = sentence(`cannot take the times of ${quoted(path)}`, error);
-    throw new DfsError(error.kind, told, { cause: error });
-  }
 }
 
 /** Returns the attributes afterwards; undefined when there is no file and none is to be made. */

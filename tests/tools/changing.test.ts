@@ -1,8 +1,8 @@
-// Commands that change files path by path: touch. What the system's own programs make of the same arguments on a local
+// Commands that change files path by path: touch, truncate. What the system's own programs make of the same arguments on a local
 // directory is what they are measured by.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync, symlinkSync } from "node:fs";
+import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { LocalCluster } from "../support/local-cluster.ts";
 import { dfsIn, Mirror, rowsIn } from "./support/mirror.ts";
@@ -104,6 +104,75 @@ describe("touch", () => {
     [[""], 2, "a path is empty"],
   ])("%j is refused", async (args, code, message) => {
     const result = await run("touch", ...args);
+    expect(result).toMatchObject({ code, text: "" });
+    expect(result.stderr).toContain(message);
+    expect((await run("stat", "/x")).code).toBe(4);
+  });
+});
+
+describe("truncate", () => {
+  test("does what truncate(1) does", async () => {
+    const mirror = new Mirror(cluster, "truncate");
+    await mirror.run("mkdir", "truncate", "truncate/directory");
+    for (const size of ["0", "10", "+7", "-3", "-100", "1K", "+1KB", "-1k", "2MiB", "1G"]) {
+      await mirror.run("truncate", "-s", size, "truncate/a", `truncate/${size.replace("+", "p")}`);
+    }
+    await mirror.run("truncate", "-s", "1001", "truncate/b", "truncate/c", "truncate/d");
+    for (const size of ["<1001", ">1000", "/1000", ">1500", "%1024", "<2000", "/3000", "%10"]) {
+      await mirror.run("truncate", "--size", size, "truncate/b");
+    }
+    await mirror.run("truncate", "-c", "-s", "5", "truncate/none");
+    await mirror.run("truncate", "-r", "truncate/b", "truncate/c");
+    await mirror.run("truncate", "-r", "truncate/c", "-s", "+5", "truncate/d", "truncate/e");
+    await mirror.run("truncate", "-s", "8", "truncate/directory", "truncate/a/", "truncate/none/x");
+    await mirror.run("truncate", "-s", "9223372036854775807", "truncate/a");
+    await mirror.run("truncate", "-s", "+9223372036854775807", "truncate/a");
+    await mirror.expectSame("mode", "owner", "size", "nlink");
+  });
+
+  test("cuts content off for good, and what is new reads as zeros", async () => {
+    writeFileSync(cluster.path("content"), Buffer.alloc(100_000, "x"));
+    await cluster.ok("put", "content", "/content");
+    const [cut] = await rowsIn<Row>(cluster, "truncate", "-s", "70000", "/content");
+    expect(cut).toMatchObject({ path: "/content", size: 70_000, allocated: 70_000 });
+    const [grown] = await rowsIn<Row>(cluster, "truncate", "-s", "+30000", "/content");
+    expect(grown).toMatchObject({ size: 100_000, allocated: 70_000, inode: cut!.inode });
+    const { stdout } = await cluster.ok("cat", "/content");
+    expect(
+      stdout.equals(Buffer.concat([Buffer.alloc(70_000, "x"), Buffer.alloc(30_000)])),
+    ).toBeTrue();
+  });
+
+  test("takes any length up to the largest, and says what that is", async () => {
+    const most = Number.MAX_SAFE_INTEGER;
+    expect((await rowsIn<Row>(cluster, "truncate", "-s", `${most}`, "/most"))[0]?.size).toBe(most);
+    const result = await run("truncate", "-s", "+1", "/most", "/one");
+    expect(result).toMatchObject({
+      code: 3,
+      stderr:
+        "dfs truncate: cannot truncate /most: it would have 9007199254740992 bytes\n" +
+        "a file has at most 9,007,199,254,740,991\n",
+    });
+    expect((await statOf("/most")).size).toBe(most);
+    expect((await statOf("/one")).size).toBe(1);
+    expect((await run("truncate", "-s", "8E", "/one")).code).toBe(2);
+    expect((await run("truncate", "-s", "7E", "/one")).code).toBe(1);
+    expect((await statOf("/one")).size).toBe(1);
+  });
+
+  test.each([
+    [["/x"], 2, "no length is given"],
+    [["-s", "", "/x"], 2, "expected a size"],
+    [["-s", "10X", "/x"], 2, "expected a size"],
+    [["-s", "1.5K", "/x"], 2, "expected a size"],
+    [["-s", "--5", "/x"], 2, "expected a size"],
+    [["-s", "%0", "/x"], 2, "no multiples of 0"],
+    [["-s", "5", "-r", "/content", "/x"], 2, "-r and -s both name a length"],
+    [["-r", "/nothing", "/x"], 4, "cannot take the length of /nothing"],
+    [["-s", "1", "/"], 1, "cannot truncate /: is a directory"],
+    [["-s", "1", "/no/x"], 4, "cannot truncate /no/x: no such file or directory"],
+  ])("%j is refused", async (args, code, message) => {
+    const result = await run("truncate", ...args);
     expect(result).toMatchObject({ code, text: "" });
     expect(result.stderr).toContain(message);
     expect((await run("stat", "/x")).code).toBe(4);

@@ -27,6 +27,7 @@ const COMMANDS = [
   ["rm"],
   ["mv"],
   ["touch"],
+  ["truncate"],
   ["explain"],
   ["status"],
   ["server", "list"],

@@ -2,11 +2,12 @@
  * What commands that change files path by path have in common: the paths, and what they tell of what they did.
  */
 import { DfsError, isDfsError } from "../../base/errors.ts";
+import type { DfsClient } from "../../client/api.ts";
 import type { Attributes } from "../../protocol/messages/common.ts";
 import type { Argument } from "./arguments.ts";
 import type { Messages } from "./messages.ts";
 import { jsonAttributes } from "./format.ts";
-import { Outcome } from "./outcome.ts";
+import { Outcome, sentence } from "./outcome.ts";
 import type { Output } from "./output.ts";
 import { remotePath } from "./paths.ts";
 import { jsonName, quoted } from "./text.ts";
@@ -48,6 +49,21 @@ export async function forEachPath(
     else await outcome.attempt(`cannot ${verb} ${quoted(path)}`, () => work(path, outcome));
   }
   return outcome;
+}
+
+/** Attributes of the file whose `what` others shall have. @throws DfsError which says that they could not be taken from it. */
+export async function modelOf(
+  client: DfsClient,
+  path: Uint8Array,
+  what: string,
+): Promise<Attributes> {
+  try {
+    return await client.stat(path, { follow: true });
+  } catch (error) {
+    if (!isDfsError(error)) throw error;
+    const told = sentence(`cannot take the ${what} of ${quoted(path)}`, error);
+    throw new DfsError(error.kind, told, { cause: error });
+  }
 }
 
 interface Telling {

@@ -8,10 +8,11 @@ import { mkdir } from "../../../src/tools/mkdir.ts";
 import type { Command, OptionSet } from "../../../src/tools/shared/command.ts";
 import { stat } from "../../../src/tools/stat.ts";
 import { touch } from "../../../src/tools/touch.ts";
+import { truncate } from "../../../src/tools/truncate.ts";
 import type { LocalCluster } from "../../support/local-cluster.ts";
 import { runInProcess, type InProcessResult } from "./in-process.ts";
 
-const COMMANDS: Readonly<Record<string, Command<OptionSet>>> = { ls, mkdir, stat, touch };
+const COMMANDS: Readonly<Record<string, Command<OptionSet>>> = { ls, mkdir, stat, touch, truncate };
 
 /** Runs a dfs command in this process. */
 export function dfsIn(cluster: LocalCluster, ...words: string[]): Promise<InProcessResult> {
