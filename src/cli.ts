@@ -98,6 +98,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./tools/truncate.ts")).truncate,
   },
   {
+    name: "chmod",
+    summary: "change permission bits",
+    load: async () => (await import("./tools/chmod.ts")).chmod,
+  },
+  {
     name: "explain",
     summary: "show where each block of a file is, and why",
     load: async () => (await import("./tools/explain.ts")).explain,
@@ -247,7 +252,9 @@ async function runCommand(
   args: readonly Argument[],
   { out, messages, interruption }: Surroundings,
 ): Promise<number> {
-  const parsed = usageOf(entry.name, () => parseArguments(args, command.options, process.env));
+  const parsed = usageOf(entry.name, () =>
+    parseArguments(args, command.options, process.env, command.operandPattern),
+  );
   if (parsed.help) {
     const { commandHelp } = await import("./tools/shared/help.ts");
     await out.line(commandHelp(entry.name, entry.summary, command));

@@ -1,4 +1,4 @@
-// Commands that change files path by path: touch, truncate. What the system's own programs make of the same arguments on a local
+// Commands that change files path by path: touch, truncate, chmod. What the system's own programs make of the same arguments on a local
 // directory is what they are measured by.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
@@ -176,5 +176,70 @@ describe("truncate", () => {
     expect(result).toMatchObject({ code, text: "" });
     expect(result.stderr).toContain(message);
     expect((await run("stat", "/x")).code).toBe(4);
+  });
+});
+
+describe("chmod", () => {
+  test("does what chmod(1) does, with -R and through symbolic links", async () => {
+    const mirror = new Mirror(cluster, "chmod");
+    await mirror.run("mkdir", "-p", "chmod/tree/sub/deep");
+    await mirror.run("touch", "chmod/a", "chmod/b", "chmod/tree/x", "chmod/tree/sub/y");
+    await mirror.link("tree", "chmod/to-tree");
+    await mirror.link("../a", "chmod/tree/to-a");
+    await mirror.link("nowhere", "chmod/tree/dangling");
+    await mirror.run("chmod", "751", "chmod/a", "chmod/tree/x", "chmod/b");
+    await mirror.run("chmod", "-x", "chmod/b", "chmod/a");
+    await mirror.run("chmod", "u+x,g=u", "chmod/tree/x");
+    await mirror.run("chmod", "2775", "chmod/tree", "chmod/tree/sub");
+    await mirror.run("chmod", "-R", "go-w,u=rwX", "chmod/tree");
+    await mirror.expectSame("mode");
+    await mirror.run("chmod", "-R", "o+t,o-r", "chmod/to-tree", "chmod/a");
+    await mirror.run("chmod", "700", "chmod/tree/to-a", "chmod/tree/dangling", "chmod/none");
+    await mirror.run("chmod", "0", "chmod");
+    await mirror.expectSame("mode", "owner", "nlink");
+  });
+
+  test("tells what it did, with -v and with --json", async () => {
+    await run("touch", "/told");
+    await run("chmod", "600", "/told");
+    expect((await run("chmod", "-v", "g+rs", "/told", "told")).text).toBe(
+      "/told: mode was 0600 (rw-------), is 2640 (rw-r-S---)\n" +
+        "/told: mode stays 2640 (rw-r-S---)\n",
+    );
+    const [row] = await rowsIn(cluster, "chmod", "--", "-s", "/told");
+    expect(row).toMatchObject({ path: "/told", before: "2640", mode: "0640", type: "file" });
+  });
+
+  test("goes through a tree of many files, and tells what fails while the rest goes on", async () => {
+    const local = cluster.path("many");
+    mkdirSync(join(local, "sub"), { recursive: true });
+    for (let index = 0; index < 300; index++) writeFileSync(join(local, `sub/f${index}`), "");
+    await cluster.ok("put", "-r", local, "/many");
+    const rows = await rowsIn<Row>(cluster, "chmod", "-R", "4711", "/many");
+    expect(rows.map(({ mode }) => mode)).toEqual(Array.from({ length: 302 }, () => "4711"));
+    const failed = await run("chmod", "-R", "-v", "700", "/none", "/many/sub/f7/", "/many/sub/f8");
+    expect(failed).toEqual({
+      code: 3,
+      text: "/many/sub/f8: mode was 4711 (rws--x--x), is 0700 (rwx------)\n",
+      stderr:
+        "dfs chmod: cannot change the mode of /none: no such file or directory\n" +
+        "dfs chmod: cannot change the mode of /many/sub/f7/: not a directory\n",
+    });
+  });
+
+  test.each([
+    [["-x"], 2, "something is missing"], // a mode, and no path
+    [["888", "/told"], 2, "mode 888: expected a mode"],
+    [["u+q", "/told"], 2, "mode u+q: expected a mode"],
+    [["10000", "/told"], 2, "mode 10000: expected a mode of at most 7777"],
+    [["", "/told"], 2, "expected a mode"],
+    [["u+x,", "/told"], 2, "expected a mode"],
+    [["-R", "755", ""], 2, "a path is empty"],
+    [["755", "/none"], 4, "cannot change the mode of /none: no such file or directory"],
+  ])("%j is refused", async (args, code, message) => {
+    const result = await cluster.run(["chmod", ...args]);
+    expect(result).toMatchObject({ code, text: "" });
+    expect(result.stderr).toContain(message);
+    expect((await statOf("/told")).mode).toBe("0640");
   });
 });

@@ -28,6 +28,7 @@ const COMMANDS = [
   ["mv"],
   ["touch"],
   ["truncate"],
+  ["chmod"],
   ["explain"],
   ["status"],
   ["server", "list"],

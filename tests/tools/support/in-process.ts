@@ -31,7 +31,12 @@ export async function runInProcess(
   const messages = new Messages(`dfs ${name}`, (piece) => void (stderr += piece));
   const env = { HOME: cluster.root, DFS_DIR: cluster.dir };
   const run = async (): Promise<number> => {
-    const { operands, options, typed } = parseArguments(args.map(argument), command.options, env);
+    const { operands, options, typed } = parseArguments(
+      args.map(argument),
+      command.options,
+      env,
+      command.operandPattern,
+    );
     messages.quiet = options["quiet"] === true;
     const shared = { name, args: operands, options, typed, out, messages, signal, env };
     return command.run(shared);

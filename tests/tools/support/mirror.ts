@@ -1,8 +1,9 @@
 // The same commands on a cluster and, with the programs of the system, on a local directory; and whether both look the same.
 
 import { expect } from "bun:test";
-import { lstatSync, mkdirSync, readdirSync, readlinkSync } from "node:fs";
+import { lstatSync, mkdirSync, readdirSync, readlinkSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
+import { chmod } from "../../../src/tools/chmod.ts";
 import { ls } from "../../../src/tools/ls.ts";
 import { mkdir } from "../../../src/tools/mkdir.ts";
 import type { Command, OptionSet } from "../../../src/tools/shared/command.ts";
@@ -12,7 +13,14 @@ import { truncate } from "../../../src/tools/truncate.ts";
 import type { LocalCluster } from "../../support/local-cluster.ts";
 import { runInProcess, type InProcessResult } from "./in-process.ts";
 
-const COMMANDS: Readonly<Record<string, Command<OptionSet>>> = { ls, mkdir, stat, touch, truncate };
+const COMMANDS: Readonly<Record<string, Command<OptionSet>>> = {
+  chmod,
+  ls,
+  mkdir,
+  stat,
+  touch,
+  truncate,
+};
 
 /** Runs a dfs command in this process. */
 export function dfsIn(cluster: LocalCluster, ...words: string[]): Promise<InProcessResult> {
@@ -24,7 +32,8 @@ export function dfsIn(cluster: LocalCluster, ...words: string[]): Promise<InProc
 
 /** The rows that it prints with --json. @throws Error when it fails. */
 export async function rowsIn<Row>(cluster: LocalCluster, ...words: string[]): Promise<Row[]> {
-  const { code, text, stderr } = await dfsIn(cluster, ...words, "--json");
+  const [name = "", ...args] = words;
+  const { code, text, stderr } = await dfsIn(cluster, name, "--json", ...args);
   if (code !== 0) throw new Error(`dfs ${words.join(" ")} gave ${code}: ${stderr}`);
   const lines = text.split("\n").filter((line) => line !== "");
   return lines.map((line) => JSON.parse(line) as Row);
@@ -74,6 +83,12 @@ export class Mirror {
     const succeeded = { told, local: local.exitCode === 0 };
     expect({ told, local: result.code === 0 }).toEqual(succeeded);
     return result;
+  }
+
+  /** Makes a symbolic link in both places. */
+  async link(target: string, path: string): Promise<void> {
+    symlinkSync(target, join(this.#local, path));
+    await this.#cluster.ok("put", "-r", join(this.#local, path), `/${path}`);
   }
 
   /** Expects the same files with the same facts in both places. */
