@@ -103,6 +103,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./tools/chmod.ts")).chmod,
   },
   {
+    name: "chown",
+    summary: "change owners and groups",
+    load: async () => (await import("./tools/chown.ts")).chown,
+  },
+  {
     name: "explain",
     summary: "show where each block of a file is, and why",
     load: async () => (await import("./tools/explain.ts")).explain,

@@ -1,4 +1,4 @@
-// Commands that change files path by path: touch, truncate, chmod. What the system's own programs make of the same arguments on a local
+// Commands that change files path by path: touch, truncate, chmod, chown. What the system's own programs make of the same arguments on a local
 // directory is what they are measured by.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
@@ -45,6 +45,9 @@ function symlinksOf(...links: string[]): string {
   }
   return directory;
 }
+
+const isRoot = process.geteuid?.() === 0;
+if (!isRoot) console.warn("skipped: comparing with chown(1) (needs root, who alone may use it)");
 
 const LONG_NAME = "n".repeat(256);
 
@@ -241,5 +244,66 @@ describe("chmod", () => {
     expect(result).toMatchObject({ code, text: "" });
     expect(result.stderr).toContain(message);
     expect((await statOf("/told")).mode).toBe("0640");
+  });
+});
+
+describe("chown", () => {
+  test.if(isRoot)("does what chown(1) does, to set-id bits and symbolic links too", async () => {
+    const mirror = new Mirror(cluster, "chown");
+    await mirror.run("mkdir", "-p", "chown/tree/sub", "chown/other");
+    await mirror.run("touch", "chown/a", "chown/b", "chown/c", "chown/tree/x", "chown/other/y");
+    await mirror.link("a", "chown/to-a");
+    await mirror.link("b", "chown/to-b");
+    await mirror.link("../other", "chown/tree/to-other");
+    await mirror.link("tree", "chown/to-tree");
+    await mirror.run("chmod", "6755", "chown/a", "chown/tree", "chown/tree/x");
+    await mirror.run("chmod", "6745", "chown/b");
+    await mirror.run("chown", "1234:2345", "chown/to-a", "chown/b", "chown/other");
+    await mirror.run("chown", "-h", "+77", "chown/to-b");
+    await mirror.run("chown", ":daemon", "chown/c");
+    await mirror.run("chown", "-R", "bin:", "chown/tree", "chown/none");
+    await mirror.expectSame("mode", "owner");
+    await mirror.run("chown", "-R", "bin:", "chown/to-tree");
+    await mirror.run("chown", "daemon", "chown/to-tree", "chown/c", "chown");
+    await mirror.expectSame("mode", "owner", "nlink");
+  });
+
+  test("tells what it did, with -v and with --json", async () => {
+    await run("touch", "/owned");
+    await run("chown", "0:0", "/owned");
+    expect((await run("chown", "-v", "4000000000:99999", "/owned", "owned")).text).toBe(
+      "/owned: owner was root:root, is 4000000000:99999\n" +
+        "/owned: owner stays 4000000000:99999\n",
+    );
+    const [row] = await rowsIn(cluster, "chown", "root", "/owned");
+    const before = { uidBefore: 4_000_000_000, gidBefore: 99_999 };
+    expect(row).toMatchObject({ path: "/owned", uid: 0, gid: 99_999, ...before });
+    const failed = await run("chown", "7", "/none", "/owned/", "/owned", "/");
+    expect(failed).toEqual({
+      code: 3,
+      text: "",
+      stderr:
+        "dfs chown: cannot change the owner of /none: no such file or directory\n" +
+        "dfs chown: cannot change the owner of /owned/: not a directory\n",
+    });
+    expect(await statOf("/")).toMatchObject({ uid: 7 });
+    await run("chown", "root", "/", "/owned");
+  });
+
+  test.each([
+    [["root"], 2, "something is missing"],
+    [["nobody-has-this-name", "/owned"], 2, "knows no user nobody-has-this-name"],
+    [["root:nobody-has-this", "/owned"], 2, "knows no group nobody-has-this"],
+    [["4294967295", "/owned"], 2, "a number up to 4294967294"],
+    [["-1", "/owned"], 2, "unknown option -1"],
+    [["55555:", "/owned"], 2, "does not know the group of user 55555"],
+    [[":", "/owned"], 2, "an owner is needed"],
+    [["+root", "/owned"], 2, "knows no user +root"],
+    [["root", "/none"], 4, "cannot change the owner of /none: no such file or directory"],
+  ])("%j is refused", async (args, code, message) => {
+    const result = await cluster.run(["chown", ...args]);
+    expect(result).toMatchObject({ code, text: "" });
+    expect(result.stderr).toContain(message);
+    expect(await statOf("/owned")).toMatchObject({ uid: 0, gid: 99_999 });
   });
 });

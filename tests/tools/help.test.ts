@@ -29,6 +29,7 @@ const COMMANDS = [
   ["touch"],
   ["truncate"],
   ["chmod"],
+  ["chown"],
   ["explain"],
   ["status"],
   ["server", "list"],

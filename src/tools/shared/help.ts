@@ -71,7 +71,7 @@ function arranged(
     { body: command.description.trim() },
     ...find("Options").map(({ body }) => ({
       title: OPTIONS_TITLE,
-      body: body.replaceAll(CAC_NEGATION, ""),
+      body: withoutTakenHelp(body.replaceAll(CAC_NEGATION, ""), command),
     })),
     ...(command.json === undefined
       ? []
@@ -79,6 +79,12 @@ function arranged(
     ...find("Examples"),
     { title: "Exit status", body: exits.join("\n") },
   ];
+}
+
+/** -h is no help where a command has another use for it. */
+function withoutTakenHelp(body: string, command: Command<OptionSet>): string {
+  const isTaken = Object.values(command.options).some((option) => option.short === "h");
+  return isTaken ? body.replace("-h, --help", "--help    ") : body;
 }
 
 /** cac prints help with console.info; this is what it would print. */

@@ -4,9 +4,11 @@ import { expect } from "bun:test";
 import { lstatSync, mkdirSync, readdirSync, readlinkSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { chmod } from "../../../src/tools/chmod.ts";
+import { chown } from "../../../src/tools/chown.ts";
 import { ls } from "../../../src/tools/ls.ts";
 import { mkdir } from "../../../src/tools/mkdir.ts";
 import type { Command, OptionSet } from "../../../src/tools/shared/command.ts";
+import { put } from "../../../src/tools/put.ts";
 import { stat } from "../../../src/tools/stat.ts";
 import { touch } from "../../../src/tools/touch.ts";
 import { truncate } from "../../../src/tools/truncate.ts";
@@ -15,8 +17,10 @@ import { runInProcess, type InProcessResult } from "./in-process.ts";
 
 const COMMANDS: Readonly<Record<string, Command<OptionSet>>> = {
   chmod,
+  chown,
   ls,
   mkdir,
+  put,
   stat,
   touch,
   truncate,
@@ -88,7 +92,7 @@ export class Mirror {
   /** Makes a symbolic link in both places. */
   async link(target: string, path: string): Promise<void> {
     symlinkSync(target, join(this.#local, path));
-    await this.#cluster.ok("put", "-r", join(this.#local, path), `/${path}`);
+    await rowsIn(this.#cluster, "put", "-r", join(this.#local, path), `/${path}`);
   }
 
   /** Expects the same files with the same facts in both places. */
