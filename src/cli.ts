@@ -108,6 +108,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./tools/chown.ts")).chown,
   },
   {
+    name: "ln",
+    summary: "give files further names, or make symbolic links",
+    load: async () => (await import("./tools/ln.ts")).ln,
+  },
+  {
     name: "explain",
     summary: "show where each block of a file is, and why",
     load: async () => (await import("./tools/explain.ts")).explain,

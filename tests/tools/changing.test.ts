@@ -1,8 +1,8 @@
-// Commands that change files path by path: touch, truncate, chmod, chown. What the system's own programs make of the same arguments on a local
+// Commands that change files path by path: touch, truncate, chmod, chown, ln. What the system's own programs make of the same arguments on a local
 // directory is what they are measured by.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { LocalCluster } from "../support/local-cluster.ts";
 import { dfsIn, Mirror, rowsIn } from "./support/mirror.ts";
@@ -34,17 +34,6 @@ const statOf = async (path: string): Promise<Row> => {
   if (row === undefined) throw new Error(`stat printed nothing for ${path}`);
   return row;
 };
-
-/** A local directory `links` with symbolic links `name:target`. */
-function symlinksOf(...links: string[]): string {
-  const directory = cluster.path("links");
-  mkdirSync(directory);
-  for (const link of links) {
-    const [name, target] = link.split(":") as [string, string];
-    symlinkSync(target, join(directory, name));
-  }
-  return directory;
-}
 
 const isRoot = process.geteuid?.() === 0;
 if (!isRoot) console.warn("skipped: comparing with chown(1) (needs root, who alone may use it)");
@@ -80,13 +69,14 @@ describe("touch", () => {
 
   test("follows symbolic links, also to what is yet to be made, and does not go in circles", async () => {
     await run("mkdir", "/links");
-    await cluster.ok("put", "-r", symlinksOf("dangling:missing", "circle:circle"), "/links");
-    await run("touch", "-d", "@5", "/links/links/dangling");
-    expect(await statOf("/links/links/missing")).toMatchObject({ mtimeNs: "5000000000", size: 0 });
-    const failed = await run("touch", "/links/links/circle");
+    await run("ln", "-s", "missing", "/links/dangling");
+    await run("ln", "-s", "circle", "/links/circle");
+    await run("touch", "-d", "@5", "/links/dangling");
+    expect(await statOf("/links/missing")).toMatchObject({ mtimeNs: "5000000000", size: 0 });
+    const failed = await run("touch", "/links/circle");
     expect(failed).toMatchObject({
       code: 1,
-      stderr: "dfs touch: cannot touch /links/links/circle: too many symbolic links\n",
+      stderr: "dfs touch: cannot touch /links/circle: too many symbolic links\n",
     });
   });
 
@@ -187,9 +177,9 @@ describe("chmod", () => {
     const mirror = new Mirror(cluster, "chmod");
     await mirror.run("mkdir", "-p", "chmod/tree/sub/deep");
     await mirror.run("touch", "chmod/a", "chmod/b", "chmod/tree/x", "chmod/tree/sub/y");
-    await mirror.link("tree", "chmod/to-tree");
-    await mirror.link("../a", "chmod/tree/to-a");
-    await mirror.link("nowhere", "chmod/tree/dangling");
+    await mirror.run("ln", "-s", "tree", "chmod/to-tree");
+    await mirror.run("ln", "-s", "../a", "chmod/tree/to-a");
+    await mirror.run("ln", "-s", "nowhere", "chmod/tree/dangling");
     await mirror.run("chmod", "751", "chmod/a", "chmod/tree/x", "chmod/b");
     await mirror.run("chmod", "-x", "chmod/b", "chmod/a");
     await mirror.run("chmod", "u+x,g=u", "chmod/tree/x");
@@ -252,10 +242,10 @@ describe("chown", () => {
     const mirror = new Mirror(cluster, "chown");
     await mirror.run("mkdir", "-p", "chown/tree/sub", "chown/other");
     await mirror.run("touch", "chown/a", "chown/b", "chown/c", "chown/tree/x", "chown/other/y");
-    await mirror.link("a", "chown/to-a");
-    await mirror.link("b", "chown/to-b");
-    await mirror.link("../other", "chown/tree/to-other");
-    await mirror.link("tree", "chown/to-tree");
+    await mirror.run("ln", "-s", "a", "chown/to-a");
+    await mirror.run("ln", "-s", "b", "chown/to-b");
+    await mirror.run("ln", "-s", "../other", "chown/tree/to-other");
+    await mirror.run("ln", "-s", "tree", "chown/to-tree");
     await mirror.run("chmod", "6755", "chown/a", "chown/tree", "chown/tree/x");
     await mirror.run("chmod", "6745", "chown/b");
     await mirror.run("chown", "1234:2345", "chown/to-a", "chown/b", "chown/other");
@@ -305,5 +295,66 @@ describe("chown", () => {
     expect(result).toMatchObject({ code, text: "" });
     expect(result.stderr).toContain(message);
     expect(await statOf("/owned")).toMatchObject({ uid: 0, gid: 99_999 });
+  });
+});
+
+describe("ln", () => {
+  test("does what ln(1) does", async () => {
+    const mirror = new Mirror(cluster, "ln");
+    await mirror.run("mkdir", "-p", "ln/directory", "ln/other");
+    await mirror.run("touch", "ln/a", "ln/b", "ln/other/a");
+    await mirror.run("ln", "ln/a", "ln/a2");
+    await mirror.run("ln", "ln/a", "ln/b", "ln/none", "ln/directory");
+    await mirror.run("ln", "-s", "directory", "ln/to-directory");
+    await mirror.run("ln", "-s", "no where/at all", "ln/dangling");
+    await mirror.run("ln", "-s", "self", "ln/self");
+    await mirror.run("ln", "-s", "/absolute", "../up", "ln/to-directory/");
+    await mirror.run("ln", "ln/dangling", "ln/dangling2"); // of the link itself
+    await mirror.expectSame("nlink", "owner");
+    await mirror.run("ln", "ln/a", "ln/b");
+    await mirror.run("ln", "-f", "ln/a", "ln/b");
+    await mirror.run("ln", "-f", "ln/a", "ln/a2"); // names of one file already
+    await mirror.run("ln", "-f", "ln/a", "ln/a");
+    await mirror.run("ln", "-f", "ln/a", "ln/directory/../a");
+    await mirror.run("ln", "-s", "x", "ln/dangling");
+    await mirror.run("ln", "-sf", "x", "ln/dangling");
+    await mirror.run("ln", "-sf", "other", "ln/to-directory"); // in it
+    await mirror.run("ln", "-sfn", "other", "ln/to-directory"); // in its place
+    await mirror.run("ln", "-f", "ln/a", "ln/other/a", "ln/directory"); // two of one name
+    await mirror.run("ln", "ln/directory", "ln/hard");
+    await mirror.run("ln", "ln/a", "ln/none/x");
+    await mirror.run("ln", "ln/a", "ln/new/");
+    await mirror.run("ln", "ln/a/", "ln/new");
+    await mirror.run("ln", "-sf", "x", "ln/directory/../other");
+    await mirror.expectSame("nlink", "owner");
+  });
+
+  test("tells what it did, with -v and with --json", async () => {
+    await run("touch", "/one");
+    const made = await run("ln", "-v", "/one", "/two");
+    expect(made).toEqual({ code: 0, stderr: "", text: "/two => /one\n" });
+    expect((await run("ln", "-sv", "one two", "/three")).text).toBe("/three -> one two\n");
+    const [row] = await rowsIn(cluster, "ln", "-sf", "nowhere", "/three");
+    expect(row).toMatchObject({ path: "/three", type: "symlink", target: "nowhere", nlink: 1 });
+    expect((await statOf("/one")).nlink).toBe(2);
+    const left = await rowsIn<Row>(cluster, "ls", "/");
+    expect(left.filter(({ path }) => path.startsWith("/.dfs"))).toEqual([]);
+  });
+
+  test.each([
+    [["", "/x"], 2, "a target is empty"],
+    [["/one", "/one", "/x"], 1, "cannot make 2 links as /x: it is no directory"],
+    [["/none", "/x"], 4, "cannot make the link /x to /none: no such file or directory"],
+    [["/one", "/none/x"], 4, "no such file or directory"],
+    [["/", "/x"], 1, "a directory has one name only"],
+    [["/one", "/two"], 1, "cannot make the link /two to /one: exists already"],
+    [["-s", "t".repeat(4096), "/x"], 1, "the target has 4096 bytes"],
+    [["-s", "t", `/${LONG_NAME}`], 1, "it has 256 bytes"],
+    [["-s", "/", "/"], 1, "cannot make the link / to /"],
+  ])("%j is refused", async (args, code, message) => {
+    const result = await run("ln", ...args);
+    expect(result).toMatchObject({ code, text: "" });
+    expect(result.stderr).toContain(message);
+    expect((await run("stat", "/x")).code).toBe(4);
   });
 });

@@ -30,6 +30,7 @@ const COMMANDS = [
   ["truncate"],
   ["chmod"],
   ["chown"],
+  ["ln"],
   ["explain"],
   ["status"],
   ["server", "list"],

@@ -19,6 +19,7 @@ import {
 import { promisify } from "node:util";
 import { isDfsError } from "../../base/errors.ts";
 import type { ContentRun } from "../../client/api.ts";
+import { appear } from "../shared/appear.ts";
 import { Reason } from "../shared/errors.ts";
 import { behindLinks } from "../shared/links.ts";
 import { isSuperuser, ownOwner } from "../shared/ownership.ts";
@@ -34,8 +35,6 @@ export interface Upload {
   readonly from: Uint8Array;
   readonly to: Uint8Array;
 }
-
-const TEMPORARY_PREFIX = ".dfs-put.";
 
 export class Uploader {
   readonly tally = new Tally();
@@ -103,7 +102,7 @@ export class Uploader {
     }
     const key = `${stats.dev}:${stats.ino}`;
     const isLink = await this.#links.place(key, upload.to, make, (first) =>
-      this.#appear(upload.to, (name) => this.#around.client.link(first, name)),
+      appear(this.#around.client, upload.to, (name) => this.#around.client.link(first, name)),
     );
     if (isLink) this.tally.hardLinks++;
     this.#done(type);
@@ -138,7 +137,7 @@ export class Uploader {
     const { preserve } = this.#options;
     const target = readlinkSync(Buffer.from(from), { encoding: "buffer" });
     const { uid, gid } = remoteOwner(stats, preserve);
-    await this.#appear(to, async (name) => {
+    await appear(client, to, async (name) => {
       await client.symlink(target, name, { uid, gid });
       if (preserve) await client.setattr(name, timesOf(stats), { follow: false });
     });
@@ -153,34 +152,10 @@ export class Uploader {
       throw new Reason("notPermitted", "it is a device; the superuser stores those with -p");
     }
     const rdev = isDevice ? Number(stats.rdev) : 0;
-    await this.#appear(to, async (name) => {
+    await appear(client, to, async (name) => {
       await client.mknod(name, type, rdev, remoteOwner(stats, preserve));
       if (preserve) await client.setattr(name, timesOf(stats), { follow: false });
     });
-  }
-
-  /** Makes something under the name `to`; when that is taken, under another one that is then renamed over it. */
-  async #appear(to: Uint8Array, make: (name: Uint8Array) => Promise<unknown>): Promise<void> {
-    const { client } = this.#around;
-    try {
-      await make(to);
-      return;
-    } catch (error) {
-      if (!isDfsError(error, "exists")) throw error;
-    }
-    const present = await client.stat(to, { follow: false });
-    if (present.type === "directory") throw new Reason("isDirectory", "a directory is there");
-    const unique = Buffer.from(`${TEMPORARY_PREFIX}${crypto.randomUUID()}`);
-    const temporary = joined(parentPath(to), unique);
-    await make(temporary);
-    try {
-      await client.rename(temporary, to);
-    } finally {
-      // Left over when the rename failed, or when both are names of one file: then it does nothing.
-      await client.unlink(temporary).catch((error: unknown) => {
-        if (!isDfsError(error, "notFound")) throw error;
-      });
-    }
   }
 
   async #directory(upload: Upload, stats: BigIntStats, isRoot: boolean): ReturnType<Step> {

@@ -1,14 +1,14 @@
 // The same commands on a cluster and, with the programs of the system, on a local directory; and whether both look the same.
 
 import { expect } from "bun:test";
-import { lstatSync, mkdirSync, readdirSync, readlinkSync, symlinkSync } from "node:fs";
+import { lstatSync, mkdirSync, readdirSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { chmod } from "../../../src/tools/chmod.ts";
 import { chown } from "../../../src/tools/chown.ts";
+import { ln } from "../../../src/tools/ln.ts";
 import { ls } from "../../../src/tools/ls.ts";
 import { mkdir } from "../../../src/tools/mkdir.ts";
 import type { Command, OptionSet } from "../../../src/tools/shared/command.ts";
-import { put } from "../../../src/tools/put.ts";
 import { stat } from "../../../src/tools/stat.ts";
 import { touch } from "../../../src/tools/touch.ts";
 import { truncate } from "../../../src/tools/truncate.ts";
@@ -18,9 +18,9 @@ import { runInProcess, type InProcessResult } from "./in-process.ts";
 const COMMANDS: Readonly<Record<string, Command<OptionSet>>> = {
   chmod,
   chown,
+  ln,
   ls,
   mkdir,
-  put,
   stat,
   touch,
   truncate,
@@ -87,12 +87,6 @@ export class Mirror {
     const succeeded = { told, local: local.exitCode === 0 };
     expect({ told, local: result.code === 0 }).toEqual(succeeded);
     return result;
-  }
-
-  /** Makes a symbolic link in both places. */
-  async link(target: string, path: string): Promise<void> {
-    symlinkSync(target, join(this.#local, path));
-    await rowsIn(this.#cluster, "put", "-r", join(this.#local, path), `/${path}`);
   }
 
   /** Expects the same files with the same facts in both places. */
