@@ -113,6 +113,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./tools/ln.ts")).ln,
   },
   {
+    name: "cp",
+    summary: "copy files and trees inside the cluster; they share their blocks",
+    load: async () => (await import("./tools/cp.ts")).cp,
+  },
+  {
     name: "explain",
     summary: "show where each block of a file is, and why",
     load: async () => (await import("./tools/explain.ts")).explain,

@@ -39,6 +39,7 @@ import type {
   BackupOutcome,
   CallOptions,
   ClientOptions,
+  CloneOptions,
   ClusterStatus,
   CopyVote,
   DataStats,
@@ -61,6 +62,7 @@ import type {
   SetAttributes,
 } from "./api.ts";
 import type { Content } from "./chunks.ts";
+import { cloneFile } from "./clone.ts";
 import { checkCopy, problemOf } from "./copy-check.ts";
 import { runFsck, type FsckOptions, type FsckReport } from "./fsck.ts";
 import { FileOpener } from "./file-opener.ts";
@@ -269,6 +271,17 @@ class Client implements DfsClient {
         name,
       };
       return putFile(this.putParts, target, content, options);
+    });
+  }
+
+  clone(
+    source: Pick<Attributes, "inode" | "size">,
+    path: Uint8Array,
+    options: CloneOptions,
+  ): Promise<Attributes> {
+    return this.names.atFile(path, (place) => {
+      const base = pathBase(normalisedPath(path));
+      return cloneFile(this.putParts, source, { place, base }, options);
     });
   }
 

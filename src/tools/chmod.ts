@@ -3,7 +3,7 @@
  */
 import { DfsError, messageOf } from "../base/errors.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
-import { CHANGED_KEYS, Teller, typedPaths } from "./shared/changing.ts";
+import { change, CHANGED_KEYS, Teller, typedPaths } from "./shared/changing.ts";
 import { defineCommand, flag } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { descend } from "./shared/descent.ts";
@@ -40,7 +40,7 @@ their own. The set-id bits of a directory stay unless MODE names them (g-s, =755
   ],
   run(context) {
     const [mode, ...files] = context.args;
-    const change = modeOf(mode?.text ?? "");
+    const wish = modeOf(mode?.text ?? "");
     const paths = typedPaths(files);
     const teller = new Teller(context);
     const umask = process.umask();
@@ -54,8 +54,8 @@ their own. The set-id bits of a directory stay unless MODE names them (g-s, =755
         follow: true,
         change: async (path: Uint8Array, before: Attributes, isNamed: boolean) => {
           if (before.type === "symlink" && !isNamed) return;
-          const wanted = changedMode(change, before.mode, before.type === "directory", umask);
-          const after = await client.inodes.setattr(before.inode, { mode: wanted });
+          const wanted = changedMode(wish, before.mode, before.type === "directory", umask);
+          const after = await change(client, before.inode, { mode: wanted });
           const was = { before: octalMode(before.mode) };
           await teller.changed(path, after, told(path, before, after), was);
         },

@@ -3,7 +3,7 @@
  */
 import type { SetAttributes } from "../client/api.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
-import { CHANGED_KEYS, Teller, typedPaths } from "./shared/changing.ts";
+import { change, CHANGED_KEYS, Teller, typedPaths } from "./shared/changing.ts";
 import { defineCommand, flag } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { descend } from "./shared/descent.ts";
@@ -58,7 +58,7 @@ so no more afterwards, as with chown(1).`,
         recursive,
         follow: !recursive && !noDereference,
         change: async (path: Uint8Array, before: Attributes) => {
-          const after = await client.inodes.setattr(before.inode, changeOf(wish, before));
+          const after = await change(client, before.inode, changeOf(wish, before));
           const was = { uidBefore: before.uid, gidBefore: before.gid };
           await teller.changed(path, after, told(names, path, before, after), was);
         },

@@ -5,7 +5,14 @@ import { DfsError, isDfsError } from "../base/errors.ts";
 import type { DfsClient, SetAttributes } from "../client/api.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import { argument } from "./shared/arguments.ts";
-import { CHANGED_KEYS, forEachPath, modelOf, Teller, typedPaths } from "./shared/changing.ts";
+import {
+  change,
+  CHANGED_KEYS,
+  forEachPath,
+  modelOf,
+  Teller,
+  typedPaths,
+} from "./shared/changing.ts";
 import { defineCommand, flag, value, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { parseDate } from "./shared/dates.ts";
@@ -99,5 +106,5 @@ async function touchOne(
   // A link that leads nowhere is no reason against: the file is made where it leads.
   const file = await client.create(await behindLinks(client, path), ownOwner(0o666));
   await file.close();
-  return client.inodes.setattr(file.inode, times);
+  return change(client, file.inode, times);
 }

@@ -5,7 +5,14 @@ import { DfsError, isDfsError } from "../base/errors.ts";
 import type { DfsClient } from "../client/api.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import { argument } from "./shared/arguments.ts";
-import { CHANGED_KEYS, forEachPath, modelOf, Teller, typedPaths } from "./shared/changing.ts";
+import {
+  change,
+  CHANGED_KEYS,
+  forEachPath,
+  modelOf,
+  Teller,
+  typedPaths,
+} from "./shared/changing.ts";
 import { defineCommand, flag, value } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { Reason } from "./shared/errors.ts";
@@ -60,7 +67,7 @@ or up (%) to a multiple of; < and > need quotes in a shell.`,
         const file = await fileAt(client, path, !noCreate);
         if (file === undefined) return;
         const wanted = resized(resizing, from ?? file.size);
-        const attributes = await client.inodes.setattr(file.inode, { size: wanted });
+        const attributes = await change(client, file.inode, { size: wanted });
         await teller.changed(path, attributes);
       });
       return truncated.exitCode;

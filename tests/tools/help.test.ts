@@ -31,6 +31,7 @@ const COMMANDS = [
   ["chmod"],
   ["chown"],
   ["ln"],
+  ["cp"],
   ["explain"],
   ["status"],
   ["server", "list"],

@@ -2,7 +2,7 @@
  * What commands that change files path by path have in common: the paths, and what they tell of what they did.
  */
 import { DfsError, isDfsError } from "../../base/errors.ts";
-import type { DfsClient } from "../../client/api.ts";
+import type { DfsClient, SetAttributes } from "../../client/api.ts";
 import type { Attributes } from "../../protocol/messages/common.ts";
 import type { Argument } from "./arguments.ts";
 import type { Messages } from "./messages.ts";
@@ -63,6 +63,20 @@ export async function modelOf(
     if (!isDfsError(error)) throw error;
     const told = sentence(`cannot take the ${what} of ${quoted(path)}`, error);
     throw new DfsError(error.kind, told, { cause: error });
+  }
+}
+
+/** Changes attributes of a file that was looked at before. @throws DfsError `notFound` when it has been removed since. */
+export async function change(
+  client: DfsClient,
+  inode: Attributes["inode"],
+  wanted: SetAttributes,
+): Promise<Attributes> {
+  try {
+    return await client.inodes.setattr(inode, wanted);
+  } catch (error) {
+    if (!isDfsError(error, "stale")) throw error;
+    throw new DfsError("notFound", "it has been removed meanwhile", { cause: error });
   }
 }
 

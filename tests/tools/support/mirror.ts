@@ -5,10 +5,12 @@ import { lstatSync, mkdirSync, readdirSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { chmod } from "../../../src/tools/chmod.ts";
 import { chown } from "../../../src/tools/chown.ts";
+import { cp } from "../../../src/tools/cp.ts";
 import { ln } from "../../../src/tools/ln.ts";
 import { ls } from "../../../src/tools/ls.ts";
 import { mkdir } from "../../../src/tools/mkdir.ts";
 import type { Command, OptionSet } from "../../../src/tools/shared/command.ts";
+import { rm } from "../../../src/tools/rm.ts";
 import { stat } from "../../../src/tools/stat.ts";
 import { touch } from "../../../src/tools/touch.ts";
 import { truncate } from "../../../src/tools/truncate.ts";
@@ -18,9 +20,11 @@ import { runInProcess, type InProcessResult } from "./in-process.ts";
 const COMMANDS: Readonly<Record<string, Command<OptionSet>>> = {
   chmod,
   chown,
+  cp,
   ln,
   ls,
   mkdir,
+  rm,
   stat,
   touch,
   truncate,
