@@ -9,6 +9,7 @@
  *     session.ts (meta-link, heartbeats, operations)   the metadata service
  *     servers.ts, placement-cache.ts                    the data servers and where blocks go
  *     put.ts, write-back.ts -> block-store.ts -> block-ids.ts, block-writer.ts (copy-round)
+ *     clone.ts                                          a file under another name, sharing its blocks
  *     open-inode.ts -> file-reader.ts -> file-map.ts, block-reader.ts; read-ahead.ts, prefetch.ts
  *     names.ts (directories, paths) -> inode-requests.ts operations on paths; inode-operations.ts: on inodes
  */
