@@ -88,6 +88,36 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./tools/mv.ts")).mv,
   },
   {
+    name: "touch",
+    summary: "set the times of files, and make the ones that are missing",
+    load: async () => (await import("./tools/touch.ts")).touch,
+  },
+  {
+    name: "truncate",
+    summary: "make files shorter or longer",
+    load: async () => (await import("./tools/truncate.ts")).truncate,
+  },
+  {
+    name: "chmod",
+    summary: "change permission bits",
+    load: async () => (await import("./tools/chmod.ts")).chmod,
+  },
+  {
+    name: "chown",
+    summary: "change owners and groups",
+    load: async () => (await import("./tools/chown.ts")).chown,
+  },
+  {
+    name: "ln",
+    summary: "give files further names, or make symbolic links",
+    load: async () => (await import("./tools/ln.ts")).ln,
+  },
+  {
+    name: "cp",
+    summary: "copy files and trees inside the cluster; they share their blocks",
+    load: async () => (await import("./tools/cp.ts")).cp,
+  },
+  {
     name: "explain",
     summary: "show where each block of a file is, and why",
     load: async () => (await import("./tools/explain.ts")).explain,
@@ -237,7 +267,9 @@ async function runCommand(
   args: readonly Argument[],
   { out, messages, interruption }: Surroundings,
 ): Promise<number> {
-  const parsed = usageOf(entry.name, () => parseArguments(args, command.options, process.env));
+  const parsed = usageOf(entry.name, () =>
+    parseArguments(args, command.options, process.env, command.operandPattern),
+  );
   if (parsed.help) {
     const { commandHelp } = await import("./tools/shared/help.ts");
     await out.line(commandHelp(entry.name, entry.summary, command));

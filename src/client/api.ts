@@ -141,6 +141,8 @@ export interface PutOptions extends FileOwner {
   readonly signal?: AbortSignal;
 }
 
+export type CloneOptions = Omit<PutOptions, "restartable" | "onProgress">;
+
 export interface SetAttributes {
   readonly mode?: number;
   readonly uid?: number;
@@ -311,6 +313,17 @@ export interface DfsClient {
     path: Uint8Array,
     content: AsyncIterable<ContentRun> | Iterable<ContentRun>,
     options: PutOptions,
+  ): Promise<Attributes>;
+
+  /**
+   * Stores what the file `source` holds under another name, atomically as `put`; the blocks are shared by both, no content
+   * moves. A file of many extents that is written to meanwhile may be a mixture of before and after.
+   * @throws DfsError `notFound` when the file or the directory is gone, `invalid` when it is not a regular file.
+   */
+  clone(
+    source: Pick<Attributes, "inode" | "size">,
+    path: Uint8Array,
+    options: CloneOptions,
   ): Promise<Attributes>;
 
   /** The same by inode number. */

@@ -9,6 +9,7 @@
  *     session.ts (meta-link, heartbeats, operations)   the metadata service
  *     servers.ts, placement-cache.ts                    the data servers and where blocks go
  *     put.ts, write-back.ts -> block-store.ts -> block-ids.ts, block-writer.ts (copy-round)
+ *     clone.ts                                          a file under another name, sharing its blocks
  *     open-inode.ts -> file-reader.ts -> file-map.ts, block-reader.ts; read-ahead.ts, prefetch.ts
  *     names.ts (directories, paths) -> inode-requests.ts operations on paths; inode-operations.ts: on inodes
  */
@@ -39,6 +40,7 @@ import type {
   BackupOutcome,
   CallOptions,
   ClientOptions,
+  CloneOptions,
   ClusterStatus,
   CopyVote,
   DataStats,
@@ -61,6 +63,7 @@ import type {
   SetAttributes,
 } from "./api.ts";
 import type { Content } from "./chunks.ts";
+import { cloneFile } from "./clone.ts";
 import { checkCopy, problemOf } from "./copy-check.ts";
 import { runFsck, type FsckOptions, type FsckReport } from "./fsck.ts";
 import { FileOpener } from "./file-opener.ts";
@@ -269,6 +272,17 @@ class Client implements DfsClient {
         name,
       };
       return putFile(this.putParts, target, content, options);
+    });
+  }
+
+  clone(
+    source: Pick<Attributes, "inode" | "size">,
+    path: Uint8Array,
+    options: CloneOptions,
+  ): Promise<Attributes> {
+    return this.names.atFile(path, (place) => {
+      const base = pathBase(normalisedPath(path));
+      return cloneFile(this.putParts, source, { place, base }, options);
     });
   }
 

@@ -63,6 +63,7 @@ export const SERVER_VARIABLES = [
   "DFS_ZONE",
   "DFS_TAGS",
   "DFS_ALLOW_FAULTS",
+  "DFS_END_WITH_INPUT",
 ];
 
 type UpContext = Context<typeof options>;

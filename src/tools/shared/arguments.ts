@@ -74,15 +74,17 @@ function splitAtNul(bytes: Buffer): Buffer[] {
 }
 
 /**
- * Reads `args` by the declarations `options`; what is not typed comes from the environment.
+ * Reads `args` by the declarations `options`; what is not typed comes from the environment. What begins with one dash and
+ * matches `operandPattern` is an operand.
  * @throws DfsError `usage` for an unknown option, a missing or a wrong value.
  */
 export function parseArguments<Options extends OptionSet>(
   args: readonly Argument[],
   options: Options,
   environment: Environment,
+  operandPattern?: RegExp,
 ): Parsed<Options> {
-  const reader = new Reader(options);
+  const reader = new Reader(options, operandPattern);
   reader.read(args);
   for (const [key, option] of Object.entries(options)) {
     if (reader.typed.has(key)) continue;
@@ -105,12 +107,14 @@ class Reader {
   readonly typed = new Set<string>();
   help = false;
   readonly #options: OptionSet;
+  readonly #operandPattern: RegExp | undefined;
   readonly #byFlag = new Map<string, string>();
   readonly #byLetter = new Map<string, string>();
   #rest: IterableIterator<Argument> = [].values();
 
-  constructor(options: OptionSet) {
+  constructor(options: OptionSet, operandPattern: RegExp | undefined) {
     this.#options = options;
+    this.#operandPattern = operandPattern;
     for (const [key, option] of Object.entries(options)) {
       this.#byFlag.set(flagName(key), key);
       if (option.short !== undefined) this.#byLetter.set(option.short, key);
@@ -127,9 +131,14 @@ class Reader {
       if (next.text === "--") {
         for (const operand of this.#rest) this.operands.push(operand);
       } else if (next.text.startsWith("--")) this.#readLong(next.text);
-      else if (next.text.startsWith("-") && next.text !== "-") this.#readLetters(next.text);
+      else if (this.#hasLetters(next.text)) this.#readLetters(next.text);
       else this.operands.push(next);
     }
+  }
+
+  #hasLetters(text: string): boolean {
+    if (!text.startsWith("-") || text === "-") return false;
+    return this.#operandPattern?.test(text) !== true;
   }
 
   #readLong(text: string): void {

@@ -66,6 +66,8 @@ export interface Command<Options extends OptionSet = OptionSet> {
   readonly options: Options;
   /** Fewest and most operands. */
   readonly operands: { readonly least: number; readonly most: number };
+  /** Operands that begin with a dash and are no options all the same: modes such as `-x`. */
+  readonly operandPattern?: RegExp;
   /** Lines to paste. At least one. */
   readonly examples: readonly string[];
   /** Keys of the rows of `--json`, one line each; absent when the command has no `--json`. */

@@ -13,6 +13,9 @@ export interface CommandSummary {
   readonly summary: string;
 }
 
+/** What cac puts behind flags such as --no-replace, which it takes for "replace" switched off. */
+const CAC_NEGATION = " (default: true)";
+
 interface Section {
   title?: string;
   body: string;
@@ -66,13 +69,22 @@ function arranged(
     { body: `dfs ${name}: ${summary}` },
     ...find("Usage"),
     { body: command.description.trim() },
-    ...find("Options").map(({ body }) => ({ title: OPTIONS_TITLE, body })),
+    ...find("Options").map(({ body }) => ({
+      title: OPTIONS_TITLE,
+      body: withoutTakenHelp(body.replaceAll(CAC_NEGATION, ""), command),
+    })),
     ...(command.json === undefined
       ? []
       : [{ title: "Keys of --json", body: command.json.map((line) => `  ${line}`).join("\n") }]),
     ...find("Examples"),
     { title: "Exit status", body: exits.join("\n") },
   ];
+}
+
+/** -h is no help where a command has another use for it. */
+function withoutTakenHelp(body: string, command: Command<OptionSet>): string {
+  const isTaken = Object.values(command.options).some((option) => option.short === "h");
+  return isTaken ? body.replace("-h, --help", "--help    ") : body;
 }
 
 /** cac prints help with console.info; this is what it would print. */

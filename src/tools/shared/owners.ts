@@ -41,3 +41,31 @@ function textOf(path: string): string {
     return ""; // no such file, or not for us: numbers are shown
   }
 }
+
+/** Numbers of the user with this name on this machine and of the user's group. */
+export function userNumbers(
+  name: string,
+): { readonly uid: number; readonly gid: number } | undefined {
+  for (const [, uid, gid] of linesOf("/etc/passwd", name)) {
+    if (isNumber(uid) && isNumber(gid)) return { uid: Number(uid), gid: Number(gid) };
+  }
+  return undefined;
+}
+
+/** The number of the group with this name on this machine. */
+export function groupNumbers(name: string): number | undefined {
+  const [, gid] = linesOf("/etc/group", name).find(([, number]) => isNumber(number)) ?? [];
+  return gid === undefined ? undefined : Number(gid);
+}
+
+/** The fields behind the name, of lines with this name. */
+function linesOf(path: string, name: string): string[][] {
+  const lines = textOf(path).split("\n");
+  return lines
+    .filter((line) => line.startsWith(`${name}:`))
+    .map((line) => line.split(":").slice(1));
+}
+
+function isNumber(text: string | undefined): boolean {
+  return /^\d+$/.test(text ?? "");
+}

@@ -19,7 +19,9 @@ import {
 import { promisify } from "node:util";
 import { isDfsError } from "../../base/errors.ts";
 import type { ContentRun } from "../../client/api.ts";
+import { appear } from "../shared/appear.ts";
 import { Reason } from "../shared/errors.ts";
+import { behindLinks } from "../shared/links.ts";
 import { isSuperuser, ownOwner } from "../shared/ownership.ts";
 import { baseName, endsInSlash, joined, parentPath } from "../shared/paths.ts";
 import { quoted } from "../shared/text.ts";
@@ -33,8 +35,6 @@ export interface Upload {
   readonly from: Uint8Array;
   readonly to: Uint8Array;
 }
-
-const TEMPORARY_PREFIX = ".dfs-put.";
 
 export class Uploader {
   readonly tally = new Tally();
@@ -56,7 +56,7 @@ export class Uploader {
 
   /** Stores a stream under `to`, and counts it. */
   async stream(content: AsyncIterable<ContentRun>, to: Uint8Array): Promise<void> {
-    const target = await this.#behindLinks(to);
+    const target = await behindLinks(this.#around.client, to);
     await this.#around.client.put(target, this.#counted(content), {
       ...ownOwner(0o666),
       keepReplaced: true,
@@ -102,7 +102,7 @@ export class Uploader {
     }
     const key = `${stats.dev}:${stats.ino}`;
     const isLink = await this.#links.place(key, upload.to, make, (first) =>
-      this.#appear(upload.to, (name) => this.#around.client.link(first, name)),
+      appear(this.#around.client, upload.to, (name) => this.#around.client.link(first, name)),
     );
     if (isLink) this.tally.hardLinks++;
     this.#done(type);
@@ -116,7 +116,8 @@ export class Uploader {
     try {
       const opened = fstatSync(descriptor, { bigint: true });
       if (recursive && !opened.isFile()) throw new Reason("invalid", "it changed meanwhile");
-      const target = isRoot ? await this.#behindLinks(to) : to;
+      // cp writes to what an existing target link leads to; so the name to put under is the one behind all links.
+      const target = isRoot ? await behindLinks(client, to) : to;
       const content = this.#again(() => localContent(descriptor, opened));
       await client.put(target, content, {
         restartable: opened.isFile(), // a pipe gives its bytes once
@@ -131,29 +132,12 @@ export class Uploader {
     }
   }
 
-  /** cp writes to what an existing target link leads to; so the name to put under is the one behind all links. */
-  async #behindLinks(to: Uint8Array): Promise<Uint8Array> {
-    const { client } = this.#around;
-    let path = to;
-    for (let links = 0; links < 40; links++) {
-      try {
-        if ((await client.stat(path, { follow: false })).type !== "symlink") return path;
-      } catch (error) {
-        if (isDfsError(error, "notFound")) return path;
-        throw error;
-      }
-      const target = await client.readlink(path);
-      path = target[0] === 0x2f ? target : joined(parentPath(path), target);
-    }
-    throw new Reason("loop", "too many symbolic links");
-  }
-
   async #symlink({ from, to }: Upload, stats: BigIntStats): Promise<void> {
     const { client } = this.#around;
     const { preserve } = this.#options;
     const target = readlinkSync(Buffer.from(from), { encoding: "buffer" });
     const { uid, gid } = remoteOwner(stats, preserve);
-    await this.#appear(to, async (name) => {
+    await appear(client, to, async (name) => {
       await client.symlink(target, name, { uid, gid });
       if (preserve) await client.setattr(name, timesOf(stats), { follow: false });
     });
@@ -168,34 +152,10 @@ export class Uploader {
       throw new Reason("notPermitted", "it is a device; the superuser stores those with -p");
     }
     const rdev = isDevice ? Number(stats.rdev) : 0;
-    await this.#appear(to, async (name) => {
+    await appear(client, to, async (name) => {
       await client.mknod(name, type, rdev, remoteOwner(stats, preserve));
       if (preserve) await client.setattr(name, timesOf(stats), { follow: false });
     });
-  }
-
-  /** Makes something under the name `to`; when that is taken, under another one that is then renamed over it. */
-  async #appear(to: Uint8Array, make: (name: Uint8Array) => Promise<unknown>): Promise<void> {
-    const { client } = this.#around;
-    try {
-      await make(to);
-      return;
-    } catch (error) {
-      if (!isDfsError(error, "exists")) throw error;
-    }
-    const present = await client.stat(to, { follow: false });
-    if (present.type === "directory") throw new Reason("isDirectory", "a directory is there");
-    const unique = Buffer.from(`${TEMPORARY_PREFIX}${crypto.randomUUID()}`);
-    const temporary = joined(parentPath(to), unique);
-    await make(temporary);
-    try {
-      await client.rename(temporary, to);
-    } finally {
-      // Left over when the rename failed, or when both are names of one file: then it does nothing.
-      await client.unlink(temporary).catch((error: unknown) => {
-        if (!isDfsError(error, "notFound")) throw error;
-      });
-    }
   }
 
   async #directory(upload: Upload, stats: BigIntStats, isRoot: boolean): ReturnType<Step> {

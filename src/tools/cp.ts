@@ -1,0 +1,100 @@
+/**
+ * `dfs cp`: copy files and trees inside the cluster.
+ */
+import { DfsError, isDfsError } from "../base/errors.ts";
+import type { DfsClient } from "../client/api.ts";
+import { defineCommand, flag, type Context } from "./shared/command.ts";
+import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
+import type { ExitCode } from "./shared/exit-codes.ts";
+import { Outcome } from "./shared/outcome.ts";
+import { placeInside, remotePath } from "./shared/paths.ts";
+import { Progress } from "./shared/progress.ts";
+import { quoted } from "./shared/text.ts";
+import { walkTree } from "./shared/tree.ts";
+import { Copier } from "./transfer/copier.ts";
+import { tallyRow, TRANSFER_WIDTH } from "./transfer/jobs.ts";
+
+const options = {
+  recursive: flag("trees: directories, symbolic links and special files as such", { short: "r" }),
+  preserve: flag("keep modes, times, hard links and attributes, and owners as superuser", {
+    short: "p",
+  }),
+  archive: flag("as -r and -p together", { short: "a" }),
+  verbose: flag("tell each copy", { short: "v" }),
+  ...clientOptions,
+  ...jsonOption,
+};
+
+export const cp = defineCommand({
+  usage: "cp [-r] [-p] [-v] SOURCE... TARGET",
+  description: `
+Copies files inside the cluster, by the rules of cp: when TARGET is a directory, the sources go into it under their own names;
+otherwise it is the new name. Several sources need a directory.
+No content moves: a copy shares its blocks with its source until one of them is written to, so it takes no room, and its
+time does not depend on its size. (Damage to all copies of a shared block is damage to both files.)
+Each file appears whole or not at all; until then readers see the old one. A file that is replaced keeps its mode, owner
+and attributes, unless -p; further names of it keep the old content.
+With -r symbolic links are copied as links, without they are followed. What cannot be copied is listed on standard error
+while the rest goes on.`,
+  options,
+  operands: { least: 2, most: Number.MAX_SAFE_INTEGER },
+  examples: ["dfs cp /report /report.old", "dfs cp -r -p /project /backup/"],
+  json: [
+    "one row at the end: files directories symlinks others hardLinks bytes failed seconds, all numbers",
+  ],
+  exits: [
+    [0, "all is copied"],
+    [1, "nothing could be copied"],
+    [3, "some of it is copied"],
+    [4, "a source, or the directory to copy to, is missing"],
+    [5, "cluster unreachable"],
+    [130, "interrupted"],
+  ],
+  run(context) {
+    const paths = context.args.map(remotePath);
+    const target = paths.at(-1) ?? new Uint8Array();
+    return withClient(context, (client) => copyAll(context, client, paths.slice(0, -1), target));
+  },
+});
+
+async function copyAll(
+  context: Context<typeof options>,
+  client: DfsClient,
+  sources: readonly Uint8Array[],
+  target: Uint8Array,
+): Promise<ExitCode> {
+  const { messages, signal, out, options: chosen } = context;
+  const isInto = await isDirectory(client, target);
+  if (sources.length > 1 && !isInto) {
+    throw new DfsError(
+      "notDirectory",
+      `cannot copy ${sources.length} sources to ${quoted(target)}: it is no directory\n` +
+        "make it first: dfs mkdir",
+    );
+  }
+  const progress = new Progress(messages);
+  const around = { client, signal, outcome: new Outcome(messages), progress };
+  const wish = {
+    recursive: chosen.recursive || chosen.archive,
+    preserve: chosen.preserve || chosen.archive,
+  };
+  const copier = new Copier(around, wish, chosen.verbose && !chosen.json ? out : undefined);
+  const copies = sources.map((from) => ({ from, to: isInto ? placeInside(target, from) : target }));
+  try {
+    await walkTree(copier.roots(copies), TRANSFER_WIDTH);
+  } finally {
+    progress.stop("copied");
+  }
+  if (chosen.json) await out.row(tallyRow(copier.tally, around));
+  return around.outcome.exitCode;
+}
+
+async function isDirectory(client: DfsClient, path: Uint8Array): Promise<boolean> {
+  try {
+    return (await client.stat(path, { follow: true })).type === "directory";
+  } catch (error) {
+    const isNone = ["notFound", "notDirectory", "loop"] as const;
+    if (isNone.some((kind) => isDfsError(error, kind))) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,148 @@
+// The same commands on a cluster and, with the programs of the system, on a local directory; and whether both look the same.
+
+import { expect } from "bun:test";
+import { lstatSync, mkdirSync, readdirSync, readlinkSync } from "node:fs";
+import { join } from "node:path";
+import { chmod } from "../../../src/tools/chmod.ts";
+import { chown } from "../../../src/tools/chown.ts";
+import { cp } from "../../../src/tools/cp.ts";
+import { ln } from "../../../src/tools/ln.ts";
+import { ls } from "../../../src/tools/ls.ts";
+import { mkdir } from "../../../src/tools/mkdir.ts";
+import type { Command, OptionSet } from "../../../src/tools/shared/command.ts";
+import { rm } from "../../../src/tools/rm.ts";
+import { stat } from "../../../src/tools/stat.ts";
+import { touch } from "../../../src/tools/touch.ts";
+import { truncate } from "../../../src/tools/truncate.ts";
+import type { LocalCluster } from "../../support/local-cluster.ts";
+import { runInProcess, type InProcessResult } from "./in-process.ts";
+
+const COMMANDS: Readonly<Record<string, Command<OptionSet>>> = {
+  chmod,
+  chown,
+  cp,
+  ln,
+  ls,
+  mkdir,
+  rm,
+  stat,
+  touch,
+  truncate,
+};
+
+/** Runs a dfs command in this process. */
+export function dfsIn(cluster: LocalCluster, ...words: string[]): Promise<InProcessResult> {
+  const [name = "", ...args] = words;
+  const command = COMMANDS[name];
+  if (command === undefined) throw new Error(`no such command here: ${name}`);
+  return runInProcess(cluster, name, command, args);
+}
+
+/** The rows that it prints with --json. @throws Error when it fails. */
+export async function rowsIn<Row>(cluster: LocalCluster, ...words: string[]): Promise<Row[]> {
+  const [name = "", ...args] = words;
+  const { code, text, stderr } = await dfsIn(cluster, name, "--json", ...args);
+  if (code !== 0) throw new Error(`dfs ${words.join(" ")} gave ${code}: ${stderr}`);
+  const lines = text.split("\n").filter((line) => line !== "");
+  return lines.map((line) => JSON.parse(line) as Row);
+}
+
+/** What may be compared of each file. Sizes of directories and links of directories differ between file systems. */
+export type Compared = "mode" | "owner" | "size" | "times" | "nlink";
+
+interface Row {
+  readonly path: string;
+  readonly type: string;
+  readonly mode: string;
+  readonly uid: number;
+  readonly gid: number;
+  readonly size: number;
+  readonly nlink: number;
+  readonly atimeNs: string;
+  readonly mtimeNs: string;
+  readonly target?: string;
+}
+
+/** A directory of the cluster, `/NAME`, and a local one, in which relative paths mean the same. */
+export class Mirror {
+  readonly #cluster: LocalCluster;
+  readonly #local: string;
+  readonly #name: string;
+
+  constructor(cluster: LocalCluster, name: string) {
+    this.#cluster = cluster;
+    this.#name = name;
+    this.#local = cluster.path("mirrors");
+    mkdirSync(this.#local, { recursive: true });
+  }
+
+  /**
+   * Runs a command with the same arguments in both places; paths begin with the mirror's name. Both must succeed or both
+   * must fail. Returns what dfs printed.
+   */
+  async run(...words: string[]): Promise<InProcessResult> {
+    const local = Bun.spawnSync(words, {
+      cwd: this.#local,
+      env: { ...process.env, LC_ALL: "C" },
+      stdin: "ignore",
+    });
+    const result = await dfsIn(this.#cluster, ...words);
+    const told = `${words.join(" ")}\n${local.stderr.toString()}${result.stderr}`;
+    const succeeded = { told, local: local.exitCode === 0 };
+    expect({ told, local: result.code === 0 }).toEqual(succeeded);
+    return result;
+  }
+
+  /** Expects the same files with the same facts in both places. */
+  async expectSame(...compared: Compared[]): Promise<void> {
+    const root = await rowsIn<Row>(this.#cluster, "stat", `/${this.#name}`);
+    const inside = await rowsIn<Row>(this.#cluster, "ls", "-R", `/${this.#name}`);
+    const theirs = new Map<string, object>();
+    this.#look(this.#name, theirs, compared);
+    const ours = [...root, ...inside].map(
+      (row) => [row.path.replace(/^\//, ""), factsOf(row, compared)] as const,
+    );
+    expect(Object.fromEntries(ours)).toEqual(Object.fromEntries(theirs));
+  }
+
+  #look(path: string, found: Map<string, object>, compared: readonly Compared[]): void {
+    const full = join(this.#local, path);
+    const stats = lstatSync(full, { bigint: true });
+    const type = stats.isDirectory()
+      ? "directory"
+      : stats.isSymbolicLink()
+        ? "symlink"
+        : stats.isFIFO()
+          ? "fifo"
+          : "file";
+    const row: Row = {
+      path,
+      type,
+      mode: (Number(stats.mode) & 0o7777).toString(8).padStart(4, "0"),
+      uid: Number(stats.uid),
+      gid: Number(stats.gid),
+      size: Number(stats.size),
+      nlink: Number(stats.nlink),
+      atimeNs: String(stats.atimeNs),
+      mtimeNs: String(stats.mtimeNs),
+      ...(type === "symlink" ? { target: readlinkSync(full) } : {}),
+    };
+    found.set(path, factsOf(row, compared));
+    if (type !== "directory") return;
+    for (const name of readdirSync(full)) this.#look(`${path}/${name}`, found, compared);
+  }
+}
+
+function factsOf(row: Row, compared: readonly Compared[]): object {
+  const wants = (what: Compared): boolean => compared.includes(what);
+  const isDirectory = row.type === "directory";
+  return {
+    type: row.type,
+    ...(row.target === undefined ? {} : { target: row.target }),
+    ...(wants("mode") && row.type !== "symlink" ? { mode: row.mode } : {}),
+    ...(wants("owner") ? { uid: row.uid, gid: row.gid } : {}),
+    ...(wants("size") && !isDirectory ? { size: row.size } : {}),
+    ...(wants("nlink") && !isDirectory ? { nlink: row.nlink } : {}),
+    ...(wants("times") ? { atimeNs: row.atimeNs, mtimeNs: row.mtimeNs } : {}),
+  };
+}
