@@ -88,6 +88,21 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./tools/mv.ts")).mv,
   },
   {
+    name: "df",
+    summary: "show how much room the cluster has",
+    load: async () => (await import("./tools/df.ts")).df,
+  },
+  {
+    name: "du",
+    summary: "show how much files and directories take up",
+    load: async () => (await import("./tools/du.ts")).du,
+  },
+  {
+    name: "tree",
+    summary: "draw a tree of directories",
+    load: async () => (await import("./tools/tree.ts")).tree,
+  },
+  {
     name: "explain",
     summary: "show where each block of a file is, and why",
     load: async () => (await import("./tools/explain.ts")).explain,

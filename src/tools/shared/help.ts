@@ -66,13 +66,21 @@ function arranged(
     { body: `dfs ${name}: ${summary}` },
     ...find("Usage"),
     { body: command.description.trim() },
-    ...find("Options").map(({ body }) => ({ title: OPTIONS_TITLE, body })),
+    ...find("Options").map(({ body }) => ({
+      title: OPTIONS_TITLE,
+      body: takesH(command) ? body.replace("  -h, --help", "  --help    ") : body,
+    })),
     ...(command.json === undefined
       ? []
       : [{ title: "Keys of --json", body: command.json.map((line) => `  ${line}`).join("\n") }]),
     ...find("Examples"),
     { title: "Exit status", body: exits.join("\n") },
   ];
+}
+
+/** True when -h means something else to a command, as it does to ls, du and df: then --help alone is help. */
+function takesH(command: Command<OptionSet>): boolean {
+  return Object.values(command.options).some((option) => option.short === "h");
 }
 
 /** cac prints help with console.info; this is what it would print. */
