@@ -1,7 +1,7 @@
 // dfs tree and dfs ls against a real cluster.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { LocalCluster } from "../support/local-cluster.ts";
 
@@ -19,6 +19,20 @@ beforeAll(async () => {
   writeFileSync(join(tree, "z"), "1234");
   symlinkSync("b dir", join(tree, "link"));
   await cluster.ok("put", "-r", "-p", tree, "/tree");
+  const sorted = cluster.path("sorted");
+  mkdirSync(join(sorted, "sub"), { recursive: true });
+  for (const [index, name] of ["big", "old", "alike", "new", "small"].entries()) {
+    writeFileSync(join(sorted, name), "x".repeat([4000, 20, 20, 1100, 1][index] ?? 0));
+    utimesSync(join(sorted, name), 1000, [5000, 1000, 3000, 9000, 3000][index] ?? 0);
+    writeFileSync(join(sorted, "sub", name), name);
+    utimesSync(join(sorted, "sub", name), 1000, 5000 - index);
+  }
+  chmodSync(join(sorted, "old"), 0o755);
+  symlinkSync("old", join(sorted, "to old"));
+  Bun.spawnSync(["mkfifo", join(sorted, "pipe")]);
+  Bun.spawnSync(["touch", "-h", "-d", "@2000", join(sorted, "to old"), join(sorted, "pipe")]);
+  utimesSync(join(sorted, "sub"), 1000, 4000);
+  await cluster.ok("put", "-r", "-p", sorted, "/sorted");
 });
 afterAll(() => cluster.stop());
 
@@ -94,5 +108,59 @@ describe("tree", () => {
     });
     expect(await cluster.run(["tree", "/no"])).toMatchObject({ code: 4, text: "" });
     expect(await cluster.run(["tree", "-L", "0"])).toMatchObject({ code: 2, text: "" });
+  });
+});
+
+describe("ls", () => {
+  /** What ls(1) prints in the local directory, in the byte order of names. */
+  const real = (...args: string[]): string =>
+    Bun.spawnSync(["ls", ...args], {
+      cwd: cluster.path("sorted"),
+      env: { PATH: process.env["PATH"] ?? "", LC_ALL: "C", QUOTING_STYLE: "literal" },
+    }).stdout.toString();
+  const ours = async (...args: string[]): Promise<string> =>
+    (await cluster.ok("ls", ...args, "/sorted")).text;
+
+  test.each([["-1"], ["-t"], ["-tr"], ["-r"], ["-F"], ["-tF"], ["-A"]])(
+    "%s prints what ls(1) does",
+    async (flags) => {
+      expect(await ours(flags)).toBe(real(flags));
+    },
+  );
+
+  test("-S sorts files by size, alike ones by name; of -S and -t the last one counts", async () => {
+    const files = (text: string): string[] =>
+      text.split("\n").filter((name) => /^(big|old|alike|new|small)$/.test(name));
+    const names = ["big", "new", "alike", "old", "small"];
+    expect(files(await ours("-S"))).toEqual(names);
+    expect(files(await ours("-tS"))).toEqual(names);
+    expect(files(await ours("-Sr"))).toEqual(names.toReversed());
+    expect(await ours("-St")).toBe(real("-t"));
+  });
+
+  test("-R goes through the directories in the same order, and several paths are sorted as well", async () => {
+    const text = await ours("-Rt");
+    expect(text.replaceAll("/sorted", ".")).toBe(real("-Rt"));
+    const paths = ["old", "big", "new"].map((name) => `/sorted/${name}`);
+    const listed = await cluster.ok("ls", "-t", "-d", ...paths);
+    expect(listed.text).toBe("/sorted/new\n/sorted/big\n/sorted/old\n");
+  });
+
+  test("-h shows sizes as ls(1) does, -i the inodes, and --help is help still", async () => {
+    const columns = (text: string, at: number): string[] =>
+      text
+        .split("\n")
+        .filter((line) => line.startsWith("-"))
+        .map((line) => line.trim().split(/ +/)[at] ?? "");
+    expect(columns(await ours("-lh"), 4)).toEqual(columns(real("-lh"), 4));
+    const rows = await cluster.rows<{ inode: string; name: string }>("ls", "/sorted");
+    const numbered = (await ours("-i")).trimEnd().split("\n");
+    expect(numbered.map((line) => line.trim())).toEqual(
+      rows.map(({ inode, name }) => `${inode}  ${name}`),
+    );
+    const long = (await ours("-liF", "-n")).trimEnd().split("\n");
+    expect(long.find((line) => line.includes("to old"))).toMatch(/^ *\d+ +l.* to old -> old$/);
+    expect(long.find((line) => line.includes("sub"))).toMatch(/^ *\d+ +d.* sub\/$/);
+    expect((await cluster.ok("ls", "--help")).text).toContain("  --help  ");
   });
 });
