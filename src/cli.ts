@@ -103,6 +103,26 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./tools/tree.ts")).tree,
   },
   {
+    name: "xattr list",
+    summary: "list the extended attributes of files",
+    load: async () => (await import("./tools/xattr.ts")).xattrList,
+  },
+  {
+    name: "xattr get",
+    summary: "show an extended attribute of files",
+    load: async () => (await import("./tools/xattr.ts")).xattrGet,
+  },
+  {
+    name: "xattr set",
+    summary: "give files an extended attribute",
+    load: async () => (await import("./tools/xattr.ts")).xattrSet,
+  },
+  {
+    name: "xattr rm",
+    summary: "remove an extended attribute of files",
+    load: async () => (await import("./tools/xattr.ts")).xattrRm,
+  },
+  {
     name: "explain",
     summary: "show where each block of a file is, and why",
     load: async () => (await import("./tools/explain.ts")).explain,
