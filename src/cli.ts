@@ -103,6 +103,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./tools/tree.ts")).tree,
   },
   {
+    name: "find",
+    summary: "look for files in trees, by name, type, size and age",
+    load: async () => (await import("./tools/find.ts")).find,
+  },
+  {
     name: "xattr list",
     summary: "list the extended attributes of files",
     load: async () => (await import("./tools/xattr.ts")).xattrList,
@@ -272,7 +277,9 @@ async function runCommand(
   args: readonly Argument[],
   { out, messages, interruption }: Surroundings,
 ): Promise<number> {
-  const parsed = usageOf(entry.name, () => parseArguments(args, command.options, process.env));
+  const parsed = usageOf(entry.name, () =>
+    parseArguments(args, command.options, process.env, command),
+  );
   if (parsed.help) {
     const { commandHelp } = await import("./tools/shared/help.ts");
     await out.line(commandHelp(entry.name, entry.summary, command));

@@ -29,6 +29,7 @@ const COMMANDS = [
   ["df"],
   ["du"],
   ["tree"],
+  ["find"],
   ["xattr", "list"],
   ["xattr", "get"],
   ["xattr", "set"],

@@ -73,6 +73,12 @@ function splitAtNul(bytes: Buffer): Buffer[] {
   return parts;
 }
 
+/** How a command's options may be typed. */
+export interface ParseStyle {
+  /** Long options with one dash as well (`-name`); letters do not stand in clusters then. */
+  readonly singleDash?: boolean | undefined;
+}
+
 /**
  * Reads `args` by the declarations `options`; what is not typed comes from the environment.
  * @throws DfsError `usage` for an unknown option, a missing or a wrong value.
@@ -81,8 +87,9 @@ export function parseArguments<Options extends OptionSet>(
   args: readonly Argument[],
   options: Options,
   environment: Environment,
+  style: ParseStyle = {},
 ): Parsed<Options> {
-  const reader = new Reader(options);
+  const reader = new Reader(options, style.singleDash === true);
   reader.read(args);
   for (const [key, option] of Object.entries(options)) {
     if (reader.typed.has(key)) continue;
@@ -105,12 +112,14 @@ class Reader {
   readonly typed = new Set<string>();
   help = false;
   readonly #options: OptionSet;
+  readonly #singleDash: boolean;
   readonly #byFlag = new Map<string, string>();
   readonly #byLetter = new Map<string, string>();
   #rest: IterableIterator<Argument> = [].values();
 
-  constructor(options: OptionSet) {
+  constructor(options: OptionSet, singleDash: boolean) {
     this.#options = options;
+    this.#singleDash = singleDash;
     for (const [key, option] of Object.entries(options)) {
       this.#byFlag.set(flagName(key), key);
       if (option.short !== undefined) this.#byLetter.set(option.short, key);
@@ -127,6 +136,7 @@ class Reader {
       if (next.text === "--") {
         for (const operand of this.#rest) this.operands.push(operand);
       } else if (next.text.startsWith("--")) this.#readLong(next.text);
+      else if (this.#singleDash && /^-../.test(next.text)) this.#readLong(`-${next.text}`);
       else if (next.text.startsWith("-") && next.text !== "-") this.#readLetters(next.text);
       else this.operands.push(next);
     }
