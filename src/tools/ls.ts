@@ -5,7 +5,7 @@ import type { DfsClient } from "../client/api.ts";
 import { argument } from "./shared/arguments.ts";
 import { defineCommand, flag, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
-import { itemOf, jsonItem, type Item } from "./shared/descent.ts";
+import { entriesIn, itemOf, jsonItem, type Item } from "./shared/descent.ts";
 import type { ExitCode } from "./shared/exit-codes.ts";
 import { Listing, sortListed, type SortKey } from "./shared/listing.ts";
 import { Outcome } from "./shared/outcome.ts";
@@ -140,7 +140,7 @@ class Lister {
     const { recursive } = this.#context.options;
     const inside: Item[] = [];
     let page: Item[] = [];
-    for await (const entry of this.#client.readdir(path)) {
+    for await (const entry of entriesIn(this.#client, path)) {
       const item = itemOf(path, entry);
       page.push(item);
       if (recursive && entry.type === "directory") inside.push(item);

@@ -106,7 +106,7 @@ describe("du", () => {
       { path: "/tree/sparse", type: "file", usedBytes: 512, apparentBytes: 10 * KIB * KIB },
       { type: "total", usedBytes: 512, apparentBytes: 10 * KIB * KIB },
     ]);
-  });
+  }, 120_000); // seven commands
 
   test("ends quietly when nobody reads on", async () => {
     const child = cluster.spawn(["du", "-a", "/tree"]);

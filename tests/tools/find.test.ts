@@ -93,7 +93,7 @@ describe("find", () => {
     expect(await cluster.ok("find", "/gone", "-delete")).toMatchObject({ text: "" });
     expect(await cluster.run(["find", "/gone"])).toMatchObject({ code: 4, text: "" });
     expect((await cluster.ok("ls", "/tree/Sub/deep")).text).toBe("b.txt\ndeeper\n");
-  });
+  }, 120_000); // nine commands
 
   test("tells paths that are missing and goes on; what cannot be is a usage error", async () => {
     const some = await cluster.run(["find", "/no", "/tree/void"]);

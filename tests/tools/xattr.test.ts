@@ -32,7 +32,7 @@ describe("xattr", () => {
       { path: "/one", name: "user.empty" },
       { path: "/two", name: "user.color" },
     ]);
-  });
+  }, 120_000); // ten commands
 
   test("takes values as hexadecimal digits and from standard input, to the byte", async () => {
     await cluster.ok("xattr", "set", "-x", "user.bytes", "0x001bff0a", "/one");
@@ -55,7 +55,7 @@ describe("xattr", () => {
     expect((await xattr("get", "-x", "user.digits", "/one")).text).toBe("cafe\n");
     await cluster.ok("xattr", "set", "--", "user.dash", "-x", "/one");
     expect((await xattr("get", "user.dash", "/one")).text).toBe("-x\n");
-  });
+  }, 120_000); // a dozen commands
 
   test("tells what could not be done with which path, and goes on", async () => {
     await cluster.ok("xattr", "set", "user.here", "yes", "/one");
@@ -70,7 +70,7 @@ describe("xattr", () => {
     expect(await xattr("set", "--create", "user.here", "no", "/one")).toMatchObject({ code: 1 });
     expect(await xattr("set", "--replace", "user.new", "no", "/one")).toMatchObject({ code: 1 });
     expect((await xattr("get", "user.here", "/one")).text).toBe("yes\n");
-  });
+  }, 120_000); // seven commands
 
   test.each([
     [["set", "color", "red", "/one"], "did you mean user.color?"],

@@ -11,6 +11,9 @@ import { joined } from "./paths.ts";
 import { jsonAttributes } from "./format.ts";
 import { jsonName } from "./text.ts";
 
+/** What of a client a descent needs. */
+export type Lister = Pick<DfsClient, "readdir" | "stat">;
+
 /** A file, directory or link with what it is. */
 export interface Item {
   readonly path: Uint8Array;
@@ -52,7 +55,7 @@ interface Level {
 
 /** Visits `root` and, if it is a directory, everything below it. Symbolic links are visited, never followed. */
 export async function* descend(
-  client: DfsClient,
+  client: Lister,
   root: Item,
   options: DescentOptions = {},
 ): AsyncGenerator<Visit, void> {
@@ -74,6 +77,23 @@ export async function* descend(
     yield visit;
     if (error !== undefined) yield { ...directory, kind: "unlisted", error: error.thrown };
     if (isEntered(visit, options)) yield* opened(client, visit, levels, options);
+  }
+}
+
+/**
+ * The entries of a directory. One that vanishes while it is listed is told as not found: the service's word for that is the
+ * same as for a session that has expired, after which nothing can go on.
+ */
+export async function* entriesIn(
+  client: Lister,
+  path: Uint8Array,
+  without?: DescentOptions["without"],
+): AsyncGenerator<DirectoryEntry, void> {
+  try {
+    for await (const entry of client.readdir(path)) if (!without?.(entry)) yield entry;
+  } catch (error) {
+    if (isDfsError(error, "stale")) await client.stat(path);
+    throw error;
   }
 }
 
@@ -101,12 +121,12 @@ function isEntered({ item, depth }: Visit, { into }: DescentOptions): boolean {
 }
 
 async function* opened(
-  client: DfsClient,
+  client: Lister,
   directory: Visit,
   levels: Level[],
   options: DescentOptions,
 ): AsyncGenerator<Visit, void> {
-  const entries = listed(client, directory.item.path, options);
+  const entries = entriesIn(client, directory.item.path, options.without);
   const level: Level = { directory, entries, next: undefined };
   const error = await advance(level);
   levels.push(level);
@@ -122,22 +142,5 @@ async function advance(level: Level): Promise<{ readonly thrown: unknown } | und
     return undefined;
   } catch (thrown) {
     return { thrown };
-  }
-}
-
-/**
- * The entries of a directory. One that vanishes while it is listed is told as not found: the service's word for that is the
- * same as for a session that has expired, after which nothing can go on.
- */
-async function* listed(
-  client: DfsClient,
-  path: Uint8Array,
-  { without }: DescentOptions,
-): AsyncGenerator<DirectoryEntry, void> {
-  try {
-    for await (const entry of client.readdir(path)) if (!without?.(entry)) yield entry;
-  } catch (error) {
-    if (isDfsError(error, "stale")) await client.stat(path);
-    throw error;
   }
 }
