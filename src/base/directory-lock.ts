@@ -7,7 +7,7 @@ import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from "nod
 import { join } from "node:path";
 import { DfsError, systemCodeOf } from "./errors.ts";
 
-const LOCK_FILE = "lock";
+export const LOCK_FILE = "lock";
 const LOCK_SH = 1; // sys/file.h
 const LOCK_EX = 2;
 const LOCK_NB = 4;

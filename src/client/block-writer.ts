@@ -32,6 +32,14 @@ const MAX_NAMED = 4;
 /** The write quorum of a cluster that was formatted without a wish; a higher one is meant strictly. */
 const DEFAULT_WRITE_QUORUM = 2;
 
+/** Whether only the servers of a block's own group will do: nobody stands in for one that is away or full. */
+export function isStrict(settings: {
+  readonly replicas: number;
+  readonly writeQuorum: number;
+}): boolean {
+  return settings.writeQuorum > DEFAULT_WRITE_QUORUM && settings.writeQuorum >= settings.replicas;
+}
+
 type ReadonlyCopies = ReadonlyMap<ServerId, IncarnationId | undefined>;
 
 /** A block to be stored. */
@@ -142,8 +150,7 @@ export class BlockWriter {
 
   /** Only the servers of a block's group will do. */
   private get isStrict(): boolean {
-    const { replicas, writeQuorum } = this.options.settings();
-    return writeQuorum > DEFAULT_WRITE_QUORUM && writeQuorum >= replicas;
+    return isStrict(this.options.settings());
   }
 
   /** The servers that could hold a copy and do not, each with the reason: "server 3 (down)". */

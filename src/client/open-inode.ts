@@ -198,7 +198,7 @@ export class OpenInode {
     const unstored = this.parts.writeBack.overlay(offset, wanted);
     const [only] = unstored;
     if (unstored.length === 1 && only!.offset === offset && only!.bytes.length === wanted) {
-      return only!.bytes.slice();
+      return only!.bytes;
     }
     const storedLength = Math.max(0, Math.min(wanted, this.stored.size - offset));
     const stored = await this.readStored(offset, storedLength, source, signal);
@@ -270,10 +270,31 @@ export class OpenInode {
    */
   async setattr(change: SetAttributes, signal?: AbortSignal): Promise<Attributes> {
     this.refuseLost();
+    if (await this.committedAt(change, signal)) return this.attributes;
     const ordered = change.size ?? change.atimeNs ?? change.mtimeNs;
     if (ordered !== undefined) await this.flush(signal);
     await this.changed(this.parts.requests.setattr(this.inode, change, { signal }), (now) => now);
     return this.attributes;
+  }
+
+  /**
+   * Commits what was written with the time that it is to have, when nothing else is changed: programs that unpack or copy files
+   * set it before they close them, and one transaction does for both. False when the time is still to be set.
+   */
+  private async committedAt(change: SetAttributes, signal?: AbortSignal): Promise<boolean> {
+    const { mtimeNs, ...others } = change;
+    const isAlone = Object.values(others).every((value) => value === undefined);
+    if (typeof mtimeNs !== "bigint" || !isAlone) return false;
+    const { writeBack } = this.parts;
+    const before = writeBack.date(mtimeNs);
+    if (before === undefined) return false;
+    try {
+      await this.flush(signal);
+    } catch (error) {
+      if (writeBack.writtenNs === mtimeNs) writeBack.date(before);
+      throw error;
+    }
+    return this.stored.mtimeNs === mtimeNs;
   }
 
   /** As `OpenFile.punch`. */

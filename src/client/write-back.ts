@@ -15,6 +15,7 @@
  */
 import { DfsError, isDfsError } from "../base/errors.ts";
 import { MAX_EXTENTS_PER_MESSAGE } from "../base/limits.ts";
+import { frameMemory } from "../protocol/frame-memory.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import type { BlockStore, StoredChunk, TargetFile } from "./block-store.ts";
 import type { Holder } from "./budget.ts";
@@ -156,6 +157,14 @@ export class WriteBack {
     return first ?? Math.max(this.end, this.options.storedSize());
   }
 
+  /** What is not on its way yet counts as written at this time; returns when it was. Undefined: there is nothing. */
+  date(timeNs: bigint): bigint | undefined {
+    if (this.layers.length === 0) return undefined;
+    const before = this.dirtiedNs;
+    this.dirtiedNs = timeNs;
+    return before;
+  }
+
   /** Begins to send and commit what was written until now; a failure is met by the next flush. */
   startFlush(): void {
     this.seal();
@@ -173,7 +182,8 @@ export class WriteBack {
   /** Copies of what is not committed in `offset` .. `offset + length`, older first. */
   overlay(offset: number, length: number): DirtyRange[] {
     const sealed = this.batches.flatMap((batch) => rangesIn(batch.ranges, offset, length));
-    return [...sealed, ...this.layers.flatMap(({ dirty }) => dirty.copiesIn(offset, length))];
+    const copies = sealed.map((part) => ({ offset: part.offset, bytes: part.bytes.slice() }));
+    return [...copies, ...this.layers.flatMap(({ dirty }) => dirty.copiesIn(offset, length))];
   }
 
   /**
@@ -316,6 +326,10 @@ export class WriteBack {
         this.batches.shift();
         this.account();
         onCommitted(attributes);
+        // All copies are on their way or given up, and the overlay gives out copies: nobody looks at these any more.
+        for (const { memory } of batch.ranges) {
+          if (memory !== undefined) frameMemory.giveBack(memory);
+        }
         return;
       } catch (error) {
         if (batch.appended && isDfsError(error, "conflict")) {

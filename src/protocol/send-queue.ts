@@ -87,7 +87,7 @@ export class SendQueue {
     const bulkLength = bulk?.length ?? 0;
     const copied = bulkLength <= COPY_LIMIT_BYTES;
     const inline = LENGTH_BYTES + head.length + (copied ? bulkLength : 0);
-    const chunk = this.room(inline);
+    const chunk = this.room(inline, !copied);
     writeLength(chunk.bytes, chunk.end, head.length + bulkLength);
     chunk.bytes.set(head, chunk.end + LENGTH_BYTES);
     if (bulk !== undefined && copied) chunk.bytes.set(bulk, chunk.end + LENGTH_BYTES + head.length);
@@ -116,12 +116,12 @@ export class SendQueue {
     this.stream = undefined;
   }
 
-  /** A chunk with `needed` free bytes at the end of the queue. */
-  private room(needed: number): Chunk {
+  /** A chunk with `needed` free bytes at the end of the queue; `isLast`: no other frame will join it. */
+  private room(needed: number, isLast: boolean): Chunk {
     const last = this.chunks.at(-1);
     if (last !== undefined && last.staging && last.bytes.length - last.end >= needed) return last;
     const bytes =
-      needed > STAGING_BYTES
+      isLast || needed > STAGING_BYTES
         ? new Uint8Array(needed)
         : (spareBuffers.pop() ?? new Uint8Array(STAGING_BYTES));
     const chunk = new Chunk(bytes, 0, true);

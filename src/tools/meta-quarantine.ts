@@ -1,7 +1,7 @@
 /**
  * `dfs meta quarantine`: blocks that data servers hold and metadata knows nothing of.
  */
-import { messageOf } from "../base/errors.ts";
+import { isDfsError, messageOf } from "../base/errors.ts";
 import type { DfsClient, ServerList } from "../client/api.ts";
 import { defineCommand, type Context, type OptionSet } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
@@ -55,6 +55,7 @@ async function list(
         }
       }
     } catch (error) {
+      if (!isDfsError(error)) throw error; // nobody reads the list any more, say
       failed++;
       messages.warning(`data server ${server}: ${messageOf(error)}`);
     }
@@ -62,7 +63,7 @@ async function list(
   if (options["json"] !== true) {
     await out.line(
       copies === 0
-        ? "metadata knows every block that is held"
+        ? `metadata knows every block that is held${failed === 0 ? "" : " by those that could be asked"}`
         : `${counted(copies, "copy", "copies")} of blocks that metadata does not know, ${sizeText(bytes)}; they are kept`,
     );
   }

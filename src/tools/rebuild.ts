@@ -13,6 +13,7 @@ import {
   checkRoom,
   serverOperand,
   showPlan,
+  warnOfNowhere,
   watch,
   WATCH_JSON,
   type Left,
@@ -120,6 +121,7 @@ async function replaceServer(
   if (plan.state !== "out") checkRoom(`cannot replace data server ${server}`, plan);
   if (dryRun) return;
   await client.changeServer(server, "replace");
+  if (plan.copies > 0) await warnOfNowhere(surroundings.messages, client, server);
   await watch(surroundings, {
     client,
     server,

@@ -9,6 +9,7 @@ import {
   checkRoom,
   serverOperand,
   showPlan,
+  warnOfNowhere,
   watch,
   WATCH_JSON,
   type Left,
@@ -52,6 +53,7 @@ the same command shows the progress again. dfs server undrain stops it.`,
       checkRoom(`cannot drain data server ${server}`, plan);
       if (dryRun) return EXIT.done;
       await client.changeServer(server, "drain");
+      if (plan.copies > 0) await warnOfNowhere(messages, client, server);
       await watch(surroundings, {
         client,
         server,

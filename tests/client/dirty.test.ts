@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { seededRandom } from "../../src/base/random.ts";
 import { DirtyRanges, rangesIn } from "../../src/client/dirty.ts";
+import { frameMemory } from "../../src/protocol/frame-memory.ts";
 
 const text = (value: string): Uint8Array => new TextEncoder().encode(value);
 
@@ -40,6 +41,27 @@ describe("DirtyRanges", () => {
     dirty.write(0, buffer);
     buffer.fill(0);
     expect(taken(dirty)).toEqual([[0, "abc"]]);
+  });
+
+  test("long ranges that grow, and are put together, keep their bytes in memory that was used before", () => {
+    const size = 64 * 1024;
+    const used = frameMemory.take(2 * size);
+    used.fill(255);
+    frameMemory.giveBack(used);
+    const dirty = new DirtyRanges(4 * size);
+    const expected = new Uint8Array(4 * size);
+    for (const [at, from, length] of [
+      [1, 0, size],
+      [2, 2 * size, size + 5],
+      [3, size, size - 7],
+      [4, 2 * size - 10, 20],
+    ] as const) {
+      dirty.write(from, new Uint8Array(length).fill(at));
+      expected.fill(at, from, from + length);
+    }
+    const [range, ...others] = dirty.take(Infinity, 1000);
+    expect(others).toEqual([]);
+    expect(Buffer.compare(range!.bytes, expected.subarray(0, 3 * size + 5))).toBe(0);
   });
 
   test("take stops at a number of bytes and of ranges, also inside a block", () => {

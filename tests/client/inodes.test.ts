@@ -1,8 +1,9 @@
 // Operations by inode number, over a whole cluster.
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, spyOn, test } from "bun:test";
 import { ROOT_INODE } from "../../src/base/ids.ts";
 import type { ChangeListener, DirectoryEntry, Place } from "../../src/client/api.ts";
+import { InodeRequests } from "../../src/client/inode-requests.ts";
 import {
   bytesOf,
   KiB,
@@ -161,6 +162,30 @@ describe("files", () => {
     expect((await client.inodes.setattr(file.inode, { size: 50 })).size).toBe(50);
     await file.close();
     expect((await other.inodes.getattr(file.inode)).size).toBe(50);
+  });
+
+  test("are given a time of change with the commit of what was written, when nothing else is changed", async () => {
+    using changes = spyOn(InodeRequests.prototype, "setattr");
+    const at = await freshDirectory();
+    const { file } = await client.inodes.create(at("f"), OWNER, true);
+    await file.write(0, patterned(3 * BLOCK));
+    const before = await client.inodes.getattr(file.inode);
+    const set = await client.inodes.setattr(file.inode, { mtimeNs: 5_000_000_005n });
+    expect(changes).not.toHaveBeenCalled();
+    expect(file.clean).toBe(true);
+    expect(set).toMatchObject({ mtimeNs: 5_000_000_005n, size: 3 * BLOCK });
+    expect(set.ctimeNs).toBeGreaterThan(before.ctimeNs - 60_000_000_000n);
+    const { atimeNs: _, ...stored } = await other.inodes.getattr(file.inode);
+    expect(set).toMatchObject(stored);
+    await client.inodes.setattr(file.inode, { mtimeNs: 6n }); // nothing is to be committed
+    expect(changes).toHaveBeenCalledTimes(1);
+    await file.write(0, patterned(10));
+    await client.inodes.setattr(file.inode, { mtimeNs: 7n, mode: 0o600 });
+    expect(changes).toHaveBeenCalledTimes(2);
+    expect(await other.inodes.getattr(file.inode)).toMatchObject({ mtimeNs: 7n, mode: 0o600 });
+    await file.write(0, patterned(10));
+    await file.close();
+    expect((await other.inodes.getattr(file.inode)).mtimeNs).toBeGreaterThan(1_000_000_000_000n);
   });
 
   test("tell where data and holes are, what is not committed included", async () => {

@@ -4,10 +4,10 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { bytesOf, KiB, MiB, OWNER, patterned, type TestClient } from "../support/cluster.ts";
 import { spawnCluster, type ProcessCluster } from "../support/processes.ts";
 
-const BLOCK = 256 * KiB;
+const BLOCK = 128 * KiB;
 const PUT = { ...OWNER, keepReplaced: true };
 const PATH = bytesOf("/file");
-const CONTENT = patterned(24 * MiB);
+const CONTENT = patterned(12 * MiB);
 
 let cluster: ProcessCluster;
 afterEach(() => cluster.stop());

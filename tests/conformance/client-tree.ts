@@ -14,7 +14,7 @@ export type Connect = () => Promise<DfsClient>;
 
 export class ClientTree implements Tree {
   readonly blockSize: number;
-  readonly features: ReadonlySet<Feature> = new Set(["put", "owners", "holes"]);
+  readonly features: ReadonlySet<Feature> = new Set(["put", "owners", "holes", "together"]);
   readonly #client: DfsClient;
   readonly #top: string;
   readonly #connect: Connect;

@@ -8,7 +8,7 @@ import { cannotMount, Mounted } from "../mount/support/mounted.ts";
 import { MountTree } from "./mount-tree.ts";
 import { runConformance } from "./runner.ts";
 
-/** System calls of one thread wait for each other: a thousand links are two thousand waits for the disk. */
+/** System calls of one thread wait for each other: a hundred links are two hundred waits for the disk. */
 const TIMEOUT_MS = 180_000;
 /** Small, so that files of a few bytes have several blocks. */
 const BLOCK_SIZE = 16;

@@ -37,7 +37,7 @@ interface NewContent {
 
 export class NamespaceTree implements Tree {
   readonly blockSize: number;
-  readonly features: ReadonlySet<Feature> = new Set(["put", "owners", "holes"]);
+  readonly features: ReadonlySet<Feature> = new Set(["put", "owners", "holes", "together"]);
   readonly session: TestSession;
   readonly #harness: Harness;
   readonly #blocks: BlockMap;

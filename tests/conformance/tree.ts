@@ -67,8 +67,9 @@ export interface TreePut {
  * - put: files that appear whole, with the given owner and times.
  * - owners: chown to anybody, device nodes.
  * - holes: `allocated` counts exactly the bytes that were written.
+ * - together: what is asked for at once is done at once. System calls of one thread wait for each other.
  */
-export type Feature = "put" | "owners" | "holes";
+export type Feature = "put" | "owners" | "holes" | "together";
 
 export interface Tree {
   /** Files are cut into blocks of so many bytes. */

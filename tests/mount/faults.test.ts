@@ -3,70 +3,28 @@
 
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { writeFileSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { isAlive, until } from "../support/local-cluster.ts";
+import { Busy } from "./support/busy.ts";
 import { cannotMount, Mounted, untilItWaits } from "./support/mounted.ts";
 
 setDefaultTimeout(240_000); // whole clusters, killed and started again; a busy machine is slow
 
-const BUSY = join(import.meta.dir, "support/busy-files.ts");
+/** What the program does between two faults: each round changes one of its six files and verifies one. */
+const ROUNDS = Number(process.env["DFS_TEST_ROUNDS"] ?? 10);
 
 let mounted: Mounted;
 afterEach(() => mounted.stop());
 
-/** The program that writes and verifies, and how far it is. */
-class Busy {
-  rounds = 0;
-  private readonly child: ReturnType<Mounted["program"]>;
-  private readonly reading: Promise<void>;
-  private output = "";
-
-  constructor(directory: string) {
-    const seed = String(
-      process.env["DFS_TEST_SEED"] ?? crypto.getRandomValues(new Uint32Array(1))[0],
-    );
-    console.log(`DFS_TEST_SEED=${seed}`);
-    this.child = mounted.program([process.execPath, BUSY, directory, seed]);
-    this.reading = this.read();
-  }
-
-  /** Waits until it has done so many more rounds. */
-  async more(rounds: number): Promise<void> {
-    const goal = this.rounds + rounds;
-    const goesOn = (): boolean => this.rounds >= goal || this.child.exitCode !== null;
-    await until(goesOn, `the program to come to round ${goal} from ${this.rounds}`, 120_000);
-    if (this.child.exitCode !== null) throw new Error(await this.child.stderr.text());
-  }
-
-  /** Asks it to end; it must have found everything right. */
-  async end(): Promise<void> {
-    this.child.kill("SIGTERM");
-    const code = await this.child.exited;
-    await this.reading;
-    expect({ code, stderr: await this.child.stderr.text() }).toEqual({ code: 0, stderr: "" });
-    expect(this.output).toEndWith("all files are right\n");
-  }
-
-  private async read(): Promise<void> {
-    const decoder = new TextDecoder();
-    for await (const chunk of this.child.stdout) {
-      this.output = (this.output + decoder.decode(chunk)).slice(-10_000);
-      const told = [...this.output.matchAll(/^round (\d+)$/gm)].at(-1)?.[1];
-      if (told !== undefined) this.rounds = Number(told);
-    }
-  }
-}
-
 describe.skipIf(cannotMount !== undefined)("while a program writes and verifies", () => {
   test("data servers are killed and restarted, one after the other", async () => {
     mounted = await Mounted.up({ flags: ["--block-size", "64K"] });
-    const busy = new Busy(mounted.path);
-    await busy.more(20);
+    const busy = new Busy(mounted, mounted.path);
+    await busy.more(ROUNDS);
     for (const id of [1, 2, 3]) {
       await mounted.cluster.kill(mounted.cluster.server(id).pid);
-      await busy.more(20);
+      await busy.more(ROUNDS);
       await mounted.cluster.ok("up", "--detach");
-      await busy.more(20);
+      await busy.more(ROUNDS);
     }
     await busy.end();
   });
@@ -75,8 +33,8 @@ describe.skipIf(cannotMount !== undefined)("while a program writes and verifies"
     mounted = await Mounted.up({ flags: ["--block-size", "64K"] });
     const bytes = crypto.getRandomValues(new Uint8Array(50_000));
     writeFileSync(`${mounted.path}/precious`, bytes);
-    const busy = new Busy(mounted.path);
-    await busy.more(10);
+    const busy = new Busy(mounted, mounted.path);
+    await busy.more(ROUNDS);
     const [row] = await mounted.cluster.rows<{ servers: number[] }>("explain", "/precious");
     for (const server of row!.servers.slice(0, 2)) {
       await mounted.cluster.ok("corrupt", "/precious", "--server", String(server));
@@ -85,18 +43,18 @@ describe.skipIf(cannotMount !== undefined)("while a program writes and verifies"
     await mounted.ok(`cp ${fresh.path}/precious ${mounted.cluster.path("copy")}`, "/");
     expect(readFileSync(mounted.cluster.path("copy")).equals(bytes)).toBe(true);
     expect(fresh.logged()).toContain("reported for repair");
-    await busy.more(10);
+    await busy.more(ROUNDS);
     await busy.end();
   });
 
   test("the metadata server is killed and restarted, three times", async () => {
     mounted = await Mounted.up({ flags: ["--block-size", "64K"] });
-    const busy = new Busy(mounted.path);
-    await busy.more(20);
+    const busy = new Busy(mounted, mounted.path);
+    await busy.more(ROUNDS);
     for (let times = 0; times < 3; times++) {
       await mounted.cluster.kill(mounted.cluster.describe().metaPid);
       await mounted.cluster.ok("up", "--detach");
-      await busy.more(20);
+      await busy.more(ROUNDS);
     }
     await busy.end();
   });

@@ -64,13 +64,17 @@ describe.skipIf(cannotMount !== undefined)("two mounts", () => {
     const mine = open(`${here}/file`);
     const yours = open(`${there}/file`);
     for (const owner of ["process", "open file"] as const) {
-      posix.lockRange(mine, "exclusive", 0, 5, owner);
-      posix.lockRange(yours, "exclusive", 5, 5, owner);
-      expect(() => posix.lockRange(yours, "shared", 4, 1, owner)).toThrow("EAGAIN");
-      expect(() => posix.lockRange(mine, "shared", 9, 1, owner)).toThrow("EAGAIN");
-      posix.lockRange(mine, "none", 0, 5, owner);
-      posix.lockRange(yours, "exclusive", 0, 10, owner);
-      posix.lockRange(yours, "none", 0, 10, owner);
+      posix.setLock(mine, { type: "exclusive", start: 0, length: 5 }, { owner });
+      posix.setLock(yours, { type: "exclusive", start: 5, length: 5 }, { owner });
+      expect(() =>
+        posix.setLock(yours, { type: "shared", start: 4, length: 1 }, { owner }),
+      ).toThrow("EAGAIN");
+      expect(() => posix.setLock(mine, { type: "shared", start: 9, length: 1 }, { owner })).toThrow(
+        "EAGAIN",
+      );
+      posix.setLock(mine, { type: "none", start: 0, length: 5 }, { owner });
+      posix.setLock(yours, { type: "exclusive", start: 0, length: 10 }, { owner });
+      posix.setLock(yours, { type: "none", start: 0, length: 10 }, { owner });
     }
   });
 

@@ -349,6 +349,7 @@ example(
         sinceNs: TIME_NS,
         outInMs: 590_000,
         heldBack: false,
+        refuses: true,
       },
     ],
   },

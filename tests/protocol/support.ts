@@ -34,7 +34,7 @@ import type { ByteStream, StreamEvents, Transport } from "../../src/protocol/tra
 
 export const CLUSTER_A = clusterId("000102030405060708090a0b0c0d0e0f");
 export const CLUSTER_B = clusterId("ffeeddccbbaa99887766554433221100");
-export const TIMEOUT_MS = 20_000;
+export const TIMEOUT_MS = 120_000;
 
 // Messages of no other use than to be sent by tests, with codes that no message of dfs has.
 const value = record({ value: uint() });

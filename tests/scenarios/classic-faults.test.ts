@@ -1,7 +1,7 @@
 // The fault table of the course project that dfs descends from: a block of 8 bytes on three servers, and the seven things
 // were shown to an examiner. Nobody asks for a repair: the reader's report is enough.
 
-import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { LocalCluster, until } from "../support/local-cluster.ts";
 
 setDefaultTimeout(120_000); // whole clusters and many commands; a busy machine is slow
@@ -18,10 +18,15 @@ let cluster: LocalCluster;
 /** The servers of the block, in the order in which they are read. */
 let servers: number[];
 let id: string;
-afterEach(() => cluster.stop());
-
-async function begin(): Promise<void> {
+beforeAll(async () => {
   cluster = await LocalCluster.up("--block-size", "8");
+});
+afterAll(() => cluster.stop());
+
+/** Every test has the file anew, in a new block, and all servers running. */
+async function begin(): Promise<void> {
+  await restart();
+  await cluster.untilState("up");
   await cluster.run(["put", "-", "/abc"], { stdin: Buffer.from(TEXT) });
   const [row] = await cluster.rows<Explained>("explain", "/abc");
   ({ servers, id } = row!);

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { patterned } from "../support/cluster.ts";
-import { LocalCluster, until } from "../support/local-cluster.ts";
+import { LocalCluster } from "../support/local-cluster.ts";
 
 setDefaultTimeout(180_000); // whole clusters and many commands; a busy machine is slow
 
@@ -143,10 +143,7 @@ describe("fsck and backups of the metadata", () => {
   test("a server that holds it and is away is no error", async () => {
     await backUp();
     await cluster.kill(cluster.server(1).pid);
-    await until(
-      async () => (await cluster.run(["server", "list", "--json"])).text.includes('"down"'),
-      "server 1 to be down",
-    );
+    await cluster.untilState("down", 1);
     const { found } = await fsck("--level", "presence");
     expect(found.filter((each) => each.includes("Backup"))).toEqual([]);
   });

@@ -24,6 +24,9 @@ setDefaultTimeout(240_000); // whole clusters on a busy machine
 
 const BLOCK = 16 * KiB;
 
+/** Between two files that are written meanwhile: the end has to come in sight for what is moved and verified. */
+const PAUSE_MS = 30;
+
 /** What may be moved for each byte that has to be. */
 const MOST_MOVED = 1.02;
 
@@ -86,6 +89,7 @@ function writeMeanwhile(client: TestClient, prefix: string): { end(): Promise<st
       const path = `/${prefix}-${index}`;
       await put(client, path);
       paths.push(path);
+      await Bun.sleep(PAUSE_MS);
     }
   })();
   done.catch(() => undefined); // told by `end`
@@ -170,6 +174,11 @@ test("the same while clients write and servers are killed: nothing is lost, and 
     await cluster.meta.kill();
     await cluster.startMeta();
     await untilState(client, 1, "up");
+    // It is up on record from before the restart: the command needs it to have registered since.
+    await until(
+      "it has registered again",
+      async () => (await client.holdings(serverId(2))).connected,
+    );
     const found = await rows(cluster, "rebuild", "2");
     expect(found.at(-1)).toMatchObject({ kind: "done", leftBlocks: 0 });
     await allRight(client, [...paths, ...(await writer.end())]);

@@ -65,6 +65,7 @@ test("dfs meta backup, the directory is lost, dfs meta restore, dfs up", async (
   expect(await differences(tree, cluster.path("copy"))).toBe("");
   expect((await cluster.run(["ls", "/late"])).code).toBe(4);
   // The data servers have been without a service: it may take a second until they are all back.
+  await cluster.untilState("up");
   await until(
     async () => (await cluster.run(["meta", "quarantine"])).code === 0,
     "all servers to answer",

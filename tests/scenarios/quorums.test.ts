@@ -3,7 +3,7 @@
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { seededRandom } from "../../src/base/random.ts";
-import { finish, LocalCluster, until, type Subprocess } from "../support/local-cluster.ts";
+import { finish, LocalCluster, type Subprocess } from "../support/local-cluster.ts";
 
 setDefaultTimeout(120_000); // whole clusters and many commands; a busy machine is slow
 
@@ -27,13 +27,7 @@ async function up(...flags: string[]): Promise<void> {
 
 async function down(...servers: number[]): Promise<void> {
   for (const server of servers) await cluster.kill(cluster.server(server).pid);
-  await until(
-    async () => {
-      const rows = await cluster.rows<{ server: number; state: string }>("server", "list");
-      return servers.every((id) => rows.some((row) => row.server === id && row.state === "down"));
-    },
-    `servers ${servers.join(", ")} to count as down`,
-  );
+  await cluster.untilState("down", ...servers);
 }
 
 /** Reads a command's standard error until it contains `text`; returns a reader of the rest. */

@@ -72,11 +72,7 @@ describe("dfs status while servers are killed", () => {
 
   async function killAndWait(id: number): Promise<void> {
     await cluster.kill(cluster.server(id).pid);
-    await until(
-      async () =>
-        (await status()).dataServers.find(({ server }) => server === id)?.state === "down",
-      `server ${id} to be down`,
-    );
+    await cluster.untilState("down", id);
   }
 
   test("all up: healthy, exit code 0; no server was scrubbed to the end yet, or one is told", async () => {

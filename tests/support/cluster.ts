@@ -25,6 +25,7 @@ import {
   type MetaServer,
   type MetaServerOptions,
 } from "../../src/server/meta/server.ts";
+import { pauseMs } from "./pause.ts";
 
 export const KiB = 1024;
 export const MiB = 1024 * KiB;
@@ -190,16 +191,17 @@ export class Cluster {
   }
 }
 
-/** Waits until `condition` holds. @throws Error when it does not come to hold for a long time. */
+/** Waits until `condition` holds, looking often. @throws Error when it does not come to hold for a long time. */
 export async function until(
   what: string,
   condition: () => boolean | Promise<boolean>,
   patienceMs = PATIENCE_MS,
 ): Promise<void> {
-  const endMs = performance.now() + patienceMs;
+  const startMs = performance.now();
   while (!(await condition())) {
-    if (performance.now() > endMs) throw new Error(`waited in vain for: ${what}`);
-    await Bun.sleep(10);
+    const waitedMs = performance.now() - startMs;
+    if (waitedMs > patienceMs) throw new Error(`waited in vain for: ${what}`);
+    await Bun.sleep(pauseMs(waitedMs));
   }
 }
 

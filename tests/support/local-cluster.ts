@@ -3,11 +3,13 @@
 // Every command gets an environment of its own: HOME and the cluster's directory lie in a folder that is removed at the
 // end, and nothing of the developer's own DFS_* settings reaches it. `stop` leaves no process behind, whatever happened.
 
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { ServerState } from "../../src/protocol/messages/cluster.ts";
 import { startedFrom } from "./bundled-project.ts";
-import { RUN_MARK } from "./leftovers.ts";
+import { mountsBelow, RUN_MARK } from "./leftovers.ts";
+import { pauseMs } from "./pause.ts";
 
 const PROJECT = startedFrom();
 
@@ -127,11 +129,37 @@ export class LocalCluster {
     await until(() => !isAlive(pid), `process ${pid} to be gone`);
   }
 
-  /** Stops everything and removes the folder. */
+  /**
+   * Waits until these data servers, or all if none is named, are in this state. They are watched by a client in this
+   * process: commands that ask again and again would keep the machine busy with starting them.
+   */
+  async untilState(state: ServerState, ...ids: number[]): Promise<void> {
+    const { connectClient } = await import("../../src/client/client.ts"); // few files need it
+    const client = await connectClient({ metaAddress: this.describe().meta, label: "test" });
+    try {
+      await until(
+        async () => {
+          const servers = await client.servers();
+          const meant = servers.filter(({ server }) => !ids.length || ids.includes(Number(server)));
+          return meant.length > 0 && meant.every((each) => each.state === state);
+        },
+        `data servers ${ids.join(", ") || "all"} to be ${state}`,
+      );
+    } finally {
+      await client.close();
+    }
+  }
+
+  /**
+   * Ends everything and removes the folder. Servers are killed: a command that ends them in good order would take a good
+   * part of many a test's time, and has tests of its own. It is left to that command to unmount.
+   */
   async stop(): Promise<void> {
     try {
-      if (existsSync(join(this.dir, "cluster.json"))) await this.run(["down"]);
-      for (const pid of this.pids()) if (isAlive(pid)) await this.kill(pid);
+      if (mountsBelow(this.root).length > 0) await this.run(["down"]);
+      const pids = this.pids();
+      for (const pid of pids) kill(pid);
+      await until(() => !pids.some(isAlive), `processes ${pids.join(", ")} to be gone`);
     } finally {
       rmSync(this.root, { recursive: true, force: true });
     }
@@ -146,10 +174,11 @@ export class LocalCluster {
       .join("");
   }
 
+  /** Servers and commands of this cluster that run, by what their command lines name. */
   private pids(): number[] {
-    if (!existsSync(join(this.dir, "cluster.json"))) return [];
-    const { metaPid, servers } = this.describe();
-    return [metaPid, ...servers.map((server) => server.pid)].filter((pid) => pid > 0);
+    return readdirSync("/proc")
+      .filter((name) => /^\d+$/.test(name) && commandOf(name).includes(`${this.root}/`))
+      .map(Number);
   }
 }
 
@@ -170,6 +199,24 @@ export async function finish(child: Subprocess): Promise<CommandResult> {
   return { code, stdout: bytes, text: bytes.toString("utf8"), stderr };
 }
 
+/** Kills a process that may have ended by itself meanwhile. */
+function kill(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+  }
+}
+
+/** The command line of a process; empty when there is no such process, or a zombie. */
+function commandOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  } catch {
+    return "";
+  }
+}
+
 /** True while a process with this id exists and is not a zombie. */
 export function isAlive(pid: number): boolean {
   try {
@@ -186,10 +233,11 @@ export async function until(
   what: string,
   deadlineMs = 30_000,
 ): Promise<void> {
-  const end = performance.now() + deadlineMs;
+  const startMs = performance.now();
   while (!(await condition())) {
-    if (performance.now() > end) throw new Error(`waited ${deadlineMs} ms in vain for ${what}`);
-    await Bun.sleep(20);
+    const waitedMs = performance.now() - startMs;
+    if (waitedMs > deadlineMs) throw new Error(`waited ${deadlineMs} ms in vain for ${what}`);
+    await Bun.sleep(pauseMs(waitedMs));
   }
 }
 

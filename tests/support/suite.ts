@@ -161,7 +161,7 @@ function forward(stream: ReadableStream<Uint8Array>): {
   return { closed: pump(), text: () => text };
 }
 
-/** Names what the tests left behind, and ends such processes. */
+/** Names what the tests left behind, ends such processes, and takes such mounts away. */
 async function leftBehind(folder: string, mark: string): Promise<string[]> {
   let processes = markedProcesses(mark);
   for (let waitedMs = 0; processes.length > 0 && waitedMs < SETTLE_MS; waitedMs += SETTLE_STEP_MS) {
@@ -171,13 +171,16 @@ async function leftBehind(folder: string, mark: string): Promise<string[]> {
   for (const { pid } of processes) {
     endProcess(pid);
   }
+  const mounts = mountsBelow(folder);
+  // What has lost its server can be taken away only so; and nothing below a mount may be removed with the folder.
+  for (const path of mounts) Bun.spawnSync(["umount", "--lazy", path]);
   const names = readdirSync(folder);
   if (names.length > 0) {
     console.log(`Note: the tests left in the temporary folder: ${names.join(", ")}`);
   }
   return [
     ...processes.map(({ pid, command }) => `process ${pid} was left behind: ${command}`),
-    ...mountsBelow(folder).map((path) => `mount left behind: ${path}`),
+    ...mounts.map((path) => `mount left behind: ${path}`),
   ];
 }
 

@@ -206,10 +206,7 @@ describe("dfs server stop", () => {
     await until(() => !isAlive(pid), "the process to be gone");
     const dump = await cluster.rows<Seal>("log", "dump", dir);
     expect(dump.filter((each) => each.kind === "seal")).toEqual([]);
-    await until(
-      async () => (await cluster.rows<{ state: string }>("server", "list"))[1]!.state === "down",
-      "server 2 to count as down",
-    );
+    await cluster.untilState("down", 2);
     const again = await cluster.run(["server", "stop", "2"]);
     expect([again.code, again.stderr]).toEqual([
       1,

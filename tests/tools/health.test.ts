@@ -26,6 +26,7 @@ function servers(...states: ServerState[]) {
     sinceNs: null,
     outInMs: null,
     heldBack: false,
+    refuses: false,
   }));
 }
 
@@ -99,4 +100,19 @@ test("a full server is told", () => {
     full: index === 0,
   }));
   expect(assess(figures([0, 0, 0, 1]), list, WANTED).reasons).toEqual(["1 data server full"]);
+});
+
+// It was said that writing would go on, and it waited: in the strict manner nobody stands in for a server that is away.
+test("a write quorum of all copies: what a server that is away or full means for writes", () => {
+  const strict = { replicas: 3, writeQuorum: 3 };
+  const wait =
+    "some writes wait or fail: with a write quorum of 3 all servers of a block must be up and not full";
+  const whole = assess(figures([0, 0, 0, 4]), servers("up", "up", "up", "up"), strict);
+  expect(whole.level).toBe("healthy");
+  expect(whole.nextFailure).toContain("some writes would wait for it");
+  const one = assess(figures([0, 0, 0, 4]), servers("up", "up", "up", "down"), strict);
+  expect(one.reasons).toContain(wait);
+  expect(one.nextFailure).toContain("writing would stop");
+  const usual = assess(figures([0, 0, 0, 4]), servers("up", "up", "up", "down"), WANTED);
+  expect(usual.reasons).not.toContain(wait);
 });

@@ -43,7 +43,7 @@ test("blocks to copy, copies under way, time left", () => {
 test("what cannot be copied, and what is only untidy", () => {
   const queue = [row(0, 1, 3), row(100, 4, 0), row(101, 1, 0)];
   expect(repairLine(repairSummary({ ...IDLE, queue, suspects: 2 }))).toBe(
-    "1 block without a good copy to copy from, 2 reported copies to verify, 4 blocks to move back, " +
+    "1 block without a good copy to copy from, 2 reported copies to verify, 4 blocks to be moved, " +
       "1 block with a copy to remove",
   );
   expect(repairSummary({ ...IDLE, queue })).toMatchObject({

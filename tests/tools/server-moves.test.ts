@@ -4,7 +4,8 @@ import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { serverId } from "../../src/base/ids.ts";
-import { checkRoom } from "../../src/tools/shared/server-moves.ts";
+import type { DfsClient } from "../../src/client/api.ts";
+import { checkRoom, warnOfNowhere } from "../../src/tools/shared/server-moves.ts";
 import { finish, isAlive, LocalCluster, until } from "../support/local-cluster.ts";
 import { dfs } from "./support/run.ts";
 
@@ -28,6 +29,27 @@ describe.each(COMMANDS.map((words) => [words] as const))("dfs %j", (words) => {
     expect(code).toBe(5);
     expect(stderr).toContain("cannot tell where the cluster is");
   });
+});
+
+// It stood at 0 B/s and did not say why: one of the others was full.
+test("when too few others take copies, that is said at once", async () => {
+  const warnings: string[] = [];
+  const messages = { warning: (text: string) => void warnings.push(text) };
+  const others = (full: boolean) =>
+    [1, 2, 3, 4].map((id) => ({
+      server: serverId(id),
+      state: id === 3 ? "out" : "up",
+      full: full && id === 4,
+    }));
+  const client = (full: boolean) =>
+    ({ replicas: 3, servers: () => Promise.resolve(others(full)) }) as unknown as DfsClient;
+  await warnOfNowhere(messages, client(false), serverId(3));
+  expect(warnings).toEqual([]);
+  await warnOfNowhere(messages, client(true), serverId(3));
+  expect(warnings).toEqual([
+    "its copies have nowhere to go (that takes 3 other servers that are up and not full, there are 2): they wait until " +
+      "there are more; dfs data --new adds one",
+  ]);
 });
 
 // A drain was refused as without room when it was only to be watched, right after the metadata service had been started anew:

@@ -1,8 +1,9 @@
 // Which servers do not start, and what they say then: missing directories, ports in use, wrong peers.
 
 import { afterEach, describe, expect, test } from "bun:test";
+import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { isAlive, LocalCluster } from "../support/local-cluster.ts";
+import { isAlive, LocalCluster, until } from "../support/local-cluster.ts";
 
 const clusters: LocalCluster[] = [];
 
@@ -125,5 +126,21 @@ describe("start-up rules of servers", () => {
     ]);
     expect(settings.code).toBe(2);
     expect(settings.stderr).toContain("--block-size 8");
+  });
+
+  // A data server went on for ever, unknown to `dfs down`, and tried to register against the one that was started in its place.
+  test("servers end when their directories are removed while they run", async () => {
+    const cluster = await up("--data-servers", "2", "--replicas", "2");
+    const { metaPid, servers } = cluster.describe();
+    const [first] = servers;
+    rmSync(first!.dir, { recursive: true });
+    await until(() => !isAlive(first!.pid), "the data server to end");
+    const log = (name: string): string => readFileSync(join(cluster.dir, "logs", name), "utf8");
+    expect(log("data-1.log")).toContain(`the directory ${first!.dir} has been removed`);
+    rmSync(join(cluster.dir, "meta"), { recursive: true });
+    await until(() => !isAlive(metaPid), "the metadata server to end");
+    // Which of them notices first is a matter of moments: the watch, or the write-ahead log.
+    expect(log("meta.log")).toMatch(/cannot go on: the directory|meta\.db-wal: ENOENT/);
+    expect((await cluster.run(["status"])).code).toBe(5);
   });
 });

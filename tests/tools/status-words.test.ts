@@ -40,6 +40,7 @@ function server(id: number, more: Partial<ServerInfo> = {}): ServerInfo {
     sinceNs: null,
     outInMs: null,
     heldBack: false,
+    refuses: false,
     ...more,
   };
 }
@@ -241,6 +242,21 @@ describe("statusLines", () => {
     expect(lines.some((line) => line.startsWith("Scrub:"))).toBe(false);
   });
 
+  // They were said to be silent, and that they should be started again.
+  test("servers that refuse an older database", () => {
+    const servers = [1, 2, 3].map((id) =>
+      server(id, { state: "down", heldBack: true, refuses: true }),
+    );
+    const lines = text(cluster({ blocksByCopies: [1234] }), servers, []);
+    expect(lines[1]).toBe(
+      "  - 3 data servers refuse this metadata database: it is older than what they have served; put the newer one back, or, " +
+        "if that is lost, start dfs meta once with --accept-older",
+    );
+    expect(lines).toContain(
+      "          server 2 is down: it refuses this metadata database, which is older than what it has served",
+    );
+  });
+
   // Of three servers one was killed, and it was said that its copies are made elsewhere.
   test("where there is no elsewhere, that is said, and what to do", () => {
     const fate = (more: Partial<ServerInfo>): string =>
@@ -316,6 +332,7 @@ test("the row of --json has the same facts about a server", () => {
     heard: null,
     outInSeconds: 1,
     heldBack: false,
+    refuses: false,
     filling: false,
     full: false,
     copies: 40,

@@ -291,10 +291,8 @@ describe("dfs up", () => {
     await cluster.ok(...restore.split(" ").slice(1));
     const again = await cluster.ok("up", "--detach");
     expect(again.text).toContain("The cluster is ready");
-    await until(
-      async () => (await cluster.run(["status"])).code === 0, // the data servers look for it at their own pace
-      "the data servers to have come back",
-    );
+    await cluster.untilState("up"); // the data servers look for it at their own pace
+    await until(async () => (await cluster.run(["status"])).code === 0, "all to be well again");
   });
 });
 

@@ -79,6 +79,8 @@ export const serverInfo = record({
   outInMs: optional(uint53),
   /** It is silent and does not go out, because too many servers are silent at once. */
   heldBack: optional(bool),
+  /** It has looked at this database and not registered: it has served from a newer one. */
+  refuses: optional(bool),
 });
 export type ServerInfo = Infer<typeof serverInfo>;
 

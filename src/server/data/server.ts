@@ -24,6 +24,7 @@
  */
 import { realDisk } from "../../base/disk.ts";
 import { systemClock, type Clock } from "../../base/clock.ts";
+import { watchDirectory } from "../../base/directory-watch.ts";
 import { DfsError, isDfsError } from "../../base/errors.ts";
 import { lineLogger, type Logger } from "../../base/logger.ts";
 import { standardErrorWriter } from "../../base/standard-error.ts";
@@ -81,7 +82,7 @@ export interface DataRunOptions extends Omit<DataServerOptions, "signal"> {
 
 /**
  * Runs a data server until it is asked to end.
- * @throws DfsError as `startDataServer`.
+ * @throws DfsError as `startDataServer`; `io` when its directory is gone: the process should then exit at once.
  */
 export async function runDataServer(options: DataRunOptions): Promise<void> {
   const asked = new AbortController();
@@ -99,7 +100,13 @@ export async function runDataServer(options: DataRunOptions): Promise<void> {
     throw error;
   }
   options.onReady?.({ address: server.address, server: server.server });
-  await aborted(signal);
+  const watch = watchDirectory(options.dir, options.clock ?? systemClock);
+  const lost = await Promise.race([watch.lost, aborted(signal)]);
+  watch.stop();
+  if (lost !== undefined) {
+    logger.error(lost.message);
+    throw lost; // there is nothing left to put in order
+  }
   logger.info("stopping");
   await server.stop();
   logger.info("stopped");
@@ -117,9 +124,9 @@ function signals(): AbortSignal {
   return controller.signal;
 }
 
-function aborted(signal: AbortSignal): Promise<void> {
+function aborted(signal: AbortSignal): Promise<undefined> {
   return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
-    signal.addEventListener("abort", () => resolve(), { once: true });
+    if (signal.aborted) return resolve(undefined);
+    signal.addEventListener("abort", () => resolve(undefined), { once: true });
   });
 }

@@ -102,6 +102,7 @@ class ClusterService {
           sinceNs: members.sinceNs(row.id, row.state) ?? null,
           outInMs: outInMs ?? null,
           heldBack,
+          refuses: members.refuses(row.id),
         };
       }),
     };

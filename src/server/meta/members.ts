@@ -81,6 +81,10 @@ export class Members {
     ServerId,
     { readonly state: ServerState; readonly sinceNs: bigint | undefined }
   >();
+  /** Connections of servers that have looked at this database and not registered yet, */
+  private readonly looking = new Set<Peer>();
+  /** and servers that have gone away without registering. */
+  private readonly refusing = new Set<ServerId>();
   private registrations: Promise<unknown> = Promise.resolve();
   private stopped = false;
 
@@ -145,6 +149,11 @@ export class Members {
     return noted?.state === state ? noted.sinceNs : undefined;
   }
 
+  /** True when the server has looked at this database and not registered: it has served from a newer one. */
+  refuses(server: ServerId): boolean {
+    return this.refusing.has(server);
+  }
+
   /** What becomes of a server that is silent. */
   outlookOf(server: ServerId): ReturnType<LivenessTracker["outlookOf"]> {
     return this.liveness.outlookOf(server);
@@ -161,6 +170,7 @@ export class Members {
     this.connected.delete(server);
     this.signs.delete(server);
     this.states.delete(server);
+    this.refusing.delete(server);
     this.liveness.forget(server);
     if (member === undefined) return;
     this.byPeer.delete(member.peer);
@@ -177,8 +187,17 @@ export class Members {
     return this.signs.get(server);
   }
 
-  async chain(body: RequestOf<typeof memberChain>): Promise<ReplyOf<typeof memberChain>> {
+  /** A server looks whether this database is older than what it has served. One that finds it so does not register. */
+  async chain(
+    peer: Peer,
+    body: RequestOf<typeof memberChain>,
+  ): Promise<ReplyOf<typeof memberChain>> {
     const { engine } = this.options;
+    const { server } = peer.identity;
+    if (server !== undefined) {
+      this.looking.add(peer);
+      void peer.closed.then(() => this.looking.delete(peer) && this.refusing.add(server));
+    }
     const lsn = engine.durableLsn;
     const { end, accepted } = await engine.question(() => chainView(body.reign, lsn));
     return { current: engine.reign.reign, lsn, end: end ?? null, accepted };
@@ -186,6 +205,8 @@ export class Members {
 
   /** Registers the data server behind `peer`. @throws DfsError as `registerServer`. */
   register(peer: Peer, body: Registration): Promise<ReplyOf<typeof memberRegister>> {
+    this.looking.delete(peer);
+    if (body.server !== null) this.refusing.delete(body.server);
     const turn = this.registrations.then(() => this.registerOne(peer, body));
     this.registrations = turn.catch(() => undefined); // the next one does not depend on this one
     return turn;

@@ -33,6 +33,7 @@
  *     database.ts, rebuild.ts, settings.ts   formats, opens and mends the directory
  */
 import { systemClock, type Clock } from "../../base/clock.ts";
+import { watchDirectory } from "../../base/directory-watch.ts";
 import { messageOf, type DfsError } from "../../base/errors.ts";
 import type { ClusterId } from "../../base/ids.ts";
 import { lineLogger, type Logger } from "../../base/logger.ts";
@@ -201,7 +202,10 @@ export async function runMetaServer(options: MetaRunOptions): Promise<void> {
     address: server.address,
     settings: { blockSize, replicas, writeQuorum, readQuorum },
   });
-  const failed = await Promise.race([server.failed, asked.then(() => undefined)]);
+  const watch = watchDirectory(options.dir, options.clock ?? systemClock);
+  void watch.lost.then(({ message }) => logger.error(message));
+  const failed = await Promise.race([server.failed, watch.lost, asked.then(() => undefined)]);
+  watch.stop();
   if (failed !== undefined) throw failed;
   logger.info("stopping");
   await server.stop();

@@ -68,7 +68,7 @@ function serveSessions(table: HandlerTable, sessions: Sessions, notices: ClientN
 function serveMembers(table: HandlerTable, members: Members): void {
   table.onRequest(memberChain, async ({ peer, body }) => {
     requireRole(peer, "data");
-    return { body: await members.chain(body) };
+    return { body: await members.chain(peer, body) };
   });
   table.onRequest(memberRegister, async ({ peer, body }) => {
     requireRole(peer, "data");

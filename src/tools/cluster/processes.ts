@@ -4,7 +4,7 @@
  * A pid in a file proves nothing: the number may belong to somebody else's program by now. A process is taken for the
  * server of a directory only when the directory's lock is held and that very process has the lock file open.
  */
-import { readdirSync, readlinkSync, realpathSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync, realpathSync } from "node:fs";
 import { join } from "node:path";
 import { liveOwner } from "../../base/directory-lock.ts";
 import { systemCodeOf } from "../../base/errors.ts";
@@ -23,8 +23,8 @@ export function serverIn(dir: string): number | undefined {
 }
 
 /**
- * Ends the server of `dir`: asks it, and when it has not ended in time, kills it. Resolves when its lock is free, which
- * the kernel sees to when the process is gone. The second value is the pid that it had.
+ * Ends the server of `dir`: asks it, and when it has not ended in time, kills it. Resolves when its lock is free and the
+ * process gone. The second value is the pid that it had.
  */
 export async function stopServer(
   dir: string,
@@ -38,7 +38,7 @@ export async function stopServer(
 }
 
 /**
- * Kills the server of `dir` with SIGKILL. Resolves when its lock is free; false when it has not ended within 5 s.
+ * Kills the server of `dir` with SIGKILL. Resolves when it has ended; false when it has not within 5 s.
  */
 export async function killServer(dir: string): Promise<boolean> {
   const pid = serverIn(dir);
@@ -52,12 +52,46 @@ async function endedAfter(
   timeoutMs: number,
 ): Promise<boolean> {
   const deadline = performance.now() + timeoutMs;
+  const running = runOf(pid);
   send(signal, pid);
   while (serverIn(dir) === pid) {
     if (performance.now() > deadline) return false;
     await Bun.sleep(LOOK_EVERY_MS);
   }
+  await gone(running);
   return true;
+}
+
+/** One run of a process: its number may belong to another one later. */
+export interface ProcessRun {
+  readonly pid: number;
+  /** When it began, in the kernel's count; undefined when it has ended, or where there is no /proc. */
+  readonly began: string | undefined;
+}
+
+/** The process that has this number now: proc_pid_stat(5), fields 3 and 22. A zombie has ended. */
+export function runOf(pid: number): ProcessRun {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    const hasEnded = fields[0] === "Z" || fields[0] === "X";
+    return { pid, began: hasEnded ? undefined : fields[19] };
+  } catch (error) {
+    if (systemCodeOf(error) === undefined) throw error;
+    return { pid, began: undefined };
+  }
+}
+
+/**
+ * Waits until the process, which has given its lock back, is gone too: who is told that it has ended may rely on it. Some
+ * seconds at most, as there is nothing left that it could do.
+ */
+export async function gone(run: ProcessRun): Promise<void> {
+  const deadline = performance.now() + KILL_TIMEOUT_MS;
+  while (run.began !== undefined && runOf(run.pid).began === run.began) {
+    if (performance.now() > deadline) return;
+    await Bun.sleep(LOOK_EVERY_MS);
+  }
 }
 
 function send(signal: "SIGTERM" | "SIGKILL", pid: number): void {

@@ -4,7 +4,7 @@
  */
 import { stat, statfs } from "node:fs/promises";
 import { DfsError, systemCodeOf } from "../../base/errors.ts";
-import { stopServer, type Stopped } from "../cluster/processes.ts";
+import { gone, runOf, stopServer, type Stopped } from "../cluster/processes.ts";
 import { unlessAborted } from "../shared/interruption.ts";
 import { shellWord } from "../shared/connect.ts";
 import { DFS_TYPE, mountAt, type MountEntry } from "./mount-table.ts";
@@ -164,6 +164,7 @@ async function ended(
   signal: AbortSignal,
 ): Promise<void> {
   const deadline = performance.now() + timeoutMs;
+  const running = runOf(pid);
   while (servingProcess(uid, mountPoint) === pid) {
     signal.throwIfAborted();
     if (performance.now() > deadline) {
@@ -176,6 +177,7 @@ async function ended(
     }
     await Bun.sleep(LOOK_EVERY_MS);
   }
+  await gone(running);
 }
 
 function notDfs({ mountPoint, type }: MountEntry): DfsError {

@@ -6,6 +6,7 @@
  * - degraded: everything has two copies or more, but not all the copies or servers that should be there, or the metadata
  *   is not backed up as it should be.
  */
+import { isStrict } from "../../client/block-writer.ts";
 import type { ClusterStatus, ServerList } from "../../client/api.ts";
 import type { ServerState } from "../../protocol/messages/cluster.ts";
 import { backupTroubles } from "./backup-words.ts";
@@ -47,13 +48,27 @@ export function assess(
   const counts = countServers(servers);
   const dangers = dangersOf(state, wanted);
   const backup = state.backup ? backupTroubles(state.backup) : [];
-  const reasons = [...dangers, ...shortcomings(state, counts, wanted), ...backup];
+  const reasons = [
+    ...refusals(servers),
+    ...dangers,
+    ...shortcomings(state, counts, wanted),
+    ...backup,
+  ];
   return {
     level: dangers.length > 0 ? "atRisk" : reasons.length > 0 ? "degraded" : "healthy",
     reasons,
     nextFailure: nextFailure(state, counts, wanted),
     servers: counts,
   };
+}
+
+function refusals(servers: ServerList): string[] {
+  const count = servers.filter(({ refuses }) => refuses === true).length;
+  if (count === 0) return [];
+  return [
+    `${counted(count, "data server")} ${count === 1 ? "refuses" : "refuse"} this metadata database: it is older than what ` +
+      "they have served; put the newer one back, or, if that is lost, start dfs meta once with --accept-older",
+  ];
 }
 
 function countServers(servers: ServerList): ServerCounts {
@@ -118,6 +133,10 @@ function shortcomings(
     found.push(
       `nothing can be written: ${wanted.writeQuorum} data servers must be up, ${counts.up} are`,
     );
+  } else if (isStrict(wanted) && absent + counts.full > 0) {
+    found.push(
+      `some writes wait or fail: with a write quorum of ${wanted.writeQuorum} all servers of a block must be up and not full`,
+    );
   } else if (counts.up < wanted.replicas) {
     found.push(`new blocks get ${counts.up} copies instead of ${wanted.replicas}`);
   }
@@ -140,6 +159,7 @@ function nextFailure(
   else if (one > 0) parts.push(`up to ${counted(one, "block")} could not be read`);
   else if (state.liveBlocks > withCopies(state, 0)) parts.push(`${rest} could still be read`);
   if (two > 0) parts.push(`up to ${counted(two, "block")} would be down to one copy`);
-  parts.push(counts.up - 1 < wanted.writeQuorum ? "writing would stop" : "writing would go on");
+  const left = isStrict(wanted) ? "some writes would wait for it" : "writing would go on";
+  parts.push(counts.up - 1 < wanted.writeQuorum ? "writing would stop" : left);
   return parts.join(", ");
 }

@@ -70,7 +70,7 @@ export function repairLine(summary: RepairSummary): string {
   if (none > 0) parts.push(`${counted(none, "block")} without a good copy to copy from`);
   if (suspects > 0)
     parts.push(`${counted(suspects, "reported copy", "reported copies")} to verify`);
-  if (misplacedBlocks > 0) parts.push(`${counted(misplacedBlocks, "block")} to move back`);
+  if (misplacedBlocks > 0) parts.push(`${counted(misplacedBlocks, "block")} to be moved`);
   if (surplusBlocks > 0) parts.push(`${counted(surplusBlocks, "block")} with a copy to remove`);
   if (blocks + copying + none + suspects + misplacedBlocks + surplusBlocks > 0)
     return parts.join(", ");

@@ -9,6 +9,7 @@ import { counted, sizeText } from "./format.ts";
 import type { Messages } from "./messages.ts";
 import type { Output } from "./output.ts";
 import { Progress, STDERR } from "./progress.ts";
+import { nowhere } from "./server-words.ts";
 import { tableLines, type Column } from "./table.ts";
 import { printable } from "./text.ts";
 import { count } from "./values.ts";
@@ -123,6 +124,18 @@ export function checkRoom(what: string, { state, bytes, moves }: ServerPlan): vo
     `${what}: its copies need ${sizeText(bytes)}, the other servers have ${sizeText(free)} free\n` +
       "add a server first: dfs data --new --dir DIR --meta HOST:PORT",
   );
+}
+
+/** Warns when nothing can be made of copies of the server for now, because too few others take any. */
+export async function warnOfNowhere(
+  messages: Pick<Messages, "warning">,
+  client: Pick<DfsClient, "replicas" | "servers">,
+  server: ServerId,
+): Promise<void> {
+  const { replicas } = client;
+  const lack = nowhere({ server }, { servers: await client.servers(), replicas });
+  if (lack === undefined) return;
+  messages.warning(`${lack}: they wait until there are more; dfs data --new adds one`);
 }
 
 /** Shows how far the work is until it is done. @throws DfsError `cancelled` on Ctrl-C; the work goes on all the same. */

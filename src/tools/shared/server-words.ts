@@ -37,7 +37,7 @@ export function serverLines(server: ServerInfo, company: Company, moment: Moment
 
 /** The same facts for `dfs status --json`. */
 export function serverRow(server: ServerInfo): object {
-  const { state, heardNs, sinceNs, outInMs, filling, heldBack, full, replicas } = server;
+  const { state, heardNs, sinceNs, outInMs, filling, heldBack, refuses, full, replicas } = server;
   return {
     server: server.server,
     state,
@@ -45,6 +45,7 @@ export function serverRow(server: ServerInfo): object {
     heard: timeOrNull(heardNs),
     outInSeconds: outInMs === null ? null : Math.ceil(outInMs / 1000),
     heldBack: heldBack ?? false,
+    refuses: refuses ?? false,
     filling: filling ?? false,
     full,
     copies: replicas,
@@ -52,6 +53,9 @@ export function serverRow(server: ServerInfo): object {
 }
 
 function stateWords(server: ServerInfo, company: Company, moment: Moment): string {
+  if (server.refuses === true) {
+    return ": it refuses this metadata database, which is older than what it has served";
+  }
   if (server.state === "draining") return drainWords(server, company, moment);
   if (server.state === "out") {
     const lack = nowhere(server, company);
@@ -89,7 +93,10 @@ function outlook(server: ServerInfo, company: Company): string {
 }
 
 /** Why the copies of a server are not made elsewhere; undefined: they are. */
-function nowhere({ server }: ServerInfo, { servers, replicas }: Company): string | undefined {
+export function nowhere(
+  { server }: Pick<ServerInfo, "server">,
+  { servers, replicas }: Company,
+): string | undefined {
   const others = takersBesides(server, servers);
   if (others >= replicas) return undefined;
   return `its copies have nowhere to go (that takes ${othersWanted(replicas, others)})`;

@@ -20,7 +20,7 @@ import {
 } from "node:fs";
 
 import { fuseIsThere, MemoryMount } from "../support/memory-mount.ts";
-import * as posix from "../support/posix.ts";
+import * as posix from "../support/system-calls.ts";
 
 const MIB = 1024 * 1024;
 const PAGE = 4096;

@@ -15,7 +15,7 @@ import {
 import { release } from "node:os";
 
 import { fuseIsThere, MemoryMount } from "../support/memory-mount.ts";
-import * as posix from "../support/posix.ts";
+import * as posix from "../support/system-calls.ts";
 
 describe.skipIf(!fuseIsThere())("a change by another client", () => {
   let mount: MemoryMount;

@@ -5,7 +5,7 @@ import { closeSync, openSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { fuseIsThere, MemoryMount } from "../support/memory-mount.ts";
-import * as posix from "../support/posix.ts";
+import * as posix from "../support/system-calls.ts";
 
 type Holder = Bun.Subprocess<"pipe", "pipe", "inherit">;
 
@@ -99,16 +99,16 @@ describe.skipIf(!fuseIsThere())("locks on a mount", () => {
   test("of flock exclude by open file, and can be shared", () => {
     const other = openSync(path(), "r");
     try {
-      posix.flock(fd, posix.LOCK_SH);
-      posix.flock(other, posix.LOCK_SH | posix.LOCK_NB);
-      expect(() => posix.flock(other, posix.LOCK_EX | posix.LOCK_NB)).toThrow("EAGAIN");
-      posix.flock(fd, posix.LOCK_UN);
-      posix.flock(other, posix.LOCK_EX | posix.LOCK_NB);
-      expect(() => posix.flock(fd, posix.LOCK_SH | posix.LOCK_NB)).toThrow("EAGAIN");
+      posix.flock(fd, "shared", true);
+      posix.flock(other, "shared");
+      expect(() => posix.flock(other, "exclusive")).toThrow("EAGAIN");
+      posix.flock(fd, "none");
+      posix.flock(other, "exclusive");
+      expect(() => posix.flock(fd, "shared")).toThrow("EAGAIN");
     } finally {
       closeSync(other);
     }
-    posix.flock(fd, posix.LOCK_EX);
+    posix.flock(fd, "exclusive", true);
   });
 
   test.each(["fcntl", "flock"] as const)("of %s are waited for", async (kind) => {

@@ -14,7 +14,7 @@ import {
 } from "node:fs";
 
 import { fuseIsThere, MemoryMount } from "../support/memory-mount.ts";
-import * as posix from "../support/posix.ts";
+import * as posix from "../support/system-calls.ts";
 
 const BIG = 9_007_199_254_740_993n; // 2^53 + 1: not a JavaScript number
 
@@ -46,17 +46,17 @@ describe.skipIf(!fuseIsThere())("names on a mount", () => {
     expect(() => writeFileSync(at("n".repeat(256)), "x")).toThrow("ENAMETOOLONG");
   });
 
-  test("are exchanged, or not replaced, by renameat2", () => {
+  test("are exchanged, or not replaced, by rename", () => {
     writeFileSync(at("a"), "A");
     mkdirSync(at("b"));
-    posix.renameat2(at("a"), at("b"), posix.RENAME_EXCHANGE);
+    posix.rename(at("a"), at("b"), posix.RENAME_EXCHANGE);
     expect(statSync(at("a")).isDirectory()).toBe(true);
     expect(readFileSync(at("b"), "utf8")).toBe("A");
-    expect(() => posix.renameat2(at("b"), at("a"), posix.RENAME_NOREPLACE)).toThrow("EEXIST");
-    posix.renameat2(at("b"), at("c"), posix.RENAME_NOREPLACE);
+    expect(() => posix.rename(at("b"), at("a"), posix.RENAME_NOREPLACE)).toThrow("EEXIST");
+    posix.rename(at("b"), at("c"), posix.RENAME_NOREPLACE);
     expect(readFileSync(at("c"), "utf8")).toBe("A");
-    expect(() => posix.renameat2(at("c"), at("d"), posix.RENAME_WHITEOUT)).toThrow("EINVAL");
-    expect(() => posix.renameat2(at("c"), at("d"), posix.RENAME_EXCHANGE)).toThrow("ENOENT");
+    expect(() => posix.rename(at("c"), at("d"), posix.RENAME_WHITEOUT)).toThrow("EINVAL");
+    expect(() => posix.rename(at("c"), at("d"), posix.RENAME_EXCHANGE)).toThrow("ENOENT");
     rmdirSync(at("a"));
   });
 
@@ -92,22 +92,24 @@ describe.skipIf(!fuseIsThere())("names on a mount", () => {
   test("carry extended attributes", () => {
     const value = new Uint8Array(65_536).fill(7);
     writeFileSync(at("tagged"), "");
-    posix.setxattr(at("tagged"), "user.small", new TextEncoder().encode("v"));
-    posix.setxattr(at("tagged"), "user.empty", new Uint8Array());
-    posix.setxattr(at("tagged"), "user.large", value);
-    expect(posix.listxattr(at("tagged"))).toEqual(["user.small", "user.empty", "user.large"]);
-    expect(posix.getxattrSize(at("tagged"), "user.large")).toBe(65_536);
-    expect(Buffer.compare(posix.getxattr(at("tagged"), "user.large"), value)).toBe(0);
-    expect(posix.getxattr(at("tagged"), "user.empty")).toHaveLength(0);
-    expect(() => posix.getxattr(at("tagged"), "user.large", 10)).toThrow("ERANGE");
-    expect(() => posix.getxattr(at("tagged"), "user.none")).toThrow("ENODATA");
+    const names = (): string[] =>
+      posix.xattrList(at("tagged")).map((name) => new TextDecoder().decode(name));
+    posix.xattrSet(at("tagged"), "user.small", new TextEncoder().encode("v"));
+    posix.xattrSet(at("tagged"), "user.empty", new Uint8Array());
+    posix.xattrSet(at("tagged"), "user.large", value);
+    expect(names()).toEqual(["user.small", "user.empty", "user.large"]);
+    expect(posix.xattrSize(at("tagged"), "user.large")).toBe(65_536);
+    expect(Buffer.compare(posix.xattrGet(at("tagged"), "user.large"), value)).toBe(0);
+    expect(posix.xattrGet(at("tagged"), "user.empty")).toHaveLength(0);
+    expect(() => posix.xattrGet(at("tagged"), "user.large", 10)).toThrow("ERANGE");
+    expect(() => posix.xattrGet(at("tagged"), "user.none")).toThrow("ENODATA");
     const set = (name: string, flags: number): void =>
-      posix.setxattr(at("tagged"), name, value.subarray(0, 1), flags);
+      posix.xattrSet(at("tagged"), name, value.subarray(0, 1), flags);
     expect(() => set("user.small", posix.XATTR_CREATE)).toThrow("EEXIST");
     expect(() => set("user.none", posix.XATTR_REPLACE)).toThrow("ENODATA");
-    posix.removexattr(at("tagged"), "user.small");
-    expect(() => posix.removexattr(at("tagged"), "user.small")).toThrow("ENODATA");
-    expect(posix.listxattr(at("tagged"))).toEqual(["user.empty", "user.large"]);
+    posix.xattrRemove(at("tagged"), "user.small");
+    expect(() => posix.xattrRemove(at("tagged"), "user.small")).toThrow("ENODATA");
+    expect(names()).toEqual(["user.empty", "user.large"]);
   });
 });
 

@@ -2,7 +2,7 @@
 // can; each round is told by a line on standard output. It ends with 0 when everything was as it must be, and with 1 at the
 // first error or wrong byte, which it tells.
 //
-//     busy-files.ts DIRECTORY SEED
+//     busy-files.ts DIRECTORY SEED [NAME]      the files are NAME-0 and so on, half of them in a directory NAME-deep
 
 import * as fs from "node:fs/promises";
 import { seededRandom } from "../../../src/base/random.ts";
@@ -10,14 +10,19 @@ import { seededRandom } from "../../../src/base/random.ts";
 const FILES = 6;
 const LONGEST = 300_000;
 
-const [, , directory = "", seed = "1"] = process.argv;
+const [, , directory = "", seed = "1", ownName = "file"] = process.argv;
 const random = seededRandom(Number(seed));
 /** What each file must hold; undefined: there is none. */
 const model = new Map<string, Buffer | undefined>();
 const asked = new AbortController();
 process.on("SIGTERM", () => asked.abort());
 
-const names = Array.from({ length: FILES }, (_, index) => `${directory}/file-${index}`);
+const deep = `${directory}/${ownName}-deep`;
+const names = Array.from(
+  { length: FILES },
+  (_, index) => `${index % 2 === 0 ? directory : deep}/${ownName}-${index}`,
+);
+await fs.mkdir(deep, { recursive: true });
 
 for (let round = 1; !asked.signal.aborted; round++) {
   const name = names[random.below(FILES)]!;
@@ -31,7 +36,7 @@ process.exit(0);
 
 async function change(name: string): Promise<void> {
   const before = model.get(name);
-  switch (random.below(6)) {
+  switch (random.below(8)) {
     case 0:
     case 1:
       return rewrite(name);
@@ -41,6 +46,9 @@ async function change(name: string): Promise<void> {
       return before === undefined ? rewrite(name) : overwrite(name, before);
     case 4:
       return replace(name);
+    case 5:
+    case 6:
+      return before === undefined ? rewrite(name) : move(name, before);
     default:
       return before === undefined ? rewrite(name) : remove(name);
   }
@@ -80,6 +88,14 @@ async function replace(name: string): Promise<void> {
   await fs.writeFile(`${name}.new`, bytes);
   await fs.rename(`${name}.new`, name);
   model.set(name, bytes);
+}
+
+/** To the name of another one, which is replaced when it is there. */
+async function move(name: string, before: Buffer): Promise<void> {
+  const to = names[random.below(FILES)]!;
+  await fs.rename(name, to);
+  model.set(name, undefined);
+  model.set(to, before);
 }
 
 async function remove(name: string): Promise<void> {

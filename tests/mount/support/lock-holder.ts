@@ -3,12 +3,12 @@
 
 import { openSync } from "node:fs";
 
-import { flock, LOCK_EX, LOCK_SH, setLock, type LockType } from "./posix.ts";
+import { flock, setLock, type LockType } from "./system-calls.ts";
 
 const [, , path = "", kind, type] = process.argv;
 const fd = openSync(path, "r+");
 process.stdout.write("asking\n");
-if (kind === "flock") flock(fd, type === "shared" ? LOCK_SH : LOCK_EX);
-else setLock(fd, { type: type as LockType, start: 0, length: 0 }, true);
+if (kind === "flock") flock(fd, type as LockType, true);
+else setLock(fd, { type: type as LockType, start: 0, length: 0 }, { wait: true });
 process.stdout.write("locked\n");
 await Bun.stdin.text();

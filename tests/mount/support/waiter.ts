@@ -2,7 +2,7 @@
 // none for SIGINT. It prints what came of it.
 
 import { constants, fsyncSync, openSync, readSync } from "node:fs";
-import * as posix from "./posix.ts";
+import * as posix from "./system-calls.ts";
 
 const [, , path = "", call = ""] = process.argv;
 process.on("SIGUSR1", () => undefined);

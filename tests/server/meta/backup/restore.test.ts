@@ -337,12 +337,16 @@ describe("an older copy of the database was put back by hand", () => {
     await putBack();
     const refused = await four.client({ retryTimeoutMs: 500 });
     await refusedByAll(refused, "/before-1");
+    await until("the service knows that it is refused", async () =>
+      (await refused.servers()).every(({ refuses }) => refuses === true),
+    );
     await refused.close();
 
     await putBack({ acceptOlder: true });
     const accepted = await four.client();
     await allUp(accepted);
     expect(await wrongFiles(accepted, before)).toEqual([]);
+    expect((await accepted.servers()).some(({ refuses }) => refuses === true)).toBe(false);
     expect(await quarantined(accepted, [1, 2, 3, 4])).toEqual(new Set(later));
     await store(accepted, files("fresh", 3, 300));
     await accepted.close();
