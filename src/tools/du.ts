@@ -8,7 +8,7 @@ import type { Attributes } from "../protocol/messages/common.ts";
 import { argument } from "./shared/arguments.ts";
 import { defineCommand, flag, value, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
-import { descend, type Item, type Visit } from "./shared/descent.ts";
+import { visitsBelow, type Item, type Visit } from "./shared/visits.ts";
 import type { ExitCode } from "./shared/exit-codes.ts";
 import { kibibytes, shortSize } from "./shared/format.ts";
 import { Outcome } from "./shared/outcome.ts";
@@ -132,7 +132,7 @@ class Counter {
     const open = [outer];
     let passed: Item | undefined;
     const into = (directory: Item): boolean => directory !== passed;
-    for await (const visit of descend(this.#client, root, { into })) {
+    for await (const visit of visitsBelow(this.#client, root, { into })) {
       const { item, depth } = visit;
       if (visit.kind === "unlisted") {
         this.#outcome.fail(`cannot list ${quoted(item.path)}`, visit.error);

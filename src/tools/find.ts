@@ -8,7 +8,7 @@ import type { DfsClient } from "../client/api.ts";
 import { argument } from "./shared/arguments.ts";
 import { defineCommand, flag, value, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
-import { descend, jsonItem, type Item, type Visit } from "./shared/descent.ts";
+import { visitsBelow, jsonItem, type Item, type Visit } from "./shared/visits.ts";
 import type { ExitCode } from "./shared/exit-codes.ts";
 import {
   ageTest,
@@ -147,7 +147,7 @@ class Finder {
     const own = baseName(path);
     const name = own.length === 0 ? ROOT_PATH : own; // as find has it
     const into = (_directory: Item, at: number): boolean => at < this.#deepest;
-    for await (const visit of descend(this.#client, { path, name, attributes }, { into })) {
+    for await (const visit of visitsBelow(this.#client, { path, name, attributes }, { into })) {
       if (visit.kind === "unlisted") {
         this.#outcome.fail(`cannot list ${quoted(visit.item.path)}`, visit.error);
       } else if (visit.kind === this.#momentOf(visit) && (await this.#isWanted(visit))) {

@@ -5,7 +5,7 @@ import type { DfsClient } from "../client/api.ts";
 import { argument } from "./shared/arguments.ts";
 import { defineCommand, flag, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
-import { entriesIn, itemOf, jsonItem, type Item } from "./shared/descent.ts";
+import { entriesIn, itemOf, jsonItem, type Item } from "./shared/visits.ts";
 import type { ExitCode } from "./shared/exit-codes.ts";
 import { Listing, sortListed, type SortKey } from "./shared/listing.ts";
 import { Outcome } from "./shared/outcome.ts";

@@ -6,7 +6,7 @@ import type { DfsClient, DirectoryEntry } from "../client/api.ts";
 import { argument } from "./shared/arguments.ts";
 import { defineCommand, flag, value, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
-import { descend, jsonItem, type Item, type Visit } from "./shared/descent.ts";
+import { visitsBelow, jsonItem, type Item, type Visit } from "./shared/visits.ts";
 import type { ExitCode } from "./shared/exit-codes.ts";
 import { counted } from "./shared/format.ts";
 import { nameShown } from "./shared/listing.ts";
@@ -114,7 +114,7 @@ class Drawer {
 
   async #draw(root: Item): Promise<void> {
     const deepest = this.#context.options.level ?? Infinity;
-    const visits = descend(this.#client, root, {
+    const visits = visitsBelow(this.#client, root, {
       into: (_directory, depth) => depth < deepest,
       without: (entry) => this.#isLeftOut(entry),
     });

@@ -3,7 +3,7 @@
  */
 import { DfsError } from "../../base/errors.ts";
 import type { FileType } from "../../protocol/messages/common.ts";
-import type { Item } from "./descent.ts";
+import type { Item } from "./visits.ts";
 import { globMatcher } from "./glob.ts";
 
 /** Tells whether something found is looked for. */

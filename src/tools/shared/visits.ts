@@ -11,7 +11,7 @@ import { joined } from "./paths.ts";
 import { jsonAttributes } from "./format.ts";
 import { jsonName } from "./text.ts";
 
-/** What of a client a descent needs. */
+/** What of a client is needed. */
 export type Lister = Pick<DfsClient, "readdir" | "stat">;
 
 /** A file, directory or link with what it is. */
@@ -30,7 +30,7 @@ export interface Visit {
    */
   readonly kind: "entry" | "leave" | "unlisted";
   readonly item: Item;
-  /** 0 for the root of the descent. */
+  /** 0 for the root. */
   readonly depth: number;
   /** True when nothing follows in the same directory; of `entry` alone. */
   readonly isLast: boolean;
@@ -38,7 +38,7 @@ export interface Visit {
   readonly error?: unknown;
 }
 
-export interface DescentOptions {
+export interface VisitOptions {
   /** Whether to look into a directory; asked once for each. Without its answer everything is visited. */
   readonly into?: (directory: Item, depth: number) => boolean;
   /** What to leave out, with all that is in it; the roots are never asked for. */
@@ -54,10 +54,10 @@ interface Level {
 }
 
 /** Visits `root` and, if it is a directory, everything below it. Symbolic links are visited, never followed. */
-export async function* descend(
+export async function* visitsBelow(
   client: Lister,
   root: Item,
-  options: DescentOptions = {},
+  options: VisitOptions = {},
 ): AsyncGenerator<Visit, void> {
   const levels: Level[] = [];
   const first: Visit = { kind: "entry", item: root, depth: 0, isLast: true };
@@ -87,7 +87,7 @@ export async function* descend(
 export async function* entriesIn(
   client: Lister,
   path: Uint8Array,
-  without?: DescentOptions["without"],
+  without?: VisitOptions["without"],
 ): AsyncGenerator<DirectoryEntry, void> {
   try {
     for await (const entry of client.readdir(path)) if (!without?.(entry)) yield entry;
@@ -116,7 +116,7 @@ export function jsonItem(item: Item, target?: Uint8Array): Record<string, unknow
   };
 }
 
-function isEntered({ item, depth }: Visit, { into }: DescentOptions): boolean {
+function isEntered({ item, depth }: Visit, { into }: VisitOptions): boolean {
   return item.attributes.type === "directory" && (into === undefined || into(item, depth));
 }
 
@@ -124,7 +124,7 @@ async function* opened(
   client: Lister,
   directory: Visit,
   levels: Level[],
-  options: DescentOptions,
+  options: VisitOptions,
 ): AsyncGenerator<Visit, void> {
   const entries = entriesIn(client, directory.item.path, options.without);
   const level: Level = { directory, entries, next: undefined };

@@ -5,11 +5,11 @@ import { DfsError } from "../../src/base/errors.ts";
 import type { DirectoryEntry } from "../../src/client/api.ts";
 import type { Attributes } from "../../src/protocol/messages/common.ts";
 import {
-  descend,
-  type DescentOptions,
+  visitsBelow,
+  type VisitOptions,
   type Item,
   type Lister,
-} from "../../src/tools/shared/descent.ts";
+} from "../../src/tools/shared/visits.ts";
 
 /** Names of what is in a directory, or the error of listing it; names that end in / are directories. */
 type Listed = Readonly<Record<string, readonly string[] | Error>>;
@@ -45,11 +45,11 @@ const ROOT: Item = {
 
 async function visits(
   listed: Listed,
-  options: DescentOptions = {},
+  options: VisitOptions = {},
   stat: () => Promise<Attributes> = () => Promise.resolve(attributesOf("x/")),
 ): Promise<string[]> {
   const told: string[] = [];
-  for await (const visit of descend(lister(listed, stat), ROOT, options)) {
+  for await (const visit of visitsBelow(lister(listed, stat), ROOT, options)) {
     const { kind, item, depth, isLast, error } = visit;
     const path = Buffer.from(item.path).toString();
     const more = error instanceof DfsError ? ` ${error.kind}` : "";
@@ -60,7 +60,7 @@ async function visits(
 
 const TREE = { "/": ["a/", "b", "c/"], "/a": ["x"], "/c": ["d/"], "/c/d": [] };
 
-describe("descend", () => {
+describe("visitsBelow", () => {
   test("visits directories before what is in them, and leaves them after it", async () => {
     expect(await visits(TREE)).toEqual([
       "entry 0 / last",
@@ -77,7 +77,7 @@ describe("descend", () => {
   });
 
   test("does not enter what it is told not to, and knows the last of those that are left", async () => {
-    const options: DescentOptions = {
+    const options: VisitOptions = {
       into: (_directory, depth) => depth < 1,
       without: ({ type }) => type === "file",
     };
