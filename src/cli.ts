@@ -118,6 +118,46 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./tools/cp.ts")).cp,
   },
   {
+    name: "df",
+    summary: "show how much room the cluster has",
+    load: async () => (await import("./tools/df.ts")).df,
+  },
+  {
+    name: "du",
+    summary: "show how much files and directories take up",
+    load: async () => (await import("./tools/du.ts")).du,
+  },
+  {
+    name: "tree",
+    summary: "draw a tree of directories",
+    load: async () => (await import("./tools/tree.ts")).tree,
+  },
+  {
+    name: "find",
+    summary: "look for files in trees, by name, type, size and age",
+    load: async () => (await import("./tools/find.ts")).find,
+  },
+  {
+    name: "xattr list",
+    summary: "list the extended attributes of files",
+    load: async () => (await import("./tools/xattr.ts")).xattrList,
+  },
+  {
+    name: "xattr get",
+    summary: "show an extended attribute of files",
+    load: async () => (await import("./tools/xattr.ts")).xattrGet,
+  },
+  {
+    name: "xattr set",
+    summary: "give files an extended attribute",
+    load: async () => (await import("./tools/xattr.ts")).xattrSet,
+  },
+  {
+    name: "xattr rm",
+    summary: "remove an extended attribute of files",
+    load: async () => (await import("./tools/xattr.ts")).xattrRm,
+  },
+  {
     name: "explain",
     summary: "show where each block of a file is, and why",
     load: async () => (await import("./tools/explain.ts")).explain,
@@ -268,7 +308,7 @@ async function runCommand(
   { out, messages, interruption }: Surroundings,
 ): Promise<number> {
   const parsed = usageOf(entry.name, () =>
-    parseArguments(args, command.options, process.env, command.operandPattern),
+    parseArguments(args, command.options, process.env, command),
   );
   if (parsed.help) {
     const { commandHelp } = await import("./tools/shared/help.ts");

@@ -1,55 +1,53 @@
 /**
  * `dfs ls`: list directories.
  */
-import type { DfsClient, DirectoryEntry } from "../client/api.ts";
-import type { Attributes } from "../protocol/messages/common.ts";
+import type { DfsClient } from "../client/api.ts";
 import { argument } from "./shared/arguments.ts";
 import { defineCommand, flag, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
+import { entriesIn, itemOf, jsonItem, type Item } from "./shared/visits.ts";
 import type { ExitCode } from "./shared/exit-codes.ts";
-import { jsonAttributes } from "./shared/format.ts";
-import { LongListing, nameShown } from "./shared/listing.ts";
+import { Listing, sortListed, type SortKey } from "./shared/listing.ts";
 import { Outcome } from "./shared/outcome.ts";
-import { endsInSlash, joined, remotePath } from "./shared/paths.ts";
-import { escaped, jsonName, quoted } from "./shared/text.ts";
+import { endsInSlash, remotePath } from "./shared/paths.ts";
+import { escaped, quoted } from "./shared/text.ts";
 
 const options = {
   long: flag("mode, links, owner, group, size, time of change, target of links", { short: "l" }),
   recursive: flag("directories in directories as well", { short: "R" }),
   directory: flag("the directories themselves, not what is in them", { short: "d" }),
   numeric: flag("numbers of owners and groups instead of names", { short: "n" }),
-  human: flag("sizes with units"),
+  human: flag("sizes with units (1.5K, 214M)", { short: "h" }),
+  bySize: flag("largest first", { short: "S" }),
+  byTime: flag("latest change of content first", { short: "t" }),
+  reverse: flag("the other way round", { short: "r" }),
+  inode: flag("number of the inode", { short: "i" }),
+  classify: flag("/ behind directories, @ links, * programs, | fifos, = sockets", { short: "F" }),
   all: flag("accepted for habit's sake: all names are always shown", { short: "a" }),
+  almostAll: flag("accepted likewise", { short: "A" }),
+  singleColumn: flag("accepted likewise: there is always one name a line", { short: "1" }),
   ...clientOptions,
   ...jsonOption,
 };
 
 type LsContext = Context<typeof options>;
 
-/** Something to list. */
-interface Named {
-  readonly path: Uint8Array;
-  /** What is shown for it: its name, or the path as typed. */
-  readonly name: Uint8Array;
-}
-
-/** Something to list, with what it is. */
-interface Item extends Named {
-  readonly attributes: Attributes;
-}
+/** Something to list: its path, and what is shown for it. */
+type Named = Pick<Item, "path" | "name">;
 
 /** Rows are aligned, and symbolic links looked up, this many at a time. */
 const ROWS_AT_ONCE = 1024;
 
 export const ls = defineCommand({
-  usage: "ls [-l] [-R] [-d] [PATH...]",
+  usage: "ls [-l] [-R] [-d] [-S | -t] [-r] [-h] [-i] [-F] [PATH...]",
   description: `
 Lists directories, / when no path is given, in the byte order of the names; a file is listed as itself.
 Bytes of a name that a terminal should not see are shown as \\n, \\xff, \\u{202e}; a backslash as \\\\.
-Sizes are in bytes, times are local (--json has both exactly).`,
+Sizes are in bytes, times are local (--json has both exactly). -S, -t and -r hold a directory in memory to sort it;
+otherwise it is listed as it comes, however large it is.`,
   options,
   operands: { least: 0, most: Number.MAX_SAFE_INTEGER },
-  examples: ["dfs ls -l /", "dfs ls -R --json /tree"],
+  examples: ["dfs ls -l /", "dfs ls -lhS /tree", "dfs ls -R --json /tree"],
   json: [
     "path, name        full path and last component; pathBase64, nameBase64 when not UTF-8",
     "type              file, directory, symlink, fifo, socket, characterDevice, blockDevice",
@@ -77,17 +75,16 @@ class Lister {
   readonly #context: LsContext;
   readonly #client: DfsClient;
   readonly #outcome: Outcome;
-  readonly #listing: LongListing;
+  readonly #listing: Listing;
+  readonly #sort: SortKey | undefined;
   #hasPrinted = false;
 
   constructor(context: LsContext, client: DfsClient) {
     this.#context = context;
     this.#client = client;
     this.#outcome = new Outcome(context.messages);
-    this.#listing = new LongListing({
-      numeric: context.options.numeric,
-      human: context.options.human,
-    });
+    this.#listing = new Listing(context.options);
+    this.#sort = sortOf(context);
   }
 
   async run(named: readonly Named[]): Promise<ExitCode> {
@@ -99,6 +96,8 @@ class Lister {
       const listsInside = item.attributes.type === "directory" && !this.#context.options.directory;
       (listsInside ? directories : single).push(item);
     }
+    this.#sortItems(single);
+    this.#sortItems(directories);
     await this.#print(single);
     if (single.length > 0) this.#outcome.succeed();
     const isOnlyOne = named.length === 1 && !this.#context.options.recursive;
@@ -141,16 +140,24 @@ class Lister {
     const { recursive } = this.#context.options;
     const inside: Item[] = [];
     let page: Item[] = [];
-    for await (const entry of this.#client.readdir(path)) {
+    for await (const entry of entriesIn(this.#client, path)) {
       const item = itemOf(path, entry);
       page.push(item);
       if (recursive && entry.type === "directory") inside.push(item);
-      if (page.length < ROWS_AT_ONCE) continue;
+      if (page.length < ROWS_AT_ONCE || this.#sort !== undefined) continue;
       await this.#print(page);
       page = [];
     }
-    await this.#print(page);
+    this.#sortItems(page);
+    this.#sortItems(inside);
+    for (let at = 0; at < page.length; at += ROWS_AT_ONCE) {
+      await this.#print(page.slice(at, at + ROWS_AT_ONCE));
+    }
     return inside;
+  }
+
+  #sortItems(items: Item[]): void {
+    if (this.#sort !== undefined) sortListed(items, this.#sort, this.#context.options.reverse);
   }
 
   async #heading(path: Uint8Array): Promise<void> {
@@ -167,10 +174,8 @@ class Lister {
     const targets = chosen.long || chosen.json ? await this.#targets(items) : [];
     if (chosen.json) {
       for (const [index, item] of items.entries()) await out.row(jsonItem(item, targets[index]));
-    } else if (chosen.long) {
-      for (const line of this.#listing.lines(items, targets)) await out.line(line);
     } else {
-      for (const item of items) await out.line(nameShown(item.name, item.attributes));
+      for (const line of this.#listing.lines(items, targets)) await out.line(line);
     }
   }
 
@@ -185,19 +190,10 @@ class Lister {
   }
 }
 
-function itemOf(directory: Uint8Array, entry: DirectoryEntry): Item {
-  return {
-    path: joined(directory, entry.name),
-    name: entry.name,
-    attributes: entry.attributes,
-  };
-}
-
-function jsonItem(item: Item, target: Uint8Array | undefined): object {
-  return {
-    ...jsonName("path", item.path),
-    ...jsonName("name", item.name),
-    ...jsonAttributes(item.attributes),
-    ...(target === undefined ? {} : jsonName("target", target)),
-  };
+/** What to sort by, or undefined when the order of the cluster will do. Of -S and -t the one that was typed last counts. */
+function sortOf({ options: chosen, typed }: LsContext): SortKey | undefined {
+  const last = [...typed].findLast((key) => key === "bySize" || key === "byTime");
+  if (last === "bySize" || (last === undefined && chosen.bySize)) return "size";
+  if (last === "byTime" || chosen.byTime) return "time";
+  return chosen.reverse ? "name" : undefined;
 }

@@ -48,6 +48,17 @@ describe("parseArguments", () => {
     expect(parse(["-n", "-r"]).options.name).toBe("-r");
   });
 
+  test("takes long options with one dash where a command has them so, and then no clusters", () => {
+    const style = { singleDash: true };
+    const args = ["-name", "-7", "-recursive", "a", "-m755", "-p"].map(argument);
+    expect(() => parseArguments(args, options, {}, style)).toThrow("unknown option --m755");
+    args.splice(4, 1);
+    const parsed = parseArguments(args, options, {}, style);
+    expect(parsed.options).toMatchObject({ name: "-7", recursive: true, preserve: true });
+    expect(parsed.operands.map((operand) => operand.text)).toEqual(["a"]);
+    expect(() => parse(["-name"])).not.toThrow(); // -n with the value "ame"
+  });
+
   test("takes everything behind -- as operands", () => {
     const parsed = parse(["a", "--", "-r", "--", "--nonsense"]);
     expect(parsed.operands).toEqual(["a", "-r", "--", "--nonsense"]);

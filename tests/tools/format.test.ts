@@ -9,6 +9,7 @@ import {
   isoTime,
   modeText,
   octalMode,
+  shortSize,
   sizeText,
 } from "../../src/tools/shared/format.ts";
 import { tableLines } from "../../src/tools/shared/table.ts";
@@ -25,6 +26,22 @@ test.each([
   [5 * 2 ** 30, "5 GiB"],
   [Number.MAX_SAFE_INTEGER, "8 PiB"],
 ])("sizeText(%d) is %j", (bytes, text) => expect(sizeText(bytes)).toBe(text));
+
+// Checked against numfmt --to=iec --round=up, which ls, du and df agree with.
+test.each([
+  [0, "0"],
+  [1, "1"],
+  [1023, "1023"],
+  [1024, "1.0K"],
+  [1025, "1.1K"],
+  [10_188, "10K"], // 9.949 KiB would be 9.9 if it were rounded to the nearest
+  [10_189, "10K"],
+  [10_241, "11K"],
+  [1_047_552, "1023K"],
+  [1_047_553, "1.0M"],
+  [5 * 2 ** 30, "5.0G"],
+  [Number.MAX_SAFE_INTEGER, "8.0P"],
+])("shortSize(%d) is %j", (bytes, text) => expect(shortSize(bytes)).toBe(text));
 
 test("counts have commas, and a plural where it belongs", () => {
   expect([0, 999, 1000, 1_234_567].map(countText)).toEqual(["0", "999", "1,000", "1,234,567"]);

@@ -73,18 +73,25 @@ function splitAtNul(bytes: Buffer): Buffer[] {
   return parts;
 }
 
+/** How a command's options may be typed. */
+export interface ParseStyle {
+  /** Long options with one dash as well (`-name`); letters do not stand in clusters then. */
+  readonly singleDash?: boolean | undefined;
+  /** What begins with one dash and matches this is an operand. */
+  readonly operandPattern?: RegExp | undefined;
+}
+
 /**
- * Reads `args` by the declarations `options`; what is not typed comes from the environment. What begins with one dash and
- * matches `operandPattern` is an operand.
+ * Reads `args` by the declarations `options`; what is not typed comes from the environment.
  * @throws DfsError `usage` for an unknown option, a missing or a wrong value.
  */
 export function parseArguments<Options extends OptionSet>(
   args: readonly Argument[],
   options: Options,
   environment: Environment,
-  operandPattern?: RegExp,
+  style: ParseStyle = {},
 ): Parsed<Options> {
-  const reader = new Reader(options, operandPattern);
+  const reader = new Reader(options, style);
   reader.read(args);
   for (const [key, option] of Object.entries(options)) {
     if (reader.typed.has(key)) continue;
@@ -107,14 +114,14 @@ class Reader {
   readonly typed = new Set<string>();
   help = false;
   readonly #options: OptionSet;
-  readonly #operandPattern: RegExp | undefined;
+  readonly #style: ParseStyle;
   readonly #byFlag = new Map<string, string>();
   readonly #byLetter = new Map<string, string>();
   #rest: IterableIterator<Argument> = [].values();
 
-  constructor(options: OptionSet, operandPattern: RegExp | undefined) {
+  constructor(options: OptionSet, style: ParseStyle) {
     this.#options = options;
-    this.#operandPattern = operandPattern;
+    this.#style = style;
     for (const [key, option] of Object.entries(options)) {
       this.#byFlag.set(flagName(key), key);
       if (option.short !== undefined) this.#byLetter.set(option.short, key);
@@ -131,6 +138,8 @@ class Reader {
       if (next.text === "--") {
         for (const operand of this.#rest) this.operands.push(operand);
       } else if (next.text.startsWith("--")) this.#readLong(next.text);
+      else if (this.#style.singleDash === true && /^-../.test(next.text))
+        this.#readLong(`-${next.text}`);
       else if (this.#hasLetters(next.text)) this.#readLetters(next.text);
       else this.operands.push(next);
     }
@@ -138,7 +147,7 @@ class Reader {
 
   #hasLetters(text: string): boolean {
     if (!text.startsWith("-") || text === "-") return false;
-    return this.#operandPattern?.test(text) !== true;
+    return this.#style.operandPattern?.test(text) !== true;
   }
 
   #readLong(text: string): void {

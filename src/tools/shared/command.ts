@@ -64,6 +64,8 @@ export interface Command<Options extends OptionSet = OptionSet> {
   /** One or more paragraphs for `--help`. */
   readonly description: string;
   readonly options: Options;
+  /** Whether long options may be typed with one dash (`-name`), as find has them; there are no clusters of letters then. */
+  readonly singleDash?: boolean;
   /** Fewest and most operands. */
   readonly operands: { readonly least: number; readonly most: number };
   /** Operands that begin with a dash and are no options all the same: modes such as `-x`. */

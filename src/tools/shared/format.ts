@@ -5,6 +5,8 @@ import type { Attributes, FileType } from "../../protocol/messages/common.ts";
 
 const NS_PER_S = 1_000_000_000n;
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+/** Bytes have no letter. */
+const SHORT_UNITS = " KMGTPE";
 
 /** `0 B`, `1.5 KiB`, `214 MiB`: three figures, units of 1,024. */
 export function sizeText(bytes: number): string {
@@ -16,6 +18,25 @@ export function sizeText(bytes: number): string {
   }
   const digits = unit === 0 || value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2;
   return `${unit === 0 ? value : trimmed(value.toFixed(digits))} ${UNITS[unit]}`;
+}
+
+/** `512`, `1.5K`, `214M`: rounded up, as ls, du and df have it with -h, and as `sort -h` understands it. */
+export function shortSize(bytes: number): string {
+  let value = bytes;
+  let unit = 0;
+  while (Math.ceil(value) >= 1024 && unit < SHORT_UNITS.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  const tenths = Math.ceil(value * 10);
+  const number =
+    unit === 0 || tenths >= 100 ? Math.ceil(value).toString() : (tenths / 10).toFixed(1);
+  return number + SHORT_UNITS.charAt(unit).trim();
+}
+
+/** Bytes in whole KiB, rounded up. */
+export function kibibytes(bytes: number): number {
+  return Math.ceil(bytes / 1024);
 }
 
 /** `1,234,567`. */

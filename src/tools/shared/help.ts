@@ -81,7 +81,7 @@ function arranged(
   ];
 }
 
-/** -h is no help where a command has another use for it. */
+/** -h is no help where a command has another use for it, as ls, du and df have: then --help alone is. */
 function withoutTakenHelp(body: string, command: Command<OptionSet>): string {
   const isTaken = Object.values(command.options).some((option) => option.short === "h");
   return isTaken ? body.replace("-h, --help", "--help    ") : body;

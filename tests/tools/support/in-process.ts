@@ -35,7 +35,7 @@ export async function runInProcess(
       args.map(argument),
       command.options,
       env,
-      command.operandPattern,
+      command,
     );
     messages.quiet = options["quiet"] === true;
     const shared = { name, args: operands, options, typed, out, messages, signal, env };
