@@ -9,8 +9,13 @@ import { MAX_BATCHED_BYTES } from "../../../base/limits.ts";
 /** The rate that is shown is that of this long. */
 const SHOWN_MS = 10_000;
 
-/** Bytes that may begin at once when their time has come: a batch, but no more than what a second allows. */
+/**
+ * Bytes that may begin at once when their time has come: a batch, but no more than what a tenth of a second allows. Not less
+ * than some small blocks that go together, as long as a second allows them.
+ */
 const BURST_BYTES = MAX_BATCHED_BYTES;
+const BURSTS_IN_SECOND = 10;
+const SMALL_BURST_BYTES = 1024 * 1024;
 
 /** Parts of that time which are counted apart. */
 const PART_MS = 500;
@@ -39,7 +44,9 @@ export class Pace {
   /** Bytes that may begin now; what is begun last may exceed them. */
   allowance(): number {
     if (this.bytesPerSecond === 0) return Number.POSITIVE_INFINITY;
-    return this.waitMs() > 0 ? 0 : Math.min(BURST_BYTES, this.bytesPerSecond);
+    if (this.waitMs() > 0) return 0;
+    const burst = Math.max(this.bytesPerSecond / BURSTS_IN_SECOND, SMALL_BURST_BYTES);
+    return Math.min(burst, BURST_BYTES, this.bytesPerSecond);
   }
 
   /** A copy of so many bytes begins. */

@@ -37,6 +37,14 @@ test("small copies begin many together, and then wait until all of these have ha
   expect(new Pace(clock, 0).allowance()).toBe(Number.POSITIVE_INFINITY);
 });
 
+test("so much begins at once as a tenth of a second allows, a megabyte at least and a batch at most", () => {
+  const MiB = 1024 * 1024;
+  const burst = (rate: number): number => new Pace(new ManualClock(), rate).allowance();
+  expect([0.5, 1, 4, 10, 40, 80, 1000].map((rate) => burst(rate * MiB) / MiB)).toEqual([
+    0.5, 1, 1, 1, 4, 8, 8,
+  ]);
+});
+
 test("without a limit nothing waits", () => {
   const pace = new Pace(new ManualClock(), 0);
   pace.begin(1e12);
