@@ -12,9 +12,9 @@ import { ROOT_INODE } from "../../src/base/ids.ts";
 import { connectClient } from "../../src/client/client.ts";
 import { cannotMount, Mounted } from "./support/mounted.ts";
 
-const THROUGH_MIB = Number(process.env["DFS_MEMORY_MIB"] ?? 256);
+const THROUGH_MIB = Number(process.env["DFS_MEMORY_MIB"] ?? 128);
 const FILES = Number(process.env["DFS_MEMORY_FILES"] ?? 1000);
-const ROUNDS = Number(process.env["DFS_LEAK_ROUNDS"] ?? 1000);
+const ROUNDS = Number(process.env["DFS_LEAK_ROUNDS"] ?? 300);
 
 /** The most that the process may ever have taken. */
 const MOST_MIB = 300;

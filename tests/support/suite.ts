@@ -14,7 +14,7 @@
 // - The tests get a temporary folder of their own, removed at the end, and the mark described in
 //   leftovers.ts.
 
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -48,6 +48,7 @@ process.exitCode = await main();
 async function main(): Promise<number> {
   const problems = withChecks ? await failedChecks() : [];
   const base = mkdtempSync(join(tmpdir(), "dfs-tests-"));
+  chmodSync(base, 0o755); // some tests start processes of another user
   const places = {
     folder: join(base, "tmp"),
     bundled: join(base, "project"),
