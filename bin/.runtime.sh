@@ -31,7 +31,7 @@ dfs_prepare() {
   # hold up all others. It must be in the environment before Bun starts.
   export UV_THREADPOOL_SIZE="${UV_THREADPOOL_SIZE:-16}"
   # Bun's allocator gives memory that was freed back to the system at once, and the system hands it out again page by page:
-  # with data that comes over sockets this is a third of all work. Kept, it stays at the most that was ever in use.
+  # with data that comes over sockets that was up to a third of all work. Kept, it stays at the most that was ever in use.
   export MIMALLOC_PURGE_DELAY="${MIMALLOC_PURGE_DELAY:--1}"
   # cbor-x can use a native helper; dfs never does, so that every machine runs the same code.
   export CBOR_NATIVE_ACCELERATION_DISABLED=true
