@@ -1,7 +1,7 @@
 /**
- * The least that a copy through sockets costs: three processes read files and send them over loopback to a fourth one,
- * which hashes what comes, writes it to one file, and syncs that once at the end. No frames, no answers, no record of what was
- * done. What a rebuild on one machine can come to is measured beside this.
+ * A simple copy through sockets, to measure a rebuild beside it: three processes read files and send them over loopback to a
+ * fourth one, which hashes what comes, writes it to one file, and syncs that once at the end. No frames, no answers, no record of
+ * what was done. It is no lower bound: nothing overlaps with that sync.
  *
  * Senders are started before, as the servers are that a rebuild copies from; the start of the receiver counts.
  */

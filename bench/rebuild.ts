@@ -3,7 +3,9 @@
  * what do clients notice of it?
  *
  *     bin/dfs-bun bench/rebuild.ts                      1 GiB of files in blocks of 1 MiB, and again in blocks of 4 KiB
- *     bin/dfs-bun bench/rebuild.ts --mib 128 --runs 3   less, and medians of three runs
+ *     bin/dfs-bun bench/rebuild.ts --mib 128 --runs 3   less, and medians of three runs. What clients write meanwhile stays, and
+ *                                                       `cp` slows down when the system begins to write back: for
+ *                                                       much content start the command anew for each run
  *     bin/dfs-bun bench/rebuild.ts --block 4096         blocks of this size alone
  *     bin/dfs-bun bench/rebuild.ts --dir /dev/shm       without the disk: what the processor allows
  *     bin/dfs-bun bench/rebuild.ts --json               one object per run, and one with the medians
@@ -20,8 +22,8 @@
  *
  *     time      from the start of the server's process until the record says that it has been refilled
  *     of cp     time of `cp -r` and `sync -f`, divided by that time: the target is 0.5
- *     of plain  the same of a plain copy of the directory through sockets (plain-copy.ts), which is the least that any rebuild
- *               on one machine costs; a rebuild has to keep a record, ask for what it gets, and verify it
+ *     of plain  the same of a plain copy of the directory through sockets (plain-copy.ts); a rebuild has to keep a record, ask
+ *               for what it gets, and verify it besides
  *     cpu       processor seconds of the copy; of the rebuild: the metadata server's, the refilled server's, the others'.
  *               These say most when the machine is shared: time does not, when others have the processors
  *     clients   files of 1 MiB (of 64 KiB, with small blocks) that one client puts, and reads back, in a second: the one
