@@ -191,6 +191,7 @@ export class Connection implements Peer, MemoryUser {
       scarceBytes: (scarceQueued ? this.queuedBytes : 0) + (scarceReceived ? asked : 0),
     });
     if (late !== undefined) this.fail(late);
+    else if (this.progress.isIdle) this.close("nothing was said on it for a long time");
   }
 
   /** Starts using `stream`. */

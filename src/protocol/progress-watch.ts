@@ -61,12 +61,17 @@ export class ProgressWatch {
     this.hasTaken = true;
   }
 
+  /** True when nothing has gone on for IDLE_MS. */
+  get isIdle(): boolean {
+    return this.idleLooks * LOOK_MS >= IDLE_MS;
+  }
+
   /** Why the connection must end now; undefined when it may go on. */
   look(progress: Progress): DfsError | undefined {
     const received = this.receivedBytes;
     this.receivedBytes = 0;
     this.count(progress, received);
-    return this.lateFrame(progress) ?? this.notGettingOn(progress, received) ?? this.idle();
+    return this.lateFrame(progress) ?? this.notGettingOn(progress, received);
   }
 
   private count({ isFrameComing, frames, isStalled, isBusy }: Progress, received: number): void {
@@ -96,10 +101,5 @@ export class ProgressWatch {
     return scarceBytes > 0 && this.stalledLooks >= SCARCE_LOOKS
       ? notEnough(scarceBytes)
       : undefined;
-  }
-
-  private idle(): DfsError | undefined {
-    if (this.idleLooks * LOOK_MS < IDLE_MS) return undefined;
-    return new DfsError("timeout", `nothing was said on it for ${IDLE_MS / 60_000} minutes`);
   }
 }
