@@ -59,6 +59,7 @@ const options = {
     "<level>",
     level,
     "meta: the record alone; presence: and whether the copies are there; full: and their bytes (default)",
+    { choices: LEVELS },
   ),
   dryRun: flag("only look: nothing is mended, and every error counts as left"),
   patience: value(

@@ -23,7 +23,8 @@ const BAR_CELLS = 24;
 const SHORT_BAR_CELLS = 8;
 const NARROW_COLUMNS = 80;
 
-export type ProgressStyle = "bar" | "plain" | "none";
+const STYLES = ["bar", "plain", "none"] as const;
+export type ProgressStyle = (typeof STYLES)[number];
 
 /** The option of every command that may take long. */
 export const progressOption = {
@@ -31,11 +32,13 @@ export const progressOption = {
     "<how>",
     progressStyle,
     "bar, plain (a line every 10 s) or none (default: bar on a terminal, else plain)",
+    { choices: STYLES },
   ),
 };
 
 function progressStyle(text: string): ProgressStyle {
-  if (text === "bar" || text === "plain" || text === "none") return text;
+  const style = STYLES.find((each) => each === text);
+  if (style !== undefined) return style;
   throw new DfsError("usage", "expected bar, plain or none");
 }
 
