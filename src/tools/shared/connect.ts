@@ -19,6 +19,8 @@ const FIRST_CONTACT_MS = 5000;
 /** Of which this is kept for starting and for saying so. */
 const FIRST_CONTACT_RESERVE_MS = 250;
 const CLOSE_TIMEOUT_MS = 1000;
+/** How long an interrupted command may take to stop what it is doing. */
+const LAST_WORDS_MS = 1000;
 
 /** Options of every command. */
 export const generalOptions = {
@@ -110,9 +112,27 @@ export async function withClient<T>(
   const meta = findMeta(context);
   const client = await unlessAborted(context.signal, connect(context, meta, wish));
   try {
-    return await unlessAborted(context.signal, work(client));
+    return await untilAborted(context.signal, work(client));
   } finally {
     await closed(client);
+  }
+}
+
+/** As `unlessAborted`, but `work` may first say what it has done, and how to go on. */
+async function untilAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  try {
+    return await unlessAborted(signal, work);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    const timer = setTimeout(() => resolve(undefined), LAST_WORDS_MS);
+    const words = work.then(
+      () => undefined,
+      (own: unknown) => (isDfsError(own, "cancelled") ? own : undefined),
+    );
+    const last = await Promise.race([words, promise]);
+    clearTimeout(timer);
+    throw last ?? error;
   }
 }
 
