@@ -19,7 +19,7 @@ const ROUNDS = Number(process.env["DFS_LEAK_ROUNDS"] ?? 300);
 /** The rounds are made again and again for as long as this. */
 const MINUTES = Number(process.env["DFS_LEAK_MINUTES"] ?? 0);
 
-/** The most that the process may ever have taken. */
+/** The most that any of the processes may ever have taken. */
 const MOST_MIB = 300;
 /** By so much it may be larger after the second half of the rounds than after the first: its heap breathes. */
 const BREATH_MIB = 24;
@@ -53,14 +53,19 @@ async function settledMib(): Promise<number> {
   return least;
 }
 
-/** Prints what every process takes now, and the most that it ever took. */
-function tellMemory(rounds: number): void {
+/** The processes of the mount, of the metadata service and of the data servers. */
+function pids(): number[] {
   const { metaPid, servers } = mounted.cluster.describe();
-  const of = (pid: number): string =>
-    `${Math.round(memory("VmRSS", pid))} (${Math.round(memory("VmHWM", pid))})`;
+  return [mounted.at(0).pid, metaPid, ...servers.map(({ pid }) => pid)];
+}
+
+/** Prints what every process takes now, and the most that it ever took. */
+function tellMemory(when: string): void {
+  const [mount, meta, ...data] = pids().map(
+    (pid) => `${Math.round(memory("VmRSS", pid))} (${Math.round(memory("VmHWM", pid))})`,
+  );
   console.log(
-    `round ${rounds}: MiB now (most): mount ${of(mounted.at(0).pid)}, metadata service ${of(metaPid)}, ` +
-      `data servers ${servers.map(({ pid }) => of(pid)).join(", ")}`,
+    `${when}: MiB now (most): mount ${mount}, metadata service ${meta}, data servers ${data.join(", ")}`,
   );
 }
 
@@ -103,17 +108,14 @@ describe.skipIf(cannotMount !== undefined)("the process that serves a mount", ()
            for n in $(seq ${FILE_MIB}); do cat piece; done > ${file}; cat ${file} | tail -c 1 > /dev/null`,
         );
       }
-      const afterContent = memory("VmHWM");
+      tellMemory(`${THROUGH_MIB} MiB written and read`);
       await makeFiles("many", FILES);
       for (const list of ["ls -f", "ls -l", "find . -type f -size -1"]) {
         const lines = Number(await mounted.ok(`cd many; ${list} | wc -l`));
         expect(lines).toBeGreaterThanOrEqual(FILES);
       }
-      console.log(
-        `most memory: ${Math.round(afterContent)} MiB after ${THROUGH_MIB} MiB written and read, ` +
-          `${Math.round(memory("VmHWM"))} MiB after ${FILES} files listed; now ${Math.round(memory("VmRSS"))} MiB`,
-      );
-      expect(memory("VmHWM")).toBeLessThan(MOST_MIB);
+      tellMemory(`${FILES} files listed`);
+      for (const pid of pids()) expect(memory("VmHWM", pid)).toBeLessThan(MOST_MIB);
     },
     120_000 + THROUGH_MIB * 400 + FILES * 50,
   );
@@ -146,12 +148,12 @@ describe.skipIf(cannotMount !== undefined)("the process that serves a mount", ()
       await mounted.ok("mkdir churn");
       await churn(rounds);
       const warm = await settledMib();
-      const sampling = setInterval(() => tellMemory(rounds), SAMPLE_MS);
+      const sampling = setInterval(() => tellMemory(`round ${rounds}`), SAMPLE_MS);
       try {
         const first = await half();
         const roundsOfFirst = rounds;
         const second = await half();
-        tellMemory(rounds);
+        tellMemory(`round ${rounds}`);
         console.log(
           `${Math.round(warm)} MiB after the first ${Math.ceil(ROUNDS / 4)} rounds, ` +
             `${Math.round(first)} MiB after ${roundsOfFirst}, ${Math.round(second)} MiB after ${rounds}`,
