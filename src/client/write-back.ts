@@ -19,6 +19,7 @@ import { frameMemory } from "../protocol/frame-memory.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import type { BlockStore, StoredChunk, TargetFile } from "./block-store.ts";
 import type { Holder } from "./budget.ts";
+import type { Mending } from "./copy-mender.ts";
 import { DirtyRanges, rangesIn, type DirtyRange, type Extent } from "./dirty.ts";
 import { unlessAborted } from "./retry.ts";
 
@@ -313,6 +314,7 @@ export class WriteBack {
   ): Promise<void> {
     const { commit, onCommitted, epoch } = this.options;
     let stored: StoredBatch | undefined;
+    let mending: Mending | undefined;
     for (let sessions = 1; ;) {
       stored = await this.storeAll(batch.ranges, stored, signal);
       await before;
@@ -336,12 +338,28 @@ export class WriteBack {
           await this.moveToEnd(batch, signal);
           continue;
         }
+        if (isDfsError(error, "quorum")) {
+          mending ??= this.options.store.mending();
+          stored = await this.mended(mending, stored, error, signal);
+          continue;
+        }
         const expired = isDfsError(error, "stale") && epoch() !== reserved;
         const again = expired || isDfsError(error, "outcomeUnknown");
         // Committing the same bytes a second time, as new blocks, does no harm where they have a place.
         if (!again || sessions++ === MAX_SESSIONS) throw error;
       }
     }
+  }
+
+  /** The batch with other copies in place of those that were lost before the commit; its bytes are all here. */
+  private async mended(
+    mending: Mending,
+    { ranges, chunks }: StoredBatch,
+    refusal: DfsError,
+    signal: AbortSignal,
+  ): Promise<StoredBatch> {
+    const bytesOf = (index: number): Uint8Array => ranges[index]!.bytes;
+    return { ranges, chunks: await mending.mend(chunks, refusal, signal, bytesOf) };
   }
 
   /** Somebody has moved the end of the file: this batch belongs there, and what has been appended after it is moved as well. */
