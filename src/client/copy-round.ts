@@ -30,13 +30,23 @@ export interface BlockToSend {
 /** Servers that have acknowledged a copy, each with the incarnation of it that has. */
 export type Copies = Map<ServerId, IncarnationId | undefined>;
 
+/** How many of them count. */
+export function countedIn(
+  copies: ReadonlyMap<ServerId, unknown>,
+  counts: (server: ServerId) => boolean,
+): number {
+  return [...copies.keys()].filter(counts).length;
+}
+
 export interface RoundPlan {
   readonly toSend: BlockToSend;
   readonly candidates: readonly ServerId[];
   /** Copies to make, including those there already are. */
   readonly wanted: number;
-  /** Copies without which the round goes on waiting for late servers. */
+  /** Copies that count without which the round goes on, asking further servers and waiting for late ones. */
   readonly floor: number;
+  /** Whether the copy of a server counts. */
+  readonly counts: (server: ServerId) => boolean;
   /** Servers that hold a copy; added to. */
   readonly copies: Copies;
   /** Why others do not; added to. */
@@ -79,12 +89,12 @@ export class CopyRound {
   }
 
   private proceed(): void {
-    const { copies, wanted, floor } = this.plan;
-    while (copies.size + this.inTime < wanted && this.waiting.length > 0) {
-      this.ask(this.waiting.shift()!);
-    }
-    if (copies.size >= wanted) this.over.resolve();
-    else if (this.inTime === 0 && (this.late === 0 || copies.size >= floor)) this.over.resolve();
+    const { copies, wanted, floor, counts } = this.plan;
+    const belowFloor = Math.max(0, floor - countedIn(copies, counts));
+    const lacking = Math.max(wanted - copies.size, belowFloor);
+    while (this.inTime < lacking && this.waiting.length > 0) this.ask(this.waiting.shift()!);
+    if (lacking === 0) this.over.resolve();
+    else if (this.inTime === 0 && (this.late === 0 || belowFloor === 0)) this.over.resolve();
   }
 
   private ask(server: ServerId): void {

@@ -48,6 +48,7 @@ export class ScriptedServer {
   /** As the metadata service sees it. */
   state: ServerState = "up";
   full = false;
+  filling = false;
   readonly blocks = new Map<BlockId, Held>();
   puts = 0;
   gets = 0;
@@ -171,6 +172,7 @@ export async function scriptedCluster(
         state: each.state,
         zone: "",
         full: each.full,
+        filling: each.filling,
       })),
     };
   };
