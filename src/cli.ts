@@ -199,6 +199,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import("./tools/rebuild.ts")).rebuild,
   },
   {
+    name: "key new",
+    summary: "make a cluster key, which keeps strangers out",
+    load: async () => (await import("./tools/key-new.ts")).keyNew,
+  },
+  {
     name: "corrupt",
     summary: "damage stored copies on purpose, to see that it is noticed",
     load: async () => (await import("./tools/corrupt.ts")).corrupt,

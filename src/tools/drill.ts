@@ -14,7 +14,7 @@ import { playDrill, type DrillRow } from "./drilling/run.ts";
 import { clearDirectory, makeDirectory } from "./drilling/scratch.ts";
 import type { Fault } from "./drilling/stage.ts";
 import { defineCommand, flag, value, type Context } from "./shared/command.ts";
-import { clientOptions, findMeta, jsonOption, readKey, shellWord } from "./shared/connect.ts";
+import { clientOptions, findKey, findMeta, jsonOption, shellWord } from "./shared/connect.ts";
 import { EXIT, type ExitCode } from "./shared/exit-codes.ts";
 import { unlessAborted } from "./shared/interruption.ts";
 import { ownOwner } from "./shared/ownership.ts";
@@ -191,7 +191,7 @@ async function inOwnCluster(context: DrillContext, plan: Plan): Promise<ExitCode
     plan.progress.remark = "starting a cluster";
     await own.startMissing();
     isKept = chosen.keep;
-    const connections = connectionsOf(context, () => own.meta);
+    const connections = connectionsOf(context, undefined, () => own.meta);
     await connections.with((client) => client.mkdir(OWN_ROOT, ownOwner(DIRECTORY_MODE)));
     return await play(context, { ...plan, own, root: OWN_ROOT, connections });
   } finally {
@@ -218,8 +218,8 @@ async function inLiveCluster(
   scratch: string,
   plan: Plan,
 ): Promise<ExitCode> {
-  const { address } = findMeta(context);
-  const connections = connectionsOf(context, () => address);
+  const meta = findMeta(context);
+  const connections = connectionsOf(context, findKey(context, meta), () => meta.address);
   const parent = remotePath({ text: scratch, bytes: Buffer.from(scratch) });
   const made = await connections.with((client) => makeDirectory(client, parent));
   try {
@@ -230,9 +230,11 @@ async function inLiveCluster(
   }
 }
 
-function connectionsOf(context: DrillContext, address: () => string): Connections {
-  const { options: chosen } = context;
-  const key = readKey(chosen.keyFile);
+function connectionsOf(
+  { options: chosen }: DrillContext,
+  key: Uint8Array | undefined,
+  address: () => string,
+): Connections {
   return new Connections(address, {
     label: `dfs drill, pid ${process.pid}`,
     ...(key === undefined ? {} : { key }),

@@ -13,7 +13,8 @@ import {
   type Context,
   type OptionSet,
 } from "./shared/command.ts";
-import { generalOptions, jsonOption, keyOption, readKey, shellWord } from "./shared/connect.ts";
+import { readKey } from "./shared/cluster-key.ts";
+import { generalOptions, jsonOption, keyOption, shellWord } from "./shared/connect.ts";
 import { EXIT } from "./shared/exit-codes.ts";
 import { counted, durationText, isoTime, localTime, sizeText } from "./shared/format.ts";
 import type { Output } from "./shared/output.ts";

@@ -49,6 +49,7 @@ const COMMANDS = [
   ["server", "undrain"],
   ["server", "remove"],
   ["rebuild"],
+  ["key", "new"],
   ["corrupt"],
   ["drill"],
   ["scrub"],

@@ -27,7 +27,7 @@ import { dataServerIn, metaAddressIn } from "./server-files.ts";
 import { serverIn, stopServer, type Stopped } from "./processes.ts";
 import { shellWord } from "../shared/connect.ts";
 import { serviceFlags } from "../shared/service-options.ts";
-import { checkSettings, commonFlags, settingFlags, type Wish } from "./wish.ts";
+import { checkSettings, commonFlags, keyFileFor, settingFlags, type Wish } from "./wish.ts";
 
 const DEFAULT_DATA_SERVERS = 4;
 
@@ -94,7 +94,8 @@ export class LocalCluster {
     checkSettings(wish.settings, this.#file.settings, this.dir);
     this.#refuseWithoutMetadata();
     const servers = this.#serversWanted(wish.dataServers);
-    this.#save({ servers });
+    const keyFile = keyFileFor(wish, this.dir, this.#file, this.#isRunning());
+    this.#save({ servers, ...(keyFile === undefined ? {} : { keyFile }) });
     mkdirSync(join(this.dir, "logs"), { recursive: true });
     try {
       const meta = await this.#startMeta(wish);
@@ -121,6 +122,12 @@ export class LocalCluster {
     stopped.push(await this.#stopOne(meta, timeoutMs));
     this.#recordPids();
     return stopped;
+  }
+
+  /** True when one of the servers runs. */
+  #isRunning(): boolean {
+    const dirs = [metaDirectory(this.dir), ...this.#file.servers.map(({ dir }) => dir)];
+    return dirs.some((dir) => serverIn(dir) !== undefined);
   }
 
   /** A new metadata server would be that of another cluster, and in the way of one that is restored. */
@@ -197,7 +204,7 @@ export class LocalCluster {
       listen,
       ...settingFlags(wish.settings),
       ...serviceFlags(wish.service),
-      ...commonFlags(wish),
+      ...commonFlags(wish, this.#file.keyFile),
     ]);
     this.#save({
       meta: ready.address,
@@ -243,7 +250,7 @@ export class LocalCluster {
       this.#listen(name, server.address, port, false),
       "--allow-faults",
       ...(isUnused(dir) ? ["--new"] : []),
-      ...commonFlags(wish),
+      ...commonFlags(wish, this.#file.keyFile),
     ]);
     const started: ClusterServer = {
       ...(ready.server === undefined ? idOf(server) : { id: ready.server }),

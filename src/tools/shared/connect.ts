@@ -3,14 +3,14 @@
  *
  * The metadata server's address comes from `--meta`; else from the cluster file of `--dir`; else from DFS_META; else from
  * the cluster file of DFS_DIR or of the default directory, which is where `dfs up` left it. What was typed comes before
- * what is in the environment.
+ * what is in the environment. The cluster key's file is the one that is typed; else that of the cluster of which the address
+ * is; else the one in the environment.
  */
-import { readFileSync } from "node:fs";
 import { DfsError, isDfsError, messageOf } from "../../base/errors.ts";
 import type { ClientOptions, ClientWarning, DfsClient } from "../../client/api.ts";
 import { clusterFilePath, defaultDirectory, readClusterFile } from "./cluster-file.ts";
+import { readKey } from "./cluster-key.ts";
 import { flag, value, type Context, type OptionSet, type OptionValues } from "./command.ts";
-import { localError } from "./errors.ts";
 import { unlessAborted } from "./interruption.ts";
 import { address, directory, seconds, text } from "./values.ts";
 
@@ -66,6 +66,11 @@ export type MetaSource = Pick<ConnectionContext, "typed" | "env"> & {
   readonly options: Pick<OptionValues<typeof connectionOptions>, "meta" | "dir">;
 };
 
+/** What tells which key is meant. */
+export type KeySource = Pick<ConnectionContext, "typed"> & {
+  readonly options: Pick<OptionValues<typeof keyOption>, "keyFile">;
+};
+
 /** Where the metadata server is, and how we know. */
 export interface MetaAddress {
   readonly address: string;
@@ -74,6 +79,8 @@ export interface MetaAddress {
   readonly dir?: string;
   /** False when the cluster file says that the cluster was stopped. */
   readonly running: boolean;
+  /** File with the key of that local cluster, when it has one. */
+  readonly keyFile?: string;
 }
 
 /**
@@ -97,7 +104,15 @@ export function findMeta(context: MetaSource): MetaAddress {
         "or name another's metadata server with --meta HOST:PORT",
     );
   }
-  return { address: file.meta, source: dir, dir, running: file.metaPid !== null };
+  const { meta, keyFile } = file;
+  const key = keyFile === undefined ? {} : { keyFile };
+  return { address: meta, source: dir, dir, running: file.metaPid !== null, ...key };
+}
+
+/** The key for the cluster whose metadata server is at `meta`. @throws DfsError as `readKey`. */
+export function findKey(context: KeySource, meta: MetaAddress): Uint8Array | undefined {
+  const { options, typed } = context;
+  return readKey(typed.has("keyFile") ? options.keyFile : (meta.keyFile ?? options.keyFile));
 }
 
 /** What a command may want of its client besides what its options say. */
@@ -136,19 +151,6 @@ async function untilAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T
   }
 }
 
-/** The key in the file of --key-file. */
-export function readKey(path: string | undefined): Uint8Array | undefined {
-  if (path === undefined) return undefined;
-  try {
-    const bytes = readFileSync(path);
-    // A key written with an editor or echo ends in a newline that is not meant.
-    const end = bytes.at(-1) === 0x0a ? bytes.length - 1 : bytes.length;
-    return Uint8Array.from(bytes.subarray(0, end));
-  } catch (error) {
-    throw localError(`cannot read the cluster key ${path}`, error);
-  }
-}
-
 /** A word as a shell takes it. */
 export function shellWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
@@ -160,7 +162,7 @@ async function connect(
   wish: ClientWish,
 ): Promise<DfsClient> {
   const { options, messages } = context;
-  const key = readKey(options.keyFile);
+  const key = findKey(context, meta);
   const first = FIRST_CONTACT_MS - FIRST_CONTACT_RESERVE_MS - performance.now();
   const clientSettings: ClientOptions = {
     ...wish,
