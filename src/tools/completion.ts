@@ -37,7 +37,7 @@ servers, files of this machine. dfs help completion tells where it goes.`,
     operands: { least: 1, most: Number.MAX_SAFE_INTEGER },
     examples: [
       'eval "$(dfs completion bash)"',
-      "dfs completion fish > ~/.config/fish/completions/dfs.fish",
+      "mkdir -p ~/.config/fish/completions && dfs completion fish > ~/.config/fish/completions/dfs.fish",
     ],
     exits: [
       [0, "printed"],
