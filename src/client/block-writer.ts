@@ -9,6 +9,7 @@
  * A write quorum above the default that equals the number of copies is the strict mode: only the group's own servers
  * are used, so that a write waits while any of them is down.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import { checksumOf, pieceHashes } from "../base/checksum.ts";
 import type { Clock } from "../base/clock.ts";
 import { DfsError, messageOf } from "../base/errors.ts";
@@ -86,7 +87,7 @@ export class BlockWriter {
    * @throws DfsError `quorum` (too few servers until the deadline), `noSpace` (all are full), `cancelled`, and what
    * fetching the placement table can fail with.
    */
-  async write(outgoing: OutgoingBlock, signal: AbortSignal): Promise<NewBlock> {
+  async write(outgoing: OutgoingBlock, signal: CancelSignal): Promise<NewBlock> {
     const { clock, placement, quorumTimeoutMs, random } = this.options;
     const toSend = prepare(outgoing);
     const deadline = new Deadline(clock, quorumTimeoutMs);
@@ -132,7 +133,7 @@ export class BlockWriter {
     toSend: BlockToSend,
     { good, doubtful }: Candidates,
     copies: Copies,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<RoundResult> {
     const { replicas, writeQuorum } = this.options.settings();
     const { servers, clock } = this.options;

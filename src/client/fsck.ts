@@ -3,6 +3,7 @@
  *
  * Nothing is tried again: a run ends with the connection that began it.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import type { Clock } from "../base/clock.ts";
 import { DfsError, isDfsError } from "../base/errors.ts";
 import type { InodeId } from "../base/ids.ts";
@@ -24,7 +25,7 @@ export interface FsckOptions {
   /** What is not mended is given up when for so long nothing was. */
   readonly patienceMs: number;
   /** Ends the run. */
-  readonly signal?: AbortSignal;
+  readonly signal?: CancelSignal;
 }
 
 /** How far a run is, and what it has found since the last report. */
