@@ -1,6 +1,7 @@
 /**
  * Turns parts of a file into stored blocks: an id, a placement group, the copies. What it returns is what a commit needs.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import type { InodeId } from "../base/ids.ts";
 import { groupOf } from "../base/placement.ts";
 import type { NewBlock, NewExtent } from "../protocol/messages/common.ts";
@@ -52,7 +53,7 @@ export class BlockStore {
   }
 
   /** Stores a chunk as one block. @throws DfsError as `BlockIds.take` and `BlockWriter.write`. */
-  async store(file: TargetFile, chunk: Chunk, signal: AbortSignal): Promise<StoredChunk> {
+  async store(file: TargetFile, chunk: Chunk, signal: CancelSignal): Promise<StoredChunk> {
     const { ids, writer, blockSize } = this.options;
     await this.slots.acquire(1, signal);
     try {

@@ -9,6 +9,7 @@
  * A write quorum above the default that equals the number of copies is the strict mode: only the group's own servers
  * are used, so that a write waits while any of them is down.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import { checksumOf, pieceHashes } from "../base/checksum.ts";
 import type { Clock } from "../base/clock.ts";
 import { DfsError, messageOf } from "../base/errors.ts";
@@ -87,7 +88,7 @@ export class BlockWriter {
    * @throws DfsError `quorum` (too few servers until the deadline), `noSpace` (all are full), `cancelled`, and what
    * fetching the placement table can fail with.
    */
-  write(outgoing: OutgoingBlock, signal: AbortSignal): Promise<NewBlock> {
+  write(outgoing: OutgoingBlock, signal: CancelSignal): Promise<NewBlock> {
     return this.complete(outgoing, new Map(), this.deadline(), signal);
   }
 
@@ -113,7 +114,7 @@ export class BlockWriter {
     outgoing: OutgoingBlock,
     copies: Copies,
     deadline: Deadline,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<NewBlock> {
     const { clock, placement, random } = this.options;
     const toSend = prepare(outgoing);
@@ -163,7 +164,7 @@ export class BlockWriter {
     { good, doubtful }: Candidates,
     table: Placement,
     copies: Copies,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<RoundResult> {
     const { replicas, writeQuorum } = this.options.settings();
     const { servers, clock } = this.options;

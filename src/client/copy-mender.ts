@@ -9,6 +9,7 @@
  * Nothing is committed twice by that: only an answer that says that the commit was refused leads here, and the next one is
  * another operation.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import type { Clock } from "../base/clock.ts";
 import { DfsError, isDfsError } from "../base/errors.ts";
 import type { ServerId } from "../base/ids.ts";
@@ -85,7 +86,7 @@ export class Mending {
   async mend(
     chunks: readonly StoredChunk[],
     refusal: DfsError,
-    signal: AbortSignal,
+    signal: CancelSignal,
     bytesOf: BytesOf = () => undefined,
   ): Promise<readonly StoredChunk[]> {
     const { ids, placement, writer } = this.options;
@@ -116,7 +117,7 @@ export class Mending {
   private async withCopies(
     chunk: StoredChunk,
     { bytes, table, holder }: Source,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<StoredChunk> {
     const { writer } = this.options;
     const copies = writer.copiesLeft(chunk.block, table);
@@ -135,7 +136,7 @@ export class Mending {
     chunk: StoredChunk,
     bytes: Uint8Array,
     copies: Copies,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<StoredChunk> {
     const { block, extent, inode } = chunk;
     const place = { group: block.group, inode, fileOffset: extent.offset };
@@ -152,7 +153,7 @@ export class Mending {
   private async readBack(
     { block, extent }: StoredChunk,
     copies: Copies,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<Uint8Array | undefined> {
     const { length, checksum } = block;
     const servers = [...copies.keys()];
@@ -171,7 +172,7 @@ export class Mending {
     return undefined;
   }
 
-  private pause(signal: AbortSignal): Promise<void> {
+  private pause(signal: CancelSignal): Promise<void> {
     const { clock, random } = this.options;
     const delayMs = backoffDelayMs(WAIT, this.attempts, random);
     return pause(clock, Math.min(delayMs, this.deadline!.remainingMs), signal);

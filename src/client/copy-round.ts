@@ -5,6 +5,7 @@
  * A late server goes on counting as asked: its answer is taken when it comes before the round is over, and the round
  * is not given up for lack of candidates while below the floor a late answer may still come.
  */
+import { Cancellation, type CancelSignal } from "../base/cancellation.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import { isDfsError } from "../base/errors.ts";
 import type { IncarnationId, ServerId } from "../base/ids.ts";
@@ -56,7 +57,7 @@ export interface RoundPlan {
 export interface RoundSeams {
   readonly servers: DataServers;
   readonly clock: Clock;
-  readonly signal: AbortSignal;
+  readonly signal: CancelSignal;
 }
 
 export class CopyRound {
@@ -64,7 +65,7 @@ export class CopyRound {
   private readonly seams: RoundSeams;
   private readonly waiting: ServerId[];
   private readonly over = Promise.withResolvers<void>();
-  private readonly stop = new AbortController();
+  private readonly stop = new Cancellation();
   private readonly timers = new Set<Timer>();
   /** Requests that are neither answered nor late. */
   private inTime = 0;
@@ -124,7 +125,7 @@ export class CopyRound {
     };
     this.inTime++;
     watch(0);
-    const options = { bulk: toSend.bytes, timeoutMs: HUNG_MS, signal: this.stop.signal };
+    const options = { bulk: toSend.bytes, timeoutMs: HUNG_MS, signal: this.stop };
     servers.request(server, blockPut, toSend.body, options).then(
       ({ incarnation }) => {
         copies.set(server, incarnation);

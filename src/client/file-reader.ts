@@ -5,6 +5,7 @@
  * now. Only what metadata still names and nobody can deliver is an error, `io`. Replicas whose servers do not answer
  * but are believed to be up are tried again for a moment, since a server may be restarting.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import type { Clock } from "../base/clock.ts";
 import { DfsError, type ErrorKind } from "../base/errors.ts";
 import type { BlockId, ServerId } from "../base/ids.ts";
@@ -61,7 +62,7 @@ export class FileReader {
    * The bytes at `offset` .. `offset + length`, which lie inside the file; holes are zeros.
    * @throws DfsError `io` naming file, offset, block and servers; `cancelled`; and what fetching the map fails with.
    */
-  async range(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array> {
+  async range(offset: number, length: number, signal?: CancelSignal): Promise<Uint8Array> {
     const parts: Promise<Uint8Array>[] = [];
     for (let at = offset; at < offset + length;) {
       const segments = await this.map.segments(at, offset + length - at);
@@ -76,7 +77,7 @@ export class FileReader {
   }
 
   /** The bytes of one segment, from its block, or zeros. @throws as `range`. */
-  async segment(segment: Segment, signal?: AbortSignal): Promise<Uint8Array> {
+  async segment(segment: Segment, signal?: CancelSignal): Promise<Uint8Array> {
     const deadline = new Deadline(this.options.clock, this.options.retryTimeoutMs);
     const asked = new FailedCopies();
     for (let attempt = 0, changes = 0; ; attempt++) {

@@ -4,6 +4,7 @@
  * A run ends with the connection that began it. Then another one is begun, as soon as the service is there again, and what it
  * finds takes the place of what was left before.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import type { Clock } from "../base/clock.ts";
 import { DfsError, isDfsError } from "../base/errors.ts";
 import type { InodeId } from "../base/ids.ts";
@@ -25,7 +26,7 @@ export interface FsckOptions {
   /** What is not mended is given up when for so long nothing was. */
   readonly patienceMs: number;
   /** Ends the run. */
-  readonly signal?: AbortSignal;
+  readonly signal?: CancelSignal;
 }
 
 /** How often a run is begun again: what ends the service each time may be fsck itself. */
@@ -91,7 +92,7 @@ async function begun(
   clock: Clock,
   request: RequestOf<typeof fsckStart>,
   isAgain: boolean,
-  signal: AbortSignal | undefined,
+  signal: CancelSignal | undefined,
 ): Promise<bigint> {
   const deadline = new Deadline(clock, LOCKED_MS);
   for (;;) {

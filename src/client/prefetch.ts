@@ -4,6 +4,7 @@
  * Blocks are immutable, so what is kept here by block id is right whatever is written meanwhile. It counts against the
  * memory budget and is dropped when somebody else needs the memory.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import type { BlockId } from "../base/ids.ts";
 import type { MappedExtent } from "../protocol/messages/common.ts";
 import type { ByteBudget, Holder } from "./budget.ts";
@@ -24,7 +25,7 @@ interface Kept {
 /** What an OpenInode reads stored bytes through. */
 export interface StoredReader {
   /** @throws as `FileReader.range`. */
-  range(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array>;
+  range(offset: number, length: number, signal?: CancelSignal): Promise<Uint8Array>;
 }
 
 export class PrefetchingReader implements StoredReader {
@@ -42,7 +43,7 @@ export class PrefetchingReader implements StoredReader {
     this.forgetReclaimer = budget.addReclaimer(() => this.dropAll());
   }
 
-  async range(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array> {
+  async range(offset: number, length: number, signal?: CancelSignal): Promise<Uint8Array> {
     const follows = offset === this.expected;
     this.expected = offset + length;
     if (!follows) {
@@ -85,7 +86,7 @@ export class PrefetchingReader implements StoredReader {
     segments: readonly Segment[],
     from: number,
     to: number,
-    signal: AbortSignal | undefined,
+    signal: CancelSignal | undefined,
   ): Promise<Uint8Array>[] {
     return segments
       .filter(({ offset, length }) => offset < to && offset + length > from)
@@ -107,7 +108,7 @@ export class PrefetchingReader implements StoredReader {
     bytes.catch(() => this.drop(kept));
   }
 
-  private async part(segment: Segment, signal: AbortSignal | undefined): Promise<Uint8Array> {
+  private async part(segment: Segment, signal: CancelSignal | undefined): Promise<Uint8Array> {
     const kept = segment.extent === undefined ? undefined : this.kept.get(segment.extent.block);
     // The same block may be named by several extents, when its middle was written over.
     if (kept === undefined || kept.extent.offset !== segment.extent?.offset) {

@@ -9,6 +9,7 @@
  * then sent again; other content fails with `stale`. The same goes for a block of which every copy was lost before its commit;
  * one of which a copy is left gets others (copy-mender.ts).
  */
+import { Cancellation } from "../base/cancellation.ts";
 import { DfsError, isDfsError } from "../base/errors.ts";
 import { inodeId, type InodeId } from "../base/ids.ts";
 import { MAX_EXTENTS_PER_MESSAGE } from "../base/limits.ts";
@@ -99,7 +100,7 @@ class PutTransfer {
   private readonly window: Holder;
   private readonly blockSize: number;
   private readonly epoch: number;
-  private readonly stop = new AbortController();
+  private readonly stop = new Cancellation();
   /** Chunks of the commit that is being gathered. */
   private batch: Promise<StoredChunk>[] = [];
   private batchBytes = 0;
@@ -143,7 +144,7 @@ class PutTransfer {
     parent.catch((error: unknown) => this.fail(error)); // no use sending what has no place to go
     try {
       await this.sendAll();
-      return await this.finish(await unlessAborted(parent, this.stop.signal));
+      return await this.finish(await unlessAborted(parent, this.stop));
     } catch (error) {
       this.fail(error);
       throw this.failure!.error;
@@ -156,9 +157,9 @@ class PutTransfer {
   /** Reads the content and sends its chunks, within the memory budget. */
   private async sendAll(): Promise<void> {
     for (;;) {
-      await this.window.acquire(this.blockSize, this.stop.signal);
-      await this.holder.acquire(this.blockSize, this.stop.signal);
-      const chunk = await unlessAborted(this.chunks.next(), this.stop.signal);
+      await this.window.acquire(this.blockSize, this.stop);
+      await this.holder.acquire(this.blockSize, this.stop);
+      const chunk = await unlessAborted(this.chunks.next(), this.stop);
       this.throwFailure();
       const unused = this.blockSize - (chunk?.bytes.length ?? 0);
       this.window.release(unused);
@@ -175,7 +176,7 @@ class PutTransfer {
     const { store } = this.parts;
     const { length } = chunk.bytes;
     const file = { inode: this.file ?? NO_INODE, base: this.target.base };
-    const stored = store.store(file, chunk, this.stop.signal);
+    const stored = store.store(file, chunk, this.stop);
     this.batch.push(stored);
     this.batchBytes += length;
     this.sentBytes += length;
@@ -231,7 +232,7 @@ class PutTransfer {
         return await change(listed(chunks));
       } catch (error) {
         if (!isDfsError(error, "quorum")) throw error;
-        chunks = await mending.mend(chunks, error, this.stop.signal);
+        chunks = await mending.mend(chunks, error, this.stop);
       }
     }
   }
@@ -239,9 +240,8 @@ class PutTransfer {
   private async createNameless(): Promise<InodeId> {
     const { session, checkTarget } = this.parts;
     const { parent, name, base } = this.target;
-    const { signal } = this.stop;
-    const directory = await unlessAborted(parent(), signal);
-    await unlessAborted(checkTarget(directory, name, this.options.exclusive ?? false), signal);
+    const directory = await unlessAborted(parent(), this.stop);
+    await unlessAborted(checkTarget(directory, name, this.options.exclusive ?? false), this.stop);
     const { mode, uid, gid } = this.options;
     const { attributes } = await session.change(nameless, { mode, uid, gid, base }, this.scope);
     this.file = attributes.inode;
@@ -250,7 +250,7 @@ class PutTransfer {
 
   /** Changes belong to the session in which the transfer began, and are not waited for once it is given up. */
   private get scope(): ChangeOptions {
-    return { epoch: this.epoch, signal: this.stop.signal };
+    return { epoch: this.epoch, signal: this.stop };
   }
 
   /** Commits what is left and gives the file its name. */

@@ -9,13 +9,14 @@
  *   name under the old one is gone; whoever depends on that gives the epoch with the request and gets `stale`.
  * - Inodes that are held open are declared again whenever the session is bound to a new connection.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import type { Clock } from "../base/clock.ts";
 import { assert, DfsError, isDfsError } from "../base/errors.ts";
 import type { InodeId, SessionId } from "../base/ids.ts";
 import { MAX_ENTRIES_PER_PAGE } from "../base/limits.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
-import type { MutationHead, RequestDefinition } from "../protocol/message.ts";
+import type { MutationHead, Question, RequestDefinition } from "../protocol/message.ts";
 import type { ClusterSettings } from "../protocol/messages/common.ts";
 import { open as openInode } from "../protocol/messages/namespace.ts";
 import {
@@ -58,7 +59,7 @@ export interface SessionOptions {
 }
 
 export interface AskOptions {
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: CancelSignal | undefined;
 }
 
 export interface ChangeOptions extends AskOptions {
@@ -163,7 +164,7 @@ export class Session {
    * @throws DfsError the service's answer; `unreachable` when it cannot be reached in time.
    */
   async ask<Request, Reply>(
-    definition: RequestDefinition<Request, Reply>,
+    definition: Question<Request, Reply>,
     body: Request,
     options: AskOptions = {},
   ): Promise<Reply> {
@@ -363,7 +364,7 @@ export class Session {
   }
 }
 
-function signalOf(options: AskOptions): { signal?: AbortSignal } {
+function signalOf(options: AskOptions): { signal?: CancelSignal } {
   return options.signal === undefined ? {} : { signal: options.signal };
 }
 

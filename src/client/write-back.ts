@@ -13,6 +13,7 @@
  * - What one call has appended is in one batch, as far as a batch can have it.
  * - `overlay` tells every written byte that is not committed, at every moment.
  */
+import { Cancellation, type CancelSignal } from "../base/cancellation.ts";
 import { DfsError, isDfsError } from "../base/errors.ts";
 import { MAX_EXTENTS_PER_MESSAGE } from "../base/limits.ts";
 import { frameMemory } from "../protocol/frame-memory.ts";
@@ -89,7 +90,7 @@ export class WriteBack {
   private batches: Batch[] = [];
   /** When something that is in a layer was last written. */
   private dirtiedNs = 0n;
-  private stop = new AbortController();
+  private stop = new Cancellation();
   private discarded: DfsError | undefined;
   /** Why the batches that are there cannot be committed. */
   private failure: { readonly error: unknown } | undefined;
@@ -128,7 +129,7 @@ export class WriteBack {
    * @throws DfsError what writing back failed with, when that was needed to make room; `cancelled` when `signal` is aborted
    * before there is room.
    */
-  async write(offset: number, bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
+  async write(offset: number, bytes: Uint8Array, signal?: CancelSignal): Promise<void> {
     for (const { at, part } of parts(bytes, this.options.blockSize)) {
       await this.room(part.length, signal);
       this.take(offset + at, part, this.layer(false));
@@ -139,7 +140,7 @@ export class WriteBack {
    * As `write`, to the end of the file: where that is when the bytes are committed. Up to 1 MiB, or a block, is committed
    * as a whole, if that is fewer than 2,048 blocks. Returns where the first of the bytes are for the time being.
    */
-  async append(bytes: Uint8Array, signal?: AbortSignal): Promise<number> {
+  async append(bytes: Uint8Array, signal?: CancelSignal): Promise<number> {
     let first: number | undefined;
     for (const { part } of parts(bytes, this.options.blockSize)) {
       await this.room(part.length, signal);
@@ -198,7 +199,7 @@ export class WriteBack {
   }
 
   /** Waits until there is room. @throws DfsError as `write`. */
-  private async room(bytes: number, signal: AbortSignal | undefined): Promise<void> {
+  private async room(bytes: number, signal: CancelSignal | undefined): Promise<void> {
     while (!this.options.holder.tryAcquire(bytes)) await this.makeRoom(bytes, signal);
     if (this.discarded === undefined) return;
     this.account();
@@ -244,7 +245,7 @@ export class WriteBack {
     this.account();
   }
 
-  private async makeRoom(bytes: number, signal: AbortSignal | undefined): Promise<void> {
+  private async makeRoom(bytes: number, signal: CancelSignal | undefined): Promise<void> {
     this.options.reclaim();
     if (this.options.holder.tryAcquire(bytes)) return this.options.holder.release(bytes);
     this.seal();
@@ -287,10 +288,10 @@ export class WriteBack {
     before: Promise<void> | undefined,
     slot: Promise<void> | undefined,
   ): Promise<void> {
-    const { signal } = this.stop;
+    const { stop } = this;
     try {
       await slot;
-      await this.storeAndCommit(batch, before, signal);
+      await this.storeAndCommit(batch, before, stop);
     } catch (error) {
       this.failure ??= { error };
       this.stop.abort(); // those behind this batch cannot be committed any more
@@ -302,7 +303,7 @@ export class WriteBack {
   private async storeAndCommit(
     batch: Batch,
     before: Promise<void> | undefined,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<void> {
     const { commit, committed, epoch } = this.options;
     let stored: StoredBatch | undefined;
@@ -353,14 +354,14 @@ export class WriteBack {
     mending: Mending,
     { ranges, chunks }: StoredBatch,
     refusal: DfsError,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<StoredBatch> {
     const bytesOf = (index: number): Uint8Array => ranges[index]!.bytes;
     return { ranges, chunks: await mending.mend(chunks, refusal, signal, bytesOf) };
   }
 
   /** Somebody has moved the end of the file: this batch belongs there, and what has been appended after it is moved as well. */
-  private async moveToEnd(batch: Batch, signal: AbortSignal): Promise<void> {
+  private async moveToEnd(batch: Batch, signal: CancelSignal): Promise<void> {
     const size = await this.options.askSize();
     if (signal.aborted) throw new DfsError("cancelled", "writing back was given up");
     const { blockSize } = this.options;
@@ -378,7 +379,7 @@ export class WriteBack {
   private async storeAll(
     ranges: readonly DirtyRange[],
     before: StoredBatch | undefined,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<StoredBatch> {
     const { store, file, epoch, blockSize } = this.options;
     const kept = before === undefined ? [] : placedAnew(before, ranges, blockSize);
@@ -410,7 +411,7 @@ export class WriteBack {
     }
     this.batches = [];
     this.failure = undefined;
-    this.stop = new AbortController();
+    this.stop = new Cancellation();
     this.account();
   }
 

@@ -19,7 +19,7 @@ import { encodeHead, FRAME_KINDS, parseFrame, type Frame } from "./cbor.ts";
 import { FrameParser } from "./frame.ts";
 import type { HandlerTable } from "./handlers.ts";
 import { IncomingRequests } from "./incoming.ts";
-import type { NoticeDefinition, RequestDefinition } from "./message.ts";
+import type { NoticeDefinition, Question } from "./message.ts";
 import { isHandshakeCode } from "./messages/hello.ts";
 import { bulkOf, settle } from "./outgoing.ts";
 import type { Answer, Peer, PeerIdentity, RequestOptions } from "./peer.ts";
@@ -156,7 +156,7 @@ export class Connection implements Peer {
   }
 
   request<Request, Reply>(
-    definition: RequestDefinition<Request, Reply>,
+    definition: Question<Request, Reply>,
     body: Request,
     options: RequestOptions,
   ): Promise<Answer<Reply>> {
@@ -167,7 +167,7 @@ export class Connection implements Peer {
 
   /** `request` with callbacks, which are called before any later frame is looked at. */
   call<Request, Reply>(
-    definition: RequestDefinition<Request, Reply>,
+    definition: Question<Request, Reply>,
     body: Request,
     options: RequestOptions,
     resolve: (answer: Answer<Reply>) => void,
