@@ -3,5 +3,5 @@
  */
 export const RUNTIME_ENV: Readonly<Record<string, string>> = {
   UV_THREADPOOL_SIZE: "16",
-  MIMALLOC_PURGE_DELAY: "-1",
+  MIMALLOC_PURGE_DELAY: "1000",
 };
