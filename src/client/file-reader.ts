@@ -14,6 +14,7 @@ import type { CopyVote, ReadVotes } from "./api.ts";
 import { copyStateOf } from "./copy-check.ts";
 import type { BlockReader, BlockReadResult, ReplicaFailure } from "./block-reader.ts";
 import type { FileMap, Segment } from "./file-map.ts";
+import { doneWith, readMemory } from "./read-memory.ts";
 import { backoffDelayMs, Deadline, pause, type Backoff } from "./retry.ts";
 
 const RETRY: Backoff = { firstMs: 250, maxMs: 1_000 };
@@ -206,14 +207,15 @@ function isSame(segment: Segment, now: readonly Segment[]): boolean {
   );
 }
 
-/** The parts one behind the other; a single one as it is. */
+/** The parts one behind the other; a single one as it is. Nobody else may look at the parts any more. */
 export function joined(parts: readonly Uint8Array[], length: number): Uint8Array {
   if (parts.length === 1) return parts[0]!;
-  const whole = new Uint8Array(length);
+  const whole = readMemory(length);
   let at = 0;
   for (const part of parts) {
     whole.set(part, at);
     at += part.length;
+    doneWith(part);
   }
-  return whole;
+  return whole.fill(0, at);
 }
