@@ -211,6 +211,15 @@ describe("writing a block", () => {
     expect((await result).servers.map(Number)).toEqual([2, 3]);
   });
 
+  test("what a server answers in several lines is told in one", async () => {
+    cluster = await scriptedCluster(4);
+    for (const id of [1, 2, 3]) cluster.server(id).behaviour = "fail";
+    write().result.catch(() => undefined);
+    await cluster.clock.advance(1_000);
+    const [told] = cluster.warnings.filter(({ kind }) => kind === "belowQuorum");
+    expect(told?.message).toContain("server 2 (the disk is broken), server 3 (the disk is broken)");
+  });
+
   test("in the strict mode a full server of the group is an error that says so", async () => {
     cluster = await scriptedCluster(4, { replicas: 3, writeQuorum: 3 });
     cluster.server(2).behaviour = "noSpace";

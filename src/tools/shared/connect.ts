@@ -6,7 +6,7 @@
  * what is in the environment.
  */
 import { readFileSync } from "node:fs";
-import { DfsError, isDfsError, messageOf } from "../../base/errors.ts";
+import { brieflyOf, DfsError, isDfsError } from "../../base/errors.ts";
 import type { ClientOptions, ClientWarning, DfsClient } from "../../client/api.ts";
 import { clusterFilePath, defaultDirectory, readClusterFile } from "./cluster-file.ts";
 import { flag, value, type Context, type OptionSet, type OptionValues } from "./command.ts";
@@ -179,11 +179,7 @@ export function explainUnreachable(
     meta.dir === undefined
       ? `check the address, which is from ${meta.source}; dfs meta or dfs up starts a server`
       : `the address is from ${clusterFilePath(meta.dir)}; start what is missing with: dfs up${inDir}`;
-  return new DfsError("unreachable", `${firstLine(error)}\n${next}`, { cause: error });
-}
-
-function firstLine(error: unknown): string {
-  return messageOf(error).split("\n", 1)[0] ?? "";
+  return new DfsError("unreachable", `${brieflyOf(error)}\n${next}`, { cause: error });
 }
 
 /** Closing is a courtesy to the service, which forgets silent sessions anyway: it never holds up the command. */
