@@ -12,7 +12,7 @@
 import type { CancelSignal } from "../base/cancellation.ts";
 import { checksumOf, pieceHashes } from "../base/checksum.ts";
 import type { Clock } from "../base/clock.ts";
-import { DfsError, messageOf } from "../base/errors.ts";
+import { brieflyOf, DfsError } from "../base/errors.ts";
 import type { BlockId, IncarnationId, InodeId, ServerId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import type { ClusterSettings, NewBlock } from "../protocol/messages/common.ts";
@@ -206,7 +206,7 @@ export class BlockWriter {
           return `server ${id} (${known.state})`;
         if (copies.has(id)) return `server ${id} (being refilled)`;
         if (isFull) return `server ${id} (full)`;
-        return `server ${id} (${failure === undefined ? "does not answer" : messageOf(failure)})`;
+        return `server ${id} (${failure === undefined ? "does not answer" : brieflyOf(failure)})`;
       });
     if (named.length === 0) return "more data servers";
     const rest = named.length - MAX_NAMED;

@@ -19,6 +19,12 @@ export const LATE_MS = 5_000;
 /** A server that answers others but not this request gets a stand-in after this long. */
 export const SLOW_WRITE_MS = 15_000;
 
+/**
+ * A timer that fires this late, or later, tells that this process itself was held up, by a stop signal for example: answers
+ * may lie there unread. The server gets as long again.
+ */
+const HELD_UP_MS = 500;
+
 /** After this long the request is given up, and the connection with it. */
 export const HUNG_MS = 30_000;
 
@@ -105,7 +111,9 @@ export class CopyRound {
     let timer: Timer | undefined;
     const watch = (waitedMs: number): void => {
       if (timer !== undefined) this.timers.delete(timer);
+      const dueMs = clock.monotonicMs() + LATE_MS;
       timer = clock.setTimer(LATE_MS, () => {
+        if (clock.monotonicMs() - dueMs >= HELD_UP_MS) return watch(waitedMs);
         const waited = waitedMs + LATE_MS;
         if (waited < SLOW_WRITE_MS && servers.answeredWithin(server, LATE_MS)) return watch(waited);
         isLate = true;

@@ -48,6 +48,10 @@ export interface FileName {
   readonly path: string;
 }
 
+/** What to do when servers refuse the metadata database. */
+const OLDER_REMEDY =
+  "the metadata was probably put back from an older copy: `dfs status` says what to do";
+
 export class FileReader {
   readonly map: FileMap;
   private readonly options: FileReaderOptions;
@@ -172,7 +176,8 @@ export class FileReader {
     return new DfsError(
       right.length > 0 ? "quorum" : "io",
       `cannot read ${path} at offset ${offset}: ${what}\n` +
-        (reasons === "" ? "no server is on record for it" : `tried ${reasons}`),
+        (reasons === "" ? "no server is on record for it" : `tried ${reasons}`) +
+        (failures.some(({ kind }) => kind === "databaseOlder") ? `\n${OLDER_REMEDY}` : ""),
       { details: { path, offset, length, block, servers } },
     );
   }

@@ -71,6 +71,19 @@ describe("writing a block", () => {
     expect(kinds()).toEqual(["serverUnreachable"]);
   });
 
+  test("a writer that was stopped takes the answers that came meanwhile: no server is late for that", async () => {
+    cluster = await scriptedCluster(4);
+    for (const id of [1, 2, 3]) cluster.server(id).behaviour = "hang";
+    const { result } = write();
+    await turns();
+    cluster.clock.holdUp(20_000);
+    await cluster.clock.advance(0); // what was due meanwhile happens before anything is read
+    for (const id of [1, 2, 3]) cluster.server(id).letGo();
+    expect((await result).servers.map(Number)).toEqual([1, 2, 3]);
+    expect(cluster.server(4).puts).toBe(0);
+    expect(cluster.warnings).toEqual([]);
+  });
+
   test("a server that is slow but answers others is waited for longer", async () => {
     cluster = await scriptedCluster(4);
     await write().result;
@@ -209,6 +222,15 @@ describe("writing a block", () => {
     cluster.server(3).state = "up";
     await cluster.clock.advance(2_000);
     expect((await result).servers.map(Number)).toEqual([2, 3]);
+  });
+
+  test("what a server answers in several lines is told in one", async () => {
+    cluster = await scriptedCluster(4);
+    for (const id of [1, 2, 3]) cluster.server(id).behaviour = "fail";
+    write().result.catch(() => undefined);
+    await cluster.clock.advance(1_000);
+    const [told] = cluster.warnings.filter(({ kind }) => kind === "belowQuorum");
+    expect(told?.message).toContain("server 2 (the disk is broken), server 3 (the disk is broken)");
   });
 
   test("in the strict mode a full server of the group is an error that says so", async () => {

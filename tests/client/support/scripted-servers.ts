@@ -100,7 +100,7 @@ export class ScriptedServer {
   private async act(): Promise<void> {
     if (this.behaviour === "hang") await new Promise<void>((resolve) => this.held.push(resolve));
     if (this.behaviour === "noSpace") throw new DfsError("noSpace", "the disk is full");
-    if (this.behaviour === "fail") throw new DfsError("io", "the disk is broken");
+    if (this.behaviour === "fail") throw new DfsError("io", "the disk is broken\nreplace it");
   }
 
   private answer(held: Held, offset: number, length: number) {
