@@ -309,6 +309,8 @@ describe("a later start", () => {
       expect(result).toMatchObject({ exitCode: 7, stderr: "" });
       expect(JSON.parse(result.stdout)).toEqual([command.pid, ...seen, "some input\n", ...words]);
     }
+    const mount = await finished(copies.launch(project, { arguments: ["mount"], env: {} }));
+    expect(JSON.parse(mount.stdout).slice(1)).toEqual(["16", "1000", "some input\n", "mount"]);
   });
 });
 

@@ -13,7 +13,7 @@ import { connectClient } from "../../src/client/client.ts";
 import { cannotMount, Mounted } from "./support/mounted.ts";
 
 const THROUGH_MIB = Number(process.env["DFS_MEMORY_MIB"] ?? 128);
-const FILES = Number(process.env["DFS_MEMORY_FILES"] ?? 1000);
+const FILES = Number(process.env["DFS_MEMORY_FILES"] ?? 20_000);
 const ROUNDS = Number(process.env["DFS_LEAK_ROUNDS"] ?? 300);
 
 /** The most that the process may ever have taken. */
