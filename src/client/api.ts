@@ -361,8 +361,9 @@ export interface DfsClient {
   /**
    * Checks the file or directory and all below it, without a path the whole cluster; yields how far that is and what was
    * found since the last report. It ends with the last report, or when nobody asks for more.
-   * @throws DfsError `locked` while another fsck runs; `notFound`; `unreachable` or `stale` when the connection to the
-   * metadata service is lost, and with it the run.
+   * When the connection to the metadata service is lost, another run is begun once it is there again.
+   * @throws DfsError `locked` while another fsck runs; `notFound`; `unreachable` when the service does not come back in time,
+   * or is lost time and again.
    */
   fsck(path: Uint8Array | undefined, options: FsckOptions): AsyncIterable<FsckReport>;
   /**

@@ -15,7 +15,7 @@
 import { Cancellation, type CancelSignal } from "../base/cancellation.ts";
 import { firstBadPiece, verifyPieceList } from "../base/checksum.ts";
 import type { Clock, Timer } from "../base/clock.ts";
-import { DfsError, isDfsError, messageOf, type ErrorKind } from "../base/errors.ts";
+import { brieflyOf, DfsError, isDfsError, type ErrorKind } from "../base/errors.ts";
 import type { BlockId, ServerId } from "../base/ids.ts";
 import { PIECE_BYTES } from "../base/limits.ts";
 import type { ReplyOf } from "../protocol/message.ts";
@@ -186,7 +186,7 @@ class ReplicaRace {
       .catch((error: unknown) => {
         if (this.stop.aborted) return; // it lost the race
         const kind = isDfsError(error) ? error.kind : "internal";
-        this.failures.push({ server, kind, reason: messageOf(error) });
+        this.failures.push({ server, kind, reason: brieflyOf(error) });
         if (ANSWERS.has(kind)) this.answers++;
       })
       .finally(settled);

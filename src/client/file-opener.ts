@@ -5,7 +5,7 @@
 import type { CancelSignal } from "../base/cancellation.ts";
 import { DfsError, isDfsError } from "../base/errors.ts";
 import { ROOT_INODE, type InodeId } from "../base/ids.ts";
-import { MAX_FILE_BYTES } from "../base/limits.ts";
+import { MAX_EXTENTS_PER_MESSAGE, MAX_FILE_BYTES } from "../base/limits.ts";
 import { pathBase } from "../base/placement.ts";
 import type { DirectoryPage } from "../protocol/directory-page.ts";
 import { commit } from "../protocol/messages/content.ts";
@@ -13,6 +13,7 @@ import type { Attributes } from "../protocol/messages/common.ts";
 import { create, map, open } from "../protocol/messages/namespace.ts";
 import type { AccessTimes } from "./access-times.ts";
 import type { FileOwner, OpenFile, SetAttributes } from "./api.ts";
+import type { StoredChunk } from "./block-store.ts";
 import type { Holder } from "./budget.ts";
 import { FileMap, type MapPage } from "./file-map.ts";
 import { FileReader } from "./file-reader.ts";
@@ -232,6 +233,7 @@ export class FileOpener {
         return self().stored.size;
       },
       commit: (content) => this.commit(inode, content),
+      committed: (chunks) => this.committed(inode, chunks),
       onCommitted: (now) => self().committed(now),
     });
     return {
@@ -256,6 +258,20 @@ export class FileOpener {
     const { attributes } = await this.machinery.session.change(commit, request, { epoch });
     this.serviceClock.heard(attributes.ctimeNs);
     return attributes;
+  }
+
+  private async committed(
+    inode: InodeId,
+    chunks: readonly StoredChunk[],
+  ): Promise<Attributes | undefined> {
+    const places = chunks.map(({ extent }) => extent);
+    const offset = Math.min(...places.map((each) => each.offset));
+    const length = Math.max(...places.map((each) => each.offset + each.length)) - offset;
+    const question = { inode, offset, length, limit: MAX_EXTENTS_PER_MESSAGE };
+    const { extents } = await this.machinery.session.ask(map, question);
+    const ours = new Set(places.map(({ block }) => block));
+    if (!extents.some(({ block }) => ours.has(block))) return undefined;
+    return this.requests.getattr(inode);
   }
 
   private async fetchMap(

@@ -14,6 +14,7 @@ import type { CopyVote, ReadVotes } from "./api.ts";
 import { copyStateOf } from "./copy-check.ts";
 import type { BlockReader, BlockReadResult, ReplicaFailure } from "./block-reader.ts";
 import type { FileMap, Segment } from "./file-map.ts";
+import { doneWith, readMemory } from "./read-memory.ts";
 import { backoffDelayMs, Deadline, pause, type Backoff } from "./retry.ts";
 
 const RETRY: Backoff = { firstMs: 250, maxMs: 1_000 };
@@ -46,6 +47,10 @@ export interface FileName {
   /** The path as it was opened, printable. */
   readonly path: string;
 }
+
+/** What to do when servers refuse the metadata database. */
+const OLDER_REMEDY =
+  "the metadata was probably put back from an older copy: `dfs status` says what to do";
 
 export class FileReader {
   readonly map: FileMap;
@@ -171,7 +176,8 @@ export class FileReader {
     return new DfsError(
       right.length > 0 ? "quorum" : "io",
       `cannot read ${path} at offset ${offset}: ${what}\n` +
-        (reasons === "" ? "no server is on record for it" : `tried ${reasons}`),
+        (reasons === "" ? "no server is on record for it" : `tried ${reasons}`) +
+        (failures.some(({ kind }) => kind === "databaseOlder") ? `\n${OLDER_REMEDY}` : ""),
       { details: { path, offset, length, block, servers } },
     );
   }
@@ -206,14 +212,15 @@ function isSame(segment: Segment, now: readonly Segment[]): boolean {
   );
 }
 
-/** The parts one behind the other; a single one as it is. */
+/** The parts one behind the other; a single one as it is. Nobody else may look at the parts any more. */
 export function joined(parts: readonly Uint8Array[], length: number): Uint8Array {
   if (parts.length === 1) return parts[0]!;
-  const whole = new Uint8Array(length);
+  const whole = readMemory(length);
   let at = 0;
   for (const part of parts) {
     whole.set(part, at);
     at += part.length;
+    doneWith(part);
   }
-  return whole;
+  return whole.fill(0, at);
 }

@@ -191,7 +191,8 @@ export class Session {
   /**
    * Changes something, once.
    * @throws DfsError the service's answer; `unreachable` when it cannot be reached in time; `outcomeUnknown` when the
-   * session expired while the answer was outstanding; `stale` when it is not of the epoch that was given.
+   * session expired while the answer was outstanding; `stale` when it is not of the epoch that was given, and nothing has been
+   * changed.
    */
   async change<Request extends MutationHead, Reply>(
     definition: RequestDefinition<Request, Reply>,
@@ -203,9 +204,9 @@ export class Session {
     try {
       return await this.attempts(options, async (bound, timeoutMs) => {
         const identity = this.present;
+        if (uncertain && sent?.identity !== identity) throw unknownOutcome(definition.name);
         if (options.epoch !== undefined && options.epoch !== identity.epoch) throw expired();
         if (sent?.identity !== identity) {
-          if (uncertain) throw unknownOutcome(definition.name);
           sent?.identity.operations.settle(sent.operation);
           sent = { identity, operation: identity.operations.next() };
         }

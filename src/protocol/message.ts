@@ -2,7 +2,7 @@
  * What a message is: a request with its reply, or a notice without one. The definitions themselves are in `messages/`,
  * one file per pair of speakers; `docs/protocol.md` says the same in prose.
  */
-import { id, record, uint64, type RecordSchema } from "./schema.ts";
+import { id, record, uint63, type RecordSchema } from "./schema.ts";
 import type { Lsn } from "../base/ids.ts";
 
 /** Where bulk bytes travel: as the last element of the request, of the reply, or not at all. */
@@ -72,9 +72,9 @@ export const lsnField = id<Lsn>("lsn");
  */
 export const mutationHead = {
   /** Rises by one with each operation of a session, from 1. */
-  operation: uint64,
+  operation: uint63,
   /** All operations up to this one have been answered, as far as the client has seen. */
-  acknowledged: uint64,
+  acknowledged: uint63,
 };
 
 /** What every reply to such a request starts with: the log position at which the change became durable. */
