@@ -150,6 +150,6 @@ function refuseOpenDoor(address: Address, key: Uint8Array | undefined): void {
   throw new DfsError(
     "invalid",
     `cannot listen on ${address} without a cluster key: anybody on the network could connect; ` +
-      "make a key for the cluster, or listen on 127.0.0.1",
+      "make one with dfs key new and give its file to all of the cluster (--key-file), or listen on 127.0.0.1",
   );
 }

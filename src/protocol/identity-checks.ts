@@ -91,7 +91,7 @@ export function checkListenerProof(
   if (key === undefined && proof !== null) {
     throw new DfsError(
       "unauthorized",
-      `${address} wants the cluster key and none was given; pass the key file of the cluster`,
+      `${address} wants the cluster key and none was given; name its file with --key-file or DFS_KEY_FILE`,
     );
   }
   if (key !== undefined && proof === null) {

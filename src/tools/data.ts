@@ -3,7 +3,8 @@
  */
 import { DfsError } from "../base/errors.ts";
 import { defineCommand, flag, value, type Command, type OptionSet } from "./shared/command.ts";
-import { generalOptions, jsonOption, keyOption, readKey } from "./shared/connect.ts";
+import { readKey } from "./shared/cluster-key.ts";
+import { generalOptions, jsonOption, keyOption } from "./shared/connect.ts";
 import { endWithInput, endWithInputOption } from "./shared/end-with-input.ts";
 import { EXIT } from "./shared/exit-codes.ts";
 import { SERVER_CLEAN_UP_MS } from "./meta.ts";

@@ -13,7 +13,7 @@ import { counted, durationText, sizeText } from "./shared/format.ts";
 import { sentence } from "./shared/outcome.ts";
 import { OutputClosed } from "./shared/output.ts";
 import { remotePath } from "./shared/paths.ts";
-import { Progress, STDERR } from "./shared/progress.ts";
+import { interrupted, Progress, progressOption } from "./shared/progress.ts";
 import { escaped, jsonName, quoted } from "./shared/text.ts";
 import { seconds } from "./shared/values.ts";
 
@@ -59,6 +59,7 @@ const options = {
     "<level>",
     level,
     "meta: the record alone; presence: and whether the copies are there; full: and their bytes (default)",
+    { choices: LEVELS },
   ),
   dryRun: flag("only look: nothing is mended, and every error counts as left"),
   patience: value(
@@ -66,6 +67,7 @@ const options = {
     seconds,
     "give up on repairs when none at all was made for so long (default: 30)",
   ),
+  ...progressOption,
   ...clientOptions,
   ...jsonOption,
 };
@@ -170,7 +172,7 @@ async function watch(
 ): Promise<ExitCode> {
   const { options: wish, out, messages, signal } = context;
   const tally = new Tally();
-  const progress = new Progress(messages, STDERR, ["copy", "copies"]);
+  const progress = new Progress(messages, { style: wish.progress, things: ["copy", "copies"] });
   const asked = wish.level ?? "full";
   let last: FsckReport | undefined;
   try {
@@ -189,7 +191,7 @@ async function watch(
       }
       progress.files = report.doneCopies;
       progress.bytes = report.doneBytes;
-      if (report.phase !== "record") progress.totalBytes = report.totalBytes;
+      if (report.phase !== "record") progress.total = { bytes: report.totalBytes };
       progress.remark = remarkOf(report);
       if (report.findings.length > 0) messages.live(""); // the bar comes back below the findings
       for (const finding of report.findings) {
@@ -199,13 +201,27 @@ async function watch(
       }
       if (report.findings.length > 0) await out.flush();
     }
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    throw interruptedCheck(progress, tally);
   } finally {
-    progress.stop("checked");
+    progress.end();
   }
+  if (signal.aborted) throw interruptedCheck(progress, tally);
+  progress.stop("checked");
   const end = { level: asked, dryRun: wish.dryRun, last, elapsedMs: progress.elapsedMs };
   if (wish.json) await out.row({ summary: jsonSummary(tally, end) });
   else if (!messages.quiet) for (const line of summary(tally, end)) await out.line(line);
   return tally.exitCode;
+}
+
+/** What Ctrl-C ends it with. */
+function interruptedCheck(progress: Progress, { corrected }: Tally): DfsError {
+  const mended = corrected === 0 ? "" : `; ${counted(corrected, "error")} corrected, which stays`;
+  return interrupted(
+    `checked ${progress.summary()}${mended}`,
+    "dfs fsck begins from the start; dfs fsck PATH checks a part",
+  );
 }
 
 function remarkOf({ phase, found, waiting }: FsckReport): string {

@@ -4,7 +4,8 @@
 import { DfsError } from "../base/errors.ts";
 import { defineCommand, flag, value, type Command, type OptionSet } from "./shared/command.ts";
 import type { ClusterSettings } from "./shared/cluster-file.ts";
-import { generalOptions, jsonOption, keyOption, readKey } from "./shared/connect.ts";
+import { readKey } from "./shared/cluster-key.ts";
+import { generalOptions, jsonOption, keyOption } from "./shared/connect.ts";
 import { endWithInput, endWithInputOption } from "./shared/end-with-input.ts";
 import { EXIT } from "./shared/exit-codes.ts";
 import { serviceOptions, serviceWishOf, type ServiceWish } from "./shared/service-options.ts";

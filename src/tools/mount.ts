@@ -23,9 +23,9 @@ import {
   explainUnreachable,
   findMeta,
   jsonOption,
-  readKey,
   type MetaAddress,
 } from "./shared/connect.ts";
+import { readKey } from "./shared/cluster-key.ts";
 import { EXIT, type ExitCode } from "./shared/exit-codes.ts";
 import { jsonRow, printable } from "./shared/text.ts";
 import { address, text } from "./shared/values.ts";
@@ -165,7 +165,8 @@ async function wishOf(context: MountContext): Promise<Wish> {
     messages.note(`took away from ${typed} what a process that has died had mounted there`),
   );
   const log = logOf(chosen.log ?? mountOptions.log, mountPoint);
-  const keyFile = chosen.keyFile ?? mountOptions.keyFile;
+  const keyFile = keyFileOf(context, mountOptions, meta);
+  readKey(keyFile); // refused now, and not by a process in the background
   return {
     mountPoint,
     source: args.length > 1 ? (args[0]?.text ?? meta.address) : meta.address,
@@ -175,6 +176,16 @@ async function wishOf(context: MountContext): Promise<Wish> {
     log,
     readQuorum: chosen.readQuorum ?? mountOptions.readQuorum,
   };
+}
+
+/** What was typed comes first, then what is in fstab, the local cluster's own, and the environment. */
+function keyFileOf(
+  { options: chosen, typed }: MountContext,
+  mountOptions: MountOptions,
+  meta: MetaAddress,
+): string | undefined {
+  if (typed.has("keyFile")) return chosen.keyFile;
+  return mountOptions.keyFile ?? meta.keyFile ?? chosen.keyFile;
 }
 
 /** @throws DfsError `usage` when the process would wait for itself to write its log. */

@@ -76,8 +76,11 @@ running cluster it starts only what is missing. Settings are decided at the firs
 or with something else in it, is refused.
 Ctrl-C stops all servers; the data stays, and the next dfs up finds it, on the same ports. A server that dies is told but
 not started again by itself: dfs up in another terminal does that.
+Its key is that of --key-file, which is remembered, else cluster.key in its directory, where dfs key new makes one; without
+a key every user of this machine can use the cluster.
 With --mount the cluster is a directory as well, until dfs umount or the end of the cluster; dfs mount does the same later.
-The directory gets cluster.json (addresses and process ids, for scripts), meta, data-1 and so on, and logs.`,
+The directory gets cluster.json (addresses, process ids and the path of the key, for scripts), meta, data-1 and so on, and
+logs.`,
   options,
   operands: { least: 0, most: 0 },
   examples: [
@@ -147,14 +150,9 @@ async function mounted(
   dir: string,
   mountPoint: string,
 ): Promise<ClusterMount | undefined> {
-  const { keyFile } = wishOf(context);
   const { env, messages, signal } = context;
   try {
-    return await mountCluster(dir, mountPoint, {
-      env: withoutFlags(env),
-      signal,
-      ...(keyFile === undefined ? {} : { keyFile }),
-    });
+    return await mountCluster(dir, mountPoint, { env: withoutFlags(env), signal });
   } catch (error) {
     if (signal.aborted || !isDfsError(error)) throw error;
     messages.error(error.message);

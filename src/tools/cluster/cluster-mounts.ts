@@ -32,7 +32,6 @@ export interface ClusterMount {
 interface Around {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly signal: AbortSignal;
-  readonly keyFile?: string;
 }
 
 function ownUid(): number {
@@ -82,13 +81,12 @@ function mountedHere(mountPoint: string, dir: string): number | undefined {
 export async function mountCluster(
   dir: string,
   mountPoint: string,
-  { env, signal, keyFile }: Around,
+  { env, signal }: Around,
 ): Promise<ClusterMount> {
   const running = mountedHere(mountPoint, dir);
   if (running !== undefined) return { mountPoint, pid: running, ranBefore: true };
   const log = logPath(dir, "mount");
-  const key = keyFile === undefined ? [] : ["--key-file", keyFile];
-  const options = ["--foreground", "--json", "--log", log, "--dir", dir, ...key];
+  const options = ["--foreground", "--json", "--log", log, "--dir", dir];
   const args = ["mount", ...options, "--", mountPoint];
   const { pid } = await serveInBackground({ args, log, env, signal });
   return { mountPoint, pid, ranBefore: false };

@@ -5,7 +5,7 @@ import { systemClock } from "../../base/clock.ts";
 import type { ServerId } from "../../base/ids.ts";
 import { connectClient } from "../../client/client.ts";
 import { pause } from "../../client/retry.ts";
-import { readKey } from "../shared/connect.ts";
+import { readKey } from "../shared/cluster-key.ts";
 
 /** Servers look for the metadata server every second; this long is waited for all to have found it. */
 const PATIENCE_MS = 10_000;

@@ -2,6 +2,7 @@
  * The directory of a local cluster.
  *
  *     cluster.json         see tools/shared/cluster-file.ts
+ *     cluster.key          the cluster key, when there is one (tools/shared/cluster-key.ts)
  *     lock                 held while `dfs up` or `dfs down` changes which servers run
  *     meta/                the metadata server's directory
  *     data-1/ data-2/ ...  the data servers' directories
@@ -12,13 +13,14 @@ import { basename, join, resolve } from "node:path";
 import { lockDirectory, type DirectoryLock } from "../../base/directory-lock.ts";
 import { DfsError, isDfsError, systemCodeOf } from "../../base/errors.ts";
 import { readClusterFile } from "../shared/cluster-file.ts";
+import { KEY_FILE } from "../shared/cluster-key.ts";
 
 const LOCK_WAIT_MS = 60_000;
 const LOOK_EVERY_MS = 50;
 const LOCK_FILE = "lock";
 
-/** What `dfs up` makes in an empty directory before there is a cluster file. */
-const FIRST_FILES: ReadonlySet<string> = new Set([LOCK_FILE, "cluster.json.new"]);
+/** What `dfs key new` and `dfs up` make in an empty directory before there is a cluster file. */
+const FIRST_FILES: ReadonlySet<string> = new Set([LOCK_FILE, "cluster.json.new", KEY_FILE]);
 
 export function metaDirectory(dir: string): string {
   return join(dir, "meta");

@@ -29,7 +29,7 @@ import { dataServerIn, metaAddressIn } from "./server-files.ts";
 import { serverIn, stopServer, type Stopped } from "./processes.ts";
 import { shellWord } from "../shared/connect.ts";
 import { serviceFlags } from "../shared/service-options.ts";
-import { checkSettings, commonFlags, settingFlags, type Wish } from "./wish.ts";
+import { checkSettings, commonFlags, keyFileFor, settingFlags, type Wish } from "./wish.ts";
 
 const DEFAULT_DATA_SERVERS = 4;
 
@@ -98,7 +98,8 @@ export class LocalCluster {
     checkSettings(wish.settings, this.#file.settings, this.dir);
     this.#refuseWithoutMetadata();
     const servers = this.#serversWanted(wish.dataServers);
-    this.#save({ servers });
+    const keyFile = keyFileFor(wish, this.dir, this.#file, this.#isRunning());
+    this.#save({ servers, ...(keyFile === undefined ? {} : { keyFile }) });
     mkdirSync(join(this.dir, "logs"), { recursive: true });
     try {
       const meta = await this.#startMeta(wish);
@@ -106,7 +107,7 @@ export class LocalCluster {
       const [known, fresh] = partition(servers, ({ dir }) => !isUnused(dir));
       await allOf(known.map(({ dir }) => this.#startData(dir, meta, wish)));
       for (const { dir } of fresh) await this.#startData(dir, meta, wish);
-      await this.#refuseOlder(meta, wish);
+      await this.#refuseOlder(meta);
     } catch (error) {
       await this.#stopLaunched();
       throw error;
@@ -128,10 +129,17 @@ export class LocalCluster {
     return stopped;
   }
 
+  /** True when one of the servers runs. */
+  #isRunning(): boolean {
+    const dirs = [metaDirectory(this.dir), ...this.#file.servers.map(({ dir }) => dir)];
+    return dirs.some((dir) => serverIn(dir) !== undefined);
+  }
+
   /** Data servers that ran when the metadata server was started tell only by not joining that its database is an older one. */
-  async #refuseOlder(meta: string, { keyFile }: Wish): Promise<void> {
+  async #refuseOlder(meta: string): Promise<void> {
     if (this.#ranBefore.length === 0) return;
     const servers = this.#ranBefore;
+    const { keyFile } = this.#file;
     const answer = await whoHasJoined({ meta, keyFile, servers, signal: this.#signal });
     const { refusing, silent } = answer;
     if (refusing.length > 0) throw this.#olderMetadata(meta, refusing);
@@ -232,7 +240,7 @@ export class LocalCluster {
       listen,
       ...settingFlags(wish.settings),
       ...serviceFlags(wish.service),
-      ...commonFlags(wish),
+      ...commonFlags(wish, this.#file.keyFile),
     ]);
     this.#save({
       meta: ready.address,
@@ -278,7 +286,7 @@ export class LocalCluster {
       this.#listen(name, server.address, port, false),
       "--allow-faults",
       ...(isUnused(dir) ? ["--new"] : []),
-      ...commonFlags(wish),
+      ...commonFlags(wish, this.#file.keyFile),
     ]);
     const started: ClusterServer = {
       ...(ready.server === undefined ? idOf(server) : { id: ready.server }),

@@ -2,7 +2,8 @@
  * What `dfs up` is asked for, and whether that goes together with the cluster that there is.
  */
 import { DfsError } from "../../base/errors.ts";
-import type { ClusterSettings } from "../shared/cluster-file.ts";
+import type { ClusterFile, ClusterSettings } from "../shared/cluster-file.ts";
+import { ownKeyFile, readKey } from "../shared/cluster-key.ts";
 import type { ServiceWish } from "../shared/service-options.ts";
 import { flagName } from "../shared/command.ts";
 
@@ -12,6 +13,7 @@ export interface Wish {
   readonly dataServers?: number;
   /** Port of the metadata server; the data servers take the next ones. */
   readonly port?: number;
+  /** Absolute path of the file with the cluster key. */
   readonly keyFile?: string;
   /** For a metadata server that is started now. */
   readonly service: ServiceWish;
@@ -32,11 +34,35 @@ export function checkSettings(wish: ClusterSettings, present: ClusterSettings, d
 }
 
 /** Flags for both kinds of servers. */
-export function commonFlags(wish: Wish): string[] {
+export function commonFlags(wish: Wish, keyFile: string | undefined): string[] {
   return [
-    ...(wish.keyFile === undefined ? [] : ["--key-file", wish.keyFile]),
+    ...(keyFile === undefined ? [] : ["--key-file", keyFile]),
     ...(wish.debug ? ["--debug"] : []),
   ];
+}
+
+/**
+ * The file with the key of the cluster in `dir`: the one wished for, or that which it has.
+ * @throws DfsError `usage` when it is running with another one, or with none; as `readKey` when the file is of no use.
+ */
+export function keyFileFor(
+  wish: Wish,
+  dir: string,
+  present: ClusterFile,
+  isRunning: boolean,
+): string | undefined {
+  const keyFile = wish.keyFile ?? present.keyFile ?? (isRunning ? undefined : ownKeyFile(dir));
+  const isKnown = present.meta !== undefined; // a cluster file that was made anew has forgotten its key
+  if (isRunning && isKnown && keyFile !== present.keyFile) {
+    const now = present.keyFile === undefined ? "without a key" : `with the key ${present.keyFile}`;
+    throw new DfsError(
+      "usage",
+      `cannot use the key ${keyFile}: the cluster in ${dir} is running ${now}\n` +
+        "a cluster takes a new key when all of it is stopped and started: dfs down, then dfs up",
+    );
+  }
+  readKey(keyFile);
+  return keyFile;
 }
 
 /** Flags of `dfs meta` for the settings that were given. */

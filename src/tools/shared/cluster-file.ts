@@ -7,6 +7,7 @@
  *       "servers": [                        the data servers
  *         { "id": 1, "address": "127.0.0.1:40002", "pid": 4712, "dir": "/.../data-1" }
  *       ],
+ *       "keyFile": "/.../cluster.key",      the file with the cluster key, when it has one
  *       "settings": { "blockSize": ..., "replicas": ..., "writeQuorum": ..., "readQuorum": ... }
  *     }
  *
@@ -39,6 +40,8 @@ export interface ClusterFile {
   readonly metaPid: number | null;
   readonly servers: readonly ClusterServer[];
   readonly settings: ClusterSettings;
+  /** Absolute path of the file with the cluster key. */
+  readonly keyFile?: string;
 }
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -89,10 +92,10 @@ export function readClusterFile(dir: string): ClusterFile | undefined {
 export function writeClusterFile(dir: string, file: ClusterFile): void {
   const path = clusterFilePath(dir);
   const temporary = `${path}.new`; // one writer at a time: the directory's lock
-  const { meta, metaPid, servers, settings } = file;
+  const { meta, metaPid, servers, settings, keyFile } = file;
   writeFileSync(
     temporary,
-    `${JSON.stringify({ meta, metaPid, servers, settings }, undefined, 2)}\n`,
+    `${JSON.stringify({ meta, metaPid, servers, settings, keyFile }, undefined, 2)}\n`,
   );
   renameSync(temporary, path);
 }
@@ -102,8 +105,10 @@ function checked(value: unknown): ClusterFile {
   const servers = file["servers"];
   if (!Array.isArray(servers)) throw new Error('"servers" is not a list');
   const meta = optionalText(file["meta"], '"meta"');
+  const keyFile = optionalText(file["keyFile"], '"keyFile"');
   return {
     ...(meta === undefined ? {} : { meta }),
+    ...(keyFile === undefined ? {} : { keyFile }),
     metaPid: optionalNumber(file["metaPid"], '"metaPid"') ?? null,
     servers: servers.map(checkedServer),
     settings: checkedSettings(file["settings"]),

@@ -3,14 +3,14 @@
  *
  * The metadata server's address comes from `--meta`; else from the cluster file of `--dir`; else from DFS_META; else from
  * the cluster file of DFS_DIR or of the default directory, which is where `dfs up` left it. What was typed comes before
- * what is in the environment.
+ * what is in the environment. The cluster key's file is the one that is typed; else that of the cluster of which the address
+ * is; else the one in the environment.
  */
-import { readFileSync } from "node:fs";
 import { brieflyOf, DfsError, isDfsError } from "../../base/errors.ts";
 import type { ClientOptions, ClientWarning, DfsClient } from "../../client/api.ts";
 import { clusterFilePath, defaultDirectory, readClusterFile } from "./cluster-file.ts";
+import { readKey } from "./cluster-key.ts";
 import { flag, value, type Context, type OptionSet, type OptionValues } from "./command.ts";
-import { localError } from "./errors.ts";
 import { unlessAborted } from "./interruption.ts";
 import { address, directory, seconds, text } from "./values.ts";
 
@@ -19,6 +19,8 @@ const FIRST_CONTACT_MS = 5000;
 /** Of which this is kept for starting and for saying so. */
 const FIRST_CONTACT_RESERVE_MS = 250;
 const CLOSE_TIMEOUT_MS = 1000;
+/** How long an interrupted command may take to stop what it is doing. */
+const LAST_WORDS_MS = 1000;
 
 /** Options of every command. */
 export const generalOptions = {
@@ -64,6 +66,11 @@ export type MetaSource = Pick<ConnectionContext, "typed" | "env"> & {
   readonly options: Pick<OptionValues<typeof connectionOptions>, "meta" | "dir">;
 };
 
+/** What tells which key is meant. */
+export type KeySource = Pick<ConnectionContext, "typed"> & {
+  readonly options: Pick<OptionValues<typeof keyOption>, "keyFile">;
+};
+
 /** Where the metadata server is, and how we know. */
 export interface MetaAddress {
   readonly address: string;
@@ -72,6 +79,8 @@ export interface MetaAddress {
   readonly dir?: string;
   /** False when the cluster file says that the cluster was stopped. */
   readonly running: boolean;
+  /** File with the key of that local cluster, when it has one. */
+  readonly keyFile?: string;
 }
 
 /**
@@ -95,7 +104,15 @@ export function findMeta(context: MetaSource): MetaAddress {
         "or name another's metadata server with --meta HOST:PORT",
     );
   }
-  return { address: file.meta, source: dir, dir, running: file.metaPid !== null };
+  const { meta, keyFile } = file;
+  const key = keyFile === undefined ? {} : { keyFile };
+  return { address: meta, source: dir, dir, running: file.metaPid !== null, ...key };
+}
+
+/** The key for the cluster whose metadata server is at `meta`. @throws DfsError as `readKey`. */
+export function findKey(context: KeySource, meta: MetaAddress): Uint8Array | undefined {
+  const { options, typed } = context;
+  return readKey(typed.has("keyFile") ? options.keyFile : (meta.keyFile ?? options.keyFile));
 }
 
 /** What a command may want of its client besides what its options say. */
@@ -110,22 +127,27 @@ export async function withClient<T>(
   const meta = findMeta(context);
   const client = await unlessAborted(context.signal, connect(context, meta, wish));
   try {
-    return await unlessAborted(context.signal, work(client));
+    return await untilAborted(context.signal, work(client));
   } finally {
     await closed(client);
   }
 }
 
-/** The key in the file of --key-file. */
-export function readKey(path: string | undefined): Uint8Array | undefined {
-  if (path === undefined) return undefined;
+/** As `unlessAborted`, but `work` may first say what it has done, and how to go on. */
+async function untilAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
   try {
-    const bytes = readFileSync(path);
-    // A key written with an editor or echo ends in a newline that is not meant.
-    const end = bytes.at(-1) === 0x0a ? bytes.length - 1 : bytes.length;
-    return Uint8Array.from(bytes.subarray(0, end));
+    return await unlessAborted(signal, work);
   } catch (error) {
-    throw localError(`cannot read the cluster key ${path}`, error);
+    if (!signal.aborted) throw error;
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    const timer = setTimeout(() => resolve(undefined), LAST_WORDS_MS);
+    const words = work.then(
+      () => undefined,
+      (own: unknown) => (isDfsError(own, "cancelled") ? own : undefined),
+    );
+    const last = await Promise.race([words, promise]);
+    clearTimeout(timer);
+    throw last ?? error;
   }
 }
 
@@ -140,7 +162,7 @@ async function connect(
   wish: ClientWish,
 ): Promise<DfsClient> {
   const { options, messages } = context;
-  const key = readKey(options.keyFile);
+  const key = findKey(context, meta);
   const first = FIRST_CONTACT_MS - FIRST_CONTACT_RESERVE_MS - performance.now();
   const clientSettings: ClientOptions = {
     ...wish,
