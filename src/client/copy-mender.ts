@@ -109,7 +109,7 @@ export class Mending {
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, work));
-    if (found === 0) writer.tellWaiting(`copies that count: ${refusal.message}`, this.deadline);
+    if (found === 0) writer.tellWaiting(`another copy: ${refusal.message}`, this.deadline);
     return mended;
   }
 
