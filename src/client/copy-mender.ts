@@ -25,8 +25,8 @@ import type { DataServers } from "./servers.ts";
 
 const WAIT: Backoff = { firstMs: 100, maxMs: 1_000 };
 
-/** Blocks of one commit that get copies at the same time. */
-const AT_ONCE = 8;
+/** Blocks of one commit that get copies at the same time: their servers sync them together. */
+const AT_ONCE = 64;
 
 export interface CopyMenderOptions {
   readonly ids: BlockIds;
