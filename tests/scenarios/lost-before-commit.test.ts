@@ -190,7 +190,7 @@ describe("files that are put, written and appended to lose a copy of each block 
   });
 
   test("and none comes back: they fail at their deadline, and say what to do", async () => {
-    await start({ retryTimeoutMs: 1_000 });
+    await start({ retryTimeoutMs: 10_000 }); // which the losses below must not take
     const written = await writtenEveryWay();
     await losses["its server was given up"]!();
     proxy.release();
