@@ -293,13 +293,13 @@ describe("a later start", () => {
     writeFileSync(
       join(project, "src/cli.ts"),
       "const input = await Bun.stdin.text();\n" +
-        "console.log(JSON.stringify([process.pid, process.env.UV_THREADPOOL_SIZE, process.env.MIMALLOC_PURGE_DELAY, process.env.BUN_JSC_useConcurrentGC ?? null, input, ...process.argv.slice(2)]));\n" +
+        "console.log(JSON.stringify([process.pid, process.env.UV_THREADPOOL_SIZE, process.env.MIMALLOC_PURGE_DELAY, process.env.BUN_JSC_useConcurrentGC ?? null, process.env.BUN_JSC_useGenerationalGC ?? null, input, ...process.argv.slice(2)]));\n" +
         "process.exitCode = 7;\n",
     );
     for (const [verb, given, seen] of [
-      ["put", undefined, ["16", "1000", null]],
-      ["put", "4", ["4", "4", null]],
-      ["mount", undefined, ["16", "1000", "0"]], // which serves in this very process with --foreground
+      ["put", undefined, ["16", "1000", null, null]],
+      ["put", "4", ["4", "4", null, null]],
+      ["mount", undefined, ["16", "1000", "0", "0"]], // which serves in this very process with --foreground
     ] as const) {
       const words = [verb, "a b", "--", "$(x)", "--config=y", ""];
       const command = copies.launch(project, {

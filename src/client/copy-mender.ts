@@ -26,8 +26,8 @@ import type { DataServers } from "./servers.ts";
 
 const WAIT: Backoff = { firstMs: 100, maxMs: 1_000 };
 
-/** Blocks of one commit that get copies at the same time. */
-const AT_ONCE = 8;
+/** Blocks of one commit that get copies at the same time: their servers sync them together. */
+const AT_ONCE = 64;
 
 export interface CopyMenderOptions {
   readonly ids: BlockIds;
@@ -110,7 +110,7 @@ export class Mending {
       }
     };
     await Promise.all(Array.from({ length: AT_ONCE }, work));
-    if (found === 0) writer.tellWaiting(`copies that count: ${refusal.message}`, this.deadline);
+    if (found === 0) writer.tellWaiting(`another copy: ${refusal.message}`, this.deadline);
     return mended;
   }
 

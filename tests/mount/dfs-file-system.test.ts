@@ -364,6 +364,15 @@ describe("directories", () => {
       ),
     );
     expect(shown(await listed(there, directory)).slice(2)).toEqual(names);
+
+    // Every cookie stays good, also when a page before it has been fetched once more.
+    const handle = await there.openDirectory(directory);
+    const first = [...(await there.list(directory, handle, 0n))];
+    await there.list(directory, handle, first.at(-1)!.cookie);
+    await there.list(directory, handle, first[1]!.cookie);
+    const [next] = await there.list(directory, handle, first[100]!.cookie);
+    expect(shown([next!])).toEqual([names[99]!]);
+    there.releaseDirectory(directory, handle);
   });
 
   test("that are gone are not found when they are listed", async () => {

@@ -190,7 +190,7 @@ describe("files that are put, written and appended to lose a copy of each block 
   });
 
   test("and none comes back: they fail at their deadline, and say what to do", async () => {
-    await start({ retryTimeoutMs: 1_000 });
+    await start({ retryTimeoutMs: 10_000 }); // which the losses below must not take
     const written = await writtenEveryWay();
     await losses["its server was given up"]!();
     proxy.release();
@@ -226,7 +226,7 @@ describe("files that are put, written and appended to lose a copy of each block 
 test("a put of several commits: copies are lost while they wait, and the bytes are read back", async () => {
   await start();
   proxy.hold(commit);
-  const long = patterned(70 * MiB, 3); // more than two commits
+  const long = patterned(33 * MiB, 3); // two commits
   const target = { ...OWNER, keepReplaced: false };
   const done = begun(writer.put(bytesOf("/long"), [long], target));
   await proxy.untilHeld(1);

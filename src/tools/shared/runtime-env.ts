@@ -10,4 +10,5 @@ export const RUNTIME_ENV: Readonly<Record<string, string>> = {
 export const MOUNT_ENV: Readonly<Record<string, string>> = {
   ...RUNTIME_ENV,
   BUN_JSC_useConcurrentGC: "0",
+  BUN_JSC_useGenerationalGC: "0",
 };

@@ -164,7 +164,7 @@ function* checkCopies(
   if (counting < writeQuorum) {
     throw new DfsError(
       "quorum",
-      `cannot commit: block ${block.block} has ${counting} copies that count, the write quorum is ${writeQuorum}`,
+      `cannot commit: block ${block.block} has ${counting} of the ${writeQuorum} copies that the write quorum asks for`,
       { details: { block: block.block, copies: counting, writeQuorum } },
     );
   }
