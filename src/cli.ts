@@ -18,13 +18,14 @@ import type { DataStart } from "./tools/data.ts";
 import type { MountStart } from "./tools/mount.ts";
 import type { MetaStart } from "./tools/meta.ts";
 import type { Restorer } from "./tools/meta-restore.ts";
-import { findRequest, type CommandEntry } from "./tools/shared/dispatch.ts";
+import { findRequest, type CommandEntry, type Request } from "./tools/shared/dispatch.ts";
 import { report } from "./tools/shared/errors.ts";
 import { EXIT } from "./tools/shared/exit-codes.ts";
 import { catchInterruption, type Interruption } from "./tools/shared/interruption.ts";
 import { Messages } from "./tools/shared/messages.ts";
 import { Output } from "./tools/shared/output.ts";
 import { isOutputTerminal } from "./tools/shared/terminal.ts";
+import type { Topic } from "./tools/shared/topics.ts";
 
 const COMMANDS: readonly CommandEntry[] = [
   {
@@ -252,6 +253,16 @@ const COMMANDS: readonly CommandEntry[] = [
     summary: "run a data server",
     load: async () => (await import("./tools/data.ts")).dataCommand(startData),
   },
+  {
+    name: "completion",
+    summary: "print a script that completes commands and paths in bash, zsh or fish",
+    load: async () => (await import("./tools/completion.ts")).completionCommand(COMMANDS),
+  },
+  {
+    name: "version",
+    summary: "tell the version, and what this dfs understands",
+    load: async () => (await import("./tools/version.ts")).version,
+  },
 ];
 
 async function startMeta(start: MetaStart): Promise<void> {
@@ -290,7 +301,7 @@ async function main(args: readonly Argument[], interruption: Interruption): Prom
       const command = await entry.load();
       return await runCommand(entry, command, request.args, { out, messages, interruption });
     }
-    await out.line(request.kind === "version" ? `dfs ${pkg.version}` : await listOfCommands());
+    await out.line(await answer(request));
     await out.flush();
     return EXIT.done;
   } catch (error) {
@@ -298,6 +309,31 @@ async function main(args: readonly Argument[], interruption: Interruption): Prom
     const code = report(error, messages, debug);
     return interruption.exitCode() ?? code;
   }
+}
+
+/** What is told without any command being run. */
+async function answer(request: Exclude<Request, { kind: "command" }>): Promise<string> {
+  switch (request.kind) {
+    case "version":
+      return `dfs ${pkg.version}`;
+    case "manual":
+      return (await import("./tools/shared/manual.ts")).manualPage(COMMANDS, pkg.version);
+    case "topic":
+      return readable(`dfs help ${request.topic.name}: ${await topicText(request.topic)}`);
+    case "list":
+      return readable((await import("./tools/shared/help.ts")).commandList(COMMANDS));
+  }
+}
+
+async function topicText({ summary, load }: Topic): Promise<string> {
+  return `${summary}\n${await load()}`;
+}
+
+/** Help as the terminal has room for it. */
+async function readable(text: string): Promise<string> {
+  if (!isOutputTerminal()) return text;
+  const { wrapped } = await import("./tools/shared/wrap.ts");
+  return wrapped(text, process.stdout.columns);
 }
 
 interface Surroundings {
@@ -317,7 +353,7 @@ async function runCommand(
   );
   if (parsed.help) {
     const { commandHelp } = await import("./tools/shared/help.ts");
-    await out.line(commandHelp(entry.name, entry.summary, command));
+    await out.line(await readable(commandHelp(entry.name, entry.summary, command)));
     await out.flush();
     return EXIT.done;
   }
@@ -338,11 +374,6 @@ async function runCommand(
   const code = await command.run(context);
   await out.flush();
   return interruption.exitCode() ?? code;
-}
-
-async function listOfCommands(): Promise<string> {
-  const { commandList } = await import("./tools/shared/help.ts");
-  return commandList(COMMANDS);
 }
 
 /** Adds to a usage error where the right usage is told. */

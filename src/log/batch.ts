@@ -1,5 +1,5 @@
 /**
- * A batch: the records that go into a segment with one write and one sync, and their bytes.
+ * A batch: the records that go into a segment under one sync, and their bytes.
  *
  * Positions, log sequence numbers and the synced offset are known only when a batch is made, so this is where headers are
  * encoded. The bytes of blocks are never copied: they are handed to the system from the buffer they came in.
@@ -94,29 +94,39 @@ export function appendBytes(append: Append): number {
   }
 }
 
-/** The records of one write, laid out from `start` on. */
+/** The records that share a sync, laid out from `start` on, and those of their bytes that are still to be written. */
 export class Batch {
   readonly start: number;
   end: number;
-  readonly parts: Uint8Array[] = [];
+  /** The segment is durable up to here, as far as is known now: the records that are added say so. */
+  synced: number;
+  /** Where the next bytes are to be written. */
+  written: number;
+  private parts: Uint8Array[] = [];
   private readonly identity: SegmentIdentity;
   private readonly heads = new HeadSpace();
 
-  /** All of the segment before `start` is durable. */
-  constructor(identity: SegmentIdentity, start: number) {
+  constructor(identity: SegmentIdentity, start: number, synced = start) {
     this.identity = identity;
     this.start = start;
     this.end = start;
+    this.synced = synced;
+    this.written = start;
   }
 
   get bytes(): number {
     return this.end - this.start;
   }
 
+  /** Bytes that have been added and not taken to be written. */
+  get unwritten(): number {
+    return this.end - this.written;
+  }
+
   add(append: Append, lsn: Lsn): Place {
     const position = this.end;
     const body = bodyOf(append);
-    const header = headerOf(append, body, position, this.start, lsn);
+    const header = headerOf(append, body, position, this.synced, lsn);
     const head = this.heads.take(RECORD_HEADER_BYTES + body.list.length);
     encodeRecordHeader(this.identity, header, head.subarray(0, RECORD_HEADER_BYTES));
     head.set(body.list, RECORD_HEADER_BYTES);
@@ -128,23 +138,24 @@ export class Batch {
     return { segment: this.identity.number, position, lsn };
   }
 
-  /** The parts in groups of at most `maxBytes`, for one call each. */
-  *groups(maxBytes: number): Generator<Uint8Array[], void, void> {
-    let group: Uint8Array[] = [];
+  /** What is to be written at `written` with the next call, at most `maxBytes` of it; undefined when nothing is left. */
+  takeGroup(maxBytes: number): Uint8Array[] | undefined {
+    const group: Uint8Array[] = [];
     let bytes = 0;
+    let taken = 0;
     for (const part of this.parts) {
-      for (let from = 0; from < part.length; from += maxBytes) {
-        const piece = part.length <= maxBytes ? part : part.subarray(from, from + maxBytes);
-        if (group.length === MAX_PARTS || bytes + piece.length > maxBytes) {
-          yield group;
-          group = [];
-          bytes = 0;
-        }
-        group.push(piece);
-        bytes += piece.length;
+      if (group.length === MAX_PARTS || bytes === maxBytes) break;
+      const piece = part.subarray(0, maxBytes - bytes);
+      group.push(piece);
+      bytes += piece.length;
+      if (piece.length < part.length) {
+        this.parts[taken] = part.subarray(piece.length);
+        break;
       }
+      taken++;
     }
-    if (group.length > 0) yield group;
+    this.parts.splice(0, taken);
+    return group.length > 0 ? group : undefined;
   }
 }
 

@@ -4,7 +4,7 @@
  *
  *     format.ts record.ts      bytes of segments and records
  *     segment.ts supply.ts     segment files: names, making, open handles
- *     batch.ts writer.ts       appending with group commit
+ *     batch.ts writer.ts writer-options.ts     appending with group commit
  *     window.ts reader.ts      walking over a segment
  *     inspect.ts recovery-rules.ts recovery.ts replay.ts    opening
  *     index.ts index-page.ts block-reader.ts buffers.ts     finding and reading blocks
@@ -49,7 +49,8 @@ import { SegmentSupply } from "./supply.ts";
 import type { BlockInfo, BlockToPut, IdRange, LogOptions, LogStats } from "./types.ts";
 import { LogState } from "./state.ts";
 import { readNear } from "./near-reads.ts";
-import { LogWriter, type WriterEvents } from "./writer.ts";
+import { LogWriter } from "./writer.ts";
+import type { WriterEvents } from "./writer-options.ts";
 
 export type { BlockInfo, BlockToPut, IdRange, LogOptions, LogStats } from "./types.ts";
 
@@ -260,7 +261,8 @@ export class BlockLog {
   }
 
   private makeWriter(recovered: RecoveredLog): LogWriter {
-    const { disk, directory, cluster, server, random, logger, segmentBytes } = this.options;
+    const { disk, directory, cluster, server, random, logger } = this.options;
+    const { segmentBytes, aheadBytes } = this.options;
     const supply = new SegmentSupply(
       {
         disk,
@@ -281,6 +283,7 @@ export class BlockLog {
     const options = {
       logger,
       segmentBytes: segmentBytes ?? SEGMENT_BYTES,
+      aheadBytes,
       roomForPuts: () => this.roomForPuts(),
       supply,
       events: this.writerEvents(),

@@ -12,7 +12,7 @@ import type { CorruptionReporter } from "./corruption.ts";
 import type { CompactionStats } from "./compaction.ts";
 import type { PutFields } from "./record.ts";
 import type { ScrubStatus } from "./scrub.ts";
-import type { UnsureWrites } from "./writer.ts";
+import type { UnsureWrites } from "./writer-options.ts";
 
 export interface LogOptions {
   readonly disk: Disk;
@@ -32,6 +32,8 @@ export interface LogOptions {
   readonly reserveBytes?: number | undefined;
   /** Bytes of the log between checkpoints, instead of the larger of 4 segments and 10 lengths of the last one. */
   readonly checkpointBytes?: number | undefined;
+  /** Bytes of a put from which on it is written while the sync before it is under way, instead of 256 KiB. */
+  readonly aheadBytes?: number | undefined;
   /** Told when a sync failed: what was being written may or may not be on the disk. */
   readonly onUnsure?: (writes: UnsureWrites) => void;
   /** Told of held blocks whose copy is rotten: when a read or compaction finds that, and by each scrub. Must not throw. */

@@ -1,26 +1,29 @@
 /**
  * Appends records to the log with group commit.
  *
- * What arrives while a batch is being written and synced forms the next batch: one write, one fdatasync, then all of its
- * acknowledgements. Invariants:
+ * What arrives while a batch is being written and synced forms the next batch: one fdatasync, then all of its
+ * acknowledgements. While the disk is busy with a sync, large puts that come are written already: that batch is begun.
+ * Invariants:
  *
- * - One batch at a time. What a segment holds before the batch is durable; that is the `synced` in the batch's headers.
+ * - One sync at a time, one batch being synced and at most one begun behind it, which is in the same segment and holds
+ *   puts alone. The `synced` in a record's header is where a batch begins before which everything was durable by then.
  * - A record is reported durable, and becomes visible to readers, after the sync that covers it, in the order of the log.
  * - A segment gets its first record when all segments before it are sealed durably, or are suspect and named so by the
  *   seals that lead that first batch.
- * - A sync that failed is never tried again. The segment counts up to the last good sync and takes nothing more.
+ * - A sync that failed is never tried again. The segment counts up to the last good sync and takes nothing more; what was
+ *   begun behind it has failed as well.
  * - When the disk is full, puts fail, and tombstones and moves go on into the reserve.
- * - A move leads its batch, and is written only if the record that it copies is still the live one at that moment. So a
- *   copy always lies before the tombstone that kills it.
+ * - A move leads its batch, and is written only if the record that it copies is still the live one when everything before
+ *   is durable. So a copy always lies before the tombstone that kills it, and no batch is begun while moves wait.
  */
 import { writeFully, type DiskFile } from "../base/disk.ts";
 import { DfsError, messageOf } from "../base/errors.ts";
 import type { BlockId, Lsn } from "../base/ids.ts";
-import type { Logger } from "../base/logger.ts";
 import { appendFailed, isDiskFull, noSpaceForPut } from "./append-errors.ts";
 import {
   appendBytes,
   Batch,
+  type Append,
   type Move,
   type Place,
   type PutAppend,
@@ -29,7 +32,7 @@ import {
 import { SEGMENT_HEADER_BYTES, type SegmentIdentity } from "./format.ts";
 import { SEAL_BYTES, type SealReason } from "./record.ts";
 import type { RecoveredLog, Suspect } from "./recovery.ts";
-import type { SegmentSupply } from "./supply.ts";
+import type { WriterOptions } from "./writer-options.ts";
 
 /** A batch takes no further record once it holds this many bytes. */
 export const BATCH_BYTES = 8 * 1024 * 1024;
@@ -40,40 +43,8 @@ const MOVE_BYTES = 1024 * 1024;
 /** Bytes handed to the system in one call: more would hold up the event loop. */
 const WRITE_BYTES = 1024 * 1024;
 
-/** What may or may not have reached the disk when a write or sync failed. None of it was acknowledged. */
-export interface UnsureWrites {
-  readonly segment: number;
-  /** The segment is good up to here. */
-  readonly end: number;
-  readonly puts: readonly BlockId[];
-  readonly deletes: readonly BlockId[];
-  readonly error: unknown;
-}
-
-/** What the writer tells its owner. Called from the event loop; must not throw. */
-export interface WriterEvents {
-  /** The record is durable. Called in the order of the log, before `append` resolves. */
-  onDurable(append: PutAppend | TombstoneAppend | Move, place: Place): void;
-  /** Whether the record that the move copies is still needed. Asked right before it is written. */
-  isWanted(move: Move): boolean;
-  /** A segment now ends at `end`. */
-  onGrown(segment: number, end: number): void;
-  onSealed(segment: number): void;
-  /** A seal in segment `by` says that the earlier segment `suspect` counts only in part. */
-  onSuspectSealed(suspect: number, by: number): void;
-  /** These failed, and only a later durable record makes sure that no crash lets them happen after all. */
-  onTakenBack(blocks: Pick<UnsureWrites, "puts" | "deletes">): void;
-  onUnsure(writes: UnsureWrites): void;
-}
-
-export interface WriterOptions {
-  readonly logger: Logger;
-  readonly segmentBytes: number;
-  /** Bytes that puts may take of the file system at this moment; below 0 when even a part of the reserve is gone. */
-  readonly roomForPuts: () => number;
-  readonly supply: SegmentSupply;
-  readonly events: WriterEvents;
-}
+/** Puts that take this many bytes are written during the sync before them. Smaller ones are cheaper written together. */
+const AHEAD_BYTES = 256 * 1024;
 
 interface Waiting {
   readonly append: PutAppend | TombstoneAppend | Move;
@@ -92,9 +63,14 @@ interface OpenSegment {
   end: number;
 }
 
-interface FilledBatch {
+interface OpenBatch {
   readonly batch: Batch;
-  readonly taken: readonly (readonly [Waiting, Place])[];
+  readonly taken: [Waiting, Place][];
+  /** Why it cannot be written. */
+  failure?: Error;
+}
+
+interface FilledBatch extends OpenBatch {
   /** The segment is sealed by this batch. */
   readonly seals: boolean;
   /** Suspect segments that this batch's seals name. */
@@ -111,6 +87,11 @@ export class LogWriter {
   private queue: Waiting[] = [];
   private moves: WaitingMove[] = [];
   private running: Promise<void> | undefined;
+  /** The batch that is being synced. */
+  private syncing: FilledBatch | undefined;
+  /** The batch behind that one. */
+  private begun: OpenBatch | undefined;
+  private isAhead = false;
   private closing = false;
   private suspects: Suspect[];
   private owesSeals = false;
@@ -137,6 +118,7 @@ export class LogWriter {
       }
       this.queue.push({ append, resolve, reject });
       this.running ??= this.run();
+      if (appendBytes(append) >= (this.options.aheadBytes ?? AHEAD_BYTES)) void this.goAhead();
     });
   }
 
@@ -168,7 +150,7 @@ export class LogWriter {
 
   private async run(): Promise<void> {
     await Promise.resolve(); // requests that arrive in the same turn join the first batch
-    while (this.queue.length > 0 || this.moves.length > 0 || this.owesSeals) {
+    while (this.queue.length > 0 || this.moves.length > 0 || this.owesSeals || this.begun) {
       await this.commit(undefined);
     }
     this.running = undefined;
@@ -177,59 +159,116 @@ export class LogWriter {
   /** Writes and syncs one batch. Whatever goes wrong is told to those who wait; this never throws. */
   private async commit(close: SealReason | undefined): Promise<void> {
     this.owesSeals = false;
-    let filled: FilledBatch | undefined;
+    const { begun } = this;
+    this.begun = undefined;
+    let filled: FilledBatch;
     try {
       this.current ??= { ...(await this.options.supply.take(this.nextLsn)) };
-      filled = this.fill(this.current, close);
+      filled = this.fill(this.current, close, begun);
     } catch (error) {
+      if (begun !== undefined) this.condemn(this.current!, [begun], error);
       this.failAll(error);
       return;
     }
     if (filled.batch.bytes === 0) return;
     if (!(await this.write(this.current, filled))) return;
-    try {
-      this.syncs++;
-      await this.current.file.syncData();
-    } catch (error) {
-      this.condemn(this.current, filled, error);
-      return;
-    }
+    if (!(await this.sync(this.current, filled))) return;
     this.finish(this.current, filled);
   }
 
-  /** Takes from the queue what fits into one batch. */
-  private fill(current: OpenSegment, close: SealReason | undefined): FilledBatch {
-    const batch = new Batch(current.identity, current.end);
+  /** Returns false when that failed, after everybody has been told. */
+  private async sync(current: OpenSegment, filled: FilledBatch): Promise<boolean> {
+    this.syncing = filled;
+    try {
+      this.syncs++;
+      await current.file.syncData();
+      return true;
+    } catch (error) {
+      const { begun } = this;
+      this.begun = undefined;
+      this.condemn(current, begun === undefined ? [filled] : [filled, begun], error);
+      return false;
+    } finally {
+      this.syncing = undefined;
+    }
+  }
+
+  /** Writes what has come during a sync, what comes in the same turn together. */
+  private async goAhead(): Promise<void> {
+    if (this.isAhead) return;
+    this.isAhead = true;
+    await Promise.resolve();
+    while (this.writeAhead()) await nextTurn();
+    this.isAhead = false;
+  }
+
+  /** Begins the next batch while one is being synced, or goes on with it. Returns whether there is more to write. */
+  private writeAhead(): boolean {
+    const { syncing, current, moves, queue } = this;
+    if (syncing === undefined || current === undefined || syncing.seals || moves.length > 0)
+      return false;
+    const { batch } = syncing;
+    const begun = (this.begun ??= {
+      batch: new Batch(current.identity, batch.end, batch.start),
+      taken: [],
+    });
+    if (begun.failure !== undefined) return false;
+    try {
+      const isFull = this.takeQueued(begun, ({ kind }) => kind === "put");
+      const group = begun.batch.takeGroup(WRITE_BYTES);
+      if (group === undefined) return false;
+      begun.batch.written = writeFully(current.file, group, begun.batch.written);
+      return begun.batch.unwritten > 0 || (!isFull && queue[0]?.append.kind === "put");
+    } catch (error) {
+      begun.failure = error as Error; // what it comes to is settled when all before it is durable
+      return false;
+    }
+  }
+
+  /** Takes from the queue what fits into one batch, behind what has been begun of it. */
+  private fill(
+    current: OpenSegment,
+    close: SealReason | undefined,
+    begun: OpenBatch | undefined,
+  ): FilledBatch {
+    const open = begun ?? { batch: new Batch(current.identity, current.end), taken: [] };
+    const { batch } = open;
+    batch.synced = current.end;
     for (const segment of this.options.supply.takeUncertain()) {
       this.suspects.push({ segment, end: SEGMENT_HEADER_BYTES });
     }
     // An opening goes from the newest segment to the oldest: what a seal says is known in time for older ones only.
     const suspects = this.suspects.filter(({ segment }) => segment < current.identity.number);
     for (const { segment, end } of suspects) this.addSeal(batch, segment, end, "suspect");
-    const taken: [Waiting, Place][] = [];
+    const isFull =
+      (begun === undefined && !this.fillMoves(batch, open.taken)) ||
+      this.takeQueued(open, () => true);
+    const reason = isFull ? "full" : close;
+    if (reason !== undefined) this.addSeal(batch, current.identity.number, batch.end, reason);
+    return { ...open, seals: reason !== undefined, suspects };
+  }
+
+  /** Takes the first of the queue, as long as they are wanted. Returns true when the segment has no room for the next. */
+  private takeQueued({ batch, taken }: OpenBatch, isWanted: (append: Append) => boolean): boolean {
     let room: number | undefined;
-    let full = !this.fillMoves(batch, taken);
-    while (!full && this.queue.length > 0 && batch.bytes < BATCH_BYTES) {
+    while (this.queue.length > 0 && batch.bytes < BATCH_BYTES) {
       const waiting = this.queue[0]!;
-      const bytes = appendBytes(waiting.append);
-      if (this.isFull(batch, bytes)) {
-        full = true;
-        break;
-      }
+      const { append } = waiting;
+      if (!isWanted(append)) return false;
+      const bytes = appendBytes(append);
+      if (this.isFull(batch, bytes)) return true;
       this.queue.shift();
-      if (waiting.append.kind === "put") {
-        room ??= this.options.roomForPuts();
+      if (append.kind === "put") {
+        room ??= this.options.roomForPuts() - batch.unwritten;
         if (bytes > room) {
-          waiting.reject(noSpaceForPut(waiting.append.put.block));
+          waiting.reject(noSpaceForPut(append.put.block));
           continue;
         }
         room -= bytes;
       }
-      taken.push([waiting, batch.add(waiting.append, this.takeLsn())]);
+      taken.push([waiting, batch.add(append, this.takeLsn())]);
     }
-    const reason = full ? "full" : close;
-    if (reason !== undefined) this.addSeal(batch, current.identity.number, batch.end, reason);
-    return { batch, taken, seals: reason !== undefined, suspects };
+    return false;
   }
 
   /** Takes moves into a batch. Returns false when the segment has no room for the next one. */
@@ -270,25 +309,27 @@ export class LogWriter {
 
   /** Hands the batch to the system. Returns false when that failed, after everybody has been told. */
   private async write(current: OpenSegment, filled: FilledBatch): Promise<boolean> {
-    let position = filled.batch.start;
+    const { batch } = filled;
     try {
-      for (const group of filled.batch.groups(WRITE_BYTES)) {
-        if (position > filled.batch.start) await nextTurn();
-        position = writeFully(current.file, group, position);
+      if (filled.failure !== undefined) throw filled.failure;
+      for (;;) {
+        const group = batch.takeGroup(WRITE_BYTES);
+        if (group === undefined) return true;
+        if (batch.written > batch.start) await nextTurn();
+        batch.written = writeFully(current.file, group, batch.written);
       }
-      return true;
     } catch (error) {
       if (isDiskFull(error) && this.takeBack(current, filled)) {
         this.refuseForSpace(filled);
       } else {
-        this.condemn(current, filled, error);
+        this.condemn(current, [filled], error);
       }
       return false;
     }
   }
 
   /** Removes a batch that was written in part: nothing of it was synced, and everything before it is durable. */
-  private takeBack(current: OpenSegment, { batch }: FilledBatch): boolean {
+  private takeBack(current: OpenSegment, { batch }: OpenBatch): boolean {
     try {
       current.file.truncate(batch.start);
       return true;
@@ -317,15 +358,20 @@ export class LogWriter {
   }
 
   /** Gives a segment up after a failed write or sync: it counts up to the last good sync. */
-  private condemn(current: OpenSegment, { batch, taken }: FilledBatch, error: unknown): void {
+  private condemn(
+    current: OpenSegment,
+    batches: readonly [OpenBatch, ...OpenBatch[]],
+    error: unknown,
+  ): void {
     const { logger, events } = this.options;
     const { number } = current.identity;
-    const end = batch.start;
+    const taken = batches.flatMap((each) => each.taken);
+    const end = batches[0].batch.start;
     logger.error(`gave up ${current.file.path} behind byte ${end}: ${messageOf(error)}`);
     this.current = undefined;
     this.suspects.push({ segment: number, end });
     // What could not be written may still be seen by whoever reads the file: nobody shall, whatever comes next.
-    this.takeBack(current, { batch, taken, seals: false, suspects: [] });
+    this.takeBack(current, batches[0]);
     void current.file.close().catch(() => undefined); // what was good in it has been synced
     events.onTakenBack(idsOf(taken));
     events.onUnsure({ segment: number, end, ...idsOf(taken), error });
@@ -361,7 +407,7 @@ export class LogWriter {
 }
 
 /** Moves are left out: whether they have happened makes no difference. */
-function idsOf(taken: FilledBatch["taken"]): { puts: BlockId[]; deletes: BlockId[] } {
+function idsOf(taken: OpenBatch["taken"]): { puts: BlockId[]; deletes: BlockId[] } {
   const puts: BlockId[] = [];
   const deletes: BlockId[] = [];
   for (const [{ append }] of taken) {

@@ -19,7 +19,7 @@ import { encodeHead, FRAME_KINDS, parseFrame, type Frame } from "./cbor.ts";
 import { FrameParser } from "./frame.ts";
 import type { HandlerTable } from "./handlers.ts";
 import { IncomingRequests } from "./incoming.ts";
-import type { NoticeDefinition, RequestDefinition } from "./message.ts";
+import type { NoticeDefinition, Question } from "./message.ts";
 import { isHandshakeCode } from "./messages/hello.ts";
 import { bulkOf, settle } from "./outgoing.ts";
 import type { Answer, Peer, PeerIdentity, RequestOptions } from "./peer.ts";
@@ -220,7 +220,7 @@ export class Connection implements Peer, MemoryUser {
   }
 
   request<Request, Reply>(
-    definition: RequestDefinition<Request, Reply>,
+    definition: Question<Request, Reply>,
     body: Request,
     options: RequestOptions,
   ): Promise<Answer<Reply>> {
@@ -231,7 +231,7 @@ export class Connection implements Peer, MemoryUser {
 
   /** `request` with callbacks, which are called before any later frame is looked at. */
   call<Request, Reply>(
-    definition: RequestDefinition<Request, Reply>,
+    definition: Question<Request, Reply>,
     body: Request,
     options: RequestOptions,
     resolve: (answer: Answer<Reply>) => void,

@@ -26,6 +26,19 @@ export interface NoticeDefinition<Body> {
   readonly body: RecordSchema<Body>;
 }
 
+/**
+ * How a reply is understood: by its decoded items; or by reading its body, checked bytes from `at` on, in place, so that not every
+ * part of a long one is made into an object.
+ */
+export type ReplyDecoder<Reply> =
+  { decode(item: unknown): Reply } | { read(bytes: Uint8Array, at: number): Reply };
+
+/** What who makes a request needs of its definition. */
+export type Question<Request, Reply> = Pick<
+  RequestDefinition<Request, Reply>,
+  "code" | "name" | "request" | "bulk"
+> & { readonly reply: ReplyDecoder<Reply> };
+
 export type RequestOf<D> =
   D extends RequestDefinition<infer Request, infer _Reply> ? Request : never;
 export type ReplyOf<D> = D extends RequestDefinition<infer _Request, infer Reply> ? Reply : never;

@@ -8,7 +8,7 @@ import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import type { ExitCode } from "./shared/exit-codes.ts";
 import { Outcome } from "./shared/outcome.ts";
 import { placeInside, remotePath } from "./shared/paths.ts";
-import { Progress } from "./shared/progress.ts";
+import { interrupted, Progress, progressOption } from "./shared/progress.ts";
 import { quoted } from "./shared/text.ts";
 import { walkTree } from "./shared/tree.ts";
 import { Copier } from "./transfer/copier.ts";
@@ -21,6 +21,7 @@ const options = {
   }),
   archive: flag("as -r and -p together", { short: "a" }),
   verbose: flag("tell each copy", { short: "v" }),
+  ...progressOption,
   ...clientOptions,
   ...jsonOption,
 };
@@ -72,7 +73,7 @@ async function copyAll(
         "make it first: dfs mkdir",
     );
   }
-  const progress = new Progress(messages);
+  const progress = new Progress(messages, { style: chosen.progress });
   const around = { client, signal, outcome: new Outcome(messages), progress };
   const wish = {
     recursive: chosen.recursive || chosen.archive,
@@ -82,9 +83,16 @@ async function copyAll(
   const copies = sources.map((from) => ({ from, to: isInto ? placeInside(target, from) : target }));
   try {
     await walkTree(copier.roots(copies), TRANSFER_WIDTH);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    throw interrupted(
+      `copied ${progress.summary()}, each whole`,
+      "give the same command again to do it from the beginning",
+    );
   } finally {
-    progress.stop("copied");
+    progress.end();
   }
+  progress.stop("copied");
   if (chosen.json) await out.row(tallyRow(copier.tally, around));
   return around.outcome.exitCode;
 }

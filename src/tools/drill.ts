@@ -19,7 +19,7 @@ import { EXIT, type ExitCode } from "./shared/exit-codes.ts";
 import { unlessAborted } from "./shared/interruption.ts";
 import { ownOwner } from "./shared/ownership.ts";
 import { remotePath } from "./shared/paths.ts";
-import { STDERR } from "./shared/progress.ts";
+import { interrupted, Progress, progressOption } from "./shared/progress.ts";
 import { count, size, text, words } from "./shared/values.ts";
 import { withoutFlags } from "./up.ts";
 
@@ -33,7 +33,6 @@ const CLEAN_UP_MS = 20_000;
 const SETTLE_MS = 3_000;
 const OWN_ROOT = Buffer.from("/drill");
 const DIRECTORY_MODE = 0o755;
-const NARROW_COLUMNS = 80;
 
 const options = {
   faults: value(
@@ -58,6 +57,7 @@ const options = {
     text,
     "play on a live cluster instead, in this directory of it: only faults of copies, no server is touched",
   ),
+  ...progressOption,
   ...clientOptions,
   ...jsonOption,
 };
@@ -108,10 +108,24 @@ ${FAULTS.map(({ name, summary }) => `  ${name.padEnd(14)} ${summary}`).join("\n"
       await context.out.line(`seed ${seed}; the same once more: ${sameCommand(context, seed)}`);
       await context.out.flush();
     }
-    const { scratch } = context.options;
-    return scratch === undefined
-      ? inOwnCluster(context, faults, seed)
-      : inLiveCluster(context, scratch, faults, seed);
+    const { scratch, progress: style } = context.options;
+    const things = ["fault", "faults"] as const;
+    const progress = new Progress(context.messages, { style, things, hasBytes: false });
+    progress.total = { things: faults.length };
+    const plan = { faults, seed, progress };
+    try {
+      return await (scratch === undefined
+        ? inOwnCluster(context, plan)
+        : inLiveCluster(context, scratch, plan));
+    } catch (error) {
+      if (!context.signal.aborted) throw error;
+      throw interrupted(
+        `played ${progress.summary()}, and nothing is left behind`,
+        `the same once more: ${sameCommand(context, seed)}`,
+      );
+    } finally {
+      progress.end();
+    }
   },
 });
 
@@ -152,19 +166,19 @@ function faultsOf({ options: chosen }: DrillContext, seed: number): Fault[] {
   throw new DfsError("usage", "--faults names no fault");
 }
 
-interface Drilling {
+interface Plan {
   readonly faults: readonly Fault[];
   readonly seed: number;
+  readonly progress: Progress;
+}
+
+interface Drilling extends Plan {
   readonly own: ScratchCluster | undefined;
   readonly root: Uint8Array;
   readonly connections: Connections;
 }
 
-async function inOwnCluster(
-  context: DrillContext,
-  faults: readonly Fault[],
-  seed: number,
-): Promise<ExitCode> {
+async function inOwnCluster(context: DrillContext, plan: Plan): Promise<ExitCode> {
   const { options: chosen, signal } = context;
   await removeLeftovers();
   const own = new ScratchCluster(chosen.servers ?? DEFAULT_SERVERS, {
@@ -174,14 +188,14 @@ async function inOwnCluster(
   });
   let isKept = false;
   try {
-    show(context, "starting a cluster");
+    plan.progress.remark = "starting a cluster";
     await own.startMissing();
     isKept = chosen.keep;
     const connections = connectionsOf(context, undefined, () => own.meta);
     await connections.with((client) => client.mkdir(OWN_ROOT, ownOwner(DIRECTORY_MODE)));
-    return await play(context, { faults, seed, own, root: OWN_ROOT, connections });
+    return await play(context, { ...plan, own, root: OWN_ROOT, connections });
   } finally {
-    show(context, "");
+    plan.progress.end();
     if (isKept) {
       own.keep();
       tellKept(context, own.dir);
@@ -202,17 +216,16 @@ function tellKept({ messages }: DrillContext, dir: string): void {
 async function inLiveCluster(
   context: DrillContext,
   scratch: string,
-  faults: readonly Fault[],
-  seed: number,
+  plan: Plan,
 ): Promise<ExitCode> {
   const meta = findMeta(context);
   const connections = connectionsOf(context, findKey(context, meta), () => meta.address);
   const parent = remotePath({ text: scratch, bytes: Buffer.from(scratch) });
   const made = await connections.with((client) => makeDirectory(client, parent));
   try {
-    return await play(context, { faults, seed, own: undefined, root: made.path, connections });
+    return await play(context, { ...plan, own: undefined, root: made.path, connections });
   } finally {
-    show(context, "");
+    plan.progress.end();
     await connections.with((client) => clearDirectory(client, made));
   }
 }
@@ -248,7 +261,7 @@ async function play(context: DrillContext, drilling: Drilling): Promise<ExitCode
 
 async function report(context: DrillContext, drilling: Drilling): Promise<ExitCode> {
   const { options: chosen, out, signal } = context;
-  const { faults, seed, own, root, connections } = drilling;
+  const { faults, seed, own, root, connections, progress } = drilling;
   const startMs = performance.now();
   const rows: DrillRow[] = [];
   const blockSize = await connections.with((client) => Promise.resolve(client.blockSize));
@@ -259,25 +272,19 @@ async function report(context: DrillContext, drilling: Drilling): Promise<ExitCo
       faults,
       seed,
       totalBytes: chosen.size ?? DEFAULT_BYTES,
-      onStep: (step) => show(context, step),
+      onStep: (step) => void (progress.remark = step),
       onRow: async (row) => {
         rows.push(row);
+        progress.files++;
         if (!chosen.json) return;
         await out.row(jsonFault(row));
         await out.flush();
       },
     },
   );
-  show(context, "");
+  progress.end();
   const end = { rows, files, elapsedMs: performance.now() - startMs, seed };
   if (chosen.json) await out.row(jsonSummary(end));
   else for (const line of reportLines(end)) await out.line(line);
   return rows.every(isAsExpected) ? EXIT.done : EXIT.failed;
-}
-
-/** Shows what is being done, on a terminal; nothing takes it away. */
-function show({ messages }: DrillContext, step: string): void {
-  if (!STDERR.isTerminal || messages.quiet) return;
-  const columns = STDERR.columns?.() ?? NARROW_COLUMNS;
-  messages.live(step.slice(0, Math.max(0, columns - 1)));
 }

@@ -13,7 +13,7 @@ import { counted, durationText, sizeText } from "./shared/format.ts";
 import { sentence } from "./shared/outcome.ts";
 import { OutputClosed } from "./shared/output.ts";
 import { remotePath } from "./shared/paths.ts";
-import { Progress, STDERR } from "./shared/progress.ts";
+import { interrupted, Progress, progressOption } from "./shared/progress.ts";
 import { escaped, jsonName, quoted } from "./shared/text.ts";
 import { seconds } from "./shared/values.ts";
 
@@ -59,6 +59,7 @@ const options = {
     "<level>",
     level,
     "meta: the record alone; presence: and whether the copies are there; full: and their bytes (default)",
+    { choices: LEVELS },
   ),
   dryRun: flag("only look: nothing is mended, and every error counts as left"),
   patience: value(
@@ -66,6 +67,7 @@ const options = {
     seconds,
     "give up on repairs when none at all was made for so long (default: 30)",
   ),
+  ...progressOption,
   ...clientOptions,
   ...jsonOption,
 };
@@ -91,7 +93,8 @@ to data servers that lost or damaged it.`,
     "dfs corrupt /file && dfs fsck /file    # finds the copy and mends it: exit status 1",
   ],
   json: [
-    "one row for each finding, then one with the summary:",
+    'one row for each finding, then one with the summary; when the metadata server was away, {"begunAgain": true} and all',
+    "findings that are left once more:",
     "kind              unreachableInode, wrongLinkCount, danglingName, wrongParent, extentBeyondEnd, extentWithoutBlock,",
     "                  extentOverlap, wrongAllocated, wrongRefs, missingCopies, lostCopy, rottenCopy, unreadableCopy,",
     "                  unavailableBlock, damagedBackup, missingBackup, orphanCopy; notes: unchecked, surplus, misplaced, orphans",
@@ -110,7 +113,7 @@ to data servers that lost or damaged it.`,
     [4, "errors are left (with --dry-run: errors were found)"],
     [
       8,
-      "it could not run or not to the end: no cluster, no such path, another fsck, a lost connection",
+      "it could not run or not to the end: no cluster, no such path, another fsck, the metadata server stays away",
     ],
   ],
   async run(context) {
@@ -141,6 +144,13 @@ class Tally {
   left = 0;
   notes = 0;
 
+  /** A run was lost, and another one goes through everything again: it finds what is left, and not what was corrected. */
+  beginAgain(): void {
+    for (const counts of this.byKind.values()) counts.left = counts.note = 0;
+    for (const [kind, { corrected }] of this.byKind) if (corrected === 0) this.byKind.delete(kind);
+    this.left = this.notes = 0;
+  }
+
   add({ kind, outcome }: FsckFinding): void {
     const counts = this.byKind.get(kind) ?? { corrected: 0, left: 0, note: 0 };
     this.byKind.set(kind, counts);
@@ -162,7 +172,7 @@ async function watch(
 ): Promise<ExitCode> {
   const { options: wish, out, messages, signal } = context;
   const tally = new Tally();
-  const progress = new Progress(messages, STDERR, ["copy", "copies"]);
+  const progress = new Progress(messages, { style: wish.progress, things: ["copy", "copies"] });
   const asked = wish.level ?? "full";
   let last: FsckReport | undefined;
   try {
@@ -174,9 +184,14 @@ async function watch(
     });
     for await (const report of reports) {
       last = report;
+      if (report.begunAgain) {
+        tally.beginAgain();
+        if (wish.json) await out.row({ begunAgain: true });
+        messages.note("the metadata server was away: everything is checked again from the start");
+      }
       progress.files = report.doneCopies;
       progress.bytes = report.doneBytes;
-      if (report.phase !== "record") progress.totalBytes = report.totalBytes;
+      if (report.phase !== "record") progress.total = { bytes: report.totalBytes };
       progress.remark = remarkOf(report);
       if (report.findings.length > 0) messages.live(""); // the bar comes back below the findings
       for (const finding of report.findings) {
@@ -186,13 +201,27 @@ async function watch(
       }
       if (report.findings.length > 0) await out.flush();
     }
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    throw interruptedCheck(progress, tally);
   } finally {
-    progress.stop("checked");
+    progress.end();
   }
+  if (signal.aborted) throw interruptedCheck(progress, tally);
+  progress.stop("checked");
   const end = { level: asked, dryRun: wish.dryRun, last, elapsedMs: progress.elapsedMs };
   if (wish.json) await out.row({ summary: jsonSummary(tally, end) });
   else if (!messages.quiet) for (const line of summary(tally, end)) await out.line(line);
   return tally.exitCode;
+}
+
+/** What Ctrl-C ends it with. */
+function interruptedCheck(progress: Progress, { corrected }: Tally): DfsError {
+  const mended = corrected === 0 ? "" : `; ${counted(corrected, "error")} corrected, which stays`;
+  return interrupted(
+    `checked ${progress.summary()}${mended}`,
+    "dfs fsck begins from the start; dfs fsck PATH checks a part",
+  );
 }
 
 function remarkOf({ phase, found, waiting }: FsckReport): string {

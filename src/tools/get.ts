@@ -3,27 +3,28 @@
  */
 import { DfsError } from "../base/errors.ts";
 import type { DfsClient } from "../client/api.ts";
+import type { Attributes } from "../protocol/messages/common.ts";
 import { defineCommand, flag, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import type { ExitCode } from "./shared/exit-codes.ts";
 import { Outcome } from "./shared/outcome.ts";
 import { endsInSlash, joined, remotePath } from "./shared/paths.ts";
-import { Progress } from "./shared/progress.ts";
+import { Progress, progressOption, type Total } from "./shared/progress.ts";
 import { quoted } from "./shared/text.ts";
 import { walkTree, type Step } from "./shared/tree.ts";
 import { checkReadQuorum, readQuorumOf, readQuorumOption, VoteTeller } from "./shared/votes.ts";
 import { Downloader } from "./transfer/download.ts";
-import { attempt, tallyRow, TRANSFER_WIDTH, type Surroundings } from "./transfer/jobs.ts";
+import { interruptedTransfer, tellEnd } from "./transfer/end.ts";
+import { attempt, TRANSFER_WIDTH, type Surroundings, type TransferWish } from "./transfer/jobs.ts";
+import { transferOptions, transferWish } from "./transfer/options.ts";
 import { LocalDirectories } from "./transfer/local-directories.ts";
 import { LocalTarget } from "./transfer/local-target.ts";
 
 const options = {
-  recursive: flag("trees: directories, symbolic links and fifos as such", { short: "r" }),
-  preserve: flag("keep modes, times, hard links, user.* attributes, and owners as superuser", {
-    short: "p",
-  }),
+  ...transferOptions,
   verbose: flag("tell for each block how its servers voted", { short: "v" }),
   ...readQuorumOption,
+  ...progressOption,
   ...clientOptions,
   ...jsonOption,
 };
@@ -31,13 +32,17 @@ const options = {
 type GetContext = Context<typeof options>;
 
 export const get = defineCommand({
-  usage: "get [-r] [-p] [-v] [--read-quorum Q] REMOTE... LOCAL",
+  usage: "get [-r] [-p] [-v] [--exclude PATTERN] [--read-quorum Q] REMOTE... LOCAL",
   description: `
 Fetches files from the cluster, by the rules of cp: when LOCAL is a directory, the sources go into it under their own
 names; otherwise it is the new name. Several sources need a directory. LOCAL may be - for standard output.
 Files are written under a temporary name and renamed when they are whole, so an interrupted get leaves no half file.
 Only bytes that were verified are written. With -r nothing is ever written outside LOCAL, whatever names and links the
 cluster holds: links are fetched as links and never followed, neither those nor any found inside LOCAL.
+With -r files keep the time of their last change, and one that is here already with the same length and the same time is
+skipped. So a command that was interrupted goes on where it stopped when it is given again. Without -r a file is always
+fetched. With --checksum it is the content that decides, with or without -r; it is compared by checksums and not fetched.
+--exclude has the rules of .gitignore, with paths below REMOTE; dfs put --help tells them.
 With a read quorum Q, Q servers must answer for each block. What they say is compared with the block's checksum: one right
 copy among wrong ones is enough, and the wrong ones are reported for repair. -v shows the votes on standard error: 1 right,
 0 wrong, missing or out of reach, - not asked.
@@ -47,12 +52,14 @@ Devices need -p and the superuser. What cannot be fetched is listed on standard 
   examples: [
     "dfs get /report.pdf .",
     "dfs get -r -p /backup/project restored",
+    "dfs get -r --exclude '*.o' --exclude /build/ --dry-run /backup/project restored",
     "dfs get /project.tar - | tar t",
     "dfs get -v --read-quorum 3 /report.pdf .",
   ],
   json: [
-    "one row at the end: files directories symlinks others hardLinks bytes failed seconds, all numbers",
-    "(not when LOCAL is -); with -v before it one row for each block read: path offset length id,",
+    "one row at the end: files directories symlinks others hardLinks bytes failed seconds skipped, all numbers;",
+    "with --dry-run before it one for each thing: would (fetch), from, to (fromBase64, toBase64 when not UTF-8), type, bytes",
+    "(no rows when LOCAL is -); with -v before it one row for each block read: path offset length id,",
     "servers (ids in placement order), votes (1, 0 or null), verdicts (right, rotten, missing, unreadable,",
     "unreachable, notAsked)",
   ],
@@ -93,14 +100,15 @@ async function run(
   votes: VoteTeller,
 ): Promise<ExitCode> {
   const { messages, signal, options: chosen } = context;
-  const around: Surroundings = {
-    client,
-    signal,
-    outcome: new Outcome(messages),
-    progress: new Progress(messages),
-  };
+  const wish = transferWish(chosen, context.out, "fetch");
+  const findTotal = (): Promise<Total> => totalOf(client, sources, wish, signal);
+  const progress = new Progress(messages, {
+    style: chosen.dryRun ? "none" : chosen.progress,
+    findTotal,
+  });
+  const around: Surroundings = { client, signal, outcome: new Outcome(messages), progress };
   const directories = new LocalDirectories();
-  const downloader = new Downloader(around, chosen, directories);
+  const downloader = new Downloader(around, wish, directories);
   const target = await LocalTarget.find(typed, directories);
   if (sources.length > 1 && !target.isDirectory) {
     throw new DfsError(
@@ -109,15 +117,16 @@ async function run(
     );
   }
   try {
-    if (around.progress.wantsTotal) void measure(client, sources, around, chosen.recursive);
-    const steps = rootSteps(sources, target, downloader, around, chosen.recursive);
-    await walkTree(steps, TRANSFER_WIDTH);
+    const steps = rootSteps(sources, target, downloader, around, wish);
+    await walkTree(steps, chosen.jobs ?? TRANSFER_WIDTH);
+  } catch (error) {
+    throw signal.aborted ? interruptedTransfer("fetched", wish, around, downloader.tally) : error;
   } finally {
-    around.progress.stop("fetched");
+    progress.end();
     directories.close();
   }
   await votes.finish();
-  if (chosen.json) await context.out.row(tallyRow(downloader.tally, around));
+  await tellEnd(context, "fetched", wish, around, downloader.tally);
   return around.outcome.exitCode;
 }
 
@@ -126,7 +135,7 @@ async function* rootSteps(
   target: LocalTarget,
   downloader: Downloader,
   around: Surroundings,
-  recursive: boolean,
+  { recursive, rehearsal }: TransferWish,
 ): AsyncIterable<Step> {
   for (const from of sources) {
     const what = `cannot fetch ${quoted(from)} to ${quoted(target.path)}`;
@@ -134,7 +143,7 @@ async function* rootSteps(
       attempt(around.outcome, what, async () => {
         const follow = !recursive || endsInSlash(from);
         const attributes = await around.client.stat(from, { follow });
-        if (target.isStream && attributes.type === "file") {
+        if (target.isStream && attributes.type === "file" && rehearsal === undefined) {
           await target.write(around.client, from, around);
           around.outcome.succeed();
           return undefined;
@@ -164,29 +173,32 @@ async function toStdout(
   return outcome.exitCode;
 }
 
-/** Finds out how much there is to fetch, for the progress bar only; what cannot be looked at is left out. */
-async function measure(
+/** How much there is to fetch. @throws DfsError for what cannot be looked at. */
+async function totalOf(
   client: DfsClient,
   sources: readonly Uint8Array[],
-  { progress, signal }: Surroundings,
-  recursive: boolean,
-): Promise<void> {
-  const stack: Uint8Array[] = [];
-  let total = 0;
-  try {
-    for (const path of sources) {
-      const attributes = await client.stat(path, { follow: !recursive });
-      if (attributes.type === "directory") stack.push(path);
-      else total += attributes.size;
-    }
-    for (let path = stack.pop(); path !== undefined && !signal.aborted; path = stack.pop()) {
-      for await (const entry of client.readdir(path)) {
-        if (entry.type === "directory") stack.push(joined(path, entry.name));
-        else if (entry.type === "file") total += entry.attributes.size;
-      }
-    }
-  } catch {
-    return; // the transfer itself will tell
+  { recursive, exclusion }: TransferWish,
+  signal: AbortSignal,
+): Promise<Total> {
+  const stack: { path: Uint8Array; inTree: Uint8Array }[] = [];
+  let things = 0;
+  let bytes = 0;
+  const count = ({ type, size }: Attributes): void => {
+    things++;
+    if (type === "file") bytes += size;
+  };
+  for (const path of sources) {
+    const attributes = await client.stat(path, { follow: !recursive });
+    if (attributes.type === "directory") stack.push({ path, inTree: new Uint8Array() });
+    else count(attributes);
   }
-  progress.totalBytes = total;
+  for (let next = stack.pop(); next !== undefined && !signal.aborted; next = stack.pop()) {
+    for await (const { name, type, attributes } of client.readdir(next.path)) {
+      const inTree = joined(next.inTree, name);
+      if (exclusion.excludes(inTree, type === "directory")) continue;
+      if (type === "directory") stack.push({ path: joined(next.path, name), inTree });
+      else count(attributes);
+    }
+  }
+  return { things, bytes };
 }

@@ -2,17 +2,22 @@
  * `dfs meta backup`: have the metadata backed up onto data servers now.
  */
 import { backupName } from "../base/backup.ts";
-import { defineCommand } from "./shared/command.ts";
+import type { BackupOutcome, DfsClient } from "../client/api.ts";
+import { defineCommand, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { EXIT } from "./shared/exit-codes.ts";
 import { counted, isoTime, sizeText } from "./shared/format.ts";
+import { unlessAborted } from "./shared/interruption.ts";
+import { interrupted, Progress, progressOption } from "./shared/progress.ts";
+
+const options = { ...progressOption, ...clientOptions, ...jsonOption };
 
 export const metaBackup = defineCommand({
   usage: "meta backup",
   description: `
 Copies the metadata database, as it is at this moment, onto three data servers (onto all when there are fewer). The metadata
 service does the same by itself every hour; dfs status tells when it did last. dfs meta restore brings a backup back.`,
-  options: { ...clientOptions, ...jsonOption },
+  options,
   operands: { least: 0, most: 0 },
   examples: ["dfs meta backup", "dfs meta backup --json"],
   json: [
@@ -32,7 +37,7 @@ service does the same by itself every hour; dfs status tells when it did last. d
   ],
   run(context) {
     return withClient(context, async (client) => {
-      const { backup, manifest, servers, wanted, failures } = await client.backUpMetadata();
+      const { backup, manifest, servers, wanted, failures } = await backUp(context, client);
       for (const { server, reason } of failures) {
         context.messages.warning(`data server ${server} did not take the backup: ${reason}`);
       }
@@ -65,3 +70,24 @@ service does the same by itself every hour; dfs status tells when it did last. d
     });
   },
 });
+
+/** The service makes the backup and tells of its end alone: what there is to show is the time. */
+async function backUp(
+  { messages, signal, options: chosen }: Context<typeof options>,
+  client: DfsClient,
+): Promise<BackupOutcome> {
+  const style = chosen.progress;
+  const progress = new Progress(messages, { style, things: "none", hasBytes: false });
+  progress.remark = "copying the metadata onto data servers";
+  try {
+    return await unlessAborted(signal, client.backUpMetadata());
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    throw interrupted(
+      "the metadata service goes on with the backup by itself",
+      "dfs status tells when the last one was made",
+    );
+  } finally {
+    progress.end();
+  }
+}

@@ -5,12 +5,20 @@ import { backupName } from "../base/backup.ts";
 import { DfsError } from "../base/errors.ts";
 import type { BackupManifest, BackupState } from "../protocol/messages/backup.ts";
 import { clusterIdOf } from "../protocol/messages/common.ts";
-import { defineCommand, flag, value, type Command, type OptionSet } from "./shared/command.ts";
+import {
+  defineCommand,
+  flag,
+  value,
+  type Command,
+  type Context,
+  type OptionSet,
+} from "./shared/command.ts";
 import { readKey } from "./shared/cluster-key.ts";
 import { generalOptions, jsonOption, keyOption, shellWord } from "./shared/connect.ts";
 import { EXIT } from "./shared/exit-codes.ts";
 import { counted, durationText, isoTime, localTime, sizeText } from "./shared/format.ts";
 import type { Output } from "./shared/output.ts";
+import { interrupted, Progress, progressOption } from "./shared/progress.ts";
 import { addresses, directory } from "./shared/values.ts";
 
 /** A backup on data servers. */
@@ -38,7 +46,12 @@ export interface Restorer {
   list(survey: Survey): Promise<readonly FoundBackup[]>;
   /** Brings one back, the newest when none is named; `newer` counts those that are newer. */
   restore(
-    into: Survey & { readonly dir: string; readonly backup: bigint | undefined },
+    into: Survey & {
+      readonly dir: string;
+      readonly backup: bigint | undefined;
+      /** Told how much of the backup is here. */
+      readonly onProgress: (doneBytes: number, totalBytes: number) => void;
+    },
   ): Promise<FoundBackup & { readonly newer: number }>;
 }
 
@@ -49,6 +62,7 @@ const options = {
   from: value("<addresses>", addresses, "data servers, HOST:PORT[,HOST:PORT]: some, better all"),
   list: flag("only list the backups, having each read whole where it lies"),
   backup: value("<number>", backupNumber, "restore this one, not the newest; --list shows numbers"),
+  ...progressOption,
   ...keyOption,
   ...jsonOption,
   ...generalOptions,
@@ -110,12 +124,36 @@ as their blocks are still there; reading what is gone is an error.`,
         }
         return EXIT.done;
       }
-      const restored = await restorer.restore({ ...survey, dir, backup });
+      const restored = await fetchWatched(context, (onProgress) =>
+        restorer.restore({ ...survey, dir, backup, onProgress }),
+      );
       if (json) await out.row({ ...jsonRow(restored), dir, newer: restored.newer });
       else await tell(out, restored, dir);
       return EXIT.done;
     },
   });
+}
+
+/** Runs a restore while it is shown how much of the backup is here. */
+async function fetchWatched<T>(
+  { messages, signal, options: chosen }: Context<typeof options>,
+  restore: (onProgress: (doneBytes: number, totalBytes: number) => void) => Promise<T>,
+): Promise<T> {
+  const progress = new Progress(messages, { style: chosen.progress, things: "none" });
+  try {
+    return await restore((doneBytes, totalBytes) => {
+      progress.bytes = doneBytes;
+      progress.total = { bytes: totalBytes };
+    });
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    throw interrupted(
+      `fetched ${progress.summary()}; nothing is restored`,
+      "give the same command again to do it from the beginning",
+    );
+  } finally {
+    progress.end();
+  }
 }
 
 function backupNumber(text: string): bigint {

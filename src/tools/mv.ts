@@ -3,6 +3,7 @@
  */
 import { DfsError, isDfsError } from "../base/errors.ts";
 import type { DfsClient } from "../client/api.ts";
+import type { Attributes } from "../protocol/messages/common.ts";
 import { Reason } from "./shared/errors.ts";
 import { defineCommand, flag } from "./shared/command.ts";
 import { clientOptions, withClient } from "./shared/connect.ts";
@@ -16,6 +17,7 @@ import {
   withoutTrailingSlashes,
 } from "./shared/paths.ts";
 import { quoted } from "./shared/text.ts";
+import { statIfThere } from "./transfer/stored-already.ts";
 
 export const mv = defineCommand({
   usage: "mv [-n] SOURCE... TARGET",
@@ -58,7 +60,9 @@ it. Blocks are not moved: placement was decided when a file was created.`,
           const to = isInto
             ? joined(target, baseName(source))
             : await newName(client, source, target);
-          await client.rename(withoutTrailingSlashes(source), to, how);
+          const from = withoutTrailingSlashes(source);
+          await refuseSame(client, from, to);
+          await client.rename(from, to, how);
         });
       }
       return outcome.exitCode;
@@ -70,8 +74,38 @@ async function isDirectory(client: DfsClient, path: Uint8Array): Promise<boolean
   try {
     return (await client.stat(path, { follow: true })).type === "directory";
   } catch (error) {
-    if (isDfsError(error, "notFound") || isDfsError(error, "notDirectory")) return false;
+    if (leadsNowhere(error)) return false;
     throw error;
+  }
+}
+
+/** What a link leads to, if anything. */
+async function behindLink(client: DfsClient, link: Uint8Array): Promise<Attributes | undefined> {
+  try {
+    return await client.stat(link, { follow: true });
+  } catch (error) {
+    if (leadsNowhere(error)) return undefined;
+    throw error;
+  }
+}
+
+function leadsNowhere(error: unknown): boolean {
+  return (["notFound", "notDirectory", "loop"] as const).some((kind) => isDfsError(error, kind));
+}
+
+/**
+ * Refuses what mv refuses. Of two names of one file rename(2) removes none and calls that done; a link that takes the place of
+ * what it leads to would lead to itself, and the file would be lost.
+ */
+async function refuseSame(client: DfsClient, from: Uint8Array, to: Uint8Array): Promise<void> {
+  const [source, target] = await Promise.all([
+    client.stat(from, { follow: false }),
+    statIfThere(client, to),
+  ]);
+  if (target === undefined) return;
+  const behind = source.type === "symlink" ? await behindLink(client, from) : undefined;
+  if (source.inode === target.inode || behind?.inode === target.inode) {
+    throw new Reason("invalid", "both are the same file");
   }
 }
 

@@ -5,22 +5,29 @@ import { lstat, readdir } from "node:fs/promises";
 import { DfsError, isDfsError } from "../base/errors.ts";
 import type { DfsClient } from "../client/api.ts";
 import type { Argument } from "./shared/arguments.ts";
-import { defineCommand, flag, type Context } from "./shared/command.ts";
+import { defineCommand, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { EXIT, type ExitCode } from "./shared/exit-codes.ts";
 import { Outcome } from "./shared/outcome.ts";
-import { endsInSlash, placeInside, remotePath, withoutTrailingSlashes } from "./shared/paths.ts";
-import { Progress } from "./shared/progress.ts";
+import type { Exclusion } from "./shared/exclude.ts";
+import {
+  endsInSlash,
+  joined,
+  placeInside,
+  remotePath,
+  withoutTrailingSlashes,
+} from "./shared/paths.ts";
+import { Progress, progressOption, type Total } from "./shared/progress.ts";
 import { quoted } from "./shared/text.ts";
 import { walkTree } from "./shared/tree.ts";
-import { tallyRow, TRANSFER_WIDTH } from "./transfer/jobs.ts";
+import { interruptedTransfer, tellEnd } from "./transfer/end.ts";
+import { TRANSFER_WIDTH } from "./transfer/jobs.ts";
+import { transferOptions, transferWish } from "./transfer/options.ts";
 import { Uploader, type Upload } from "./transfer/upload.ts";
 
 const options = {
-  recursive: flag("trees: directories, symbolic links and fifos as such", { short: "r" }),
-  preserve: flag("keep modes, times, hard links, user.* attributes, and owners as superuser", {
-    short: "p",
-  }),
+  ...transferOptions,
+  ...progressOption,
   ...clientOptions,
   ...jsonOption,
 };
@@ -28,23 +35,31 @@ const options = {
 type PutContext = Context<typeof options>;
 
 export const put = defineCommand({
-  usage: "put [-r] [-p] LOCAL... REMOTE",
+  usage: "put [-r] [-p] [--exclude PATTERN] LOCAL... REMOTE",
   description: `
 Stores local files in the cluster, by the rules of cp: when REMOTE is a directory, the sources go into it under their own
 names; otherwise it is the new name. Several sources need a directory. LOCAL may be - for standard input.
 Each file appears whole or not at all, also when the command is interrupted: until then readers see the old one. A file
 that is replaced keeps its mode, owner and attributes, unless -p. Holes of sparse files are kept.
 With -r symbolic links are stored as links. Devices need -p and the superuser. What cannot be stored is listed on
-standard error while the rest goes on.`,
+standard error while the rest goes on.
+With -r files keep the time of their last change, and one that is there already with the same length and the same time is
+skipped. So a command that was interrupted goes on where it stopped when it is given again. Without -r a file is always
+stored. With --checksum it is the content that decides, with or without -r; it is compared by checksums and not sent.
+--exclude has the rules of .gitignore: a pattern without a slash is compared with names at any depth, one with a slash at
+its beginning or inside with the path below LOCAL; * and ? stop at slashes, ** does not; a slash at the end: directories
+only; ! in front takes in again what an earlier pattern left out. LOCAL itself is never left out.`,
   options,
   operands: { least: 2, most: Number.MAX_SAFE_INTEGER },
   examples: [
     "dfs put report.pdf /",
     "dfs put -r -p project /backup/",
+    "dfs put -r --exclude '*.o' --exclude /build/ --dry-run project /backup/",
     "tar c project | dfs put - /project.tar",
   ],
   json: [
-    "one row at the end: files directories symlinks others hardLinks bytes failed seconds, all numbers",
+    "one row at the end: files directories symlinks others hardLinks bytes failed seconds skipped, all numbers;",
+    "with --dry-run before it one for each thing: would (store), from, to (fromBase64, toBase64 when not UTF-8), type, bytes",
   ],
   exits: [
     [0, "all is stored"],
@@ -81,7 +96,6 @@ async function run(
   target: Uint8Array,
 ): Promise<ExitCode> {
   const { messages, signal } = context;
-  const { recursive, preserve } = context.options;
   const isInto = await isDirectory(client, target);
   if (sources.length > 1 && !isInto) {
     throw new DfsError(
@@ -90,26 +104,27 @@ async function run(
         `make it with: dfs mkdir -p ${quoted(target)}`,
     );
   }
-  const around = {
-    client,
-    signal,
-    outcome: new Outcome(messages),
-    progress: new Progress(messages),
-  };
-  const uploader = new Uploader(around, { recursive, preserve });
+  const style = context.options.dryRun ? "none" : context.options.progress;
+  const uploads: Upload[] = [];
+  const wish = transferWish(context.options, context.out, "store");
+  const findTotal = (): Promise<Total> => totalOf(uploads, wish.exclusion, signal);
+  const progress = new Progress(messages, { style, findTotal });
+  const around = { client, signal, outcome: new Outcome(messages), progress };
+  const uploader = new Uploader(around, wish);
   try {
     if (sources.some(isStdin)) {
       if (isInto || endsInSlash(target)) throw noNameForStdin(target);
       await uploader.stream(Bun.stdin.stream(), target);
     } else {
-      const uploads = sources.map((source) => uploadOf(source, target, isInto));
-      if (around.progress.wantsTotal) void measure(uploads, around.progress, signal);
-      await walkTree(uploader.roots(uploads), TRANSFER_WIDTH);
+      uploads.push(...sources.map((source) => uploadOf(source, target, isInto)));
+      await walkTree(uploader.roots(uploads), context.options.jobs ?? TRANSFER_WIDTH);
     }
+  } catch (error) {
+    throw signal.aborted ? interruptedTransfer("stored", wish, around, uploader.tally) : error;
   } finally {
-    around.progress.stop("stored");
+    progress.end();
   }
-  if (context.options.json) await context.out.row(tallyRow(uploader.tally, around));
+  await tellEnd(context, "stored", wish, around, uploader.tally);
   return around.outcome.exitCode ?? EXIT.done;
 }
 
@@ -134,25 +149,33 @@ function noNameForStdin(target: Uint8Array): DfsError {
   );
 }
 
-/** Finds out how much there is to store, for the progress bar only; what cannot be looked at is left out. */
-async function measure(
+/** How much there is to store; what cannot be looked at is left out. */
+async function totalOf(
   uploads: readonly Upload[],
-  progress: Progress,
+  exclusion: Exclusion,
   signal: AbortSignal,
-): Promise<void> {
-  const stack = uploads.map((upload) => Buffer.from(withoutTrailingSlashes(upload.from)));
-  let total = 0;
-  for (let path = stack.pop(); path !== undefined && !signal.aborted; path = stack.pop()) {
+): Promise<Total> {
+  const stack: { path: Uint8Array; inTree: Uint8Array }[] = uploads.map(({ from }) => ({
+    path: withoutTrailingSlashes(from),
+    inTree: new Uint8Array(),
+  }));
+  let things = 0;
+  let bytes = 0;
+  for (let next = stack.pop(); next !== undefined && !signal.aborted; next = stack.pop()) {
+    const { path, inTree } = next;
     try {
-      const stats = await lstat(path);
-      if (stats.isFile()) total += stats.size;
-      if (!stats.isDirectory()) continue;
-      for (const name of await readdir(path, { encoding: "buffer" })) {
-        stack.push(Buffer.concat([path, Buffer.from("/"), name]));
+      const stats = await lstat(Buffer.from(path));
+      if (exclusion.excludes(inTree, stats.isDirectory())) continue;
+      if (stats.isFile()) bytes += stats.size;
+      if (!stats.isDirectory()) things++;
+      else {
+        for (const name of await readdir(Buffer.from(path), { encoding: "buffer" })) {
+          stack.push({ path: joined(path, name), inTree: joined(inTree, name) });
+        }
       }
     } catch {
       continue; // the transfer itself will tell
     }
   }
-  progress.totalBytes = total;
+  return { things, bytes };
 }

@@ -9,6 +9,7 @@ import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { EXIT, type ExitCode } from "./shared/exit-codes.ts";
 import { counted, sizeText } from "./shared/format.ts";
 import { LOSS_JSON, showLosses } from "./shared/losses.ts";
+import { progressOption } from "./shared/progress.ts";
 import {
   checkRoom,
   serverOperand,
@@ -33,6 +34,7 @@ same command shows the progress again. Blocks of which no other server has a cop
   options: {
     replace: flag("it will never come back: make its copies on other servers"),
     dryRun: flag("show the plan and change nothing"),
+    ...progressOption,
     ...clientOptions,
     ...jsonOption,
   },
@@ -60,10 +62,10 @@ same command shows the progress again. Blocks of which no other server has a cop
     [130, "Ctrl-C: the work goes on"],
   ],
   run(context) {
-    const { replace, dryRun, json } = context.options;
+    const { replace, dryRun, json, progress } = context.options;
     const server = serverOperand(context.args[0]!.text);
     const { out, messages, signal } = context;
-    const surroundings: Surroundings = { out, messages, signal, json };
+    const surroundings: Surroundings = { out, messages, signal, json, progress };
     return withClient(context, async (client) => {
       await (replace
         ? replaceServer(surroundings, client, server, dryRun)

@@ -10,6 +10,7 @@ import { defineCommand, flag } from "./shared/command.ts";
 import { clientOptions, withClient } from "./shared/connect.ts";
 import { Outcome } from "./shared/outcome.ts";
 import {
+  components,
   endsInSlash,
   isNameless,
   joined,
@@ -57,7 +58,7 @@ is no way back. The root directory is refused.`,
     const paths = context.args.map(remotePath);
     return withClient(context, async (client) => {
       const remover = new Remover(client, new Outcome(context.messages), { force, recursive });
-      await walkTree(remover.roots(paths), WIDTH);
+      for (const apart of withoutOverlap(paths)) await walkTree(remover.roots(apart), WIDTH);
       return remover.outcome.exitCode;
     });
   },
@@ -138,7 +139,8 @@ class Remover {
           : () => this.#attempt(child, directory, () => this.#file(child));
       }
     } catch (error) {
-      if (isDfsError(error, "notFound")) return; // somebody else removed it meanwhile: rmdir will say so
+      // When somebody else has removed it meanwhile, rmdir will say so.
+      if (isNothingThere(await this.#whatHappened(directory.path, error))) return;
       directory.mustStay = true;
       this.outcome.fail(`cannot list ${quoted(directory.path)}`, error);
     }
@@ -150,6 +152,20 @@ class Remover {
     return undefined;
   }
 
+  /**
+   * The error, or that of looking for the path again where something was "gone" on the way: somebody else has removed it then.
+   * When it is still there it was the session that is gone.
+   */
+  async #whatHappened(path: Uint8Array, error: unknown): Promise<unknown> {
+    if (!isDfsError(error, "stale")) return error;
+    try {
+      await this.#client.stat(path, { follow: false });
+      return error;
+    } catch (now) {
+      return isNothingThere(now) ? now : error;
+    }
+  }
+
   /** Tells a failure and goes on with the rest. */
   async #attempt(
     path: Uint8Array,
@@ -159,10 +175,38 @@ class Remover {
     try {
       return await work();
     } catch (error) {
-      if (this.#force && isDfsError(error, "notFound")) return undefined;
+      const told = await this.#whatHappened(path, error);
+      if (this.#force && isNothingThere(told)) return undefined;
       if (parent !== undefined) parent.mustStay = true;
-      this.outcome.fail(`cannot remove ${quoted(path)}`, error);
+      this.outcome.fail(`cannot remove ${quoted(path)}`, told);
       return undefined;
     }
   }
+}
+
+/**
+ * The paths in runs, one after the other: those of a run are removed at the same time, so none of them leads into another.
+ * What is named twice is gone the second time, as with rm.
+ */
+function withoutOverlap(paths: readonly Uint8Array[]): Uint8Array[][] {
+  const runs: { readonly paths: Uint8Array[]; readonly taken: Set<string> }[] = [];
+  for (const path of paths) {
+    const names = components(path).map((name) => Buffer.from(name).toString("latin1"));
+    const above = names.map((_name, index) => names.slice(0, index + 1).join("/"));
+    const last = runs.at(-1);
+    // Every directory on the way counts as taken, so that a later path that is one of them begins a new run.
+    const meets =
+      above.some((each) => last?.taken.has(`=${each}`)) || last?.taken.has(above.at(-1) ?? "");
+    const run = last === undefined || meets ? { paths: [], taken: new Set<string>() } : last;
+    if (run !== last) runs.push(run);
+    run.paths.push(path);
+    for (const each of above) run.taken.add(each);
+    run.taken.add(`=${above.at(-1) ?? ""}`);
+  }
+  return runs.map((run) => run.paths);
+}
+
+/** What -f passes over: a name that is not there, also because what stands before it is no directory. */
+function isNothingThere(error: unknown): boolean {
+  return isDfsError(error, "notFound") || isDfsError(error, "notDirectory");
 }

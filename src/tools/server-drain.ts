@@ -5,6 +5,7 @@ import type { Holdings } from "../client/api.ts";
 import { defineCommand, flag } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { EXIT } from "./shared/exit-codes.ts";
+import { progressOption } from "./shared/progress.ts";
 import {
   checkRoom,
   serverOperand,
@@ -25,6 +26,7 @@ The work goes on whether this command runs or not, also after restarts of any se
 the same command shows the progress again. dfs server undrain stops it.`,
   options: {
     dryRun: flag("show the plan and change nothing"),
+    ...progressOption,
     ...clientOptions,
     ...jsonOption,
   },
@@ -43,10 +45,10 @@ the same command shows the progress again. dfs server undrain stops it.`,
     [130, "Ctrl-C: the work goes on"],
   ],
   run(context) {
-    const { dryRun, json } = context.options;
+    const { dryRun, json, progress } = context.options;
     const server = serverOperand(context.args[0]!.text);
     const { out, messages, signal } = context;
-    const surroundings = { out, messages, signal, json };
+    const surroundings = { out, messages, signal, json, progress };
     return withClient(context, async (client) => {
       const plan = await client.planServer(server, "drain");
       await showPlan(surroundings, server, plan);

@@ -4,7 +4,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { statSync } from "node:fs";
 import { blockId } from "../../src/base/ids.ts";
 import { SEGMENT_HEADER_BYTES } from "../../src/log/format.ts";
-import type { UnsureWrites } from "../../src/log/writer.ts";
+import type { UnsureWrites } from "../../src/log/writer-options.ts";
 import { FaultDisk } from "./fault-disk.ts";
 import {
   cleanUp,
@@ -48,6 +48,13 @@ function watch(promise: Promise<unknown>): { settled: boolean } {
   return state;
 }
 
+/** Bytes of all writes so far. */
+function writtenBytes(disk: FaultDisk): number {
+  return disk.events
+    .filter((event) => event.startsWith("write "))
+    .reduce((sum, event) => sum + Number(event.slice(6)), 0);
+}
+
 describe("group commit", () => {
   test("puts of one turn share one write and one sync", async () => {
     const disk = new FaultDisk();
@@ -73,6 +80,69 @@ describe("group commit", () => {
     await Promise.all(later);
     expect(log.stats().syncs).toBe(2);
     expect(idsOf(log)).toEqual(Array.from({ length: 50 }, (_, id) => id + 2));
+  });
+
+  test("large puts that come during a sync are written before it has ended, and synced after it", async () => {
+    const disk = new FaultDisk();
+    const { log, directory } = await openOn(disk);
+    disk.holdSyncs = true;
+    const small = log.put(makeBlock(1, 1000));
+    await eventually("the first sync began", () => disk.syncsHeld === 1);
+    disk.events.length = 0;
+    const large = [2, 3, 4].map((id) => makeBlock(id, 2 ** 20));
+    const puts = large.map((block) => log.put(block));
+    const states = puts.map(watch);
+    await eventually("all of them were written", () => writtenBytes(disk) > 3 * 2 ** 20);
+    expect(disk.events).not.toContain("sync start");
+    expect(kindsOf(findingsOf(directory, 0))).toEqual(["put", "put", "put", "put"]);
+    const killed = await openTestLog(copyOf(directory)); // they may be there, nobody was told
+    for (const block of large) await expectHeld(killed.log, block);
+    const deleted = log.delete([blockId(2n)]);
+    disk.releaseSyncs();
+    await small;
+    await eventually("they are synced", () => disk.syncsHeld === 1);
+    expect(states.map(({ settled }) => settled)).toEqual([false, false, false]);
+    disk.holdSyncs = false;
+    disk.releaseSyncs();
+    await Promise.all([...puts, deleted]);
+    expect(log.stats().syncs).toBe(2);
+    expect(idsOf(log)).toEqual([1, 3, 4]);
+    expect(kindsOf(findingsOf(directory, 0)).slice(4)).toEqual(["tombstone"]);
+  });
+
+  test("what is written during a sync says that only what was durable then is durable", async () => {
+    const disk = new FaultDisk();
+    const { log, directory } = await openOn(disk, { aheadBytes: 1 });
+    await log.put(makeBlock(1, 1000));
+    disk.holdSyncs = true;
+    const puts = [log.put(makeBlock(2, 1000))];
+    await eventually("a sync is under way", () => disk.syncsHeld === 1);
+    puts.push(log.put(makeBlock(3, 1000)));
+    await eventually("block 3 was written", () => findingsOf(directory, 0).length === 3);
+    disk.holdSyncs = false;
+    disk.releaseSyncs();
+    await Promise.all(puts);
+    await log.put(makeBlock(4, 1000));
+    const [, second, third, fourth] = findingsOf(directory, 0).map((each) => each.header!);
+    expect(third!.synced).toBe(second!.position);
+    expect(fourth!.synced).toBe(fourth!.position);
+  });
+
+  test("nothing is written during a sync that seals the segment, nor while compaction waits", async () => {
+    const disk = new FaultDisk();
+    const { log } = await openOn(disk, { aheadBytes: 1, segmentBytes: 4096 });
+    await log.put(makeBlock(1, 3000));
+    disk.holdSyncs = true;
+    const second = log.put(makeBlock(2, 3000)); // does not fit: the seal of the first segment comes first
+    await eventually("the seal is being synced", () => disk.syncsHeld === 1);
+    disk.events.length = 0;
+    const third = log.put(makeBlock(3, 100));
+    await Bun.sleep(20);
+    expect(writtenBytes(disk)).toBe(0);
+    disk.holdSyncs = false;
+    disk.releaseSyncs();
+    await Promise.all([second, third]);
+    expect(idsOf(log)).toEqual([1, 2, 3]);
   });
 
   test("nothing is acknowledged or readable before its sync has ended", async () => {
@@ -177,6 +247,28 @@ describe("a failed sync", () => {
     const reopened = await openTestLog(directory);
     expect(idsOf(reopened.log)).toEqual([1, 2, 3]);
     expect(reopened.corruptions).toEqual([]);
+  });
+
+  test("fails what was written during it as well", async () => {
+    const disk = new FaultDisk();
+    const { log, directory, unsure } = await openOn(disk, { aheadBytes: 1 });
+    await log.put(makeBlock(1, 1000));
+    const end = statSync(segmentFile(directory).path).size;
+    disk.syncErrors = ["EIO"];
+    disk.holdSyncs = true;
+    const failing = [log.put(makeBlock(2, 1000))];
+    await eventually("a sync is under way", () => disk.syncsHeld === 1);
+    failing.push(log.put(makeBlock(3, 1000)));
+    await eventually("block 3 was written", () => findingsOf(directory, 0).length === 3);
+    disk.holdSyncs = false;
+    disk.releaseSyncs();
+    for (const each of failing) await expectError("io", each);
+    expect(unsure).toMatchObject([{ segment: 1, end, puts: [2n, 3n] }]);
+    expect(statSync(segmentFile(directory).path).size).toBe(end);
+    await log.put(makeBlock(5, 1000));
+    const killed = await openTestLog(copyOf(directory));
+    expect(idsOf(killed.log)).toEqual([1, 5]);
+    expect(killed.corruptions).toEqual([]);
   });
 
   test("is never tried again on that file, and what it left there never counts", async () => {
@@ -305,6 +397,32 @@ describe("a full disk", () => {
     expect(log.stats().availableBytes).toBe(2 ** 42 - 4 * 2 ** 40);
     const small = await openTestLogWithReserve(disk, 4096);
     expect(small.log.stats().availableBytes).toBe(2 ** 42 - Math.ceil(capacityBytes * 0.05));
+  });
+
+  test("met while a sync is under way: those puts fail when it has ended, what it covers does not", async () => {
+    const disk = new FaultDisk();
+    const { log, directory } = await openOn(disk, { aheadBytes: 1 });
+    await log.put(makeBlock(1, 1000));
+    disk.holdSyncs = true;
+    const covered = log.put(makeBlock(2, 1000));
+    await eventually("a sync is under way", () => disk.syncsHeld === 1);
+    const end = statSync(segmentFile(directory).path).size;
+    disk.roomBytes = 500;
+    const refused = log.put(makeBlock(3, 1000));
+    const isRefused = watch(refused);
+    await eventually("as much as fits was written", () => disk.roomBytes === 0);
+    expect(isRefused.settled).toBe(false);
+    const deleted = log.delete([blockId(1n)]);
+    disk.holdSyncs = false;
+    disk.releaseSyncs();
+    await covered;
+    await expectError("noSpace", refused);
+    await deleted;
+    expect(statSync(segmentFile(directory).path).size).toBe(end + 128);
+    expect(idsOf(log)).toEqual([2]);
+    const killed = await openTestLog(copyOf(directory));
+    expect(idsOf(killed.log)).toEqual([2]);
+    expect(killed.corruptions).toEqual([]);
   });
 
   test("met in the middle of a write: puts fail, the deletes of the batch do not, nothing is lost", async () => {

@@ -224,7 +224,7 @@ describe("corruption", () => {
     const batch = new Batch(id, size);
     const put = { block, length, inode, fileOffset };
     batch.add({ kind: "put", put, checksum, pieces, bytes }, lsn(99n));
-    editFile(path, (before) => Buffer.concat([before, ...batch.parts]));
+    editFile(path, (before) => Buffer.concat([before, ...batch.takeGroup(2 ** 20)!]));
     const reopened = await openTestLog(directory);
     expect(idsOf(reopened.log)).toEqual([1]);
     expect(reopened.corruptions).toMatchObject([

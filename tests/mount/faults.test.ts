@@ -2,7 +2,7 @@
 // mount waits and can be interrupted, a soft one gives an error, and df and umount work on both.
 
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { writeFileSync, readFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { isAlive, until } from "../support/local-cluster.ts";
 import { Busy } from "./support/busy.ts";
 import { cannotMount, Mounted, untilItWaits } from "./support/mounted.ts";
@@ -57,6 +57,29 @@ describe.skipIf(cannotMount !== undefined)("while a program writes and verifies"
       await busy.more(ROUNDS);
     }
     await busy.end();
+  });
+
+  test("a data server loses its disk and is rebuilt", async () => {
+    mounted = await Mounted.up({ flags: ["--block-size", "64K"] });
+    const { cluster } = mounted;
+    const busy = new Busy(mounted, mounted.path);
+    await busy.more(ROUNDS);
+    const { pid, dir } = cluster.server(2);
+    await cluster.kill(pid);
+    rmSync(dir, { recursive: true });
+    await busy.more(ROUNDS);
+    cluster.spawn(["data", "--recover", "2", "--dir", dir, "--meta", cluster.describe().meta]);
+    const isUp = async (): Promise<boolean> => {
+      const rows = await cluster.rows<{ server: number; state: string }>("server", "list");
+      return rows.some(({ server, state }) => server === 2 && state === "up");
+    };
+    await until(isUp, "the server with an empty disk to be up");
+    const rebuilding = cluster.ok("rebuild", "2");
+    await busy.more(ROUNDS);
+    await rebuilding;
+    await busy.more(ROUNDS);
+    await busy.end();
+    expect((await cluster.run(["fsck"])).code).toBe(0);
   });
 
   test("what cannot be verified on any server is an I/O error, and nothing else", async () => {

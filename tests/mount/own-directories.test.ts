@@ -70,6 +70,14 @@ test("names that are made and removed in a directory of its own cost no lookup a
   expect((await here.lookup(directory, bytesOf("a"))).type).toBe("file");
 });
 
+// The kernel asks about names of more than 255 bytes too. They were said not to be there: ENOENT.
+test("a name that is too long is said to be too long, and not to be absent", async () => {
+  await createEmpty(here, "n".repeat(255));
+  expect(await isAbsent("m".repeat(255))).toBe(true);
+  const failure = await failureOf(here.lookup(directory, bytesOf("n".repeat(256))));
+  expect(failure).toMatchObject({ kind: "nameTooLong" });
+});
+
 test("the number of links is right after directories were made and removed in it", async () => {
   await here.mkdir(directory, bytesOf("one"), 0o755, CALLER);
   await here.mkdir(directory, bytesOf("two"), 0o755, CALLER);

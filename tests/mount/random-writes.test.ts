@@ -1,7 +1,11 @@
 // fio writes 4 KiB here and there into a file on a mount, and verifies every block by its CRC32C. The record keeps at most one
-// extent for 4 KiB, and the servers' disks come back to what the live bytes need.
+// extent for 4 KiB, and the servers' directories come back to what the live bytes need:
 //
-// Seconds on a small file with the suite; the long run, after which the figures are printed:
+//     all of them together <= (replicas x live bytes) / (1 - DEAD_SHARE) + servers x (OPEN_SEGMENTS_BYTES + BESIDES_BYTES)
+//
+// Live are the blocks of which any part belongs to the file: at most LIVE_SHARE times what it is long.
+//
+// Seconds on a small file with the suite; the long run, in which the space is told every ten seconds until it is in bounds:
 //
 //     DFS_FIO_SECONDS=60 DFS_FIO_MIB=1024 bin/test tests/mount/random-writes.test.ts
 
@@ -18,6 +22,11 @@ const DEAD_SHARE = 0.4;
 const OPEN_SEGMENTS_BYTES = 2 * 64 * MIB;
 /** What a data server has on disk besides its segments. */
 const BESIDES_BYTES = 32 * MIB;
+const REPLICAS = 3;
+/** The blocks of 1 MiB that were there before stay beside the pieces of 4 KiB that now lie over parts of them. */
+const LIVE_SHARE = 2.5;
+/** The space is told so often while it comes back. */
+const TELL_MS = 10_000;
 
 interface Storage {
   readonly server: number;
@@ -66,21 +75,14 @@ test.skipIf(missing !== undefined)(
       const rows = await mounted.cluster.rows<object>("explain", "/file");
       expect(rows.length).toBeLessThanOrEqual((FILE_MIB * MIB) / PIECE_BYTES);
 
-      let status = await statusOf(mounted);
-      await until(
-        async () => {
-          status = await statusOf(mounted);
-          return status.deadBlocks === 0 && status.storage.every(isInBounds);
-        },
-        "the space of what was overwritten to come back",
-        60_000 + SECONDS * 10_000,
-      );
-      for (const { server, segmentBytes } of status.storage) {
-        const directory = mounted.cluster.server(server).dir;
-        const onDisk = Number((await mounted.ok(`du -sk ${directory}`, "/")).split("\t")[0]) * 1024;
-        expect(onDisk).toBeLessThan(segmentBytes + BESIDES_BYTES);
+      const status = await backInBounds(mounted);
+      expect(status.liveBytes).toBeLessThan(LIVE_SHARE * FILE_MIB * MIB);
+      const onDisk = await directoryBytes(mounted);
+      for (const [index, { segmentBytes }] of status.storage.entries()) {
+        expect(onDisk[index]!).toBeLessThan(segmentBytes + BESIDES_BYTES);
       }
-      tell(status, writes, rows.length);
+      expect(sumOf(onDisk)).toBeLessThan(mostBytes(status));
+      console.log(`${writes} writes in ${SECONDS} s, ${rows.length} extents`);
     } finally {
       await mounted.stop();
     }
@@ -97,7 +99,7 @@ function writesIn(output: string): number {
   return jobs[0]!.write.total_ios;
 }
 
-async function statusOf({ cluster }: Mounted): Promise<Status> {
+async function statusOf(cluster: Mounted["cluster"]): Promise<Status> {
   const [status] = await cluster.rows<Status>("status");
   return status!;
 }
@@ -106,13 +108,59 @@ function isInBounds({ segmentBytes, deadBytes, compaction }: Storage): boolean {
   return !compaction.running && deadBytes <= DEAD_SHARE * segmentBytes + OPEN_SEGMENTS_BYTES;
 }
 
-function tell({ liveBytes, storage }: Status, writes: number, extents: number): void {
+/** What the directories of all data servers together may take. */
+function mostBytes({ liveBytes, storage }: Status): number {
+  const perServer = OPEN_SEGMENTS_BYTES + BESIDES_BYTES;
+  return (REPLICAS * liveBytes) / (1 - DEAD_SHARE) + storage.length * perServer;
+}
+
+/** What the data servers' directories take on their disks, in the order of `status`. */
+async function directoryBytes({ cluster }: Mounted): Promise<number[]> {
+  const { storage } = await statusOf(cluster);
+  return Promise.all(storage.map(({ server }) => spaceOf(cluster.server(server).dir)));
+}
+
+/** The space of a directory as du counts it; files that go while it looks are no error. */
+async function spaceOf(directory: string): Promise<number> {
+  const du = Bun.spawn(["du", "-sk", directory], { stdout: "pipe", stderr: "ignore" });
+  return Number((await du.stdout.text()).split("\t")[0]) * 1024;
+}
+
+/** Waits until no server has more on its disk than it may, and tells the space on the way. */
+async function backInBounds(mounted: Mounted): Promise<Status> {
+  const { cluster } = mounted;
+  const began = performance.now();
+  let told = -Infinity;
+  let status = await statusOf(cluster);
+  const look = async (): Promise<boolean> => {
+    status = await statusOf(cluster);
+    const done = status.deadBlocks === 0 && status.storage.every(isInBounds);
+    const seconds = (performance.now() - began) / 1000;
+    if (done || seconds * 1000 - told >= TELL_MS) {
+      told = seconds * 1000;
+      console.log(`${Math.round(seconds)} s after the run: ${await spaceInWords(mounted, status)}`);
+    }
+    return done;
+  };
+  await until(look, "the space of what was overwritten to come back", 60_000 + SECONDS * 10_000);
+  return status;
+}
+
+async function spaceInWords(mounted: Mounted, status: Status): Promise<string> {
+  const { liveBytes, deadBlocks, storage } = status;
+  const mib = (bytes: number): number => Math.round(bytes / MIB);
+  const onDisk = await directoryBytes(mounted);
+  const meta = await spaceOf(`${mounted.cluster.dir}/meta`);
   const sum = (key: "segmentBytes" | "deadBytes"): number =>
-    storage.reduce((total, each) => total + each[key], 0) / MIB;
-  const moved = storage.reduce((total, { compaction }) => total + compaction.movedBytes, 0) / MIB;
-  console.log(
-    `${writes} writes in ${SECONDS} s, ${extents} extents; live ${Math.round(liveBytes / MIB)} MiB, ` +
-      `on ${storage.length} servers ${Math.round(sum("segmentBytes"))} MiB of segments, ` +
-      `${Math.round(sum("deadBytes"))} MiB of them dead, ${Math.round(moved)} MiB moved by compaction`,
+    mib(sumOf(storage.map((each) => each[key])));
+  return (
+    `live ${mib(liveBytes)} MiB; directories ${onDisk.map(mib).join(", ")} MiB, together ${mib(sumOf(onDisk))}, ` +
+    `at most ${mib(mostBytes(status))}; ${sum("segmentBytes")} MiB of segments, ${sum("deadBytes")} MiB of them dead, ` +
+    `${mib(sumOf(storage.map(({ compaction }) => compaction.movedBytes)))} MiB moved by compaction; ` +
+    `${deadBlocks} dead blocks on record; metadata ${mib(meta)} MiB`
   );
+}
+
+function sumOf(numbers: readonly number[]): number {
+  return numbers.reduce((total, each) => total + each, 0);
 }

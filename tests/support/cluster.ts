@@ -20,6 +20,7 @@ import type { Transport } from "../../src/protocol/transport.ts";
 import { memoryNetwork, type MemoryNetwork } from "../../src/protocol/transports/memory.ts";
 import { tcpTransport } from "../../src/protocol/transports/tcp.ts";
 import { startDataServer, type DataServer } from "../../src/server/data/server.ts";
+import type { DataServerOptions } from "../../src/server/data/options.ts";
 import {
   startMetaServer,
   type MetaServer,
@@ -45,6 +46,8 @@ export interface ClusterOptions {
   readonly allowFaults?: boolean;
   /** More for the metadata server. */
   readonly meta?: Partial<MetaServerOptions>;
+  /** More for each data server. */
+  readonly data?: Partial<DataServerOptions>;
   readonly logger?: Logger;
 }
 
@@ -161,6 +164,7 @@ export class Cluster {
       key: this.options.key,
       logger: this.logger,
       allowFaults: this.options.allowFaults,
+      ...this.options.data,
     });
     this.servers[index] = { ...server, running };
     return this.server(index);

@@ -2,8 +2,11 @@
 
 import { afterAll, describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { release } from "node:os";
 import { join } from "node:path";
 import pkg from "../../package.json" with { type: "json" };
+import { PROTOCOL_VERSION } from "../../src/protocol/messages/hello.ts";
+import { startedFrom } from "../support/bundled-project.ts";
 import { SERVER_VARIABLES } from "../../src/tools/up.ts";
 import { dataCommand } from "../../src/tools/data.ts";
 import { metaCommand } from "../../src/tools/meta.ts";
@@ -43,6 +46,8 @@ const NAMES = [
   "log dump",
   "meta",
   "data",
+  "completion",
+  "version",
 ];
 
 const run = (...args: string[]) => dfs(args, { home: folder.path });
@@ -56,8 +61,25 @@ describe("dfs", () => {
     expect((await run("help")).stdout).toBe(alone.stdout);
   });
 
-  test.each(["--version", "-V", "version"])("%s prints the version", async (word) => {
+  test.each(["--version", "-V"])("%s prints the version", async (word) => {
     expect(await run(word)).toEqual({ code: 0, stdout: `dfs ${pkg.version}\n`, stderr: "" });
+  });
+
+  test("version --json tells what it runs on, without a cluster", async () => {
+    const { code, stdout } = await run("version", "--json");
+    const { commit, ...facts } = JSON.parse(stdout) as Record<string, unknown>;
+    expect(code).toBe(0);
+    expect(facts).toEqual({
+      version: pkg.version,
+      protocol: PROTOCOL_VERSION,
+      bun: Bun.version,
+      platform: process.platform,
+      arch: process.arch,
+      kernel: release(),
+    });
+    const head = Bun.spawnSync(["git", "rev-parse", "HEAD"], { cwd: startedFrom() });
+    expect(commit).toBe(head.success ? head.stdout.toString().trim() : null);
+    expect((await run("version")).stdout).toStartWith(`dfs ${pkg.version}`);
   });
 
   test.each([

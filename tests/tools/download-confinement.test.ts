@@ -15,12 +15,13 @@ import { inodeId } from "../../src/base/ids.ts";
 import { DfsError } from "../../src/base/errors.ts";
 import type { DfsClient, DirectoryEntry, OpenFile } from "../../src/client/api.ts";
 import type { Attributes, FileType } from "../../src/protocol/messages/common.ts";
+import { Exclusion } from "../../src/tools/shared/exclude.ts";
 import { Messages } from "../../src/tools/shared/messages.ts";
 import { Outcome } from "../../src/tools/shared/outcome.ts";
 import { Progress } from "../../src/tools/shared/progress.ts";
 import { walkTree } from "../../src/tools/shared/tree.ts";
 import { Downloader } from "../../src/tools/transfer/download.ts";
-import { attempt } from "../../src/tools/transfer/jobs.ts";
+import { attempt, type TransferWish } from "../../src/tools/transfer/jobs.ts";
 import { LocalDirectories } from "../../src/tools/transfer/local-directories.ts";
 import { LocalTarget } from "../../src/tools/transfer/local-target.ts";
 import { temporaryFolder } from "./support/files.ts";
@@ -104,7 +105,13 @@ async function download(tree: Held, target: string): Promise<{ told: string; out
   const { signal } = new AbortController();
   const around = { client, outcome, progress: new Progress(messages), signal };
   const directories = new LocalDirectories();
-  const options = { recursive: true, preserve: false };
+  const options: TransferWish = {
+    recursive: true,
+    preserve: false,
+    exclusion: new Exclusion([]),
+    skipping: "sameTime",
+    rehearsal: undefined,
+  };
   const downloader = new Downloader(around, options, directories);
   const local = await LocalTarget.find(b(target), directories);
   const from = b("/t");

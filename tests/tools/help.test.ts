@@ -5,6 +5,7 @@ import { describe, expect, test } from "bun:test";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { TOPICS } from "../../src/tools/shared/topics.ts";
 import { dfs } from "./support/run.ts";
 
 const GOLDEN = join(import.meta.dir, "../golden/help");
@@ -59,6 +60,8 @@ const COMMANDS = [
   ["meta", "quarantine"],
   ["meta"],
   ["data"],
+  ["completion"],
+  ["version"],
 ];
 
 function golden(name: string, text: string): string {
@@ -80,5 +83,43 @@ describe("--help", () => {
     for (const part of ["Usage:", "Options", "Examples:", "Exit status:"]) {
       expect(stdout).toContain(part);
     }
+  });
+});
+
+describe("dfs help TOPIC", () => {
+  test.each(TOPICS.map(({ name }) => [name] as const))("%s", async (name) => {
+    const { code, stdout, stderr } = await dfs(["help", name], { home: tmpdir() });
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toBe(golden(`topic-${name}`, stdout));
+    for (const line of stdout.split("\n")) expect(line.length).toBeLessThanOrEqual(WIDEST);
+  });
+
+  test("commands that a topic names are there", async () => {
+    const list = (await dfs([], { home: tmpdir() })).stdout;
+    for (const { name, load } of TOPICS) {
+      // What is set off by dfs at the beginning of a line or behind two spaces is a command to type.
+      for (const [, command = ""] of (await load()).matchAll(/(?:^ {2}|&& )dfs ([a-z]+)/gm)) {
+        expect({ name, list, known: list.includes(`\n  ${command} `) }).toEqual({
+          name,
+          list,
+          known: true,
+        });
+      }
+    }
+  });
+
+  test("of a command is its --help; of nothing that there is, it says what may be meant", async () => {
+    const run = (...words: string[]) => dfs(["help", ...words], { home: tmpdir() });
+    expect((await run("server", "list")).stdout).toBe(
+      (await dfs(["server", "list", "--help"], { home: tmpdir() })).stdout,
+    );
+    expect(await run("plasement")).toEqual({
+      code: 2,
+      stdout: "",
+      stderr:
+        "dfs: there is no help on plasement: neither a command nor a topic\n" +
+        "did you mean dfs help placement?\n",
+    });
+    expect((await run("qqqqqq")).stderr).toContain("dfs help lists both");
   });
 });

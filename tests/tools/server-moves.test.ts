@@ -91,7 +91,7 @@ test("Ctrl-C ends the watching of a drain and not the drain", () =>
     watching.kill("SIGINT");
     const { code, stderr } = await finish(watching);
     expect(code).toBe(130);
-    expect(stderr).toContain("the work goes on by itself. To see it again: dfs server drain 2");
+    expect(stderr).toContain("the work goes on by itself\nto see it again: dfs server drain 2\n");
     await until(async () => (await rowOf(cluster, 2))?.replicas === 0, "the server to be empty");
     const { text } = await cluster.ok("server", "drain", "2");
     expect(text).toContain("data server 2 is empty");

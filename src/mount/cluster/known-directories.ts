@@ -12,6 +12,7 @@
  */
 import type { Clock } from "../../base/clock.ts";
 import type { InodeId } from "../../base/ids.ts";
+import { MAX_NAME_BYTES } from "../../base/limits.ts";
 import type { Attributes } from "../../protocol/messages/common.ts";
 import type { Timeouts } from "../file-system.ts";
 
@@ -79,11 +80,11 @@ export class KnownDirectories {
     return ageMs < this.attributesMs ? { attributes: known.attributes, ageMs } : undefined;
   }
 
-  /** How long ago the service had no such name; undefined: it has to be asked. */
+  /** How long ago the service had no such name; undefined: it has to be asked, as of a name that is too long to be one. */
   lacks(directory: InodeId, name: Uint8Array): number | undefined {
+    if (name.length > MAX_NAME_BYTES || isDots(name)) return undefined;
     const known = this.known.get(directory);
-    if (known?.names === undefined || known.names.has(keyOf(name)) || isDots(name))
-      return undefined;
+    if (known?.names === undefined || known.names.has(keyOf(name))) return undefined;
     const ageMs = this.clock.monotonicMs() - known.askedMs;
     return ageMs < this.namesMs ? ageMs : undefined;
   }

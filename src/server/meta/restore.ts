@@ -54,6 +54,8 @@ export interface RestoreInto extends RestoreOptions {
   readonly dir: string;
   /** Which backup; left out: the newest that can be read. */
   readonly backup?: bigint | undefined;
+  /** Told how much of the backup has been fetched. */
+  readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
 }
 
 /** A backup on data servers. */
@@ -171,7 +173,7 @@ async function fetchFirst(
 async function fetchInto(
   path: string,
   offered: OfferedBackup,
-  { onWarning, signal }: RestoreInto,
+  { onWarning, onProgress, signal }: RestoreInto,
 ): Promise<void> {
   const usable = [...offered.sources];
   const { length } = offered.manifest;
@@ -184,6 +186,7 @@ async function fetchInto(
         const rest = bytes.length - at;
         at += (await file.write(bytes, at, rest, chunk * BACKUP_CHUNK_BYTES + at)).bytesWritten;
       }
+      onProgress?.(chunk * BACKUP_CHUNK_BYTES + bytes.length, length);
     }
     await file.sync();
   } finally {

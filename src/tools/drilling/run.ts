@@ -53,8 +53,7 @@ export async function playDrill(around: Around, plan: DrillPlan): Promise<void> 
     ),
   );
   for (const [index, fault] of faults.entries()) {
-    const of = `${index + 1} of ${faults.length}: ${fault.name}`;
-    const step = (what: string): void => onStep(`${of}: ${what}`);
+    const step = (what: string): void => onStep(`${fault.name}: ${what}`);
     await onRow(await playFault(stageOf(index + 1), fault, step));
   }
   onStep("fsck");

@@ -29,6 +29,8 @@ export interface ValueOption<T> {
   readonly parse: (text: string) => T;
   /** What two of them mean together; left out: the last one counts. */
   readonly join?: (before: T, now: T) => T;
+  /** Where there are few: all values that it can have, for completion. */
+  readonly choices?: readonly string[];
 }
 
 // oxlint-disable-next-line typescript/no-explicit-any -- the type of any option's value; read back by OptionValues
@@ -98,7 +100,7 @@ export function value<T>(
   placeholder: string,
   parse: (text: string) => T,
   summary: string,
-  more: { short?: string; env?: string; join?: (before: T, now: T) => T } = {},
+  more: Pick<ValueOption<T>, "short" | "env" | "join" | "choices"> = {},
 ): ValueOption<T> {
   return { kind: "value", placeholder, parse, summary, ...more };
 }

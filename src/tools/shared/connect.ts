@@ -6,7 +6,7 @@
  * what is in the environment. The cluster key's file is the one that is typed; else that of the cluster of which the address
  * is; else the one in the environment.
  */
-import { DfsError, isDfsError, messageOf } from "../../base/errors.ts";
+import { brieflyOf, DfsError, isDfsError } from "../../base/errors.ts";
 import type { ClientOptions, ClientWarning, DfsClient } from "../../client/api.ts";
 import { clusterFilePath, defaultDirectory, readClusterFile } from "./cluster-file.ts";
 import { readKey } from "./cluster-key.ts";
@@ -19,6 +19,8 @@ const FIRST_CONTACT_MS = 5000;
 /** Of which this is kept for starting and for saying so. */
 const FIRST_CONTACT_RESERVE_MS = 250;
 const CLOSE_TIMEOUT_MS = 1000;
+/** How long an interrupted command may take to stop what it is doing. */
+const LAST_WORDS_MS = 1000;
 
 /** Options of every command. */
 export const generalOptions = {
@@ -125,9 +127,27 @@ export async function withClient<T>(
   const meta = findMeta(context);
   const client = await unlessAborted(context.signal, connect(context, meta, wish));
   try {
-    return await unlessAborted(context.signal, work(client));
+    return await untilAborted(context.signal, work(client));
   } finally {
     await closed(client);
+  }
+}
+
+/** As `unlessAborted`, but `work` may first say what it has done, and how to go on. */
+async function untilAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  try {
+    return await unlessAborted(signal, work);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    const timer = setTimeout(() => resolve(undefined), LAST_WORDS_MS);
+    const words = work.then(
+      () => undefined,
+      (own: unknown) => (isDfsError(own, "cancelled") ? own : undefined),
+    );
+    const last = await Promise.race([words, promise]);
+    clearTimeout(timer);
+    throw last ?? error;
   }
 }
 
@@ -181,11 +201,7 @@ export function explainUnreachable(
     meta.dir === undefined
       ? `check the address, which is from ${meta.source}; dfs meta or dfs up starts a server`
       : `the address is from ${clusterFilePath(meta.dir)}; start what is missing with: dfs up${inDir}`;
-  return new DfsError("unreachable", `${firstLine(error)}\n${next}`, { cause: error });
-}
-
-function firstLine(error: unknown): string {
-  return messageOf(error).split("\n", 1)[0] ?? "";
+  return new DfsError("unreachable", `${brieflyOf(error)}\n${next}`, { cause: error });
 }
 
 /** Closing is a courtesy to the service, which forgets silent sessions anyway: it never holds up the command. */

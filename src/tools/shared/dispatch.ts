@@ -7,6 +7,7 @@ import { flagName, type Command, type OptionSet } from "./command.ts";
 import { clientOptions } from "./connect.ts";
 import { nearest } from "./suggest.ts";
 import { printable } from "./text.ts";
+import { TOPICS, type Topic } from "./topics.ts";
 
 /** One line of the command list. */
 export interface CommandEntry {
@@ -20,10 +21,12 @@ export interface CommandEntry {
 export type Request =
   | { readonly kind: "list" }
   | { readonly kind: "version" }
+  | { readonly kind: "manual" }
+  | { readonly kind: "topic"; readonly topic: Topic }
   | { readonly kind: "command"; readonly entry: CommandEntry; readonly args: readonly Argument[] };
 
 const HELP = new Set(["-h", "--help", "help"]);
-const VERSION = new Set(["-V", "--version", "version"]);
+const VERSION = new Set(["-V", "--version"]);
 
 /**
  * Finds the command. Options that many commands share may stand before it (`dfs --meta HOST:PORT ls`).
@@ -33,11 +36,9 @@ export function findRequest(args: readonly Argument[], commands: readonly Comman
   const start = firstWord(args);
   const before = args.slice(0, start);
   const [first, second] = args.slice(start, start + 2).map((arg) => arg.text);
-  if (before.some((arg) => arg.text === "--version" || arg.text === "-V"))
-    return { kind: "version" };
+  if (before.some((arg) => VERSION.has(arg.text))) return { kind: "version" };
   const wantsHelp = before.some((arg) => arg.text === "-h" || arg.text === "--help");
   if (first === undefined) return onlyOptions(before, wantsHelp);
-  if (VERSION.has(first)) return { kind: "version" };
   if (HELP.has(first)) return helpOn(args.slice(start + 1), commands);
   const entry =
     commands.find((each) => each.name === `${first} ${second ?? ""}`) ??
@@ -69,10 +70,29 @@ function onlyOptions(options: readonly Argument[], wantsHelp: boolean): Request 
   );
 }
 
+/** `dfs help`, and what may stand behind it. */
 function helpOn(words: readonly Argument[], commands: readonly CommandEntry[]): Request {
-  if (words.length === 0) return { kind: "list" };
-  const request = findRequest(words, commands);
-  return request.kind === "command" ? { ...request, args: [argument("--help")] } : request;
+  const [first, second] = words.map(({ text }) => text);
+  if (first === "--man") return { kind: "manual" };
+  if (first === undefined || HELP.has(first)) return { kind: "list" };
+  const command =
+    commands.find(({ name }) => name === `${first} ${second ?? ""}`) ??
+    commands.find(({ name }) => name === first);
+  if (command !== undefined) return { kind: "command", entry: command, args: [argument("--help")] };
+  const topic = TOPICS.find(({ name }) => name === first);
+  if (topic !== undefined) return { kind: "topic", topic };
+  const near = nearest(
+    first,
+    [...TOPICS, ...commands].map(({ name }) => name),
+  );
+  if (near === undefined && commands.some(({ name }) => name.startsWith(`${first} `))) {
+    throw unknownCommand(first, second, commands);
+  }
+  throw new DfsError(
+    "usage",
+    `there is no help on ${printable(first)}: neither a command nor a topic\n` +
+      (near === undefined ? "dfs help lists both" : `did you mean dfs help ${near}?`),
+  );
 }
 
 function unknownCommand(

@@ -4,6 +4,7 @@
  */
 import { cac, type Command as CacCommand } from "cac";
 import { environmentName, flagName, type Command, type OptionSet } from "./command.ts";
+import { TOPICS } from "./topics.ts";
 
 const OPTIONS_TITLE = "Options (in brackets: environment variables that do the same; options win)";
 
@@ -52,9 +53,19 @@ export function commandList(commands: readonly CommandSummary[]): string {
         .map((line) => `  $ ${line}`)
         .join("\n"),
     },
-    { body: "dfs COMMAND --help tells more; dfs --version prints the version." },
+    {
+      title: "Topics",
+      body: rowsOf(TOPICS.map(({ name, summary }) => [`help ${name}`, summary])),
+    },
+    { body: "dfs COMMAND --help tells more of a command, dfs help TOPIC of a topic." },
   ]);
   return printed(cli.globalCommand);
+}
+
+/** Two columns, as cac has them. */
+function rowsOf(rows: readonly (readonly [string, string])[]): string {
+  const width = Math.max(...rows.map(([left]) => left.length));
+  return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`).join("\n");
 }
 
 function arranged(

@@ -6,9 +6,10 @@ import { DfsError, isDfsError } from "../../base/errors.ts";
 import { serverId, type ServerId } from "../../base/ids.ts";
 import type { DfsClient, Holdings, ServerPlan } from "../../client/api.ts";
 import { counted, sizeText } from "./format.ts";
+import { unlessAborted } from "./interruption.ts";
 import type { Messages } from "./messages.ts";
 import type { Output } from "./output.ts";
-import { Progress, STDERR } from "./progress.ts";
+import { interrupted, Progress, type ProgressStyle } from "./progress.ts";
 import { nowhere } from "./server-words.ts";
 import { tableLines, type Column } from "./table.ts";
 import { printable } from "./text.ts";
@@ -53,6 +54,7 @@ export interface Surroundings {
   readonly messages: Messages;
   readonly signal: AbortSignal;
   readonly json: boolean;
+  readonly progress: ProgressStyle | undefined;
 }
 
 /** What is watched. */
@@ -141,18 +143,20 @@ export async function warnOfNowhere(
 /** Shows how far the work is until it is done. @throws DfsError `cancelled` on Ctrl-C; the work goes on all the same. */
 export async function watch(surroundings: Surroundings, what: Watch): Promise<void> {
   const { messages, signal } = surroundings;
-  const onAbort = (): void => {
-    messages.live("");
-    messages.note(`no longer watching; the work goes on by itself. To see it again: ${what.again}`);
-  };
-  const progress = new Progress(messages, STDERR, ["block", "blocks"]);
-  signal.addEventListener("abort", onAbort, { once: true });
+  const progress = new Progress(messages, {
+    style: surroundings.progress,
+    things: ["block", "blocks"],
+  });
   try {
     await new Watcher(surroundings, what, progress).toTheEnd();
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    const seen = progress.files === 0 ? "" : `${what.verb} ${progress.summary()}; `;
+    throw interrupted(`${seen}the work goes on by itself`, `to see it again: ${what.again}`);
   } finally {
-    signal.removeEventListener("abort", onAbort);
-    progress.stop(what.verb);
+    progress.end();
   }
+  progress.stop(what.verb);
 }
 
 class Watcher {
@@ -182,7 +186,8 @@ class Watcher {
       if (now?.copies === 0) return;
       this.tellIfStuck(now);
       const tookMs = performance.now() - askedMs;
-      await Bun.sleep(Math.max(EVERY_MS, tookMs * PAUSE_FACTOR));
+      const pause = Bun.sleep(Math.max(EVERY_MS, tookMs * PAUSE_FACTOR));
+      await unlessAborted(this.surroundings.signal, pause);
     }
   }
 
@@ -193,7 +198,7 @@ class Watcher {
       bytes: Math.max(this.total.bytes, left.bytes),
     };
     const doneBytes = this.total.bytes - left.bytes;
-    this.progress.totalBytes = this.total.bytes;
+    this.progress.total = { things: this.total.copies, bytes: this.total.bytes };
     this.progress.files = this.total.copies - left.copies;
     this.progress.bytes = doneBytes;
     if (!json) return;

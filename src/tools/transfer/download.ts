@@ -31,9 +31,10 @@ import { joined } from "../shared/paths.ts";
 import { quoted } from "../shared/text.ts";
 import type { Step } from "../shared/tree.ts";
 import { fetchAttributes, localMode, TYPE_BITS } from "./attributes.ts";
-import { attempt, HardLinks, Tally, type Surroundings, type TransferOptions } from "./jobs.ts";
+import { attempt, HardLinks, Tally, type Surroundings, type TransferWish } from "./jobs.ts";
 import { O_PATH, type LocalDirectories, type LocalDirectory } from "./local-directories.ts";
-import { makeNode, setTimes } from "./native.ts";
+import { fetchedAlready } from "./fetched-already.ts";
+import { makeNode, setTimes, type FileTimes } from "./native.ts";
 import { writeContent } from "./write-content.ts";
 
 /** Where a copy goes: a name in a directory, and the whole path for messages. */
@@ -49,72 +50,117 @@ export interface Download {
   readonly to: LocalPlace | LocalDirectory;
 }
 
+/** What is in the cluster, and where in the tree that was named; there it is empty for what was named itself. */
+interface Found {
+  readonly from: Uint8Array;
+  readonly inTree: Uint8Array;
+  readonly attributes: Attributes;
+}
+
+const NAMED_ITSELF = new Uint8Array();
+
 const TEMPORARY_PREFIX = ".dfs-get.";
 const PRIVATE = 0o600;
+const NS_PER_MS = 1_000_000n;
 
 export class Downloader {
   readonly tally = new Tally();
   readonly #around: Surroundings;
-  readonly #options: TransferOptions;
+  readonly #wish: TransferWish;
   readonly #directories: LocalDirectories;
   readonly #links = new HardLinks<LocalPlace>();
 
-  constructor(around: Surroundings, options: TransferOptions, directories: LocalDirectories) {
+  constructor(around: Surroundings, wish: TransferWish, directories: LocalDirectories) {
     this.#around = around;
-    this.#options = options;
+    this.#wish = wish;
     this.#directories = directories;
   }
 
   /** The step for something named on the command line, whose attributes have been looked up. */
   async root({ from, to }: Download, attributes: Attributes): ReturnType<Step> {
-    if (attributes.type === "directory" && !this.#options.recursive) {
+    if (attributes.type === "directory" && !this.#wish.recursive) {
       throw new Reason("invalid", "it is a directory\n-r fetches it with everything in it");
     }
-    if ("directory" in to) return this.#entry(from, to, attributes);
+    const found = { from, inTree: NAMED_ITSELF, attributes };
+    if ("directory" in to) return this.#entry(found, to);
     if (attributes.type !== "directory") throw new Reason("isDirectory", "a directory is there");
-    return this.#enter(from, to, attributes, false);
+    return this.#enter(found, to, false);
   }
 
-  async #entry(from: Uint8Array, to: LocalPlace, attributes: Attributes): ReturnType<Step> {
-    const { type } = attributes;
-    if (type === "directory") {
-      const made = this.#directories.make(to.directory, to.name, to.path);
-      return this.#enter(from, made.directory, attributes, made.isNew);
-    }
+  async #entry(found: Found, to: LocalPlace): ReturnType<Step> {
+    const { from, attributes } = found;
+    if (attributes.type === "directory") return this.#directory(found, to);
     const make = (): Promise<void> => this.#make(from, to, attributes);
-    if (!this.#options.preserve || attributes.nlink < 2) {
+    if (!this.#wish.preserve || attributes.nlink < 2) {
       await make();
     } else {
       const key = attributes.inode.toString();
-      const isLink = await this.#links.place(key, to, make, (first) => this.#link(first, to));
+      const isLink = await this.#links.place(key, to, make, (first) =>
+        this.#link(from, first, to, attributes),
+      );
       if (isLink) this.tally.hardLinks++;
     }
-    this.#done(type);
     return undefined;
   }
 
-  #make(from: Uint8Array, to: LocalPlace, attributes: Attributes): Promise<void> {
-    switch (attributes.type) {
-      case "file":
-        return this.#file(from, to, attributes);
-      case "symlink":
-        return this.#symlink(from, to, attributes);
-      default:
-        return this.#special(to, attributes);
+  async #directory(found: Found, to: LocalPlace): ReturnType<Step> {
+    const { rehearsal } = this.#wish;
+    if (rehearsal === undefined) {
+      const made = this.#directories.make(to.directory, to.name, to.path);
+      return this.#enter(found, made.directory, made.isNew);
     }
+    const directory = this.#directories.find(to.directory, to.name, to.path);
+    if (directory !== undefined) return this.#enter(found, directory, false);
+    await rehearsal.tell({ from: found.from, to: to.path, type: "directory" });
+    return this.#enter(
+      found,
+      { parent: undefined, name: to.name, path: to.path, isOnlyPlanned: true },
+      true,
+    );
   }
 
-  #enter(
-    from: Uint8Array,
-    to: LocalDirectory,
-    attributes: Attributes,
-    isNew: boolean,
-  ): Awaited<ReturnType<Step>> {
+  /** Makes something that is no directory, or would, unless it is there already. */
+  async #make(from: Uint8Array, to: LocalPlace, attributes: Attributes): Promise<void> {
+    const { rehearsal } = this.#wish;
+    const { type } = attributes;
+    if (await this.#isThere(from, to, attributes)) return this.#skipped(attributes.size);
+    if (rehearsal !== undefined) {
+      await rehearsal.tell({
+        from,
+        to: to.path,
+        type,
+        ...(type === "file" ? { bytes: attributes.size } : {}),
+      });
+    } else if (type === "file") await this.#file(from, to, attributes);
+    else if (type === "symlink") await this.#symlink(from, to, attributes);
+    else await this.#special(to, attributes);
+    this.#done(type);
+  }
+
+  /** True when a complete copy is at the target; what else a transfer keeps it has got then, too. */
+  async #isThere(from: Uint8Array, to: LocalPlace, attributes: Attributes): Promise<boolean> {
+    const { skipping, rehearsal, preserve, recursive } = this.#wish;
+    if (skipping === "nothing" || to.directory.isOnlyPlanned) return false;
+    return this.#directories.use(to.directory, async (prefix) => {
+      const place = Buffer.concat([prefix, to.name]);
+      const pair = { from, place, attributes };
+      if (!(await fetchedAlready(this.#around.client, this.#wish, pair))) return false;
+      if (rehearsal === undefined && attributes.type === "file") {
+        if (preserve) await this.#finish(from, place, attributes, chmodUnfollowed);
+        else if (recursive) setTimes(place, keptTimes(attributes));
+      }
+      return true;
+    });
+  }
+
+  #enter(found: Found, to: LocalDirectory, isNew: boolean): Awaited<ReturnType<Step>> {
+    const { from, attributes } = found;
+    const { preserve, rehearsal } = this.#wish;
     this.#done("directory");
     return {
-      steps: this.#inside(from, to),
+      steps: this.#inside(found, to),
       leave: async () => {
-        if (!isNew && !this.#options.preserve) return;
+        if (rehearsal !== undefined || (!isNew && !preserve)) return;
         await this.#attempt(from, to.path, async () => {
           await this.#directories.use(to, (prefix) =>
             this.#finish(from, Buffer.concat([prefix, Buffer.from(".")]), attributes, chmodSync),
@@ -125,16 +171,18 @@ export class Downloader {
     };
   }
 
-  async *#inside(from: Uint8Array, to: LocalDirectory): AsyncIterable<Step> {
+  async *#inside({ from, inTree }: Found, to: LocalDirectory): AsyncIterable<Step> {
+    const { exclusion } = this.#wish;
     try {
-      for await (const entry of this.#around.client.readdir(from)) {
-        const { name, attributes } = entry;
+      for await (const { name, attributes } of this.#around.client.readdir(from)) {
+        const below = joined(inTree, name);
+        if (exclusion.excludes(below, attributes.type === "directory")) continue;
         const child = joined(from, name);
         const place: LocalPlace = { directory: to, name, path: joined(to.path, name) };
         yield () =>
           this.#attempt(child, place.path, () => {
             checkName(name);
-            return this.#entry(child, place, attributes);
+            return this.#entry({ from: child, inTree: below, attributes }, place);
           });
       }
     } catch (error) {
@@ -144,7 +192,7 @@ export class Downloader {
 
   async #file(from: Uint8Array, to: LocalPlace, attributes: Attributes): Promise<void> {
     await this.#appear(to, async (temporary, present) => {
-      const { preserve } = this.#options;
+      const { preserve, recursive } = this.#wish;
       const flags =
         constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_NOFOLLOW;
       const descriptor = openSync(temporary, flags, PRIVATE);
@@ -156,6 +204,7 @@ export class Downloader {
           const setMode = (_path: Buffer, mode: number): void => fchmodSync(descriptor, mode);
           await this.#finish(from, temporary, attributes, setMode);
         }
+        if (recursive && !preserve) setTimes(temporary, keptTimes(attributes));
       } finally {
         closeSync(descriptor);
       }
@@ -177,7 +226,7 @@ export class Downloader {
     const target = await this.#around.client.readlink(from);
     await this.#appear(to, (temporary) => {
       symlinkSync(Buffer.from(target), temporary);
-      if (!this.#options.preserve) return;
+      if (!this.#wish.preserve) return;
       if (isSuperuser()) lchownSync(temporary, attributes.uid, attributes.gid);
       setTimes(temporary, attributes);
     });
@@ -186,7 +235,7 @@ export class Downloader {
   async #special(to: LocalPlace, attributes: Attributes): Promise<void> {
     const { type } = attributes;
     const isDevice = type === "characterDevice" || type === "blockDevice";
-    if (isDevice && !(this.#options.preserve && isSuperuser())) {
+    if (isDevice && !(this.#wish.preserve && isSuperuser())) {
       throw new Reason("notPermitted", "it is a device; the superuser fetches those with -p");
     }
     await this.#appear(to, async (temporary) => {
@@ -195,9 +244,36 @@ export class Downloader {
     });
   }
 
-  async #link(first: LocalPlace, to: LocalPlace): Promise<void> {
-    await this.#directories.use(first.directory, (prefix) =>
-      this.#appear(to, (temporary) => linkSync(Buffer.concat([prefix, first.name]), temporary)),
+  async #link(
+    from: Uint8Array,
+    first: LocalPlace,
+    to: LocalPlace,
+    { type }: Attributes,
+  ): Promise<void> {
+    const { rehearsal, skipping } = this.#wish;
+    if (skipping !== "nothing" && (await this.#areOne(first, to))) return this.#skipped(0);
+    if (rehearsal !== undefined) await rehearsal.tell({ from, to: to.path, type });
+    else {
+      await this.#directories.use(first.directory, (prefix) =>
+        this.#appear(to, (temporary) => linkSync(Buffer.concat([prefix, first.name]), temporary)),
+      );
+    }
+    this.#done(type);
+  }
+
+  /** True when both are names of one file. */
+  async #areOne(...places: readonly LocalPlace[]): Promise<boolean> {
+    if (places.some(({ directory }) => directory.isOnlyPlanned)) return false;
+    const files = await Promise.all(
+      places.map(({ directory, name }) =>
+        this.#directories.use(directory, (prefix) =>
+          lstatSync(Buffer.concat([prefix, name]), { bigint: true, throwIfNoEntry: false }),
+        ),
+      ),
+    );
+    const [one, ...others] = files;
+    return (
+      one !== undefined && others.every((each) => each?.ino === one.ino && each.dev === one.dev)
     );
   }
 
@@ -234,7 +310,7 @@ export class Downloader {
     attributes: Attributes,
     setMode: (path: Buffer, mode: number) => void,
   ): Promise<void> {
-    const { preserve } = this.#options;
+    const { preserve } = this.#wish;
     if (preserve && isSuperuser()) lchownSync(path, attributes.uid, attributes.gid);
     if (preserve && from !== undefined) await fetchAttributes(this.#around.client, from, path);
     setMode(path, localMode(attributes, preserve));
@@ -245,11 +321,22 @@ export class Downloader {
     return attempt(this.#around.outcome, `cannot fetch ${quoted(from)} to ${quoted(to)}`, work);
   }
 
+  #skipped(bytes: number): void {
+    this.tally.skipped++;
+    this.#around.progress.skip(bytes);
+    this.#around.outcome.succeed();
+  }
+
   #done(type: Attributes["type"]): void {
     this.tally.count(type);
     if (type !== "directory") this.#around.progress.files++;
     this.#around.outcome.succeed();
   }
+}
+
+/** Files of a tree keep the time of their last change: by that a later run knows them. */
+function keptTimes({ mtimeNs }: Attributes): FileTimes {
+  return { atimeNs: BigInt(Date.now()) * NS_PER_MS, mtimeNs };
 }
 
 /** The service refuses such names; a download trusts nobody with where it writes. */

@@ -29,6 +29,8 @@ export interface LocalDirectory {
   readonly name: Uint8Array;
   /** For messages. */
   readonly path: Uint8Array;
+  /** With --dry-run: it is not there, and not made. Nothing else can be done with it. */
+  readonly isOnlyPlanned?: boolean;
 }
 
 interface Held {
@@ -59,6 +61,18 @@ export class LocalDirectories {
     try {
       const isNew = makeDirectory(Buffer.concat([prefixOf(held), name]), path);
       return { directory: { parent, name, path }, isNew };
+    } finally {
+      this.#release(held);
+    }
+  }
+
+  /** The directory `name` in `parent`; undefined when nothing is there. @throws Reason when something else is there. */
+  find(parent: LocalDirectory, name: Uint8Array, path: Uint8Array): LocalDirectory | undefined {
+    if (parent.isOnlyPlanned) return undefined;
+    const held = this.#hold(parent);
+    try {
+      const isThere = isDirectory(Buffer.concat([prefixOf(held), name]), path);
+      return isThere ? { parent, name, path } : undefined;
     } finally {
       this.#release(held);
     }
@@ -148,12 +162,19 @@ function makeDirectory(place: Buffer, shown: Uint8Array): boolean {
   } catch (error) {
     if (systemCodeOf(error) !== "EEXIST") throw error;
   }
-  const present = lstatSync(place);
+  isDirectory(place, shown);
+  return false;
+}
+
+/** False when nothing is there. @throws Reason when something else is. */
+function isDirectory(place: Buffer, shown: Uint8Array): boolean {
+  const present = lstatSync(place, { throwIfNoEntry: false });
+  if (present === undefined) return false;
   if (present.isSymbolicLink()) {
     throw new Reason("notDirectory", `${quoted(shown)} is a symbolic link, which is not followed`);
   }
   if (!present.isDirectory()) {
     throw new Reason("notDirectory", `${quoted(shown)} is there and is no directory`);
   }
-  return false;
+  return true;
 }

@@ -2,7 +2,8 @@
  * From the local machine into the cluster: one file, or a tree.
  *
  * Each file appears whole under its name (`put` is atomic), symbolic links and special files by rename. A directory gets
- * its times when everything in it is there. What cannot be stored is told, and the rest goes on.
+ * its times when everything in it is there. What cannot be stored is told, and the rest goes on. What is stored already is
+skipped (stored-already.ts).
  */
 import {
   closeSync,
@@ -17,8 +18,9 @@ import {
   type BigIntStats,
 } from "node:fs";
 import { promisify } from "node:util";
-import { isDfsError } from "../../base/errors.ts";
-import type { ContentRun } from "../../client/api.ts";
+import { DfsError, isDfsError } from "../../base/errors.ts";
+import type { ContentRun, FileOwner } from "../../client/api.ts";
+import type { FileType } from "../../protocol/messages/common.ts";
 import { appear } from "../shared/appear.ts";
 import { Reason } from "../shared/errors.ts";
 import { behindLinks } from "../shared/links.ts";
@@ -27,8 +29,9 @@ import { baseName, endsInSlash, joined, parentPath } from "../shared/paths.ts";
 import { quoted } from "../shared/text.ts";
 import type { Step } from "../shared/tree.ts";
 import { remoteOwner, sendAttributes, timesOf, typeOf } from "./attributes.ts";
-import { attempt, HardLinks, Tally, type Surroundings, type TransferOptions } from "./jobs.ts";
+import { attempt, HardLinks, Tally, type Surroundings, type TransferWish } from "./jobs.ts";
 import { localContent } from "./local-content.ts";
+import { bringUpToDate, statIfThere, storedAlready } from "./stored-already.ts";
 
 /** A source and where it goes. */
 export interface Upload {
@@ -36,15 +39,24 @@ export interface Upload {
   readonly to: Uint8Array;
 }
 
+interface Found extends Upload {
+  /** Where it is in the tree that was named; empty for what was named itself. */
+  readonly inTree: Uint8Array;
+  /** False when nothing can be at `to`, because the directory is new. */
+  readonly mayBeThere: boolean;
+}
+
+const NAMED_ITSELF = new Uint8Array();
+
 export class Uploader {
   readonly tally = new Tally();
   readonly #around: Surroundings;
-  readonly #options: TransferOptions;
+  readonly #wish: TransferWish;
   readonly #links = new HardLinks<Uint8Array>();
 
-  constructor(around: Surroundings, options: TransferOptions) {
+  constructor(around: Surroundings, wish: TransferWish) {
     this.#around = around;
-    this.#options = options;
+    this.#wish = wish;
   }
 
   /** The steps for what was named on the command line. */
@@ -70,7 +82,8 @@ export class Uploader {
   }
 
   async #root({ from, to }: Upload): ReturnType<Step> {
-    const { recursive } = this.#options;
+    const { client } = this.#around;
+    const { recursive } = this.#wish;
     const path = Buffer.from(from);
     const stats = (recursive ? lstatSync : statSync)(path, { bigint: true });
     if (stats.isDirectory() && !recursive) {
@@ -80,51 +93,77 @@ export class Uploader {
       throw new Reason("notDirectory", "no such directory");
     }
     try {
-      return await this.#entry({ from, to }, stats, true);
+      if (this.#wish.rehearsal !== undefined) await client.stat(parentPath(to), { follow: true });
+      return await this.#entry({ from, to, inTree: NAMED_ITSELF, mayBeThere: true }, stats);
     } catch (error) {
       throw isDfsError(error, "notFound") ? missingParent(to, error) : error;
     }
   }
 
-  async #entry(upload: Upload, stats: BigIntStats, isRoot: boolean): ReturnType<Step> {
+  async #entry(upload: Found, stats: BigIntStats): ReturnType<Step> {
     const type = typeOf(stats);
-    if (type === "directory") return this.#directory(upload, stats, isRoot);
+    if (type === "directory") return this.#directory(upload, stats);
     const make = async (): Promise<void> => {
       // Without -r, whatever gives bytes is read: a file, a pipe, a device.
-      if (type === "file" || !this.#options.recursive) await this.#file(upload, isRoot);
+      if (type === "file" || !this.#wish.recursive) await this.#file(upload, stats);
       else if (type === "symlink") await this.#symlink(upload, stats);
       else await this.#special(upload, stats);
     };
-    if (!this.#options.preserve || stats.nlink < 2n) {
+    if (!this.#wish.preserve || stats.nlink < 2n) {
       await make();
-      this.#done(type);
       return undefined;
     }
     const key = `${stats.dev}:${stats.ino}`;
     const isLink = await this.#links.place(key, upload.to, make, (first) =>
-      appear(this.#around.client, upload.to, (name) => this.#around.client.link(first, name)),
+      this.#link(upload, type, first),
     );
     if (isLink) this.tally.hardLinks++;
-    this.#done(type);
     return undefined;
   }
 
-  async #file({ from, to }: Upload, isRoot: boolean): Promise<void> {
+  async #link({ from, to, mayBeThere }: Found, type: FileType, first: Uint8Array): Promise<void> {
+    const { client } = this.#around;
+    const { rehearsal, skipping } = this.#wish;
+    if (mayBeThere && skipping !== "nothing") {
+      const [one, other] = [await statIfThere(client, first), await statIfThere(client, to)];
+      if (one !== undefined && one.inode === other?.inode) return this.#skipped(0);
+    }
+    if (rehearsal !== undefined) await rehearsal.tell({ from, to, type });
+    else await appear(client, to, (name) => client.link(first, name));
+    this.#done(type);
+  }
+
+  async #file(upload: Found, stats: BigIntStats): Promise<void> {
+    const { client } = this.#around;
+    const { from, to, mayBeThere } = upload;
+    const { rehearsal } = this.#wish;
+    // cp writes to what an existing target link leads to; so the name to put under is the one behind all links.
+    const target = isNamed(upload) ? await behindLinks(client, to) : to;
+    const pair = { from, target, stats };
+    const present = mayBeThere ? await storedAlready(client, this.#wish, pair) : undefined;
+    if (present !== undefined) {
+      if (rehearsal === undefined) await bringUpToDate(client, this.#wish, pair, present);
+      return this.#skipped(present.size);
+    }
+    if (rehearsal === undefined) await this.#store(from, target);
+    else await rehearsal.tell({ from, to: target, type: "file", bytes: Number(stats.size) });
+    this.#done("file");
+  }
+
+  async #store(from: Uint8Array, target: Uint8Array): Promise<void> {
     const { client, signal } = this.#around;
-    const { preserve, recursive } = this.#options;
+    const { preserve, recursive } = this.#wish;
     const descriptor = await openSource(from, recursive);
     try {
       const opened = fstatSync(descriptor, { bigint: true });
       if (recursive && !opened.isFile()) throw new Reason("invalid", "it changed meanwhile");
-      // cp writes to what an existing target link leads to; so the name to put under is the one behind all links.
-      const target = isRoot ? await behindLinks(client, to) : to;
       const content = this.#again(() => localContent(descriptor, opened));
       await client.put(target, content, {
         restartable: opened.isFile(), // a pipe gives its bytes once
         ...remoteOwner(opened, preserve),
         keepReplaced: !preserve,
         signal,
-        ...(preserve ? timesOf(opened) : {}),
+        ...(preserve ? timesOf(opened) : recursive ? { mtimeNs: opened.mtimeNs } : {}),
       });
       if (preserve) await sendAttributes(client, from, target);
     } finally {
@@ -132,59 +171,88 @@ export class Uploader {
     }
   }
 
-  async #symlink({ from, to }: Upload, stats: BigIntStats): Promise<void> {
+  async #symlink({ from, to, mayBeThere }: Found, stats: BigIntStats): Promise<void> {
     const { client } = this.#around;
-    const { preserve } = this.#options;
+    const { preserve, rehearsal, skipping } = this.#wish;
     const target = readlinkSync(Buffer.from(from), { encoding: "buffer" });
+    if (mayBeThere && skipping !== "nothing" && !preserve) {
+      const present = await statIfThere(client, to);
+      if (present?.type === "symlink" && target.equals(await client.readlink(to))) {
+        return this.#skipped(0);
+      }
+    }
     const { uid, gid } = remoteOwner(stats, preserve);
-    await appear(client, to, async (name) => {
-      await client.symlink(target, name, { uid, gid });
-      if (preserve) await client.setattr(name, timesOf(stats), { follow: false });
-    });
+    if (rehearsal !== undefined) await rehearsal.tell({ from, to, type: "symlink" });
+    else {
+      await appear(client, to, async (name) => {
+        await client.symlink(target, name, { uid, gid });
+        if (preserve) await client.setattr(name, timesOf(stats), { follow: false });
+      });
+    }
+    this.#done("symlink");
   }
 
-  async #special({ to }: Upload, stats: BigIntStats): Promise<void> {
+  async #special({ from, to }: Found, stats: BigIntStats): Promise<void> {
     const { client } = this.#around;
-    const { preserve } = this.#options;
+    const { preserve, rehearsal } = this.#wish;
     const type = typeOf(stats);
     const isDevice = type === "characterDevice" || type === "blockDevice";
     if (isDevice && !(preserve && isSuperuser())) {
       throw new Reason("notPermitted", "it is a device; the superuser stores those with -p");
     }
     const rdev = isDevice ? Number(stats.rdev) : 0;
-    await appear(client, to, async (name) => {
-      await client.mknod(name, type, rdev, remoteOwner(stats, preserve));
-      if (preserve) await client.setattr(name, timesOf(stats), { follow: false });
-    });
+    if (rehearsal !== undefined) await rehearsal.tell({ from, to, type });
+    else {
+      await appear(client, to, async (name) => {
+        await client.mknod(name, type, rdev, remoteOwner(stats, preserve));
+        if (preserve) await client.setattr(name, timesOf(stats), { follow: false });
+      });
+    }
+    this.#done(type);
   }
 
-  async #directory(upload: Upload, stats: BigIntStats, isRoot: boolean): ReturnType<Step> {
+  async #directory(upload: Found, stats: BigIntStats): ReturnType<Step> {
     const { client } = this.#around;
     const { to } = upload;
-    const owner = remoteOwner(stats, this.#options.preserve);
-    try {
-      await client.mkdir(to, owner);
-    } catch (error) {
-      if (!isDfsError(error, "exists")) throw error;
-      // What was named may be a link to a directory; inside a tree, links are never followed.
-      const present = await client.stat(to, { follow: isRoot });
-      if (present.type !== "directory") throw error;
-    }
+    const { preserve, rehearsal } = this.#wish;
+    const owner = remoteOwner(stats, preserve);
+    const isNew = await this.#ensureDirectory(upload, owner);
     this.#done("directory");
     return {
-      steps: this.#inside(upload),
+      steps: this.#inside(upload, isNew),
       leave: async () => {
-        if (!this.#options.preserve) return;
+        if (!preserve || rehearsal !== undefined) return;
         await this.#attempt(upload, async () => {
           await sendAttributes(client, upload.from, to);
-          await client.setattr(to, { ...owner, ...timesOf(stats) }, { follow: isRoot });
+          await client.setattr(to, { ...owner, ...timesOf(stats) }, { follow: isNamed(upload) });
           return undefined;
         });
       },
     };
   }
 
-  async *#inside({ from, to }: Upload): AsyncIterable<Step> {
+  /** Makes the directory, or would; false when it is there. */
+  async #ensureDirectory(found: Found, owner: FileOwner): Promise<boolean> {
+    const { from, to, mayBeThere } = found;
+    const { client } = this.#around;
+    const { rehearsal } = this.#wish;
+    try {
+      if (rehearsal === undefined) await client.mkdir(to, owner);
+      else {
+        if (mayBeThere && (await statIfThere(client, to)) !== undefined) throw alreadyThere();
+        await rehearsal.tell({ from, to, type: "directory" });
+      }
+      return true;
+    } catch (error) {
+      if (!isDfsError(error, "exists")) throw error;
+      // What was named may be a link to a directory; inside a tree, links are never followed.
+      const present = await client.stat(to, { follow: isNamed(found) });
+      if (present.type !== "directory") throw error;
+      return false;
+    }
+  }
+
+  async *#inside({ from, to, inTree }: Found, isNew: boolean): AsyncIterable<Step> {
     let names: Buffer[];
     try {
       names = readdirSync(Buffer.from(from), { encoding: "buffer" });
@@ -193,11 +261,17 @@ export class Uploader {
       return;
     }
     for (const name of names) {
-      const upload = { from: joined(from, name), to: joined(to, name) };
+      const below = {
+        from: joined(from, name),
+        to: joined(to, name),
+        inTree: joined(inTree, name),
+      };
+      const upload = { ...below, mayBeThere: !isNew };
       yield () =>
         this.#attempt(upload, async () => {
           const stats = lstatSync(Buffer.from(upload.from), { bigint: true });
-          return this.#entry(upload, stats, false);
+          if (this.#wish.exclusion.excludes(upload.inTree, stats.isDirectory())) return undefined;
+          return this.#entry(upload, stats);
         });
     }
   }
@@ -227,11 +301,21 @@ export class Uploader {
     };
   }
 
-  #done(type: Parameters<Tally["count"]>[0]): void {
+  #skipped(bytes: number): void {
+    this.tally.skipped++;
+    this.#around.progress.skip(bytes);
+    this.#around.outcome.succeed();
+  }
+
+  #done(type: FileType): void {
     this.tally.count(type);
     if (type !== "directory") this.#around.progress.files++;
     this.#around.outcome.succeed();
   }
+}
+
+function isNamed({ inTree }: Found): boolean {
+  return inTree.length === 0;
 }
 
 function lengthOf(run: ContentRun): number {
@@ -248,6 +332,11 @@ function openSource(path: Uint8Array, isInTree: boolean): Promise<number> | numb
   return isInTree
     ? openSync(Buffer.from(path), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK)
     : openInPool(Buffer.from(path), constants.O_RDONLY);
+}
+
+/** What making a directory would fail with. */
+function alreadyThere(): DfsError {
+  return new DfsError("exists", "exists already");
 }
 
 function missingParent(to: Uint8Array, cause: unknown): Reason {

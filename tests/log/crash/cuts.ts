@@ -44,6 +44,8 @@ export class CutCounters {
   killed = 0;
   powerCuts = 0;
   insideWrites = 0;
+  /** Writes to a file while it was being synced. */
+  duringSyncs = 0;
   /** Cuts during an opening that followed a cut, or during the work after it. */
   secondCuts = 0;
   /** Cuts that left a checkpoint, and those of them from which it was taken away. */
@@ -57,7 +59,7 @@ export class CutCounters {
   line(): string {
     return (
       `${this.all} cut points at ${this.moments} moments: ${this.killed} killed processes, ${this.powerCuts} power cuts, ` +
-      `${this.secondCuts} of a recovery or what followed; ${this.insideWrites} of them inside a write; ` +
+      `${this.secondCuts} of a recovery or what followed; ${this.insideWrites} of them inside a write; ${this.duringSyncs} writes during a sync; ` +
       `${this.checkpoints} left a checkpoint, which ${this.lostCheckpoints} then lost`
     );
   }
@@ -78,6 +80,7 @@ export class CutMaker {
   private readonly random: Random;
   private cuts: Cut[] = [];
   private made = 0;
+  private syncing: string | undefined;
 
   constructor(options: CutOptions, counters: CutCounters) {
     this.options = options;
@@ -98,6 +101,7 @@ export class CutMaker {
   private cutAt(disk: SimulatedDisk, snapshot: Snapshot, operation: Operation): void {
     const { chances } = this.options;
     this.counters.moments++;
+    this.countDuringSyncs(operation);
     const what = `${operation.kind} of ${operation.path} at ${operation.position}, ${operation.length} bytes`;
     const add = (kind: string, change: (copy: SimulatedDisk) => void): void => {
       const copy = disk.fork(this.random.below(2 ** 32));
@@ -128,6 +132,12 @@ export class CutMaker {
         });
       }
     }
+  }
+
+  private countDuringSyncs({ kind, path }: Operation): void {
+    if (kind === "syncBegins") this.syncing = path;
+    else if (kind === "sync") this.syncing = undefined;
+    else if (kind === "write" && path === this.syncing) this.counters.duringSyncs++;
   }
 
   private power(copy: SimulatedDisk, survival: Parameters<SimulatedDisk["powerCut"]>[0]): void {

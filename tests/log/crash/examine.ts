@@ -19,6 +19,7 @@ export interface LogShape {
   readonly reserveBytes: number;
   readonly checkpointBytes?: number | undefined;
   readonly compactionRate?: number;
+  readonly aheadBytes?: number;
 }
 
 export interface OpenedLog {

@@ -25,6 +25,15 @@ export const PROFILES: Readonly<Record<string, Profile & { readonly shape?: LogS
     diskBytes: 40_000,
     shape: { segmentBytes: 4096, reserveBytes: 8192 },
   },
+  "writes during syncs": {
+    ...NONE,
+    puts: 10,
+    deletes: 2,
+    crashes: 2,
+    failures: 3,
+    maxBlockBytes: 3000,
+    shape: { segmentBytes: 32_768, reserveBytes: 0, aheadBytes: 1 },
+  },
   all: {
     puts: 5,
     deletes: 3,

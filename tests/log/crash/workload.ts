@@ -127,12 +127,28 @@ export class Workload {
   private async puts(): Promise<void> {
     const { log } = this.opened;
     const again = this.oracle.ids("either").slice(0, this.random.below(2));
-    const blocks = Array.from({ length: 1 + this.random.below(4) }, () =>
+    const blocks = Array.from({ length: 1 + this.random.below(this.isAhead ? 12 : 4) }, () =>
       makeBlock(this.nextId++, this.length()),
     ).concat(again.map((id) => this.oracle.block(id)));
-    await Promise.all(blocks.map((block) => put(log, this.oracle, block)));
+    await Promise.all(
+      blocks.map(async (block) => {
+        await this.comeLater();
+        await put(log, this.oracle, block);
+      }),
+    );
     const held = this.oracle.ids("held");
     if (held.length > MAX_BLOCKS) await this.delete(held.slice(0, 1 + this.random.below(8)));
+  }
+
+  /** Whether all puts may be written during a sync. */
+  private get isAhead(): boolean {
+    return this.shape.aheadBytes !== undefined;
+  }
+
+  /** Where puts may be written during a sync, some come while there is one. */
+  private async comeLater(): Promise<void> {
+    if (!this.isAhead) return;
+    for (let turn = this.random.below(40); turn > 0; turn--) await Promise.resolve();
   }
 
   /** Mostly small ones, now and then one that is larger than a segment. */

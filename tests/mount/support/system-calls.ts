@@ -20,6 +20,7 @@ const { symbols: libc } = dlopen("libc.so.6", {
   listxattr: { args: ["buffer", "buffer", "u64"], returns: "i64" },
   removexattr: { args: ["buffer", "buffer"], returns: "i32" },
   fallocate: { args: ["i32", "i32", "i64", "i64"], returns: "i32" },
+  close: { args: ["i32"], returns: "i32" },
   lseek: { args: ["i32", "i64", "i32"], returns: "i64" },
   copy_file_range: { args: ["i32", "ptr", "i32", "ptr", "u64", "u32"], returns: "i64" },
   mmap: { args: ["ptr", "u64", "i32", "i32", "i32", "i64"], returns: "i64" },
@@ -174,6 +175,11 @@ export const FALLOC_ZERO_RANGE = 0x10;
 /** `mode`: 0, or FALLOC_*. */
 export function fallocate(fd: number, mode: number, offset: number, length: number): void {
   checked("fallocate", libc.fallocate(fd, mode, offset, length));
+}
+
+/** Bun's `closeSync` tells of no error. */
+export function close(fd: number): void {
+  checked("close", libc.close(fd));
 }
 
 export const SEEK_DATA = 3; // unistd.h

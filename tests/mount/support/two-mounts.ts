@@ -3,7 +3,13 @@
 import { ROOT_INODE, type InodeId } from "../../../src/base/ids.ts";
 import { DfsFileSystem } from "../../../src/mount/dfs-file-system.ts";
 import type { Handle, OpenFlags } from "../../../src/mount/file-system.ts";
-import { bytesOf, KiB, startCluster, type Cluster } from "../../support/cluster.ts";
+import {
+  bytesOf,
+  KiB,
+  startCluster,
+  type Cluster,
+  type ClusterOptions,
+} from "../../support/cluster.ts";
 import { recordedInvalidations, type RecordedInvalidations } from "./invalidations.ts";
 
 export const BLOCK = 64 * KiB;
@@ -33,8 +39,12 @@ export class TwoMounts {
     there.start(recordedInvalidations());
   }
 
-  static async start(): Promise<TwoMounts> {
-    const cluster = await startCluster({ servers: 4, settings: { blockSize: BLOCK } });
+  static async start(options: ClusterOptions = {}): Promise<TwoMounts> {
+    const cluster = await startCluster({
+      servers: 4,
+      settings: { blockSize: BLOCK },
+      ...options,
+    });
     const here = new DfsFileSystem(await cluster.client());
     return new TwoMounts(cluster, here, new DfsFileSystem(await cluster.client()));
   }

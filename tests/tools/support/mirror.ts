@@ -3,12 +3,17 @@
 import { expect } from "bun:test";
 import { lstatSync, mkdirSync, readdirSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
+import { messageOf } from "../../../src/base/errors.ts";
 import { chmod } from "../../../src/tools/chmod.ts";
 import { chown } from "../../../src/tools/chown.ts";
 import { cp } from "../../../src/tools/cp.ts";
 import { ln } from "../../../src/tools/ln.ts";
 import { ls } from "../../../src/tools/ls.ts";
+import { get } from "../../../src/tools/get.ts";
 import { mkdir } from "../../../src/tools/mkdir.ts";
+import { mv } from "../../../src/tools/mv.ts";
+import { put } from "../../../src/tools/put.ts";
+import { xattrRm, xattrSet } from "../../../src/tools/xattr.ts";
 import type { Command, OptionSet } from "../../../src/tools/shared/command.ts";
 import { rm } from "../../../src/tools/rm.ts";
 import { stat } from "../../../src/tools/stat.ts";
@@ -21,13 +26,18 @@ const COMMANDS: Readonly<Record<string, Command<OptionSet>>> = {
   chmod,
   chown,
   cp,
+  get,
   ln,
   ls,
   mkdir,
+  mv,
+  put,
   rm,
   stat,
   touch,
   truncate,
+  "xattr set": xattrSet,
+  "xattr rm": xattrRm,
 };
 
 /** Runs a dfs command in this process. */
@@ -80,17 +90,42 @@ export class Mirror {
    * Runs a command with the same arguments in both places; paths begin with the mirror's name. Both must succeed or both
    * must fail. Returns what dfs printed.
    */
-  async run(...words: string[]): Promise<InProcessResult> {
-    const local = Bun.spawnSync(words, {
-      cwd: this.#local,
-      env: { ...process.env, LC_ALL: "C" },
-      stdin: "ignore",
-    });
+  run(...words: string[]): Promise<InProcessResult> {
+    return this.pair(words, words);
+  }
+
+  /** As `run`, where the two are typed differently, or the local side is no program but throws when it fails. */
+  async pair(
+    words: readonly string[],
+    locally: readonly string[] | (() => void),
+  ): Promise<InProcessResult> {
+    const local = this.#locally(locally);
     const result = await dfsIn(this.#cluster, ...words);
-    const told = `${words.join(" ")}\n${local.stderr.toString()}${result.stderr}`;
-    const succeeded = { told, local: local.exitCode === 0 };
-    expect({ told, local: result.code === 0 }).toEqual(succeeded);
+    const told = `${words.join(" ")}\n${local.stderr}${result.stderr}`;
+    expect({ told, done: result.code === 0 }).toEqual({ told, done: local.done });
     return result;
+  }
+
+  #locally(work: readonly string[] | (() => void)): { done: boolean; stderr: string } {
+    if (typeof work !== "function") {
+      const { exitCode, stderr } = Bun.spawnSync([...work], {
+        cwd: this.#local,
+        env: { ...process.env, LC_ALL: "C" },
+        stdin: "ignore",
+      });
+      return { done: exitCode === 0, stderr: stderr.toString() };
+    }
+    try {
+      work();
+      return { done: true, stderr: "" };
+    } catch (error) {
+      return { done: false, stderr: `${messageOf(error)}\n` };
+    }
+  }
+
+  /** A path of the local directory. */
+  path(...parts: string[]): string {
+    return join(this.#local, ...parts);
   }
 
   /** Expects the same files with the same facts in both places. */
