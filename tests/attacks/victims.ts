@@ -112,9 +112,7 @@ export class Victims {
     const sampler = setInterval(() => {
       residentMiB = Math.max(residentMiB, residentOf(server));
     }, SAMPLE_MS);
-    let over = false;
-    void child.exited.then(() => (over = true));
-    while (!over) {
+    while (child.exitCode === null && child.signalCode === null) {
       during.push(...(await this.probes(1)));
       await Bun.sleep(SAMPLE_MS);
     }
