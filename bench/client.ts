@@ -27,22 +27,13 @@
  *
  * so blocks beyond 1 MiB gain little and take memory.
  */
-import {
-  closeSync,
-  fdatasyncSync,
-  fsyncSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeSync,
-} from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join } from "node:path";
 import { connectClient } from "../src/client/client.ts";
 import { spawnCluster } from "../tests/support/processes.ts";
 import { KiB, MiB, patterned } from "../tests/support/cluster.ts";
+import { linesOf, loopback, rawFiles, rawStream } from "./raw.ts";
 
 const COPIES = 3;
 const SERVERS = 4;
@@ -63,7 +54,6 @@ interface Result {
 const [mode, ...rest] = process.argv.slice(2);
 if (mode === "--transfer")
   await transfer(rest[0]!, Number(rest[1]), Number(rest[2]), Number(rest[3]));
-else if (mode === "--sink") sink(Number(rest[0]));
 else await measureAll();
 
 async function measureAll(): Promise<void> {
@@ -231,91 +221,6 @@ async function inParallel(
   await Promise.all(Array.from({ length: depth }, lane));
 }
 
-/** MiB per second of one stream to the disk. */
-function rawStream(dir: string, mib: number): number {
-  const path = join(dir, "raw");
-  const buffer = patterned(MiB);
-  const startedMs = performance.now();
-  const file = openSync(path, "w");
-  for (let index = 0; index < mib; index++) writeSync(file, buffer);
-  fdatasyncSync(file);
-  closeSync(file);
-  const seconds = (performance.now() - startedMs) / 1000;
-  rmSync(path);
-  return mib / seconds;
-}
-
-/** Files of 4 KiB per second, each synced, one after the other. */
-function rawFiles(dir: string, count: number): number {
-  const folder = join(dir, "raw-files");
-  mkdirSync(folder);
-  const buffer = patterned(SMALL_BYTES);
-  const startedMs = performance.now();
-  for (let index = 0; index < count; index++) {
-    const file = openSync(join(folder, String(index)), "w");
-    writeSync(file, buffer);
-    fsyncSync(file);
-    closeSync(file);
-  }
-  const seconds = (performance.now() - startedMs) / 1000;
-  rmSync(folder, { recursive: true });
-  return count / seconds;
-}
-
-/** MiB per second from this process to another one that reads and drops them. */
-async function loopback(mib: number): Promise<number> {
-  const child = Bun.spawn([process.execPath, import.meta.path, "--sink", String(mib * MiB)], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const lines = linesOf(child.stdout);
-  const port = Number((await lines.next()).value);
-  const buffer = patterned(MiB);
-  const total = mib * MiB;
-  const startedMs = performance.now();
-  await new Promise<void>((resolve, reject) => {
-    let sent = 0;
-    const send = (socket: Bun.Socket): void => {
-      while (sent < total) {
-        const at = sent % MiB;
-        const count = socket.write(buffer.subarray(at, Math.min(MiB, at + total - sent)));
-        if (count <= 0) return;
-        sent += count;
-      }
-    };
-    Bun.connect({
-      hostname: "127.0.0.1",
-      port,
-      socket: {
-        open: send,
-        drain: send,
-        data: () => resolve(),
-        error: (_, error) => reject(error),
-      },
-    }).catch(reject);
-    child.exited.then(() => resolve(), reject);
-  });
-  const seconds = (performance.now() - startedMs) / 1000;
-  child.kill();
-  await child.exited;
-  return mib / seconds;
-}
-
-/** Reads so many bytes from whoever connects, then answers. */
-function sink(total: number): void {
-  let received = 0;
-  const server = Bun.listen({
-    hostname: "127.0.0.1",
-    port: 0,
-    socket: {
-      data: (socket, chunk) => {
-        received += chunk.length;
-        if (received === total) socket.write("!");
-      },
-    },
-  });
-  console.log(server.port);
-}
-
 function processorSeconds(pids: readonly number[]): number {
   const ticks = pids.map((pid) => {
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
@@ -323,19 +228,6 @@ function processorSeconds(pids: readonly number[]): number {
     return Number(fields[11]) + Number(fields[12]);
   });
   return ticks.reduce((sum, each) => sum + each, 0) / 100;
-}
-
-async function* linesOf(stream: ReadableStream<Uint8Array>): AsyncGenerator<string, undefined> {
-  let text = "";
-  const decoder = new TextDecoder();
-  for await (const chunk of stream) {
-    text += decoder.decode(chunk, { stream: true });
-    for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n")) {
-      yield text.slice(0, end);
-      text = text.slice(end + 1);
-    }
-  }
-  return undefined;
 }
 
 function show(what: string, value: number, unit: string): void {

@@ -31,8 +31,9 @@ dfs_prepare() {
   # hold up all others. It must be in the environment before Bun starts.
   export UV_THREADPOOL_SIZE="${UV_THREADPOOL_SIZE:-16}"
   # Bun's allocator gives memory that was freed back to the system at once, and the system hands it out again page by page:
-  # with data that comes over sockets that was up to a third of all work. Kept, it stays at the most that was ever in use.
-  export MIMALLOC_PURGE_DELAY="${MIMALLOC_PURGE_DELAY:--1}"
+  # with data that comes over sockets that was up to a third of all work. Kept for good, a process stays at the most that it ever
+  # had in use, and grows by what falls between; kept for a second (milliseconds here), it is there for what comes next.
+  export MIMALLOC_PURGE_DELAY="${MIMALLOC_PURGE_DELAY:-1000}"
   # cbor-x can use a native helper; dfs never does, so that every machine runs the same code.
   export CBOR_NATIVE_ACCELERATION_DISABLED=true
 }

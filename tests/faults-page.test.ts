@@ -2,29 +2,9 @@
 // a claim cannot outlive its test.
 
 import { describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { isThere, missingFiles, namedTests, pageOf, titlesIn } from "./support/named-tests.ts";
 
-const PROJECT = join(import.meta.dir, "..");
-const PAGE = readFileSync(join(PROJECT, "docs/faults.md"), "utf8");
-const FILES = [...new Bun.Glob("tests/**/*.test.ts").scanSync({ cwd: PROJECT })];
-
-/** A file and the titles of tests in it that the page names behind it: `file`: "title", "title". */
-function namedTests(page: string): { readonly file: string; readonly title: string }[] {
-  return [...page.matchAll(/`(tests\/[\w./-]+\.test\.ts)`: ((?:"[^"]+"(?:, )?)+)/g)].flatMap(
-    ([, file, titles]) =>
-      [...titles!.matchAll(/"([^"]+)"/g)].map(([, title]) => ({ file: file!, title: title! })),
-  );
-}
-
-/** The titles of the tests in a file: the first text of each call of `test`, with `...` for what is filled in. */
-function titlesIn(source: string): string[] {
-  const calls =
-    /\btest(?:\.(?:each|skipIf)\((?:[^()]|\([^()]*\))*\))*\(\s*(["'`])((?:\\.|(?!\1)[^\\])*)\1/g;
-  return [...source.matchAll(calls)].map(([, quote, text]) =>
-    quote === "`" ? text!.replace(/"?\$\{[^}]*\}"?/g, "...") : text!.replace(/\\(.)/g, "$1"),
-  );
-}
+const PAGE = pageOf("faults.md");
 
 describe("docs/faults.md", () => {
   const named = namedTests(PAGE);
@@ -39,22 +19,13 @@ describe("docs/faults.md", () => {
     expect(classic.map(({ title }) => title[0])).toEqual(["1", "2", "3", "4", "5", "6", "7"]);
   });
 
-  for (const { file, title } of named) {
-    test(`${file} has the test "${title}"`, () => {
-      expect(FILES).toContain(file);
-      expect(titlesIn(readFileSync(join(PROJECT, file), "utf8"))).toContain(title);
-    });
+  for (const each of named) {
+    test(`${each.file} has the test "${each.title}"`, () => expect(isThere(each)).toBe(true));
   }
 
   test("names no file of tests that there is not", () => {
-    const names = new Set(FILES.map((file) => basename(file)));
-    const mentioned = [...PAGE.matchAll(/`([\w./-]+\.test\.ts)`/g)].map(([, file]) => file!);
-    expect(mentioned.length).toBeGreaterThan(30);
-    expect(
-      mentioned.filter((file) =>
-        file.includes("/") ? !FILES.includes(file) : !names.has(basename(file)),
-      ),
-    ).toEqual([]);
+    expect(named.length).toBeGreaterThan(30);
+    expect(missingFiles(PAGE)).toEqual([]);
   });
 });
 
@@ -67,6 +38,8 @@ describe("what this test relies on", () => {
       'test.each([1, 2])("in %d of three", () => {});',
       'test.skipIf(missing !== undefined).each([["a", undefined]])("%s: full", () => {});',
       'test("say \\"when\\"", () => {});',
+      'withPrograms(["a", "b"], "made by programs", () => {});',
+      'withPrograms(\n  ["a"],\n  `with ${what} of them`,\n  () => {});',
       'notATest("other");',
     ].join("\n");
     expect(titlesIn(source)).toEqual([
@@ -76,6 +49,8 @@ describe("what this test relies on", () => {
       "in %d of three",
       "%s: full",
       'say "when"',
+      "made by programs",
+      "with ... of them",
     ]);
   });
 

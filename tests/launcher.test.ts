@@ -293,14 +293,15 @@ describe("a later start", () => {
     writeFileSync(
       join(project, "src/cli.ts"),
       "const input = await Bun.stdin.text();\n" +
-        "console.log(JSON.stringify([process.pid, process.env.UV_THREADPOOL_SIZE, process.env.MIMALLOC_PURGE_DELAY, input, ...process.argv.slice(2)]));\n" +
+        "console.log(JSON.stringify([process.pid, process.env.UV_THREADPOOL_SIZE, process.env.MIMALLOC_PURGE_DELAY, process.env.BUN_JSC_useConcurrentGC ?? null, process.env.BUN_JSC_useGenerationalGC ?? null, input, ...process.argv.slice(2)]));\n" +
         "process.exitCode = 7;\n",
     );
-    const words = ["put", "a b", "--", "$(x)", "--config=y", ""];
-    for (const [given, seen] of [
-      [undefined, ["16", "-1"]],
-      ["4", ["4", "4"]],
+    for (const [verb, given, seen] of [
+      ["put", undefined, ["16", "1000", null, null]],
+      ["put", "4", ["4", "4", null, null]],
+      ["mount", undefined, ["16", "1000", "0", "0"]], // which serves in this very process with --foreground
     ] as const) {
+      const words = [verb, "a b", "--", "$(x)", "--config=y", ""];
       const command = copies.launch(project, {
         arguments: words,
         env: { UV_THREADPOOL_SIZE: given, MIMALLOC_PURGE_DELAY: given },

@@ -82,6 +82,11 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** What went wrong, without what could be done about it: the first line. For lists of several failures. */
+export function brieflyOf(error: unknown): string {
+  return messageOf(error).split("\n", 1)[0] ?? "";
+}
+
 /** The system's error code (`ENOENT`, ...) of a failed system call, or undefined. */
 export function systemCodeOf(error: unknown): string | undefined {
   if (typeof error !== "object" || error === null || !("code" in error)) return undefined;

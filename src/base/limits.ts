@@ -34,10 +34,22 @@ export const MAX_CBOR_DEPTH = 16;
 export const MAX_REQUESTS_IN_FLIGHT = 256;
 
 /** Bytes of unanswered requests that one connection holds before it stops reading from its peer. */
-export const MAX_RECEIVED_BYTES_IN_FLIGHT = 2 * MAX_FRAME_BYTES;
+export const MAX_RECEIVED_BYTES_IN_FLIGHT = MAX_FRAME_BYTES;
 
 /** Bytes queued for a peer that does not read before we stop reading from it as well. */
 export const MAX_QUEUED_BYTES = 2 * MAX_FRAME_BYTES;
+
+/** Bytes that all connections of one server together may hold of frames that are not answered; long ones wait beyond that. */
+export const SHARED_RECEIVED_BYTES = 32 * MiB;
+
+/** Bytes that wait to be sent on all connections of one server together; long replies are not begun beyond that. */
+export const SHARED_QUEUED_BYTES = 32 * MiB;
+
+/** Open connections of one server, below the number of files that a process may have open by itself (4,096 on old systems). */
+export const MAX_CONNECTIONS = 3_000;
+
+/** And of one address: mounts and commands of one machine are tens, a data server's are one or two. */
+export const MAX_CONNECTIONS_PER_ADDRESS = 2_000;
 
 /** Longest name of a directory entry, in bytes, as NAME_MAX of limits.h. */
 export const MAX_NAME_BYTES = 255;
@@ -141,6 +153,11 @@ requireThat(
   MAX_RECEIVED_BYTES_IN_FLIGHT >= MAX_FRAME_BYTES,
   "a largest frame can be received at all",
 );
+requireThat(
+  MAX_FRAME_BYTES <= SHARED_RECEIVED_BYTES && MAX_FRAME_BYTES <= SHARED_QUEUED_BYTES,
+  "a largest frame can be received and sent within what connections share",
+);
+requireThat(MAX_CONNECTIONS_PER_ADDRESS < MAX_CONNECTIONS, "no address can take all connections");
 // A map reply's extent takes at most 80 bytes with MAX_REPLICAS servers, a listing's entry at most 400.
 requireThat(
   MAX_EXTENTS_PER_MESSAGE * 160 <= MAX_HEAD_BYTES,

@@ -28,6 +28,15 @@ export class AccessTimes {
     this.logger = logger;
   }
 
+  /** True when there is nothing that the service has not been told. */
+  get isEmpty(): boolean {
+    return this.waiting.size === 0;
+  }
+
+  has(inode: InodeId): boolean {
+    return this.waiting.has(inode);
+  }
+
   add(inode: InodeId, atimeNs: bigint): void {
     this.waiting.set(inode, atimeNs);
     this.timer ??= this.clock.setTimer(DELAY_MS, () => void this.flush(), { background: true });

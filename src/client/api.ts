@@ -5,7 +5,9 @@
  * (`base/errors.ts`); each call has a deadline (`timeout`, `unreachable`), and where the metadata service restarts or a
  * connection breaks meanwhile, the call goes on by itself and is executed once.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import type { BlockId, ClusterId, InodeId, ServerId, SessionId } from "../base/ids.ts";
+import type { DirectoryEntry } from "../protocol/directory-page.ts";
 import type { ReplyOf, RequestOf } from "../protocol/message.ts";
 import type { clusterBackup, clusterQuarantine } from "../protocol/messages/backup.ts";
 import type * as cluster from "../protocol/messages/cluster.ts";
@@ -14,11 +16,11 @@ import type { blockCorrupt, dataScrub, dataStats, ScrubAction } from "../protoco
 import type { FsckOptions, FsckReport } from "./fsck.ts";
 import type { CallOptions, FileLocks, Inodes } from "./inode-api.ts";
 
+export type { DirectoryEntry, DirectoryPage } from "../protocol/directory-page.ts";
 export type { FsckOptions, FsckReport } from "./fsck.ts";
 export type {
   CallOptions,
   ChangeListener,
-  DirectoryPage,
   FileLock,
   FileLocks,
   Inodes,
@@ -107,16 +109,6 @@ export interface ClientOptions {
   readonly onVotes?: (votes: ReadVotes) => void;
 }
 
-/** Names of a directory as `readdir` yields them, in byte order. */
-export interface DirectoryEntry {
-  readonly name: Uint8Array;
-  readonly inode: InodeId;
-  readonly type: FileType;
-  readonly attributes: Attributes;
-  /** Whether it has extended attributes; null: the service does not tell. */
-  readonly hasXattrs: boolean | null;
-}
-
 export interface FileOwner {
   /** Permission bits, 0o7777. */
   readonly mode: number;
@@ -138,7 +130,7 @@ export interface PutOptions extends FileOwner {
   readonly restartable?: boolean;
   /** Bytes stored so far, holes included, for a progress display; from 0 again after a restart. */
   readonly onProgress?: (bytes: number) => void;
-  readonly signal?: AbortSignal;
+  readonly signal?: CancelSignal;
 }
 
 export type CloneOptions = Omit<PutOptions, "restartable" | "onProgress">;
@@ -173,10 +165,10 @@ export interface OpenFile {
   /** The whole file from `offset` on, with read-ahead in bounded memory. Chunks follow the blocks; holes come as zeros. */
   stream(options?: {
     readonly offset?: number;
-    readonly signal?: AbortSignal;
+    readonly signal?: CancelSignal;
   }): AsyncIterable<Uint8Array>;
   /** As `stream`, but holes are named instead of filled. */
-  runs(options?: { readonly signal?: AbortSignal }): AsyncIterable<ContentRun>;
+  runs(options?: { readonly signal?: CancelSignal }): AsyncIterable<ContentRun>;
   /**
    * Writes into the file's buffer; bytes are durable and visible to others after `flush`. Waits while the memory is full.
    * Aborted by the signal while it waits, it throws `cancelled`, and none of the last 1 MiB (or block) has been taken.
@@ -265,6 +257,7 @@ export interface DfsClient {
   // Names. `path` is absolute; the last component's symbolic link is followed where `follow` is true.
   stat(path: Uint8Array, options?: { readonly follow?: boolean }): Promise<Attributes>;
   readlink(path: Uint8Array): Promise<Uint8Array>;
+  /** Names of a directory, in byte order. */
   readdir(path: Uint8Array): AsyncIterable<DirectoryEntry>;
   mkdir(path: Uint8Array, owner: FileOwner): Promise<Attributes>;
   symlink(
@@ -368,8 +361,9 @@ export interface DfsClient {
   /**
    * Checks the file or directory and all below it, without a path the whole cluster; yields how far that is and what was
    * found since the last report. It ends with the last report, or when nobody asks for more.
-   * @throws DfsError `locked` while another fsck runs; `notFound`; `unreachable` or `stale` when the connection to the
-   * metadata service is lost, and with it the run.
+   * When the connection to the metadata service is lost, another run is begun once it is there again.
+   * @throws DfsError `locked` while another fsck runs; `notFound`; `unreachable` when the service does not come back in time,
+   * or is lost time and again.
    */
   fsck(path: Uint8Array | undefined, options: FsckOptions): AsyncIterable<FsckReport>;
   /**

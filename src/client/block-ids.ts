@@ -7,7 +7,7 @@
  *   under ids that were given up would lie on the data servers until they are next compared with the record.
  * - The next batch is asked for before the present one is used up, and grows while ids are used quickly.
  */
-import { isDfsError } from "../base/errors.ts";
+import { DfsError, isDfsError } from "../base/errors.ts";
 import { blockId, type BlockId } from "../base/ids.ts";
 import { MAX_RESERVED_BLOCKS } from "../base/limits.ts";
 import type { ReplyOf } from "../protocol/message.ts";
@@ -58,6 +58,19 @@ export class BlockIds {
       if (this.left() < this.batchSize / GROWTH) this.fetch().catch(() => undefined);
       return { block, epoch: batch.epoch };
     }
+  }
+
+  /**
+   * Makes sure that what the session of an epoch has reserved is still its own.
+   * @throws DfsError `stale` when it is not; and as `Session.confirm`.
+   */
+  async confirm(epoch: number): Promise<void> {
+    if (!this.session.isFresh) await this.session.confirm();
+    if (this.session.epoch === epoch) return;
+    throw new DfsError(
+      "stale",
+      "the session with the metadata service has expired, and the blocks that it had stored are gone",
+    );
   }
 
   /** The batch to take from; those that are used up or of an old session are dropped. */

@@ -12,9 +12,10 @@
  * Replicas are asked in placement order, which spreads consecutive blocks over the servers and lets each server cache
  * its own share; those that failed lately come last.
  */
+import { Cancellation, type CancelSignal } from "../base/cancellation.ts";
 import { firstBadPiece, verifyPieceList } from "../base/checksum.ts";
 import type { Clock, Timer } from "../base/clock.ts";
-import { DfsError, isDfsError, messageOf, type ErrorKind } from "../base/errors.ts";
+import { brieflyOf, DfsError, isDfsError, type ErrorKind } from "../base/errors.ts";
 import type { BlockId, ServerId } from "../base/ids.ts";
 import { PIECE_BYTES } from "../base/limits.ts";
 import type { ReplyOf } from "../protocol/message.ts";
@@ -80,7 +81,7 @@ export class BlockReader {
   }
 
   /** Reads a range. @throws DfsError `cancelled` only; what failed is in the result. */
-  async read(range: BlockRange, signal?: AbortSignal): Promise<BlockReadResult> {
+  async read(range: BlockRange, signal?: CancelSignal): Promise<BlockReadResult> {
     const { servers, readQuorum, clock } = this.options;
     const race = new ReplicaRace(range, this.preferred(range.extent.servers), {
       servers,
@@ -110,7 +111,7 @@ interface RaceOptions {
   readonly clock: Clock;
   /** Answers to wait for. */
   readonly needed: number;
-  readonly signal: AbortSignal | undefined;
+  readonly signal: CancelSignal | undefined;
 }
 
 class ReplicaRace {
@@ -120,7 +121,7 @@ class ReplicaRace {
   private readonly waiting: ServerId[];
   private readonly options: RaceOptions;
   private readonly over = Promise.withResolvers<Uint8Array | undefined>();
-  private readonly stop = new AbortController();
+  private readonly stop = new Cancellation();
   private bytes: Uint8Array | undefined;
   private answers = 0;
   private unanswered = 0;
@@ -150,7 +151,7 @@ class ReplicaRace {
 
   /** Asks as many as are lacking, unless it is over. */
   private proceed(): void {
-    if (this.stop.signal.aborted) return;
+    if (this.stop.aborted) return;
     const { needed } = this.options;
     if (this.bytes !== undefined && this.answers >= needed) return this.over.resolve(this.bytes);
     const lacking = Math.max(needed - this.answers, this.bytes === undefined ? 1 : 0);
@@ -172,7 +173,7 @@ class ReplicaRace {
     this.unanswered++;
     this.inTime++;
     const body = { block: extent.block, offset: from, length };
-    const options = { timeoutMs: READ_TIMEOUT_MS, signal: this.stop.signal };
+    const options = { timeoutMs: READ_TIMEOUT_MS, signal: this.stop };
     void servers
       .request(server, blockGet, body, options)
       .then((answer) => {
@@ -183,9 +184,9 @@ class ReplicaRace {
         this.answers++;
       })
       .catch((error: unknown) => {
-        if (this.stop.signal.aborted) return; // it lost the race
+        if (this.stop.aborted) return; // it lost the race
         const kind = isDfsError(error) ? error.kind : "internal";
-        this.failures.push({ server, kind, reason: messageOf(error) });
+        this.failures.push({ server, kind, reason: brieflyOf(error) });
         if (ANSWERS.has(kind)) this.answers++;
       })
       .finally(settled);
@@ -214,7 +215,7 @@ class ReplicaRace {
       if (lateMs < HELD_UP_MS) isTime();
       else timer = clock.setTimer(HELD_UP_MS, isTime);
     });
-    this.stop.signal.addEventListener("abort", () => watch.cancel(), { once: true });
+    this.stop.addEventListener("abort", () => watch.cancel());
     return watch;
   }
 }

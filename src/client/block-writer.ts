@@ -9,13 +9,15 @@
  * A write quorum above the default that equals the number of copies is the strict mode: only the group's own servers
  * are used, so that a write waits while any of them is down.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import { checksumOf, pieceHashes } from "../base/checksum.ts";
 import type { Clock } from "../base/clock.ts";
-import { DfsError, messageOf } from "../base/errors.ts";
+import { brieflyOf, DfsError } from "../base/errors.ts";
 import type { BlockId, IncarnationId, InodeId, ServerId } from "../base/ids.ts";
 import type { Random } from "../base/random.ts";
 import type { ClusterSettings, NewBlock } from "../protocol/messages/common.ts";
-import { CopyRound, type BlockToSend, type Copies } from "./copy-round.ts";
+import { FOREVER_MS } from "./api.ts";
+import { countedIn, CopyRound, type BlockToSend, type Copies } from "./copy-round.ts";
 import type { Placement, PlacementCache } from "./placement-cache.ts";
 import { backoffDelayMs, Deadline, pause, unlessAborted, type Backoff } from "./retry.ts";
 import type { DataServers } from "./servers.ts";
@@ -86,24 +88,53 @@ export class BlockWriter {
    * @throws DfsError `quorum` (too few servers until the deadline), `noSpace` (all are full), `cancelled`, and what
    * fetching the placement table can fail with.
    */
-  async write(outgoing: OutgoingBlock, signal: AbortSignal): Promise<NewBlock> {
-    const { clock, placement, quorumTimeoutMs, random } = this.options;
+  write(outgoing: OutgoingBlock, signal: CancelSignal): Promise<NewBlock> {
+    return this.complete(outgoing, new Map(), this.deadline(), signal);
+  }
+
+  /** The deadline of a block that begins to be written now. */
+  deadline(): Deadline {
+    return new Deadline(this.options.clock, this.options.quorumTimeoutMs);
+  }
+
+  /** The copies of a block that are not lost by what `table` tells. */
+  copiesLeft({ servers, incarnations }: NewBlock, table: Placement): Copies {
+    const all: Copies = new Map(servers.map((server, at) => [server, incarnations?.[at]]));
+    forgetLost(all, table);
+    return all;
+  }
+
+  /** True when these copies can be committed. */
+  suffices(copies: ReadonlyCopies, table: Placement): boolean {
+    return counted(copies, table) >= this.options.settings().writeQuorum;
+  }
+
+  /** Stores a block of which there are some copies already. @throws DfsError as `write`. */
+  async complete(
+    outgoing: OutgoingBlock,
+    copies: Copies,
+    deadline: Deadline,
+    signal: CancelSignal,
+  ): Promise<NewBlock> {
+    const { clock, placement, random } = this.options;
     const toSend = prepare(outgoing);
-    const deadline = new Deadline(clock, quorumTimeoutMs);
-    const copies: Copies = new Map();
     for (let attempt = 0; ; attempt++) {
       const fetched = attempt === 0 ? placement.current() : placement.refresh();
       const table = await unlessAborted(fetched, signal);
+      forgetLost(copies, table);
       const candidates = this.candidates(table, outgoing.group, copies);
-      const round = await this.round(toSend, candidates, copies, signal);
+      const round = await this.round(toSend, candidates, table, copies, signal);
       if (signal.aborted) throw new DfsError("cancelled", "the transfer was cancelled");
-      if (this.enough(copies)) return newBlock(toSend, outgoing.group, table, copies);
-      const outOfSpace = round.others.length === 0 && candidates.full.length + round.full > 0;
+      if (this.enough(copies, table)) return newBlock(toSend, outgoing.group, table, copies);
+      const mayCount = copies.size > counted(copies, table); // once its server is refilled
+      const hasFull = candidates.full.length + round.full > 0;
+      const outOfSpace = hasFull && round.others.length === 0 && !mayCount;
       if (outOfSpace && attempt > 0) throw this.noSpace(candidates.full.length + round.full);
       const lacking = this.lacking(table, outgoing.group, copies, round);
-      if (deadline.passed) throw this.belowQuorum(copies, lacking, deadline);
+      const text = this.quorumText(copies, table);
+      if (deadline.passed) throw this.belowQuorum(copies, text, lacking, deadline);
       if (outOfSpace) continue; // once more with a fresh table: space may have been made
-      this.tellWaiting(copies, lacking, deadline);
+      this.tellWaiting(`${lacking}: ${text} could be made so far`, deadline);
       const delayMs = backoffDelayMs(WAIT, attempt, random);
       await pause(clock, Math.min(delayMs, deadline.remainingMs), signal);
     }
@@ -131,16 +162,18 @@ export class BlockWriter {
   private async round(
     toSend: BlockToSend,
     { good, doubtful }: Candidates,
+    table: Placement,
     copies: Copies,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<RoundResult> {
     const { replicas, writeQuorum } = this.options.settings();
     const { servers, clock } = this.options;
     const seams = { servers, clock, signal };
     const failures = new Map<ServerId, unknown>();
-    const shared = { toSend, copies, failures, floor: writeQuorum };
+    const counts = (server: ServerId): boolean => table.counts(server);
+    const shared = { toSend, copies, failures, floor: writeQuorum, counts };
     await new CopyRound({ ...shared, candidates: good, wanted: replicas }, seams).run();
-    if (copies.size < writeQuorum) {
+    if (counted(copies, table) < writeQuorum) {
       const lastResort = { ...shared, candidates: doubtful, wanted: writeQuorum };
       await new CopyRound(lastResort, seams).run();
     }
@@ -153,7 +186,7 @@ export class BlockWriter {
     return isStrict(this.options.settings());
   }
 
-  /** The servers that could hold a copy and do not, each with the reason: "server 3 (down)". */
+  /** The servers that could hold a copy that counts and do not, each with the reason: "server 3 (down)". */
   private lacking(
     table: Placement,
     group: number,
@@ -163,7 +196,7 @@ export class BlockWriter {
     const { servers } = this.options;
     const order = this.isStrict ? table.targets(group) : table.candidates(group);
     const named = order
-      .filter((id) => !copies.has(id))
+      .filter((id) => !copies.has(id) || !table.counts(id))
       .map((id) => {
         const known = table.server(id);
         const failure = failures.get(id);
@@ -171,8 +204,9 @@ export class BlockWriter {
         if (known === undefined) return `server ${id} (not known any more)`;
         if (known.state !== "up" && known.state !== "suspect")
           return `server ${id} (${known.state})`;
+        if (copies.has(id)) return `server ${id} (being refilled)`;
         if (isFull) return `server ${id} (full)`;
-        return `server ${id} (${failure === undefined ? "does not answer" : messageOf(failure)})`;
+        return `server ${id} (${failure === undefined ? "does not answer" : brieflyOf(failure)})`;
       });
     if (named.length === 0) return "more data servers";
     const rest = named.length - MAX_NAMED;
@@ -180,10 +214,10 @@ export class BlockWriter {
   }
 
   /** True when there are copies enough to go on; says so when they are fewer than wanted. */
-  private enough(copies: ReadonlyCopies): boolean {
+  private enough(copies: ReadonlyCopies, table: Placement): boolean {
     const { settings, warnings } = this.options;
-    const { replicas, writeQuorum } = settings();
-    if (copies.size < writeQuorum) return false;
+    const { replicas } = settings();
+    if (!this.suffices(copies, table)) return false;
     if (copies.size < replicas) {
       warnings.warn({
         kind: "missingCopies",
@@ -195,7 +229,8 @@ export class BlockWriter {
     return true;
   }
 
-  private tellWaiting(copies: ReadonlyCopies, lacking: string, deadline: Deadline): void {
+  /** Says what is waited for, unless that was said a moment ago. */
+  tellWaiting(what: string, deadline: Deadline): void {
     const { warnings, clock } = this.options;
     const nowMs = clock.monotonicMs();
     if (nowMs - this.toldMs < TELL_AGAIN_MS) return;
@@ -203,27 +238,30 @@ export class BlockWriter {
     warnings.rearm("belowQuorum");
     warnings.warn({
       kind: "belowQuorum",
-      message:
-        `waiting for ${lacking}: ${this.quorumText(copies)} could be made so far; ` +
-        `giving up in ${Math.ceil(deadline.remainingMs / 1000)} s`,
+      message: `waiting for ${what}${givingUp(deadline)}`,
     });
   }
 
-  private belowQuorum(copies: ReadonlyCopies, lacking: string, deadline: Deadline): DfsError {
+  private belowQuorum(
+    copies: ReadonlyCopies,
+    text: string,
+    lacking: string,
+    deadline: Deadline,
+  ): DfsError {
     const { writeQuorum } = this.options.settings();
     return new DfsError(
       "quorum",
-      `could not store a block: ${this.quorumText(copies)} could be made within ` +
+      `could not store a block: ${text} could be made within ` +
         `${Math.round(deadline.timeoutMs / 1000)} s; lacking: ${lacking}\n` +
         "start the data servers that are down (`dfs status` names them), then try again",
       { details: { copies: copies.size, writeQuorum } },
     );
   }
 
-  private quorumText(copies: ReadonlyCopies): string {
+  private quorumText(copies: ReadonlyCopies, table: Placement): string {
     const { writeQuorum } = this.options.settings();
     const strictly = this.isStrict ? ", for which no other servers stand in," : "";
-    return `${copies.size} of the ${writeQuorum} copies that the write quorum asks for${strictly}`;
+    return `${counted(copies, table)} of the ${writeQuorum} copies that the write quorum asks for${strictly}`;
   }
 
   private noSpace(full: number): DfsError {
@@ -268,6 +306,23 @@ function newBlock(
     .filter((each) => each !== undefined);
   const areKnown = incarnations.length === servers.length;
   return { block, length, checksum, group, servers, incarnations: areKnown ? incarnations : null };
+}
+
+/** When a wait ends, for those that do. */
+function givingUp({ timeoutMs, remainingMs }: Deadline): string {
+  return timeoutMs >= FOREVER_MS ? "" : `; giving up in ${Math.ceil(remainingMs / 1000)} s`;
+}
+
+/** Copies that count towards the write quorum. */
+function counted(copies: ReadonlyCopies, table: Placement): number {
+  return countedIn(copies, (server) => table.counts(server));
+}
+
+/** A server may lose its disk, or be given up, while a block is still being written. */
+function forgetLost(copies: Copies, table: Placement): void {
+  for (const [server, incarnation] of copies) {
+    if (table.isLost(server, incarnation)) copies.delete(server);
+  }
 }
 
 function isNoSpace(error: unknown): boolean {

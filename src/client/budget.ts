@@ -7,6 +7,7 @@
  *   should take them would wait for each other.
  * - Other grants are made in the order in which they were asked for.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import { assert, DfsError } from "../base/errors.ts";
 
 interface Waiter {
@@ -23,7 +24,7 @@ export interface Holder {
    * Waits until `bytes` more may be held.
    * @throws DfsError `cancelled` when `signal` is aborted first.
    */
-  acquire(bytes: number, signal?: AbortSignal): Promise<void>;
+  acquire(bytes: number, signal?: CancelSignal): Promise<void>;
   /** Takes `bytes` if that is possible at once, ahead of nobody who waits. */
   tryAcquire(bytes: number): boolean;
   release(bytes: number): void;
@@ -119,7 +120,7 @@ class Share implements Holder {
     return true;
   }
 
-  acquire(bytes: number, signal?: AbortSignal): Promise<void> {
+  acquire(bytes: number, signal?: CancelSignal): Promise<void> {
     if (signal?.aborted) return Promise.reject(cancelled());
     if (this.tryAcquire(bytes)) return Promise.resolve();
     this.budget.reclaim();

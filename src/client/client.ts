@@ -8,7 +8,8 @@
  *
  *     session.ts (meta-link, heartbeats, operations)   the metadata service
  *     servers.ts, placement-cache.ts                    the data servers and where blocks go
- *     put.ts, write-back.ts -> block-store.ts -> block-ids.ts, block-writer.ts (copy-round)
+ *     put.ts, write-back.ts (layers) -> block-store.ts -> block-ids.ts, block-writer.ts (copy-round);
+ *                                                       copy-mender.ts: copies lost before the commit
  *     clone.ts                                          a file under another name, sharing its blocks
  *     open-inode.ts -> file-reader.ts -> file-map.ts, block-reader.ts; read-ahead.ts, prefetch.ts
  *     names.ts (directories, paths) -> inode-requests.ts operations on paths; inode-operations.ts: on inodes

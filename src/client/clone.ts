@@ -33,15 +33,16 @@ export async function cloneFile(
 ): Promise<Attributes> {
   for (let restarts = 0; ; restarts++) {
     const { epoch } = parts.session;
+    const progress = { isPlacing: false };
     try {
-      return await cloneOnce(parts, source, target, options, epoch);
+      return await cloneOnce(parts, source, target, options, epoch, progress);
     } catch (error) {
       const isStale = isDfsError(error, "stale");
       if (!isStale && !isDfsError(error, "outcomeUnknown")) throw error;
       const hasExpired = parts.session.epoch !== epoch;
       if (isStale && !hasExpired) throw goneMeanwhile(error);
       // Whether it has got its name is not known then; doing it again is harmless unless the name must be new.
-      const isHarmless = isStale || options.exclusive !== true;
+      const isHarmless = isStale || !progress.isPlacing || options.exclusive !== true;
       if (!hasExpired || !isHarmless || restarts >= MAX_RESTARTS) throw error;
     }
   }
@@ -53,6 +54,7 @@ async function cloneOnce(
   target: CloneTarget,
   options: CloneOptions,
   epoch: number,
+  progress: { isPlacing: boolean },
 ): Promise<Attributes> {
   const scope: ChangeOptions = { epoch, signal: options.signal };
   const { mode, uid, gid } = options;
@@ -67,6 +69,7 @@ async function cloneOnce(
       atimeNs: options.atimeNs ?? null,
       mtimeNs: options.mtimeNs ?? null,
     };
+    progress.isPlacing = true;
     return (await session.change(place, { inode, ...takeover }, scope)).attributes;
   } finally {
     release(inode, epoch);

@@ -5,6 +5,7 @@
  * A late server goes on counting as asked: its answer is taken when it comes before the round is over, and the round
  * is not given up for lack of candidates while below the floor a late answer may still come.
  */
+import { Cancellation, type CancelSignal } from "../base/cancellation.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import { isDfsError } from "../base/errors.ts";
 import type { IncarnationId, ServerId } from "../base/ids.ts";
@@ -18,6 +19,12 @@ export const LATE_MS = 5_000;
 /** A server that answers others but not this request gets a stand-in after this long. */
 export const SLOW_WRITE_MS = 15_000;
 
+/**
+ * A timer that fires this late, or later, tells that this process itself was held up, by a stop signal for example: answers
+ * may lie there unread. The server gets as long again.
+ */
+const HELD_UP_MS = 500;
+
 /** After this long the request is given up, and the connection with it. */
 export const HUNG_MS = 30_000;
 
@@ -30,13 +37,23 @@ export interface BlockToSend {
 /** Servers that have acknowledged a copy, each with the incarnation of it that has. */
 export type Copies = Map<ServerId, IncarnationId | undefined>;
 
+/** How many of them count. */
+export function countedIn(
+  copies: ReadonlyMap<ServerId, unknown>,
+  counts: (server: ServerId) => boolean,
+): number {
+  return [...copies.keys()].filter(counts).length;
+}
+
 export interface RoundPlan {
   readonly toSend: BlockToSend;
   readonly candidates: readonly ServerId[];
   /** Copies to make, including those there already are. */
   readonly wanted: number;
-  /** Copies without which the round goes on waiting for late servers. */
+  /** Copies that count without which the round goes on, asking further servers and waiting for late ones. */
   readonly floor: number;
+  /** Whether the copy of a server counts. */
+  readonly counts: (server: ServerId) => boolean;
   /** Servers that hold a copy; added to. */
   readonly copies: Copies;
   /** Why others do not; added to. */
@@ -46,7 +63,7 @@ export interface RoundPlan {
 export interface RoundSeams {
   readonly servers: DataServers;
   readonly clock: Clock;
-  readonly signal: AbortSignal;
+  readonly signal: CancelSignal;
 }
 
 export class CopyRound {
@@ -54,7 +71,7 @@ export class CopyRound {
   private readonly seams: RoundSeams;
   private readonly waiting: ServerId[];
   private readonly over = Promise.withResolvers<void>();
-  private readonly stop = new AbortController();
+  private readonly stop = new Cancellation();
   private readonly timers = new Set<Timer>();
   /** Requests that are neither answered nor late. */
   private inTime = 0;
@@ -79,12 +96,12 @@ export class CopyRound {
   }
 
   private proceed(): void {
-    const { copies, wanted, floor } = this.plan;
-    while (copies.size + this.inTime < wanted && this.waiting.length > 0) {
-      this.ask(this.waiting.shift()!);
-    }
-    if (copies.size >= wanted) this.over.resolve();
-    else if (this.inTime === 0 && (this.late === 0 || copies.size >= floor)) this.over.resolve();
+    const { copies, wanted, floor, counts } = this.plan;
+    const belowFloor = Math.max(0, floor - countedIn(copies, counts));
+    const lacking = Math.max(wanted - copies.size, belowFloor);
+    while (this.inTime < lacking && this.waiting.length > 0) this.ask(this.waiting.shift()!);
+    if (lacking === 0) this.over.resolve();
+    else if (this.inTime === 0 && (this.late === 0 || belowFloor === 0)) this.over.resolve();
   }
 
   private ask(server: ServerId): void {
@@ -94,7 +111,9 @@ export class CopyRound {
     let timer: Timer | undefined;
     const watch = (waitedMs: number): void => {
       if (timer !== undefined) this.timers.delete(timer);
+      const dueMs = clock.monotonicMs() + LATE_MS;
       timer = clock.setTimer(LATE_MS, () => {
+        if (clock.monotonicMs() - dueMs >= HELD_UP_MS) return watch(waitedMs);
         const waited = waitedMs + LATE_MS;
         if (waited < SLOW_WRITE_MS && servers.answeredWithin(server, LATE_MS)) return watch(waited);
         isLate = true;
@@ -114,7 +133,7 @@ export class CopyRound {
     };
     this.inTime++;
     watch(0);
-    const options = { bulk: toSend.bytes, timeoutMs: HUNG_MS, signal: this.stop.signal };
+    const options = { bulk: toSend.bytes, timeoutMs: HUNG_MS, signal: this.stop };
     servers.request(server, blockPut, toSend.body, options).then(
       ({ incarnation }) => {
         copies.set(server, incarnation);

@@ -2,15 +2,18 @@
  * Opens files: registers the open with the service and makes the handle; and keeps what is open in step with what the
  * service tells elsewhere.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import { DfsError, isDfsError } from "../base/errors.ts";
 import { ROOT_INODE, type InodeId } from "../base/ids.ts";
-import { MAX_FILE_BYTES } from "../base/limits.ts";
+import { MAX_EXTENTS_PER_MESSAGE, MAX_FILE_BYTES } from "../base/limits.ts";
 import { pathBase } from "../base/placement.ts";
+import type { DirectoryPage } from "../protocol/directory-page.ts";
 import { commit } from "../protocol/messages/content.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import { create, map, open } from "../protocol/messages/namespace.ts";
 import type { AccessTimes } from "./access-times.ts";
 import type { FileOwner, OpenFile, SetAttributes } from "./api.ts";
+import type { StoredChunk } from "./block-store.ts";
 import type { Holder } from "./budget.ts";
 import { FileMap, type MapPage } from "./file-map.ts";
 import { FileReader } from "./file-reader.ts";
@@ -122,6 +125,17 @@ export class FileOpener {
     return this.accesses.seen(here.attributes);
   }
 
+  /** As `heard`, of all entries of a page. */
+  heardOfPage(page: DirectoryPage): void {
+    const { openFiles } = this.machinery;
+    if (openFiles.isEmpty && this.accesses.isEmpty) return;
+    for (let index = 0; index < page.length; index++) {
+      const inode = page.inodeAt(index);
+      if (openFiles.get(inode) === undefined && !this.accesses.has(inode)) continue;
+      page.replace(index, this.heard(page.at(index).attributes));
+    }
+  }
+
   private async openFrom(
     start: InodeId,
     path: Uint8Array,
@@ -146,7 +160,7 @@ export class FileOpener {
   /** What the service answers to an open; one that comes after the caller has given up is given back. */
   private async unlessGivenUp<T extends { readonly attributes: Attributes }>(
     asked: Promise<T>,
-    signal: AbortSignal | undefined,
+    signal: CancelSignal | undefined,
   ): Promise<T> {
     if (signal === undefined) return asked;
     const { session, releases } = this.machinery;
@@ -219,6 +233,7 @@ export class FileOpener {
         return self().stored.size;
       },
       commit: (content) => this.commit(inode, content),
+      committed: (chunks) => this.committed(inode, chunks),
       onCommitted: (now) => self().committed(now),
     });
     return {
@@ -243,6 +258,20 @@ export class FileOpener {
     const { attributes } = await this.machinery.session.change(commit, request, { epoch });
     this.serviceClock.heard(attributes.ctimeNs);
     return attributes;
+  }
+
+  private async committed(
+    inode: InodeId,
+    chunks: readonly StoredChunk[],
+  ): Promise<Attributes | undefined> {
+    const places = chunks.map(({ extent }) => extent);
+    const offset = Math.min(...places.map((each) => each.offset));
+    const length = Math.max(...places.map((each) => each.offset + each.length)) - offset;
+    const question = { inode, offset, length, limit: MAX_EXTENTS_PER_MESSAGE };
+    const { extents } = await this.machinery.session.ask(map, question);
+    const ours = new Set(places.map(({ block }) => block));
+    if (!extents.some(({ block }) => ours.has(block))) return undefined;
+    return this.requests.getattr(inode);
   }
 
   private async fetchMap(

@@ -5,6 +5,7 @@
  * now. Only what metadata still names and nobody can deliver is an error, `io`. Replicas whose servers do not answer
  * but are believed to be up are tried again for a moment, since a server may be restarting.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import type { Clock } from "../base/clock.ts";
 import { DfsError, type ErrorKind } from "../base/errors.ts";
 import type { BlockId, ServerId } from "../base/ids.ts";
@@ -13,6 +14,7 @@ import type { CopyVote, ReadVotes } from "./api.ts";
 import { copyStateOf } from "./copy-check.ts";
 import type { BlockReader, BlockReadResult, ReplicaFailure } from "./block-reader.ts";
 import type { FileMap, Segment } from "./file-map.ts";
+import { doneWith, readMemory } from "./read-memory.ts";
 import { backoffDelayMs, Deadline, pause, type Backoff } from "./retry.ts";
 
 const RETRY: Backoff = { firstMs: 250, maxMs: 1_000 };
@@ -46,6 +48,10 @@ export interface FileName {
   readonly path: string;
 }
 
+/** What to do when servers refuse the metadata database. */
+const OLDER_REMEDY =
+  "the metadata was probably put back from an older copy: `dfs status` says what to do";
+
 export class FileReader {
   readonly map: FileMap;
   private readonly options: FileReaderOptions;
@@ -61,7 +67,7 @@ export class FileReader {
    * The bytes at `offset` .. `offset + length`, which lie inside the file; holes are zeros.
    * @throws DfsError `io` naming file, offset, block and servers; `cancelled`; and what fetching the map fails with.
    */
-  async range(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array> {
+  async range(offset: number, length: number, signal?: CancelSignal): Promise<Uint8Array> {
     const parts: Promise<Uint8Array>[] = [];
     for (let at = offset; at < offset + length;) {
       const segments = await this.map.segments(at, offset + length - at);
@@ -76,7 +82,7 @@ export class FileReader {
   }
 
   /** The bytes of one segment, from its block, or zeros. @throws as `range`. */
-  async segment(segment: Segment, signal?: AbortSignal): Promise<Uint8Array> {
+  async segment(segment: Segment, signal?: CancelSignal): Promise<Uint8Array> {
     const deadline = new Deadline(this.options.clock, this.options.retryTimeoutMs);
     const asked = new FailedCopies();
     for (let attempt = 0, changes = 0; ; attempt++) {
@@ -170,7 +176,8 @@ export class FileReader {
     return new DfsError(
       right.length > 0 ? "quorum" : "io",
       `cannot read ${path} at offset ${offset}: ${what}\n` +
-        (reasons === "" ? "no server is on record for it" : `tried ${reasons}`),
+        (reasons === "" ? "no server is on record for it" : `tried ${reasons}`) +
+        (failures.some(({ kind }) => kind === "databaseOlder") ? `\n${OLDER_REMEDY}` : ""),
       { details: { path, offset, length, block, servers } },
     );
   }
@@ -205,14 +212,15 @@ function isSame(segment: Segment, now: readonly Segment[]): boolean {
   );
 }
 
-/** The parts one behind the other; a single one as it is. */
+/** The parts one behind the other; a single one as it is. Nobody else may look at the parts any more. */
 export function joined(parts: readonly Uint8Array[], length: number): Uint8Array {
   if (parts.length === 1) return parts[0]!;
-  const whole = new Uint8Array(length);
+  const whole = readMemory(length);
   let at = 0;
   for (const part of parts) {
     whole.set(part, at);
     at += part.length;
+    doneWith(part);
   }
-  return whole;
+  return whole.fill(0, at);
 }

@@ -4,10 +4,12 @@
  * Attributes that are returned are as this client's user sees them: of a file with writes that are not committed yet they
  * have its size and time of change.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import type { InodeId } from "../base/ids.ts";
+import type { DirectoryPage } from "../protocol/directory-page.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
 import type { FileLock, LockKind } from "../protocol/messages/locks.ts";
-import type { DirectoryEntry, FileOwner, OpenFile, SetAttributes } from "./api.ts";
+import type { FileOwner, OpenFile, SetAttributes } from "./api.ts";
 
 /** A name in a directory. */
 export interface Place {
@@ -17,14 +19,7 @@ export interface Place {
 
 export interface CallOptions {
   /** Aborted, the call throws `cancelled` soon; what it asked for may have happened. */
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** Entries of a directory that follow one another, in the byte order of their names. */
-export interface DirectoryPage {
-  readonly entries: readonly DirectoryEntry[];
-  /** True when names may follow behind the last one. */
-  readonly more: boolean;
+  readonly signal?: CancelSignal | undefined;
 }
 
 export interface NameChangeOptions extends CallOptions {

@@ -2,17 +2,11 @@
  * The API's face of operations by inode number: requests to the service, in step with the files that are open here.
  */
 import type { InodeId } from "../base/ids.ts";
+import type { DirectoryPage } from "../protocol/directory-page.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
 import type { FileOwner, OpenFile, SetAttributes } from "./api.ts";
 import type { FileOpener } from "./file-opener.ts";
-import type {
-  CallOptions,
-  ChangeListener,
-  DirectoryPage,
-  Inodes,
-  NameChangeOptions,
-  Place,
-} from "./inode-api.ts";
+import type { CallOptions, ChangeListener, Inodes, NameChangeOptions, Place } from "./inode-api.ts";
 import type { InodeRequests } from "./inode-requests.ts";
 import type { Watcher } from "./watcher.ts";
 
@@ -96,11 +90,8 @@ export class InodeOperations implements Inodes {
     options?: CallOptions,
   ): Promise<DirectoryPage> {
     const page = await this.requests.readdir(directory, after, limit, options);
-    const entries = page.entries.map((entry) => ({
-      ...entry,
-      attributes: this.opener.heard(entry.attributes),
-    }));
-    return { entries, more: page.more };
+    this.opener.heardOfPage(page);
+    return page;
   }
 
   xattrGet(inode: InodeId, name: Uint8Array, options?: CallOptions): Promise<Uint8Array> {

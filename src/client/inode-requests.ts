@@ -1,13 +1,13 @@
 /**
  * Requests about inodes and names in directories, with the fields that the messages want.
  */
-import { DfsError } from "../base/errors.ts";
 import type { InodeId } from "../base/ids.ts";
+import { readdirPage, type DirectoryPage } from "../protocol/directory-page.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
 import { clone, punch } from "../protocol/messages/content.ts";
 import * as messages from "../protocol/messages/namespace.ts";
 import type { FileOwner, SetAttributes } from "./api.ts";
-import type { CallOptions, DirectoryPage, NameChangeOptions, Place } from "./inode-api.ts";
+import type { CallOptions, NameChangeOptions, Place } from "./inode-api.ts";
 import type { Session } from "./session.ts";
 
 export class InodeRequests {
@@ -129,19 +129,14 @@ export class InodeRequests {
     return (await this.session.ask(messages.readlink, { inode }, options)).target;
   }
 
-  async readdir(
+  readdir(
     directory: InodeId,
     after: Uint8Array | undefined,
     limit: number,
     options?: CallOptions,
   ): Promise<DirectoryPage> {
     const request = { directory, after: after ?? null, limit, withAttributes: true };
-    const { entries, more } = await this.session.ask(messages.readdir, request, options);
-    const whole = entries.map(({ attributes, ...entry }) => {
-      if (attributes === null) throw new DfsError("protocol", "the listing lacks attributes");
-      return { ...entry, attributes };
-    });
-    return { entries: whole, more };
+    return this.session.ask(readdirPage, request, options);
   }
 
   async xattrGet(inode: InodeId, name: Uint8Array, options?: CallOptions): Promise<Uint8Array> {

@@ -7,6 +7,7 @@
  * - Locks belong to the session. When it has expired they are gone, and somebody else may have taken them: files that were
  *   locked here answer every read and write with `io` from then on, until they are closed; what was not committed is dropped.
  */
+import { Cancellation, type CancelSignal } from "../base/cancellation.ts";
 import type { Clock } from "../base/clock.ts";
 import { DfsError, isDfsError } from "../base/errors.ts";
 import type { InodeId } from "../base/ids.ts";
@@ -82,7 +83,11 @@ export class Locks implements FileLocks {
     return lost.map(({ inode }) => inode);
   }
 
-  private async wait(owner: Owner, lock: FileLock, signal: AbortSignal | undefined): Promise<void> {
+  private async wait(
+    owner: Owner,
+    lock: FileLock,
+    signal: CancelSignal | undefined,
+  ): Promise<void> {
     for (;;) {
       const told = Promise.withResolvers<void>();
       const forget = this.listen(keyOf(owner), told.resolve);
@@ -109,10 +114,9 @@ export class Locks implements FileLocks {
     };
   }
 
-  private async toldOrLater(told: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
-    const done = new AbortController();
-    const signals = signal === undefined ? [done.signal] : [done.signal, signal];
-    const later = pause(this.clock, ASK_AGAIN_MS, AbortSignal.any(signals));
+  private async toldOrLater(told: Promise<void>, signal: CancelSignal | undefined): Promise<void> {
+    const done = new Cancellation(signal);
+    const later = pause(this.clock, ASK_AGAIN_MS, done);
     try {
       await Promise.race([told, later]);
     } finally {

@@ -17,6 +17,7 @@ import { BlockReader } from "./block-reader.ts";
 import { BlockStore } from "./block-store.ts";
 import { BlockWriter } from "./block-writer.ts";
 import { ByteBudget } from "./budget.ts";
+import { CopyMender } from "./copy-mender.ts";
 import { DirectRequests } from "./direct.ts";
 import type { FileReaderOptions } from "./file-reader.ts";
 import { Locks } from "./locks.ts";
@@ -111,11 +112,23 @@ export class Machinery {
     this.accesses = new AccessTimes(this.session, clock, logger);
     const { servers } = this;
     const quorumTimeoutMs = retryTimeoutMs;
-    this.store = new BlockStore(
-      new BlockIds(this.session, placement),
-      new BlockWriter({ servers, placement, settings, warnings, clock, random, quorumTimeoutMs }),
-      () => settings().blockSize,
-    );
+    const ids = new BlockIds(this.session, placement);
+    const writing = { servers, placement, settings, warnings, clock, random, quorumTimeoutMs };
+    const writer = new BlockWriter(writing);
+    this.store = new BlockStore({
+      ids,
+      writer,
+      mender: new CopyMender({
+        ids,
+        writer,
+        servers,
+        placement,
+        clock,
+        random,
+        budget: this.budget,
+      }),
+      blockSize: () => settings().blockSize,
+    });
     const reports = new ReplicaReports(this.session, warnings, logger, clock);
     this.reports = reports;
     const readQuorum = (): number => this.readQuorum;

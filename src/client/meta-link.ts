@@ -6,6 +6,7 @@
  * - Whoever waits for a connection is told within its own deadline, whatever the reconnecting is doing.
  * - An outage is told once (`metaUnreachable`), and so is its end.
  */
+import { Cancellation, type CancelSignal } from "../base/cancellation.ts";
 import type { Clock } from "../base/clock.ts";
 import { DfsError, isDfsError, messageOf } from "../base/errors.ts";
 import type { Random } from "../base/random.ts";
@@ -41,7 +42,7 @@ export interface LinkOptions {
 
 export class MetaLink {
   private readonly options: LinkOptions;
-  private readonly stop = new AbortController();
+  private readonly stop = new Cancellation();
   private current: Bound | undefined;
   /** Resolved and replaced whenever an attempt to connect has ended, well or not. */
   private attempted = Promise.withResolvers<void>();
@@ -83,10 +84,10 @@ export class MetaLink {
    * Waits for a bound connection.
    * @throws DfsError `unreachable` when there is none before the deadline; what makes waiting pointless; `cancelled`.
    */
-  async wait(deadline: Deadline, signal?: AbortSignal): Promise<Bound> {
+  async wait(deadline: Deadline, signal?: CancelSignal): Promise<Bound> {
     for (;;) {
       if (this.bound !== undefined) return this.bound;
-      if (this.stop.signal.aborted) throw closed();
+      if (this.stop.aborted) throw closed();
       if (deadline.passed) throw this.outage(deadline, this.lastError);
       const seen = this.attempts;
       await this.nextAttempt(deadline.remainingMs, signal);
@@ -122,10 +123,9 @@ export class MetaLink {
   }
 
   /** Resolves when an attempt to connect has ended, or after `timeoutMs`. */
-  private async nextAttempt(timeoutMs: number, signal: AbortSignal | undefined): Promise<void> {
-    const gaveUp = new AbortController();
-    const signals = signal === undefined ? [gaveUp.signal] : [gaveUp.signal, signal];
-    const timer = pause(this.options.clock, timeoutMs, AbortSignal.any(signals));
+  private async nextAttempt(timeoutMs: number, signal: CancelSignal | undefined): Promise<void> {
+    const gaveUp = new Cancellation(signal);
+    const timer = pause(this.options.clock, timeoutMs, gaveUp);
     try {
       await Promise.race([this.attempted.promise, timer]);
     } finally {
@@ -135,7 +135,7 @@ export class MetaLink {
   }
 
   private async keep(): Promise<void> {
-    while (!this.stop.signal.aborted) {
+    while (!this.stop.aborted) {
       const bound = this.current;
       if (bound !== undefined) await bound.peer.closed;
       if (this.current === bound) this.current = undefined;
@@ -145,10 +145,10 @@ export class MetaLink {
 
   private async reconnect(): Promise<void> {
     const { address, clock, random, warnings } = this.options;
-    for (let attempt = 0; !this.stop.signal.aborted; attempt++) {
+    for (let attempt = 0; !this.stop.aborted; attempt++) {
       try {
         const bound = await this.establish(CONNECT_TIMEOUT_MS);
-        if (this.stop.signal.aborted) return bound.peer.close("the client was closed");
+        if (this.stop.aborted) return bound.peer.close("the client was closed");
         this.current = bound;
         this.endAttempt(undefined);
         if (attempt > 0) this.tellReachable();
@@ -160,7 +160,7 @@ export class MetaLink {
           message: `lost the metadata service at ${address}, trying to reconnect: ${messageOf(error)}`,
         });
         const delayMs = backoffDelayMs(RECONNECT, attempt, random);
-        await pause(clock, delayMs, this.stop.signal).catch(() => undefined); // closed: the loop ends
+        await pause(clock, delayMs, this.stop).catch(() => undefined); // closed: the loop ends
       }
     }
   }

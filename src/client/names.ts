@@ -6,11 +6,12 @@
 import { DfsError, isDfsError } from "../base/errors.ts";
 import { ROOT_INODE, type InodeId } from "../base/ids.ts";
 import { MAX_ENTRIES_PER_PAGE } from "../base/limits.ts";
+import type { DirectoryEntry, DirectoryPage } from "../protocol/directory-page.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
 import { resolve } from "../protocol/messages/namespace.ts";
-import type { DirectoryEntry, FileOwner } from "./api.ts";
+import type { FileOwner } from "./api.ts";
 import { Directories } from "./directories.ts";
-import type { DirectoryPage, Place } from "./inode-api.ts";
+import type { Place } from "./inode-api.ts";
 import type { InodeRequests } from "./inode-requests.ts";
 import { checkPath, shownPath, splitPath } from "./paths.ts";
 import type { Session } from "./session.ts";

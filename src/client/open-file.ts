@@ -1,6 +1,7 @@
 /**
  * A handle on an open file: the API's face of an OpenInode, with read-ahead for reads that follow one another.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import { DfsError } from "../base/errors.ts";
 import type { InodeId } from "../base/ids.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
@@ -48,13 +49,13 @@ export class FileHandle implements OpenFile {
   }
 
   stream(
-    options: { readonly offset?: number; readonly signal?: AbortSignal } = {},
+    options: { readonly offset?: number; readonly signal?: CancelSignal } = {},
   ): AsyncIterable<Uint8Array> {
     this.check(options.offset ?? 0, "offset");
     return this.open.stream(options);
   }
 
-  runs(options: { readonly signal?: AbortSignal } = {}): AsyncIterable<ContentRun> {
+  runs(options: { readonly signal?: CancelSignal } = {}): AsyncIterable<ContentRun> {
     this.check(0, "offset");
     return this.open.runs(options);
   }

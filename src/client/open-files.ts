@@ -12,6 +12,10 @@ export type MakeParts = (attributes: Attributes, self: () => OpenInode) => OpenI
 export class OpenFileTable implements OpenFiles {
   private readonly byInode = new Map<InodeId, OpenInode>();
 
+  get isEmpty(): boolean {
+    return this.byInode.size === 0;
+  }
+
   inodes(): InodeId[] {
     return [...this.byInode.keys()];
   }

@@ -5,6 +5,7 @@
  * - What is not committed lies over what is stored, for reads and for the size.
  * - The map is forgotten in the moment in which a commit changes it.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import { DfsError, isDfsError } from "../base/errors.ts";
 import type { InodeId } from "../base/ids.ts";
 import { MAX_FILE_BYTES } from "../base/limits.ts";
@@ -39,7 +40,7 @@ export interface OpenInodeParts {
 
 export interface StreamOptions {
   readonly offset?: number;
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: CancelSignal | undefined;
 }
 
 export class OpenInode {
@@ -191,7 +192,7 @@ export class OpenInode {
     offset: number,
     length: number,
     source: StoredReader,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<Uint8Array> {
     this.refuseLost();
     const wanted = Math.max(0, Math.min(length, this.attributes.size - offset));
@@ -242,7 +243,7 @@ export class OpenInode {
   }
 
   /** Takes bytes at `offset`. @throws DfsError as `OpenFile.write`. */
-  async write(offset: number, bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
+  async write(offset: number, bytes: Uint8Array, signal?: CancelSignal): Promise<void> {
     this.refuseLost();
     if (offset + bytes.length > MAX_FILE_BYTES) {
       throw new DfsError(
@@ -254,7 +255,7 @@ export class OpenInode {
   }
 
   /** Takes bytes for the end of the file. @throws DfsError as `OpenFile.append`. */
-  async append(bytes: Uint8Array, signal?: AbortSignal): Promise<number> {
+  async append(bytes: Uint8Array, signal?: CancelSignal): Promise<number> {
     this.refuseLost();
     if (this.attributes.size + bytes.length > MAX_FILE_BYTES) {
       throw new DfsError(
@@ -269,7 +270,7 @@ export class OpenInode {
    * Changes attributes, in order with what was written: a new size cuts what was written before, and a time that is set
    * stays. Returns them as this client's user sees them.
    */
-  async setattr(change: SetAttributes, signal?: AbortSignal): Promise<Attributes> {
+  async setattr(change: SetAttributes, signal?: CancelSignal): Promise<Attributes> {
     this.refuseLost();
     const dated = await flushDated(this.parts.writeBack, change, () => this.flush(signal));
     if (dated && this.stored.mtimeNs === change.mtimeNs) return this.attributes;
@@ -284,7 +285,7 @@ export class OpenInode {
     offset: number,
     length: number,
     minSize: number,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<void> {
     await this.flush(signal);
     for (let at = offset, left = length; ;) {
@@ -303,7 +304,7 @@ export class OpenInode {
     sourceOffset: number,
     offset: number,
     length: number,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<number> {
     await source.flush(signal);
     await this.flush(signal);
@@ -329,7 +330,7 @@ export class OpenInode {
   }
 
   /** As `OpenFile.seek`. */
-  seek(offset: number, what: "data" | "hole", signal?: AbortSignal): Promise<number> {
+  seek(offset: number, what: "data" | "hole", signal?: CancelSignal): Promise<number> {
     this.refuseLost();
     const { writeBack, path } = this.parts;
     const content = { size: this.attributes.size, map: this.map, unstored: writeBack.ranges() };
@@ -351,7 +352,7 @@ export class OpenInode {
    * Makes what was written visible and durable, for those who may want to see it: of an orphan nobody, and a crash takes it
    * whatever is stored of it. @throws DfsError as `flush`.
    */
-  async flushForOthers(signal?: AbortSignal): Promise<void> {
+  async flushForOthers(signal?: CancelSignal): Promise<void> {
     this.refuseLost();
     if (!this.isOrphan) await this.flush(signal);
   }
@@ -362,7 +363,7 @@ export class OpenInode {
   }
 
   /** @throws DfsError what writing back fails with; `cancelled` by the signal: then it goes on by itself. */
-  async flush(signal?: AbortSignal): Promise<void> {
+  async flush(signal?: CancelSignal): Promise<void> {
     this.refuseLost();
     const flushed = this.parts.writeBack.flush();
     await (signal === undefined ? flushed : unlessAborted(flushed, signal));
@@ -417,7 +418,7 @@ export class OpenInode {
     offset: number,
     length: number,
     source: StoredReader,
-    signal: AbortSignal | undefined,
+    signal: CancelSignal | undefined,
   ): Promise<Uint8Array> {
     if (length === 0) return new Uint8Array(0);
     const holder = this.parts.readHolder;

@@ -15,6 +15,8 @@ export interface KnownServer extends RingServer {
   readonly incarnation: IncarnationId;
   readonly state: ServerState;
   readonly full: boolean;
+  /** It lost its disk and is being refilled: its copies count in no quorum. */
+  readonly filling: boolean;
 }
 
 export type PlacementReply = ReplyOf<typeof placement>;
@@ -29,13 +31,28 @@ export class Placement {
 
   constructor(reply: PlacementReply) {
     this.version = reply.version;
-    this.servers = reply.servers;
-    this.byId = new Map(reply.servers.map((each) => [each.server, each]));
+    this.servers = reply.servers.map((each) => ({ ...each, filling: each.filling === true }));
+    this.byId = new Map(this.servers.map((each) => [each.server, each]));
     this.rows = decodeRows(reply.table, reply.width);
   }
 
   server(id: ServerId): KnownServer | undefined {
     return this.byId.get(id);
+  }
+
+  /**
+   * True when a copy that this incarnation of a server acknowledged is not to be reckoned with any more: the server has lost
+   * its disk since, was removed, or is out.
+   */
+  isLost(server: ServerId, incarnation: IncarnationId | undefined): boolean {
+    const known = this.byId.get(server);
+    if (known === undefined || known.state === "out") return true;
+    return incarnation !== undefined && incarnation !== known.incarnation;
+  }
+
+  /** True when the copies of a server, unless they are lost, count towards the write quorum. */
+  counts(server: ServerId): boolean {
+    return this.byId.get(server)?.filling === false;
   }
 
   /** The servers that the table names for a group. */

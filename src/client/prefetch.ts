@@ -4,11 +4,13 @@
  * Blocks are immutable, so what is kept here by block id is right whatever is written meanwhile. It counts against the
  * memory budget and is dropped when somebody else needs the memory.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import type { BlockId } from "../base/ids.ts";
 import type { MappedExtent } from "../protocol/messages/common.ts";
 import type { ByteBudget, Holder } from "./budget.ts";
 import type { Segment } from "./file-map.ts";
 import { joined, type FileReader } from "./file-reader.ts";
+import { doneWith, readMemory } from "./read-memory.ts";
 
 const FIRST_WINDOW_BYTES = 256 * 1024;
 const MAX_WINDOW_BYTES = 4 * 1024 * 1024;
@@ -19,12 +21,16 @@ const MAX_KEPT = 64;
 interface Kept {
   readonly extent: MappedExtent;
   readonly bytes: Promise<Uint8Array>;
+  /** Who waits for the bytes, to copy a part of them. */
+  readers: number;
+  /** No reader will come any more: the memory is given back with the last one of those who wait. */
+  dropped: boolean;
 }
 
 /** What an OpenInode reads stored bytes through. */
 export interface StoredReader {
   /** @throws as `FileReader.range`. */
-  range(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array>;
+  range(offset: number, length: number, signal?: CancelSignal): Promise<Uint8Array>;
 }
 
 export class PrefetchingReader implements StoredReader {
@@ -42,7 +48,7 @@ export class PrefetchingReader implements StoredReader {
     this.forgetReclaimer = budget.addReclaimer(() => this.dropAll());
   }
 
-  async range(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array> {
+  async range(offset: number, length: number, signal?: CancelSignal): Promise<Uint8Array> {
     const follows = offset === this.expected;
     this.expected = offset + length;
     if (!follows) {
@@ -85,7 +91,7 @@ export class PrefetchingReader implements StoredReader {
     segments: readonly Segment[],
     from: number,
     to: number,
-    signal: AbortSignal | undefined,
+    signal: CancelSignal | undefined,
   ): Promise<Uint8Array>[] {
     return segments
       .filter(({ offset, length }) => offset < to && offset + length > from)
@@ -101,25 +107,33 @@ export class PrefetchingReader implements StoredReader {
   private fetch(extent: MappedExtent): void {
     const whole: Segment = { offset: extent.offset, length: extent.length, extent };
     const bytes = this.reader.segment(whole);
-    const kept: Kept = { extent, bytes };
+    const kept: Kept = { extent, bytes, readers: 0, dropped: false };
     this.kept.set(extent.block, kept);
     // The reader who gets there asks again and meets the error itself.
     bytes.catch(() => this.drop(kept));
   }
 
-  private async part(segment: Segment, signal: AbortSignal | undefined): Promise<Uint8Array> {
+  private async part(segment: Segment, signal: CancelSignal | undefined): Promise<Uint8Array> {
     const kept = segment.extent === undefined ? undefined : this.kept.get(segment.extent.block);
     // The same block may be named by several extents, when its middle was written over.
     if (kept === undefined || kept.extent.offset !== segment.extent?.offset) {
       return this.reader.segment(segment, signal);
     }
     const from = segment.offset - kept.extent.offset;
-    if (from === 0 && segment.length === kept.extent.length) {
-      this.drop(kept); // the reader may do with these bytes what it likes
+    if (from === 0 && segment.length === kept.extent.length && kept.readers === 0) {
+      this.forget(kept); // the reader may do with these bytes what it likes
       return kept.bytes;
     }
-    const whole = await kept.bytes;
-    return whole.slice(from, from + segment.length);
+    kept.readers++;
+    try {
+      const whole = await kept.bytes;
+      const copy = readMemory(segment.length);
+      copy.set(whole.subarray(from, from + segment.length));
+      return copy;
+    } finally {
+      kept.readers--;
+      if (kept.dropped) giveBack(kept);
+    }
   }
 
   /** Gives up what lies before a read, and what a reader that jumps has left far ahead. */
@@ -135,9 +149,24 @@ export class PrefetchingReader implements StoredReader {
     for (const kept of this.kept.values()) this.drop(kept);
   }
 
+  /** Nobody will ask for it any more. */
   private drop(kept: Kept): void {
-    if (this.kept.get(kept.extent.block) !== kept) return;
+    if (!this.forget(kept)) return;
+    kept.dropped = true;
+    giveBack(kept);
+  }
+
+  /** False when it was forgotten before. */
+  private forget(kept: Kept): boolean {
+    if (this.kept.get(kept.extent.block) !== kept) return false;
     this.kept.delete(kept.extent.block);
     this.holder.release(kept.extent.length);
+    return true;
   }
+}
+
+/** Gives back the memory of a block that was dropped, when nobody waits for it. */
+function giveBack({ bytes, readers }: Kept): void {
+  if (readers > 0) return;
+  void bytes.then(doneWith, () => undefined); // whoever asked for it has met the error
 }

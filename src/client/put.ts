@@ -6,8 +6,10 @@
  * fails before that leaves nothing visible: the nameless file is released and goes.
  *
  * When the session expires midway, what was stored under it is gone. Content that can be read from its start again is
- * then sent again; other content fails with `stale`.
+ * then sent again; other content fails with `stale`. The same goes for a block of which every copy was lost before its commit;
+ * one of which a copy is left gets others (copy-mender.ts).
  */
+import { Cancellation } from "../base/cancellation.ts";
 import { DfsError, isDfsError } from "../base/errors.ts";
 import { inodeId, type InodeId } from "../base/ids.ts";
 import { MAX_EXTENTS_PER_MESSAGE } from "../base/limits.ts";
@@ -15,6 +17,7 @@ import { commit, nameless, place, put } from "../protocol/messages/content.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import type { PutOptions } from "./api.ts";
 import type { BlockStore, StoredChunk } from "./block-store.ts";
+import { isLostBlock } from "./copy-mender.ts";
 import { ByteBudget, type Holder } from "./budget.ts";
 import { ChunkReader, type Chunk, type Content } from "./chunks.ts";
 import { unlessAborted } from "./retry.ts";
@@ -32,7 +35,7 @@ const MIN_WINDOW_BLOCKS = 2;
 /** Commits that may wait for their blocks or for the service while later blocks are sent. */
 const MAX_COMMITS_WAITING = 4;
 
-/** How often content is sent again because the session expired. */
+/** How often content is sent again because the session expired, or a block was lost. */
 const MAX_RESTARTS = 3;
 
 const NO_INODE = inodeId(0n);
@@ -70,6 +73,7 @@ export async function putFile(
     try {
       return await transfer.run();
     } catch (error) {
+      if (isLostBlock(error) && restartable && restarts < MAX_RESTARTS) continue;
       if (!transfer.lostItsSession(error)) throw error;
       // Whether the file has got its name is not known then. Doing it again is harmless unless the name must be new.
       const perhapsPlaced = transfer.placing && isDfsError(error, "outcomeUnknown");
@@ -96,7 +100,7 @@ class PutTransfer {
   private readonly window: Holder;
   private readonly blockSize: number;
   private readonly epoch: number;
-  private readonly stop = new AbortController();
+  private readonly stop = new Cancellation();
   /** Chunks of the commit that is being gathered. */
   private batch: Promise<StoredChunk>[] = [];
   private batchBytes = 0;
@@ -140,7 +144,7 @@ class PutTransfer {
     parent.catch((error: unknown) => this.fail(error)); // no use sending what has no place to go
     try {
       await this.sendAll();
-      return await this.finish(await unlessAborted(parent, this.stop.signal));
+      return await this.finish(await unlessAborted(parent, this.stop));
     } catch (error) {
       this.fail(error);
       throw this.failure!.error;
@@ -153,9 +157,9 @@ class PutTransfer {
   /** Reads the content and sends its chunks, within the memory budget. */
   private async sendAll(): Promise<void> {
     for (;;) {
-      await this.window.acquire(this.blockSize, this.stop.signal);
-      await this.holder.acquire(this.blockSize, this.stop.signal);
-      const chunk = await unlessAborted(this.chunks.next(), this.stop.signal);
+      await this.window.acquire(this.blockSize, this.stop);
+      await this.holder.acquire(this.blockSize, this.stop);
+      const chunk = await unlessAborted(this.chunks.next(), this.stop);
       this.throwFailure();
       const unused = this.blockSize - (chunk?.bytes.length ?? 0);
       this.window.release(unused);
@@ -172,7 +176,7 @@ class PutTransfer {
     const { store } = this.parts;
     const { length } = chunk.bytes;
     const file = { inode: this.file ?? NO_INODE, base: this.target.base };
-    const stored = store.store(file, chunk, this.stop.signal);
+    const stored = store.store(file, chunk, this.stop);
     this.batch.push(stored);
     this.batchBytes += length;
     this.sentBytes += length;
@@ -209,18 +213,35 @@ class PutTransfer {
   private async commit(batch: Promise<StoredChunk>[], size: number | null): Promise<void> {
     const { session } = this.parts;
     const inode = this.file ?? (await this.createNameless());
-    const content = listed(await Promise.all(batch));
+    const chunks = await Promise.all(batch);
     this.throwFailure();
-    const request = { inode, ...content, size, mtimeNs: null, expectedSize: null };
-    await session.change(commit, request, this.scope);
+    await this.withCopies(chunks, (content) => {
+      const request = { inode, ...content, size, mtimeNs: null, expectedSize: null };
+      return session.change(commit, request, this.scope);
+    });
+  }
+
+  /** Makes a change that names blocks; those that have lost copies meanwhile get others. */
+  private async withCopies<T>(
+    chunks: readonly StoredChunk[],
+    change: (content: ListedContent) => Promise<T>,
+  ): Promise<T> {
+    const mending = this.parts.store.mending();
+    for (;;) {
+      try {
+        return await change(listed(chunks));
+      } catch (error) {
+        if (!isDfsError(error, "quorum")) throw error;
+        chunks = await mending.mend(chunks, error, this.stop);
+      }
+    }
   }
 
   private async createNameless(): Promise<InodeId> {
     const { session, checkTarget } = this.parts;
     const { parent, name, base } = this.target;
-    const { signal } = this.stop;
-    const directory = await unlessAborted(parent(), signal);
-    await unlessAborted(checkTarget(directory, name, this.options.exclusive ?? false), signal);
+    const directory = await unlessAborted(parent(), this.stop);
+    await unlessAborted(checkTarget(directory, name, this.options.exclusive ?? false), this.stop);
     const { mode, uid, gid } = this.options;
     const { attributes } = await session.change(nameless, { mode, uid, gid, base }, this.scope);
     this.file = attributes.inode;
@@ -229,7 +250,7 @@ class PutTransfer {
 
   /** Changes belong to the session in which the transfer began, and are not waited for once it is given up. */
   private get scope(): ChangeOptions {
-    return { epoch: this.epoch, signal: this.stop.signal };
+    return { epoch: this.epoch, signal: this.stop };
   }
 
   /** Commits what is left and gives the file its name. */
@@ -240,9 +261,11 @@ class PutTransfer {
       await this.commit(this.batch, this.chunks.size);
       return this.inParent(parent, (directory) => this.placeIn(directory));
     }
-    const content = listed(await Promise.all(this.batch));
+    const chunks = await Promise.all(this.batch);
     this.throwFailure();
-    return this.inParent(parent, (directory) => this.putIn(directory, content));
+    return this.inParent(parent, (directory) =>
+      this.withCopies(chunks, (content) => this.putIn(directory, content)),
+    );
   }
 
   /** Runs `change` in the directory; once more in the one that has the path now when that directory is gone. */

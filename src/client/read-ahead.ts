@@ -4,6 +4,7 @@
  * The window starts small, doubles whenever the consumer had to wait, and is bounded by the memory budget. What was
  * fetched counts against the budget until the consumer asks for what follows it.
  */
+import { Cancellation, type CancelSignal } from "../base/cancellation.ts";
 import type { Holder } from "./budget.ts";
 import type { Segment } from "./file-map.ts";
 import type { FileReader } from "./file-reader.ts";
@@ -38,15 +39,14 @@ export interface ReadAheadOptions {
   /** Where to stop: the size of the file. */
   readonly end: number;
   readonly holder: Holder;
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: CancelSignal | undefined;
 }
 
 /** Yields the stretches of `offset` .. `end`, in order and without gaps. @throws as `FileReader.range`. */
 export async function* readAhead(options: ReadAheadOptions): AsyncGenerator<Stretch, void> {
   const { holder } = options;
-  const stop = new AbortController();
-  const signals = options.signal === undefined ? [stop.signal] : [stop.signal, options.signal];
-  const window = new Window(options, AbortSignal.any(signals));
+  const stop = new Cancellation(options.signal);
+  const window = new Window(options, stop);
   try {
     for (;;) {
       await window.fill();
@@ -69,7 +69,7 @@ export async function* readAhead(options: ReadAheadOptions): AsyncGenerator<Stre
 
 class Window {
   private readonly options: ReadAheadOptions;
-  private readonly signal: AbortSignal;
+  private readonly signal: CancelSignal;
   private readonly ahead: Ahead[] = [];
   /** Segments known and not asked for yet. */
   private known: Segment[] = [];
@@ -78,7 +78,7 @@ class Window {
   private windowBytes = FIRST_WINDOW_BYTES;
   private aheadBytes = 0;
 
-  constructor(options: ReadAheadOptions, signal: AbortSignal) {
+  constructor(options: ReadAheadOptions, signal: CancelSignal) {
     this.options = options;
     this.signal = signal;
     this.position = options.offset;

@@ -5,6 +5,8 @@
  * Invariant: what is remembered here are bytes of one answer of one server, of which no other views are given out. Who keeps them
  * for several readers gives out copies.
  */
+import { frameMemory } from "../protocol/frame-memory.ts";
+
 const releases = new WeakMap<Uint8Array, () => void>();
 
 /** Remembers how to give back the memory that `bytes` lie in. */
@@ -20,4 +22,10 @@ export function withRelease(bytes: Uint8Array, release: () => void): Uint8Array 
 export function doneWith(bytes: Uint8Array): void {
   releases.get(bytes)?.();
   releases.delete(bytes);
+}
+
+/** Memory for bytes that are put together for one reader, with undefined content: that of other reads, as far as they gave it back. */
+export function readMemory(length: number): Uint8Array {
+  const buffer = frameMemory.take(length);
+  return withRelease(buffer.subarray(0, length), frameMemory.releaserOf(buffer));
 }

@@ -2,6 +2,7 @@
  * Tells the metadata service, and once for each server the user, of replicas that could not be read or verified.
  * A report is a hint that starts a repair; one that is lost is made again by the next reader, or by a scrub.
  */
+import { Cancellation } from "../base/cancellation.ts";
 import type { Clock } from "../base/clock.ts";
 import { messageOf } from "../base/errors.ts";
 import type { BlockId } from "../base/ids.ts";
@@ -73,8 +74,8 @@ export class ReplicaReports {
    */
   async delivered(timeoutMs: number): Promise<void> {
     const deadline = new Deadline(this.clock, timeoutMs);
-    const over = new AbortController();
-    const timeUp = pause(this.clock, timeoutMs, over.signal).catch(() => undefined);
+    const over = new Cancellation();
+    const timeUp = pause(this.clock, timeoutMs, over).catch(() => undefined);
     while (this.pending.size > 0 && !deadline.passed) {
       await Promise.race([timeUp, Promise.all(this.pending)]);
     }

@@ -1,6 +1,7 @@
 /**
  * When to try again: deadlines, growing delays, and which errors are worth it.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import type { Clock } from "../base/clock.ts";
 import { DfsError, isDfsError } from "../base/errors.ts";
 import type { Random } from "../base/random.ts";
@@ -44,7 +45,7 @@ export class Deadline {
  * Resolves after `delayMs`.
  * @throws DfsError `cancelled` when `signal` is aborted first.
  */
-export function pause(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
+export function pause(clock: Clock, delayMs: number, signal?: CancelSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const onAbort = (): void => {
       timer.cancel();
@@ -63,7 +64,7 @@ export function pause(clock: Clock, delayMs: number, signal?: AbortSignal): Prom
  * What `work` comes to, unless `signal` is aborted first; then the work goes on unheeded.
  * @throws DfsError `cancelled`.
  */
-export async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+export async function unlessAborted<T>(work: Promise<T>, signal: CancelSignal): Promise<T> {
   const { promise, reject } = Promise.withResolvers<never>();
   const onAbort = (): void => reject(new DfsError("cancelled", "the work was cancelled"));
   if (signal.aborted) onAbort();

@@ -9,13 +9,14 @@
  *   name under the old one is gone; whoever depends on that gives the epoch with the request and gets `stale`.
  * - Inodes that are held open are declared again whenever the session is bound to a new connection.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import type { Clock } from "../base/clock.ts";
 import { assert, DfsError, isDfsError } from "../base/errors.ts";
 import type { InodeId, SessionId } from "../base/ids.ts";
 import { MAX_ENTRIES_PER_PAGE } from "../base/limits.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
-import type { MutationHead, RequestDefinition } from "../protocol/message.ts";
+import type { MutationHead, Question, RequestDefinition } from "../protocol/message.ts";
 import type { ClusterSettings } from "../protocol/messages/common.ts";
 import { open as openInode } from "../protocol/messages/namespace.ts";
 import {
@@ -58,7 +59,7 @@ export interface SessionOptions {
 }
 
 export interface AskOptions {
-  readonly signal?: AbortSignal | undefined;
+  readonly signal?: CancelSignal | undefined;
 }
 
 export interface ChangeOptions extends AskOptions {
@@ -163,7 +164,7 @@ export class Session {
    * @throws DfsError the service's answer; `unreachable` when it cannot be reached in time.
    */
   async ask<Request, Reply>(
-    definition: RequestDefinition<Request, Reply>,
+    definition: Question<Request, Reply>,
     body: Request,
     options: AskOptions = {},
   ): Promise<Reply> {
@@ -190,7 +191,8 @@ export class Session {
   /**
    * Changes something, once.
    * @throws DfsError the service's answer; `unreachable` when it cannot be reached in time; `outcomeUnknown` when the
-   * session expired while the answer was outstanding; `stale` when it is not of the epoch that was given.
+   * session expired while the answer was outstanding; `stale` when it is not of the epoch that was given, and nothing has been
+   * changed.
    */
   async change<Request extends MutationHead, Reply>(
     definition: RequestDefinition<Request, Reply>,
@@ -202,9 +204,9 @@ export class Session {
     try {
       return await this.attempts(options, async (bound, timeoutMs) => {
         const identity = this.present;
+        if (uncertain && sent?.identity !== identity) throw unknownOutcome(definition.name);
         if (options.epoch !== undefined && options.epoch !== identity.epoch) throw expired();
         if (sent?.identity !== identity) {
-          if (uncertain) throw unknownOutcome(definition.name);
           sent?.identity.operations.settle(sent.operation);
           sent = { identity, operation: identity.operations.next() };
         }
@@ -362,7 +364,7 @@ export class Session {
   }
 }
 
-function signalOf(options: AskOptions): { signal?: AbortSignal } {
+function signalOf(options: AskOptions): { signal?: CancelSignal } {
   return options.signal === undefined ? {} : { signal: options.signal };
 }
 

@@ -1,6 +1,7 @@
 /**
  * Ends a data server from afar, and sees it end: the connection on which it was asked is the last thing that it gives up.
  */
+import { Cancellation } from "../base/cancellation.ts";
 import type { Clock } from "../base/clock.ts";
 import { DfsError, isDfsError } from "../base/errors.ts";
 import type { ServerId } from "../base/ids.ts";
@@ -21,8 +22,8 @@ export async function stopServer(
 ): Promise<{ pid: number | undefined }> {
   const peer = await direct.peer(server);
   const pid = await askToEnd(peer, how === "crash");
-  const waiting = new AbortController();
-  const late = pause(clock, END_TIMEOUT_MS, waiting.signal).then(
+  const waiting = new Cancellation();
+  const late = pause(clock, END_TIMEOUT_MS, waiting).then(
     () => true,
     () => false,
   );

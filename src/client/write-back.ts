@@ -13,13 +13,16 @@
  * - What one call has appended is in one batch, as far as a batch can have it.
  * - `overlay` tells every written byte that is not committed, at every moment.
  */
+import { Cancellation, type CancelSignal } from "../base/cancellation.ts";
 import { DfsError, isDfsError } from "../base/errors.ts";
 import { MAX_EXTENTS_PER_MESSAGE } from "../base/limits.ts";
 import { frameMemory } from "../protocol/frame-memory.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import type { BlockStore, StoredChunk, TargetFile } from "./block-store.ts";
 import type { Holder } from "./budget.ts";
+import type { Mending } from "./copy-mender.ts";
 import { DirtyRanges, rangesIn, type DirtyRange, type Extent } from "./dirty.ts";
+import { layerOf, moved, placedAnew, type Layer, type StoredBatch } from "./layers.ts";
 import { unlessAborted } from "./retry.ts";
 
 /** Dirty bytes that start a batch by themselves, and the size of a batch. */
@@ -50,6 +53,8 @@ export interface WriteBackOptions {
   /** Asks the service for the size. */
   readonly askSize: () => Promise<number>;
   readonly commit: (content: CommitContent) => Promise<Attributes>;
+  /** Attributes of the file if any of these chunks is in it: then all have been committed. Undefined: none is. */
+  readonly committed: (chunks: readonly StoredChunk[]) => Promise<Attributes | undefined>;
   /** Called when a batch has been committed, in the moment in which it leaves the overlay. */
   readonly onCommitted: (attributes: Attributes) => void;
 }
@@ -64,11 +69,6 @@ export interface CommitContent {
   readonly expectedSize: number | undefined;
 }
 
-interface Layer {
-  readonly dirty: DirtyRanges;
-  readonly appended: boolean;
-}
-
 interface Batch {
   /** Others when appended bytes have been moved. */
   ranges: readonly DirtyRange[];
@@ -77,12 +77,6 @@ interface Batch {
   /** When the last of these bytes were written. */
   readonly writtenNs: bigint;
   done: Promise<void>;
-}
-
-/** The ranges of a batch as blocks. */
-interface StoredBatch {
-  readonly ranges: readonly DirtyRange[];
-  readonly chunks: readonly StoredChunk[];
 }
 
 /** Bytes that are taken as a whole: a write of the kernel has no more. */
@@ -96,7 +90,7 @@ export class WriteBack {
   private batches: Batch[] = [];
   /** When something that is in a layer was last written. */
   private dirtiedNs = 0n;
-  private stop = new AbortController();
+  private stop = new Cancellation();
   private discarded: DfsError | undefined;
   /** Why the batches that are there cannot be committed. */
   private failure: { readonly error: unknown } | undefined;
@@ -135,7 +129,7 @@ export class WriteBack {
    * @throws DfsError what writing back failed with, when that was needed to make room; `cancelled` when `signal` is aborted
    * before there is room.
    */
-  async write(offset: number, bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
+  async write(offset: number, bytes: Uint8Array, signal?: CancelSignal): Promise<void> {
     for (const { at, part } of parts(bytes, this.options.blockSize)) {
       await this.room(part.length, signal);
       this.take(offset + at, part, this.layer(false));
@@ -146,7 +140,7 @@ export class WriteBack {
    * As `write`, to the end of the file: where that is when the bytes are committed. Up to 1 MiB, or a block, is committed
    * as a whole, if that is fewer than 2,048 blocks. Returns where the first of the bytes are for the time being.
    */
-  async append(bytes: Uint8Array, signal?: AbortSignal): Promise<number> {
+  async append(bytes: Uint8Array, signal?: CancelSignal): Promise<number> {
     let first: number | undefined;
     for (const { part } of parts(bytes, this.options.blockSize)) {
       await this.room(part.length, signal);
@@ -205,7 +199,7 @@ export class WriteBack {
   }
 
   /** Waits until there is room. @throws DfsError as `write`. */
-  private async room(bytes: number, signal: AbortSignal | undefined): Promise<void> {
+  private async room(bytes: number, signal: CancelSignal | undefined): Promise<void> {
     while (!this.options.holder.tryAcquire(bytes)) await this.makeRoom(bytes, signal);
     if (this.discarded === undefined) return;
     this.account();
@@ -251,7 +245,7 @@ export class WriteBack {
     this.account();
   }
 
-  private async makeRoom(bytes: number, signal: AbortSignal | undefined): Promise<void> {
+  private async makeRoom(bytes: number, signal: CancelSignal | undefined): Promise<void> {
     this.options.reclaim();
     if (this.options.holder.tryAcquire(bytes)) return this.options.holder.release(bytes);
     this.seal();
@@ -294,10 +288,10 @@ export class WriteBack {
     before: Promise<void> | undefined,
     slot: Promise<void> | undefined,
   ): Promise<void> {
-    const { signal } = this.stop;
+    const { stop } = this;
     try {
       await slot;
-      await this.storeAndCommit(batch, before, signal);
+      await this.storeAndCommit(batch, before, stop);
     } catch (error) {
       this.failure ??= { error };
       this.stop.abort(); // those behind this batch cannot be committed any more
@@ -309,10 +303,11 @@ export class WriteBack {
   private async storeAndCommit(
     batch: Batch,
     before: Promise<void> | undefined,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<void> {
-    const { commit, onCommitted, epoch } = this.options;
+    const { commit, committed, epoch } = this.options;
     let stored: StoredBatch | undefined;
+    let mending: Mending | undefined;
     for (let sessions = 1; ;) {
       stored = await this.storeAll(batch.ranges, stored, signal);
       await before;
@@ -322,30 +317,51 @@ export class WriteBack {
       const expectedSize = batch.appended ? batch.ranges[0]!.offset : undefined;
       try {
         const { writtenNs } = batch;
-        const attributes = await commit({ chunks, epoch: reserved, writtenNs, expectedSize });
-        this.batches.shift();
-        this.account();
-        onCommitted(attributes);
-        // All copies are on their way or given up, and the overlay gives out copies: nobody looks at these any more.
-        for (const { memory } of batch.ranges) {
-          if (memory !== undefined) frameMemory.giveBack(memory);
-        }
+        this.finished(batch, await commit({ chunks, epoch: reserved, writtenNs, expectedSize }));
         return;
       } catch (error) {
         if (batch.appended && isDfsError(error, "conflict")) {
           await this.moveToEnd(batch, signal);
           continue;
         }
+        if (isDfsError(error, "quorum")) {
+          mending ??= this.options.store.mending();
+          stored = await this.mended(mending, stored, error, signal);
+          continue;
+        }
+        const isUncertain = isDfsError(error, "outcomeUnknown");
+        const done = isUncertain ? await committed(chunks) : undefined;
+        if (done !== undefined) return this.finished(batch, done);
         const expired = isDfsError(error, "stale") && epoch() !== reserved;
-        const again = expired || isDfsError(error, "outcomeUnknown");
-        // Committing the same bytes a second time, as new blocks, does no harm where they have a place.
-        if (!again || sessions++ === MAX_SESSIONS) throw error;
+        if (!(expired || isUncertain) || sessions++ === MAX_SESSIONS) throw error;
       }
     }
   }
 
+  /** The first batch has been committed. */
+  private finished(batch: Batch, attributes: Attributes): void {
+    this.batches.shift();
+    this.account();
+    this.options.onCommitted(attributes);
+    // All copies are on their way or given up, and the overlay gives out copies: nobody looks at these any more.
+    for (const { memory } of batch.ranges) {
+      if (memory !== undefined) frameMemory.giveBack(memory);
+    }
+  }
+
+  /** The batch with other copies in place of those that were lost before the commit; its bytes are all here. */
+  private async mended(
+    mending: Mending,
+    { ranges, chunks }: StoredBatch,
+    refusal: DfsError,
+    signal: CancelSignal,
+  ): Promise<StoredBatch> {
+    const bytesOf = (index: number): Uint8Array => ranges[index]!.bytes;
+    return { ranges, chunks: await mending.mend(chunks, refusal, signal, bytesOf) };
+  }
+
   /** Somebody has moved the end of the file: this batch belongs there, and what has been appended after it is moved as well. */
-  private async moveToEnd(batch: Batch, signal: AbortSignal): Promise<void> {
+  private async moveToEnd(batch: Batch, signal: CancelSignal): Promise<void> {
     const size = await this.options.askSize();
     if (signal.aborted) throw new DfsError("cancelled", "writing back was given up");
     const { blockSize } = this.options;
@@ -363,7 +379,7 @@ export class WriteBack {
   private async storeAll(
     ranges: readonly DirtyRange[],
     before: StoredBatch | undefined,
-    signal: AbortSignal,
+    signal: CancelSignal,
   ): Promise<StoredBatch> {
     const { store, file, epoch, blockSize } = this.options;
     const kept = before === undefined ? [] : placedAnew(before, ranges, blockSize);
@@ -395,7 +411,7 @@ export class WriteBack {
     }
     this.batches = [];
     this.failure = undefined;
-    this.stop = new AbortController();
+    this.stop = new Cancellation();
     this.account();
   }
 
@@ -411,33 +427,4 @@ function* parts(
 ): Generator<{ readonly at: number; readonly part: Uint8Array }> {
   const step = Math.max(blockSize, MAX_PART_BYTES);
   for (let at = 0; at < bytes.length; at += step) yield { at, part: bytes.subarray(at, at + step) };
-}
-
-function layerOf(ranges: readonly DirtyRange[], appended: boolean, blockSize: number): Layer {
-  const dirty = new DirtyRanges(blockSize);
-  for (const { offset, bytes } of ranges) dirty.write(offset, bytes);
-  return { dirty, appended };
-}
-
-/** The same bytes, `by` further on, cut at the borders of blocks. */
-function moved(ranges: readonly DirtyRange[], by: number, blockSize: number): DirtyRange[] {
-  const there = ranges.map(({ offset, bytes }) => ({ offset: offset + by, bytes }));
-  return layerOf(there, true, blockSize).dirty.take(Infinity, Infinity);
-}
-
-/** The blocks that can be used for `ranges`: all are cut in the same way, and the block lies at the same index of the file. */
-function placedAnew(
-  stored: StoredBatch,
-  ranges: readonly DirtyRange[],
-  blockSize: number,
-): (StoredChunk | undefined)[] {
-  const isCutSo = ({ bytes }: DirtyRange, index: number): boolean =>
-    stored.ranges[index]?.bytes.length === bytes.length;
-  if (stored.ranges.length !== ranges.length || !ranges.every(isCutSo)) return [];
-  return ranges.map(({ offset }, index) => {
-    const chunk = stored.chunks[index]!;
-    const before = Math.floor(chunk.extent.offset / blockSize);
-    if (Math.floor(offset / blockSize) !== before) return undefined;
-    return { ...chunk, extent: { ...chunk.extent, offset } };
-  });
 }

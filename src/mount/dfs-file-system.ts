@@ -6,6 +6,7 @@
  * What the kernel may keep is in cluster/kernel-view.ts, open files in cluster/open-files.ts, open directories in
  * cluster/listing.ts. Attributes and names are not kept here: the kernel does that, for as long as `timeouts` says.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import { systemClock, type Clock } from "../base/clock.ts";
 import { DfsError, isDfsError, messageOf } from "../base/errors.ts";
 import { ROOT_INODE, type InodeId } from "../base/ids.ts";
@@ -131,7 +132,7 @@ export class DfsFileSystem implements MountedFileSystem {
 
   // ---- Names -------------------------------------------------------------------------------------------------------
 
-  async lookup(parent: InodeId, name: Uint8Array, signal?: AbortSignal): Promise<Attributes> {
+  async lookup(parent: InodeId, name: Uint8Array, signal?: CancelSignal): Promise<Attributes> {
     const ageMs = this.known.lacks(parent, name);
     if (ageMs !== undefined) throw new DfsError("notFound", "no such name", { details: { ageMs } });
     return this.kernel.referred(await this.inodes.lookup({ parent, name }, { signal }));
@@ -169,7 +170,7 @@ export class DfsFileSystem implements MountedFileSystem {
     return this.names.rename(...call);
   }
 
-  readlink(inode: InodeId, signal?: AbortSignal): Promise<Uint8Array> {
+  readlink(inode: InodeId, signal?: CancelSignal): Promise<Uint8Array> {
     return this.inodes.readlink(inode, { signal });
   }
 
@@ -178,7 +179,7 @@ export class DfsFileSystem implements MountedFileSystem {
   async getattr(
     inode: InodeId,
     _handle: Handle | undefined,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<ToldAttributes> {
     const known = this.known.attributes(inode);
     if (known !== undefined) return { ...known.attributes, ageMs: known.ageMs };
@@ -191,7 +192,7 @@ export class DfsFileSystem implements MountedFileSystem {
     change: AttributeChange,
     _handle: Handle | undefined,
     _caller: Caller,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<Attributes> {
     this.refuseReadOnly();
     const { clearSetId, ...asked } = change;
@@ -214,7 +215,7 @@ export class DfsFileSystem implements MountedFileSystem {
     this.kernel.changedHere(call[0]);
   }
 
-  xattrList(inode: InodeId, signal?: AbortSignal): Promise<readonly Uint8Array[]> {
+  xattrList(inode: InodeId, signal?: CancelSignal): Promise<readonly Uint8Array[]> {
     return this.inodes.xattrList(inode, { signal });
   }
 
@@ -227,7 +228,7 @@ export class DfsFileSystem implements MountedFileSystem {
 
   // ---- Open files --------------------------------------------------------------------------------------------------
 
-  async open(inode: InodeId, flags: OpenFlags, signal?: AbortSignal): Promise<OpenedFile> {
+  async open(inode: InodeId, flags: OpenFlags, signal?: CancelSignal): Promise<OpenedFile> {
     if (flags.write || flags.truncate) this.refuseReadOnly();
     return this.opened(await this.inodes.open(inode, { signal }), flags, flags.truncate);
   }
@@ -245,7 +246,7 @@ export class DfsFileSystem implements MountedFileSystem {
       readonly flags: OpenFlags;
     },
     caller: Caller,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<OpenedFile> {
     const owner = ownerOf(caller, mode);
     const place = { parent, name };
@@ -263,7 +264,7 @@ export class DfsFileSystem implements MountedFileSystem {
     handle: Handle,
     offset: number,
     length: number,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<Uint8Array> {
     const { file } = this.files.get(handle);
     const bytes = await file.read(offset, length, { signal });
@@ -279,7 +280,7 @@ export class DfsFileSystem implements MountedFileSystem {
     options: {
       readonly clearSetId?: boolean;
       readonly atOffset?: boolean;
-      readonly signal?: AbortSignal;
+      readonly signal?: CancelSignal;
     } = {},
   ): Promise<void> {
     this.refuseReadOnly();
@@ -295,11 +296,11 @@ export class DfsFileSystem implements MountedFileSystem {
     void this.kernel.invalidations.inode(inode, false);
   }
 
-  flush(_inode: InodeId, handle: Handle, signal?: AbortSignal): Promise<void> {
+  flush(_inode: InodeId, handle: Handle, signal?: CancelSignal): Promise<void> {
     return this.files.flush(handle, signal);
   }
 
-  fsync(_inode: InodeId, handle: Handle, signal?: AbortSignal): Promise<void> {
+  fsync(_inode: InodeId, handle: Handle, signal?: CancelSignal): Promise<void> {
     return this.files.flush(handle, signal);
   }
 
@@ -313,7 +314,7 @@ export class DfsFileSystem implements MountedFileSystem {
     inode: InodeId,
     handle: Handle,
     allocation: Allocation,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<void> {
     this.refuseReadOnly();
     await allocateIn(this.files.writable(handle).file, allocation, signal);
@@ -325,7 +326,7 @@ export class DfsFileSystem implements MountedFileSystem {
     handle: Handle,
     offset: number,
     what: "data" | "hole",
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<number> {
     return this.files.get(handle).file.seek(offset, what, { signal });
   }
@@ -334,7 +335,7 @@ export class DfsFileSystem implements MountedFileSystem {
     from: { readonly inode: InodeId; readonly handle: Handle; readonly offset: number },
     to: { readonly inode: InodeId; readonly handle: Handle; readonly offset: number },
     length: number,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<number> {
     this.refuseReadOnly();
     const source = { file: this.files.get(from.handle).file, offset: from.offset };
@@ -355,8 +356,8 @@ export class DfsFileSystem implements MountedFileSystem {
     _inode: InodeId,
     handle: Handle,
     cookie: bigint,
-    signal?: AbortSignal,
-  ): Promise<readonly ListedEntry[]> {
+    signal?: CancelSignal,
+  ): Promise<Iterable<ListedEntry>> {
     try {
       return await this.directories.get(handle).list(cookie, signal);
     } catch (error) {
@@ -365,8 +366,8 @@ export class DfsFileSystem implements MountedFileSystem {
     }
   }
 
-  took(entries: readonly ListedEntry[]): void {
-    this.kernel.took(entries);
+  took({ inode }: ListedEntry): void {
+    this.kernel.nodes.refer(inode);
   }
 
   releaseDirectory(_inode: InodeId, handle: Handle): void {
@@ -385,7 +386,7 @@ export class DfsFileSystem implements MountedFileSystem {
   }
 
   /** Who gets a lock sees what its last holder has written. */
-  async setLock(inode: InodeId, lock: Lock, wait: boolean, signal?: AbortSignal): Promise<void> {
+  async setLock(inode: InodeId, lock: Lock, wait: boolean, signal?: CancelSignal): Promise<void> {
     if (lock.type === "none") await this.handOver(inode);
     await this.client.locks.set(inode, lock, wait, { signal });
     if (lock.type === "none") return;
@@ -409,7 +410,7 @@ export class DfsFileSystem implements MountedFileSystem {
 
   // ---- The whole ---------------------------------------------------------------------------------------------------
 
-  async statfs(signal?: AbortSignal): Promise<Space> {
+  async statfs(signal?: CancelSignal): Promise<Space> {
     return { ...(await this.space.get(signal)), blockSize: this.blockSize };
   }
 
@@ -437,7 +438,7 @@ export class DfsFileSystem implements MountedFileSystem {
   private async cleared(
     inode: InodeId,
     change: SetAttributes,
-    signal: AbortSignal | undefined,
+    signal: CancelSignal | undefined,
   ): Promise<SetAttributes> {
     const { type, mode } = await this.inodes.getattr(inode, { signal });
     const left = withoutSetId({ type, mode: change.mode ?? mode });

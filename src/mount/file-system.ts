@@ -11,6 +11,7 @@
  * - Byte arrays that are passed in belong to the driver: what the file system keeps beyond the call it copies. Arrays that it
  *   returns belong to it and are not changed any more.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import type { InodeId } from "../base/ids.ts";
 import type { Attributes, FileType } from "../protocol/messages/common.ts";
 
@@ -137,7 +138,7 @@ export interface MountedFileSystem {
 
   // Names. Each returned Attributes counts as one reference of the kernel to that inode (`lookup` in FUSE); `forget` returns them.
   /** @throws DfsError `notFound`; `ageMs` among its details says how many milliseconds ago that was so, if not just now. */
-  lookup(parent: InodeId, name: Uint8Array, signal?: AbortSignal): Promise<Attributes>;
+  lookup(parent: InodeId, name: Uint8Array, signal?: CancelSignal): Promise<Attributes>;
   /** Gives back references; an inode that is gone and has none left is forgotten. Cannot fail. */
   forget(inode: InodeId, references: bigint): void;
   mkdir(
@@ -145,71 +146,71 @@ export interface MountedFileSystem {
     name: Uint8Array,
     mode: number,
     caller: Caller,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<Attributes>;
   mknod(
     parent: InodeId,
     name: Uint8Array,
     node: { readonly type: FileType; readonly mode: number; readonly rdev: number },
     caller: Caller,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<Attributes>;
   symlink(
     parent: InodeId,
     name: Uint8Array,
     target: Uint8Array,
     caller: Caller,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<Attributes>;
   link(
     inode: InodeId,
     parent: InodeId,
     name: Uint8Array,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<Attributes>;
-  unlink(parent: InodeId, name: Uint8Array, signal?: AbortSignal): Promise<void>;
-  rmdir(parent: InodeId, name: Uint8Array, signal?: AbortSignal): Promise<void>;
+  unlink(parent: InodeId, name: Uint8Array, signal?: CancelSignal): Promise<void>;
+  rmdir(parent: InodeId, name: Uint8Array, signal?: CancelSignal): Promise<void>;
   rename(
     from: { readonly parent: InodeId; readonly name: Uint8Array },
     to: { readonly parent: InodeId; readonly name: Uint8Array },
     how: "replace" | "noReplace" | "exchange",
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<void>;
-  readlink(inode: InodeId, signal?: AbortSignal): Promise<Uint8Array>;
+  readlink(inode: InodeId, signal?: CancelSignal): Promise<Uint8Array>;
 
   // Attributes. With a handle, of an open file, that may have no name any more.
   getattr(
     inode: InodeId,
     handle: Handle | undefined,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<ToldAttributes>;
   setattr(
     inode: InodeId,
     change: AttributeChange,
     handle: Handle | undefined,
     caller: Caller,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<Attributes>;
-  xattrGet(inode: InodeId, name: Uint8Array, signal?: AbortSignal): Promise<Uint8Array>;
+  xattrGet(inode: InodeId, name: Uint8Array, signal?: CancelSignal): Promise<Uint8Array>;
   xattrSet(
     inode: InodeId,
     name: Uint8Array,
     value: Uint8Array,
     how: "any" | "create" | "replace",
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<void>;
-  xattrList(inode: InodeId, signal?: AbortSignal): Promise<readonly Uint8Array[]>;
-  xattrRemove(inode: InodeId, name: Uint8Array, signal?: AbortSignal): Promise<void>;
+  xattrList(inode: InodeId, signal?: CancelSignal): Promise<readonly Uint8Array[]>;
+  xattrRemove(inode: InodeId, name: Uint8Array, signal?: CancelSignal): Promise<void>;
 
   // Open files.
-  open(inode: InodeId, flags: OpenFlags, signal?: AbortSignal): Promise<OpenedFile>;
+  open(inode: InodeId, flags: OpenFlags, signal?: CancelSignal): Promise<OpenedFile>;
   /** Creates and opens; the existing file when there is one and `exclusive` is false. The attributes count as a `lookup`. */
   create(
     parent: InodeId,
     name: Uint8Array,
     file: { readonly mode: number; readonly exclusive: boolean; readonly flags: OpenFlags },
     caller: Caller,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<OpenedFile>;
   /** Up to `length` verified bytes, fewer only at the end of the file. */
   read(
@@ -217,7 +218,7 @@ export interface MountedFileSystem {
     handle: Handle,
     offset: number,
     length: number,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<Uint8Array>;
   /** Nobody looks any more at bytes that `read` has returned: the kernel has them. */
   doneWith?(bytes: Uint8Array): void;
@@ -237,12 +238,12 @@ export interface MountedFileSystem {
        * takes any handle of the file for them.
        */
       readonly atOffset?: boolean;
-      readonly signal?: AbortSignal;
+      readonly signal?: CancelSignal;
     },
   ): Promise<void>;
   /** Called at each close(2) of a descriptor: what was written is durable and visible to others after it. */
-  flush(inode: InodeId, handle: Handle, signal?: AbortSignal): Promise<void>;
-  fsync(inode: InodeId, handle: Handle, signal?: AbortSignal): Promise<void>;
+  flush(inode: InodeId, handle: Handle, signal?: CancelSignal): Promise<void>;
+  fsync(inode: InodeId, handle: Handle, signal?: CancelSignal): Promise<void>;
   /** The last descriptor and mapping of the handle are gone. */
   release(inode: InodeId, handle: Handle): Promise<void>;
   /** Given up, a long one may have been done from its start. */
@@ -250,7 +251,7 @@ export interface MountedFileSystem {
     inode: InodeId,
     handle: Handle,
     allocation: Allocation,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<void>;
   /** SEEK_DATA and SEEK_HOLE. @throws DfsError `noData` (ENXIO) when there is none from `offset` on. */
   seek(
@@ -258,7 +259,7 @@ export interface MountedFileSystem {
     handle: Handle,
     offset: number,
     what: "data" | "hole",
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<number>;
   /**
    * Copies within the file system, without moving blocks where they can be shared. Returns how many bytes: 0 at the end, fewer
@@ -268,23 +269,25 @@ export interface MountedFileSystem {
     from: { readonly inode: InodeId; readonly handle: Handle; readonly offset: number },
     to: { readonly inode: InodeId; readonly handle: Handle; readonly offset: number },
     length: number,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<number>;
 
   // Open directories.
   openDirectory(inode: InodeId): Promise<Handle>;
   /**
    * Entries behind `cookie` (0: from the start), at least one unless at the end; the driver takes as many as fit and asks again
-   * behind the last one that did. Attributes count as a `lookup` only for those that the driver says it took, by `took`.
+   * behind the last one that did. They are to be walked through once and at once: each may be made only when its turn comes, and
+   * its name is good until then only.
+   * Attributes count as a `lookup` only for those that the driver says it took, by `took`.
    */
   list(
     inode: InodeId,
     handle: Handle,
     cookie: bigint,
-    signal?: AbortSignal,
-  ): Promise<readonly ListedEntry[]>;
-  /** The kernel was given these entries with their attributes: each counts as one reference. */
-  took(entries: readonly ListedEntry[]): void;
+    signal?: CancelSignal,
+  ): Promise<Iterable<ListedEntry>>;
+  /** The kernel was given this entry with its attributes: it counts as one reference. */
+  took(entry: ListedEntry): void;
   releaseDirectory(inode: InodeId, handle: Handle): void;
   /** All changes in the directory are durable. */
   fsyncDirectory(inode: InodeId): Promise<void>;
@@ -296,11 +299,11 @@ export interface MountedFileSystem {
    * Takes, changes or (type `none`) gives up a lock. With `wait` it resolves when it has been got.
    * @throws DfsError `busy` when it is taken and `wait` is false, `wouldDeadlock`; `cancelled` by the signal.
    */
-  setLock(inode: InodeId, lock: Lock, wait: boolean, signal?: AbortSignal): Promise<void>;
+  setLock(inode: InodeId, lock: Lock, wait: boolean, signal?: CancelSignal): Promise<void>;
   /** Gives up everything that this owner holds of the file: POSIX locks at each close(2), flock at the last one. */
   releaseLocks(inode: InodeId, kind: Lock["kind"], owner: bigint): Promise<void>;
 
-  statfs(signal?: AbortSignal): Promise<Space>;
+  statfs(signal?: CancelSignal): Promise<Space>;
   /** The mount is gone: writes back what there is and ends the session. */
   stop(): Promise<void>;
 }

@@ -5,6 +5,7 @@
  * gives up its session, so that its locks and open files are free at once.
  */
 import { closeSync, openSync, writeSync } from "node:fs";
+import type { CancelSignal } from "../base/cancellation.ts";
 import { sleep, systemClock, type Clock } from "../base/clock.ts";
 import { DfsError, isDfsError, messageOf } from "../base/errors.ts";
 import { ROOT_INODE } from "../base/ids.ts";
@@ -54,7 +55,7 @@ export interface MountRunOptions {
   readonly log: string | undefined;
   readonly debug: boolean;
   /** Asks it to unmount, write back and end. */
-  readonly signal: AbortSignal;
+  readonly signal: CancelSignal;
   readonly onReady: () => void;
 }
 
@@ -210,7 +211,7 @@ function failed(mountPoint: string, cause: unknown): DfsError {
   });
 }
 
-function aborted(signal: AbortSignal): Promise<"aborted"> {
+function aborted(signal: CancelSignal): Promise<"aborted"> {
   return new Promise((resolve) => {
     if (signal.aborted) resolve("aborted");
     else signal.addEventListener("abort", () => resolve("aborted"), { once: true });

@@ -19,11 +19,13 @@ import { encodeHead, FRAME_KINDS, parseFrame, type Frame } from "./cbor.ts";
 import { FrameParser } from "./frame.ts";
 import type { HandlerTable } from "./handlers.ts";
 import { IncomingRequests } from "./incoming.ts";
-import type { NoticeDefinition, RequestDefinition } from "./message.ts";
+import type { NoticeDefinition, Question } from "./message.ts";
 import { isHandshakeCode } from "./messages/hello.ts";
 import { bulkOf, settle } from "./outgoing.ts";
 import type { Answer, Peer, PeerIdentity, RequestOptions } from "./peer.ts";
 import { PendingRequests } from "./pending.ts";
+import { ProgressWatch } from "./progress-watch.ts";
+import type { MemoryUser, SharedMemory } from "./shared-memory.ts";
 import { SendQueue } from "./send-queue.ts";
 import { StallWatch } from "./stall-watch.ts";
 import type { ByteStream, StreamEvents } from "./transport.ts";
@@ -49,9 +51,11 @@ export interface ConnectionOptions {
   readonly gate: Gate;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** What it shares with other connections; left out: nothing. */
+  readonly memory?: SharedMemory;
 }
 
-export class Connection implements Peer {
+export class Connection implements Peer, MemoryUser {
   readonly address: string;
   readonly closed: Promise<DfsError>;
   /** Resolves when the stream is gone too, after what was queued has been sent. */
@@ -75,6 +79,10 @@ export class Connection implements Peer {
   /** Bytes of notices queued while the queue was over its limit. */
   private surplusNoticeBytes = 0;
   private linger: Timer | undefined;
+  private promisedBytes = 0;
+  /** Whether the requests without an answer allow to read on. */
+  private reading = true;
+  private readonly progress = new ProgressWatch();
 
   constructor(options: ConnectionOptions) {
     this.options = options;
@@ -85,9 +93,12 @@ export class Connection implements Peer {
     const gone = Promise.withResolvers<void>();
     this.gone = gone.promise;
     this.resolveGone = gone.resolve;
+    const { memory } = options;
+    memory?.join(this);
     this.queue = new SendQueue({
       onProgress: () => this.onProgress(),
       onBlocked: () => this.stallWatch.blocked(),
+      onBytes: (change) => memory?.count("queuedBytes", change),
     });
     this.stallWatch = new StallWatch(
       options.clock,
@@ -99,8 +110,13 @@ export class Connection implements Peer {
       options.address,
       () => this.held === undefined && this.queue.bytes <= REQUEST_ROOM_BYTES,
     );
-    this.parser = new FrameParser(MAX_HELLO_FRAME_BYTES, (buffer, start, end) =>
-      this.onFrame(buffer, start, end),
+    this.parser = new FrameParser(
+      MAX_HELLO_FRAME_BYTES,
+      (buffer, start, end) => this.onFrame(buffer, start, end),
+      {
+        mayBegin: (length) => this.mayBegin(length),
+        onHeld: (bytes) => memory?.count("receivedBytes", bytes),
+      },
     );
     this.incoming = new IncomingRequests({
       peer: this,
@@ -108,9 +124,14 @@ export class Connection implements Peer {
       queue: this.queue,
       logger: options.logger,
       setReading: (on) => this.setReading(on),
+      onHeld: (bytes) => memory?.count("receivedBytes", bytes),
+      isOneOfMany: memory !== undefined,
+      defer: (callback) => options.clock.setTimer(0, callback, { background: true }),
+      maySend: (bytes) => memory?.maySend(this, bytes) ?? true,
+      onPromised: (bytes) => this.promise(bytes),
     });
     this.events = {
-      onData: (chunk) => this.guarded(() => this.parser.push(chunk)),
+      onData: (chunk) => this.onData(chunk),
       onWritable: () => this.guarded(() => this.queue.writable()),
       onClose: (error) => this.onClose(error),
     };
@@ -125,9 +146,52 @@ export class Connection implements Peer {
     return this.admitted;
   }
 
-  /** Bytes that wait to be sent. */
+  /** Bytes that wait to be sent, or are being read for that. */
   get queuedBytes(): number {
-    return this.queue.bytes;
+    return this.queue.bytes + this.promisedBytes;
+  }
+
+  /** Bytes of frames that are being received, or are requests without an answer. */
+  get receivedBytes(): number {
+    return this.parser.heldBytes + this.incoming.heldBytes;
+  }
+
+  /** True before its hello has succeeded. */
+  get isStranger(): boolean {
+    return this.admitted === undefined;
+  }
+
+  /** For how many looks in a row nothing has gone on. */
+  get idleLooks(): number {
+    return this.progress.idleFor;
+  }
+
+  memoryFreed(): void {
+    if (!this.open) return;
+    this.guarded(() => this.parser.retry());
+    if (!this.parser.waitsForMemory && this.reading) this.stream?.resume();
+    this.guarded(() => this.incoming.handleParked());
+  }
+
+  /** Called every LOOK_MS: ends the connection when it does not get on. */
+  look(): void {
+    if (!this.open) return;
+    const { heldBytes, insideFrame, waitsForMemory, frames } = this.parser;
+    const { memory } = this.options;
+    const scarceReceived = memory?.isScarce("receivedBytes") === true;
+    const scarceQueued = memory?.isScarce("queuedBytes") === true;
+    const asked = this.incoming.heldBytes;
+    const late = this.progress.look({
+      isFrameComing: insideFrame && !waitsForMemory && this.reading,
+      frameBytes: heldBytes,
+      frames,
+      isStalled: this.queue.stalled,
+      isBusy: this.queuedBytes > 0 || !this.incoming.idle || this.pending.inFlight > 0,
+      scarceFrameBytes: scarceReceived ? heldBytes : 0,
+      scarceBytes: (scarceQueued ? this.queuedBytes : 0) + (scarceReceived ? asked : 0),
+    });
+    if (late !== undefined) this.fail(late);
+    else if (this.progress.isIdle) this.close("nothing was said on it for a long time");
   }
 
   /** Starts using `stream`. */
@@ -156,7 +220,7 @@ export class Connection implements Peer {
   }
 
   request<Request, Reply>(
-    definition: RequestDefinition<Request, Reply>,
+    definition: Question<Request, Reply>,
     body: Request,
     options: RequestOptions,
   ): Promise<Answer<Reply>> {
@@ -167,7 +231,7 @@ export class Connection implements Peer {
 
   /** `request` with callbacks, which are called before any later frame is looked at. */
   call<Request, Reply>(
-    definition: RequestDefinition<Request, Reply>,
+    definition: Question<Request, Reply>,
     body: Request,
     options: RequestOptions,
     resolve: (answer: Answer<Reply>) => void,
@@ -238,6 +302,7 @@ export class Connection implements Peer {
     this.parser.stop();
     this.incoming.end();
     this.pending.failAll((name) => this.lost(name, reason));
+    this.options.memory?.leave(this);
     this.resolveClosed(reason);
   }
 
@@ -301,9 +366,26 @@ export class Connection implements Peer {
     }
   }
 
+  private onData(chunk: Uint8Array): void {
+    this.progress.received(chunk.length);
+    this.guarded(() => this.parser.push(chunk));
+  }
+
+  private mayBegin(length: number): boolean {
+    const may = this.options.memory?.mayReceive(this, length) ?? true;
+    if (!may) this.stream?.pause();
+    return may;
+  }
+
+  private promise(bytes: number): void {
+    this.promisedBytes += bytes;
+    this.options.memory?.count("queuedBytes", bytes);
+  }
+
   private setReading(on: boolean): void {
+    this.reading = on;
     if (on) {
-      this.stream?.resume();
+      if (!this.parser.waitsForMemory) this.stream?.resume();
       this.guarded(() => this.parser.resume());
     } else {
       this.stream?.pause();
@@ -317,6 +399,7 @@ export class Connection implements Peer {
 
   private onProgress(): void {
     this.stallWatch.progressed();
+    this.progress.taken();
     if (this.queue.bytes <= MAX_QUEUED_BYTES) this.surplusNoticeBytes = 0;
     if (this.draining && this.queue.bytes === 0) {
       this.stream?.end();

@@ -8,12 +8,15 @@
  *     const { body, bulk } = await peer.request(blockGet, { block, offset: 0, length }, { timeoutMs: 5_000 });
  */
 import type { Clock } from "../base/clock.ts";
-import { DfsError } from "../base/errors.ts";
+import { DfsError, isDfsError } from "../base/errors.ts";
 import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { isLoopback, parseAddress } from "./address.ts";
 import { checkKey } from "./authentication.ts";
 import { Connection } from "./connection.ts";
+import { limitedWarnings } from "../base/limited-warnings.ts";
+import { Door } from "./door.ts";
+import { SharedMemory } from "./shared-memory.ts";
 import { callerGate, greet, ListenerGate } from "./handshake.ts";
 import { HandlerTable } from "./handlers.ts";
 import type { Expectation } from "./identity-checks.ts";
@@ -98,9 +101,21 @@ export async function listenPeers(options: ListenOptions): Promise<PeerListener>
   refuseOpenDoor(address, key);
   const connections = new Set<Connection>();
   const peers = new Set<Peer>();
+  const logger = limitedWarnings(
+    options.logger,
+    options.clock,
+    "connections were refused or ended for what they did",
+  );
+  const house = {
+    ...options,
+    logger,
+    peers,
+    memory: new SharedMemory(),
+    door: new Door(options.clock),
+  };
   let closing = false;
   const listener = await transport.listen(address, (stream) => {
-    const connection = acceptStream(options, stream.remoteAddress, peers);
+    const connection = acceptStream(house, stream.remoteAddress);
     connections.add(connection);
     void connection.gone.then(() => connections.delete(connection));
     connection.attach(stream);
@@ -121,17 +136,20 @@ export async function listenPeers(options: ListenOptions): Promise<PeerListener>
   };
 }
 
-function acceptStream(
-  options: ListenOptions,
-  remoteAddress: Address,
-  peers: Set<Peer>,
-): Connection {
-  const { identity, handlers, clock, random, logger } = options;
+/** What the connections of one listener have in common. */
+interface House extends ListenOptions {
+  readonly peers: Set<Peer>;
+  readonly memory: SharedMemory;
+  readonly door: Door;
+}
+
+function acceptStream(house: House, remoteAddress: Address): Connection {
+  const { identity, handlers, clock, random, logger, key, peers, memory, door } = house;
   const gate = new ListenerGate({
     identity: typeof identity === "function" ? identity : () => identity,
-    key: options.key,
+    key,
     accept: (peer) => {
-      options.accept?.(peer);
+      house.accept?.(peer);
       peers.add(peer);
       void peer.closed.then(() => peers.delete(peer));
     },
@@ -139,8 +157,15 @@ function acceptStream(
     random,
     logger,
   });
-  const connection = new Connection({ address: remoteAddress, handlers, gate, clock, logger });
+  const options = { address: remoteAddress, handlers, gate, clock, logger, memory };
+  const connection = new Connection(options);
   gate.watch(connection);
+  try {
+    door.enter(connection, parseAddress(remoteAddress).host);
+  } catch (error) {
+    if (!isDfsError(error)) throw error;
+    queueMicrotask(() => connection.fail(error)); // the stream does not know its owner yet
+  }
   return connection;
 }
 

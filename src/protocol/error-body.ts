@@ -44,6 +44,9 @@ export function decodeError(code: number, body: unknown): DfsError {
   if (typeof message !== "string" || !Array.isArray(list)) {
     throw new DfsError("protocol", "the peer sent an error without message or details");
   }
+  if (message.length > MAX_ERROR_TEXT || list.length > MAX_ERROR_DETAILS) {
+    throw new DfsError("protocol", "the peer sent an error with more text or details than allowed");
+  }
   const details: ErrorDetails = Object.fromEntries(list.map(detailOf));
   return new DfsError(errorKindOf(code), message, { details });
 }

@@ -3,7 +3,8 @@
  *
  * The parser takes chunks as they come, cut anywhere. A length is checked against the limit in force before anything is
  * allocated for it. A frame that lies within one chunk is handed out as a view of it; for a longer one memory is taken
- * once (frame-memory.ts), and filled. The owner may pause the parser between any two frames; what follows is kept.
+ * once (frame-memory.ts), and filled. The owner may pause the parser between any two frames; what follows is kept. It may also
+ * keep a longer frame waiting before memory is taken for it.
  */
 import { DfsError } from "../base/errors.ts";
 import { frameMemory } from "./frame-memory.ts";
@@ -14,10 +15,25 @@ export const LENGTH_BYTES = 4;
 /** Is given each frame: the bytes of `buffer` from `start` to `end`, which then belong to it. */
 export type FrameTaker = (buffer: Uint8Array, start: number, end: number) => void;
 
+/** What the owner of a parser is asked and told about memory. */
+export interface FrameMemoryOwner {
+  /** May a frame of this length be begun? When not, nothing is handed out until `retry`. */
+  mayBegin(length: number): boolean;
+  /** Memory has been taken for a frame (or handed on with it, or dropped: negative). */
+  onHeld(bytes: number): void;
+}
+
+const UNBOUNDED: FrameMemoryOwner = { mayBegin: () => true, onHeld: () => undefined };
+
 export class FrameParser {
   /** Longest frame accepted from now on, in bytes without the prefix. */
   limit: number;
   private readonly onFrame: FrameTaker;
+  private readonly owner: FrameMemoryOwner;
+  /** Frames handed out so far. */
+  frames = 0;
+  /** Length of a frame that has to wait for memory. */
+  private waitingLength: number | undefined;
   private readonly prefix = new Uint8Array(LENGTH_BYTES);
   private prefixFilled = 0;
   private body: Uint8Array | undefined;
@@ -29,14 +45,30 @@ export class FrameParser {
   private running = false;
   private stopped = false;
 
-  constructor(limit: number, onFrame: FrameTaker) {
+  constructor(limit: number, onFrame: FrameTaker, owner: FrameMemoryOwner = UNBOUNDED) {
     this.limit = limit;
     this.onFrame = onFrame;
+    this.owner = owner;
+  }
+
+  /** Length of the frame that memory has been taken for; 0 when there is none. */
+  get heldBytes(): number {
+    return this.body === undefined ? 0 : this.bodyLength;
+  }
+
+  /** Length of the frame whose memory has to be waited for. */
+  get waitsForMemory(): boolean {
+    return this.waitingLength !== undefined;
   }
 
   /** True when the bytes so far end inside a frame. */
   get insideFrame(): boolean {
-    return this.prefixFilled > 0 || this.body !== undefined || this.kept.length > 0;
+    return (
+      this.prefixFilled > 0 ||
+      this.body !== undefined ||
+      this.waitsForMemory ||
+      this.kept.length > 0
+    );
   }
 
   /**
@@ -61,17 +93,34 @@ export class FrameParser {
     this.run();
   }
 
+  /** Asks again for the memory that was refused, and goes on; throws as `push` does. */
+  retry(): void {
+    const length = this.waitingLength;
+    if (length === undefined || this.stopped || !this.owner.mayBegin(length)) return;
+    this.waitingLength = undefined;
+    this.take(length);
+    this.run();
+  }
+
   /** Hands out nothing any more and drops what it holds. */
   stop(): void {
     this.stopped = true;
     this.kept = [];
+    this.waitingLength = undefined;
+    if (this.body === undefined) return;
+    this.owner.onHeld(-this.bodyLength);
+    frameMemory.giveBack(this.body); // nobody else has seen it
     this.body = undefined;
+  }
+
+  private get holdsBack(): boolean {
+    return this.paused || this.stopped || this.waitingLength !== undefined;
   }
 
   private run(): void {
     if (this.running) return; // called from inside onFrame: the loop below goes on by itself
     this.running = true;
-    while (this.kept.length > 0 && !this.paused && !this.stopped) {
+    while (this.kept.length > 0 && !this.holdsBack) {
       const chunk = this.kept[0]!;
       const taken = this.consume(chunk);
       if (this.stopped) break;
@@ -84,7 +133,7 @@ export class FrameParser {
   /** Takes bytes from `chunk` until it is used up or the parser is paused; returns how many. */
   private consume(chunk: Uint8Array): number {
     let at = 0;
-    while (at < chunk.length && !this.paused && !this.stopped) {
+    while (at < chunk.length && !this.holdsBack) {
       if (this.body !== undefined) {
         at += this.fillBody(this.body, chunk, at);
       } else if (this.prefixFilled === 0 && chunk.length - at >= LENGTH_BYTES) {
@@ -108,13 +157,20 @@ export class FrameParser {
     }
     this.prefixFilled = 0;
     if (chunk.length - at >= length) {
+      this.frames++;
       this.onFrame(chunk, at, at + length);
       return at + length;
     }
+    if (this.owner.mayBegin(length)) this.take(length);
+    else this.waitingLength = length;
+    return at;
+  }
+
+  private take(length: number): void {
     this.body = frameMemory.take(length);
     this.bodyFilled = 0;
     this.bodyLength = length;
-    return at;
+    this.owner.onHeld(length);
   }
 
   private fillBody(body: Uint8Array, chunk: Uint8Array, at: number): number {
@@ -123,6 +179,8 @@ export class FrameParser {
     this.bodyFilled += count;
     if (this.bodyFilled === this.bodyLength) {
       this.body = undefined;
+      this.owner.onHeld(-this.bodyLength); // who takes the frame counts it
+      this.frames++;
       this.onFrame(body, 0, this.bodyLength);
     }
     return count;

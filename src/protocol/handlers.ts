@@ -9,6 +9,9 @@ import type { Handlers, NoticeHandler, RequestHandler } from "./peer.ts";
 export interface RequestEntry {
   readonly definition: RequestDefinition<unknown, unknown>;
   readonly handler: RequestHandler<unknown, unknown>;
+  readonly replyBytes: ((body: unknown) => number) | undefined;
+  /** How long replies without bulk bytes usually are; undefined before the first. */
+  usualReplyBytes: number | undefined;
 }
 
 /** A notice that is listened to here. */
@@ -22,13 +25,16 @@ export class HandlerTable implements Handlers {
   private readonly requests = new Map<number, RequestEntry>();
   private readonly notices = new Map<number, NoticeEntry>();
 
+  /** `replyBytes` tells how many bulk bytes the reply to a request may have at most; needed when it has any. */
   onRequest<Request, Reply>(
     definition: RequestDefinition<Request, Reply>,
     handler: RequestHandler<Request, Reply>,
+    replyBytes?: (body: Request) => number,
   ): void {
     assert(!this.requests.has(definition.code), `two handlers for request ${definition.name}`);
     // The code names the definition, and the definition's schema gives the body its type before the handler sees it.
-    this.requests.set(definition.code, { definition, handler } as unknown as RequestEntry);
+    const entry = { definition, handler, replyBytes, usualReplyBytes: undefined };
+    this.requests.set(definition.code, entry as unknown as RequestEntry);
   }
 
   onNotice<Body>(definition: NoticeDefinition<Body>, handler: NoticeHandler<Body>): void {

@@ -4,10 +4,13 @@
  * Memory is bounded in three ways. While too many requests, or too many bytes of them, are unanswered, nothing more is
  * read from the peer. While more than MAX_QUEUED_BYTES wait to be sent to it, requests are parked instead of being
  * handled; they are not left unread, because two ends that both stopped reading would wait for each other forever. And
- * of requests whose replies carry bulk bytes only a few are handled at a time.
+ * of requests whose replies carry bulk bytes, or are long otherwise, only a few are handled at a time: a peer that asks for
+ * much at once must not make all others wait until that is done. What all connections of a listener hold together is bounded
+ * as well (shared-memory.ts).
  */
 import { DfsError, isDfsError, messageOf } from "../base/errors.ts";
 import {
+  MAX_HEAD_BYTES,
   MAX_QUEUED_BYTES,
   MAX_RECEIVED_BYTES_IN_FLIGHT,
   MAX_REQUESTS_IN_FLIGHT,
@@ -24,6 +27,18 @@ import type { SendQueue } from "./send-queue.ts";
 /** Requests with bulk replies that are handled at a time: so many replies may be in memory before they are queued. */
 export const MAX_BULK_REPLIES_IN_PROGRESS = 32;
 
+/** Replies without bulk bytes that are being made at a time have about so many bytes, as far as the last ones tell. */
+const REPLIES_IN_PROGRESS_BYTES = MAX_HEAD_BYTES / 2;
+
+/** Of requests that nobody has asked before so many more are begun in each turn of the event loop. */
+const BEGUN_UNKNOWN = 8;
+
+/** However long they are, so many are handled at a time. */
+const LEAST_IN_PROGRESS = 4;
+
+/** How much the last reply counts when it is shorter than usual. */
+const NEWEST_SHARE = 1 / 8;
+
 const NO_BYTES = new Uint8Array(0);
 
 export interface IncomingOptions {
@@ -33,14 +48,39 @@ export interface IncomingOptions {
   readonly logger: Logger;
   /** Stops or goes on reading from the peer. */
   setReading(on: boolean): void;
+  /** Requests without an answer have so many bytes more (or fewer: negative). */
+  onHeld(bytes: number): void;
+  /** Whether the peer is one of many, of whom none must keep the others waiting. */
+  readonly isOneOfMany: boolean;
+  /** Calls back in a later turn of the event loop. */
+  defer(callback: () => void): void;
+  /** May up to so many bytes be read in order to be sent? When not, `handleParked` is called later. */
+  maySend(bytes: number): boolean;
+  /** So many bytes more (or fewer: negative) are being read in order to be sent. */
+  onPromised(bytes: number): void;
+}
+
+/** A request without an answer. */
+interface Unanswered {
+  readonly length: number;
+  /** Its handler may use the memory of the frame after the connection has ended. */
+  readonly hasBulk: boolean;
 }
 
 export class IncomingRequests {
   private readonly options: IncomingOptions;
-  /** Frame length of each unanswered request by id. */
-  private readonly unanswered = new Map<number, number>();
+  /** Requests without an answer by their number. */
+  private readonly unanswered = new Map<number, Unanswered>();
   private unansweredBytes = 0;
   private bulkInProgress = 0;
+  /** Requests without bulk reply that are being handled. */
+  private inProgress = 0;
+  /** How long their replies will be, as far as it is known. */
+  private expectedBytes = 0;
+  /** Those of which it is not known, and how many there may be. */
+  private unknownInProgress = 0;
+  private mostUnknown = BEGUN_UNKNOWN;
+  private morePlanned = false;
   private parked: Frame[] = [];
   private reading = true;
   private ended = false;
@@ -52,8 +92,7 @@ export class IncomingRequests {
   /** Handles, parks or refuses a request. @throws DfsError `protocol` when its id is that of an unanswered one. */
   onRequest(frame: Frame): void {
     this.register(frame);
-    if (this.mayHandle(frame)) this.handle(frame);
-    else this.parked.push(detached(frame));
+    this.handleOrPark(frame);
     this.updateReading();
   }
 
@@ -65,8 +104,18 @@ export class IncomingRequests {
         `the peer used the number ${frame.id} for two requests at once`,
       );
     }
-    this.unanswered.set(frame.id, frame.length);
-    this.unansweredBytes += frame.length;
+    this.unanswered.set(frame.id, { length: frame.length, hasBulk: frame.bulk !== undefined });
+    this.hold(frame.length);
+  }
+
+  /** Bytes of the requests without an answer. */
+  get heldBytes(): number {
+    return this.unansweredBytes;
+  }
+
+  /** True while nothing that the peer asked for is without an answer. */
+  get idle(): boolean {
+    return this.unanswered.size === 0;
   }
 
   /** Hands a notice to its handler; one without handler is of a newer version and ignored. */
@@ -92,12 +141,7 @@ export class IncomingRequests {
   /** Handles parked requests, as far as that is possible again. */
   handleParked(): void {
     if (this.parked.length === 0) return;
-    const parked = this.parked;
-    this.parked = [];
-    for (const frame of parked) {
-      if (this.mayHandle(frame)) this.handle(frame);
-      else this.parked.push(frame);
-    }
+    for (const frame of this.parked.splice(0)) this.handleOrPark(frame);
     this.updateReading();
   }
 
@@ -115,6 +159,7 @@ export class IncomingRequests {
       }
       const body = definition.reply.encode(reply.body);
       head = encodeHead(FRAME_KINDS.reply, frame.id, 0, body, bulk?.length);
+      this.learn(frame.code, head.length);
     } catch (error) {
       reply.sent?.();
       this.logFailure(definition.name, error);
@@ -135,70 +180,135 @@ export class IncomingRequests {
   /** The connection has ended: nothing is handled or answered any more. */
   end(): void {
     this.ended = true;
-    this.parked = [];
-    this.unanswered.clear();
+    for (const frame of this.parked.splice(0)) {
+      this.forget(frame.id);
+      frameMemory.giveBack(frame.buffer); // no handler has seen it
+    }
+    for (const [id, { hasBulk }] of this.unanswered) if (!hasBulk) this.forget(id);
   }
 
   /** Takes a request off the books. Returns false when the connection has ended since. */
   private finish(frame: Frame): boolean {
+    this.forget(frame.id);
     if (this.ended) return false;
-    this.unanswered.delete(frame.id);
-    this.unansweredBytes -= frame.length;
     this.updateReading();
     return true;
   }
 
-  private mayHandle(frame: Frame): boolean {
-    if (this.options.queue.bytes > MAX_QUEUED_BYTES) return false;
-    return !this.hasBulkReply(frame) || this.bulkInProgress < MAX_BULK_REPLIES_IN_PROGRESS;
+  private forget(id: number): void {
+    const request = this.unanswered.get(id);
+    if (request === undefined) return;
+    this.unanswered.delete(id);
+    this.hold(-request.length);
   }
 
-  private hasBulkReply(frame: Frame): boolean {
-    return this.options.handlers.request(frame.code)?.definition.bulk === "reply";
+  private hold(bytes: number): void {
+    this.unansweredBytes += bytes;
+    this.options.onHeld(bytes);
   }
 
-  private handle(frame: Frame): void {
-    const entry = this.options.handlers.request(frame.code);
+  /** Handles a request, now or when what is needed for that is there. */
+  private handleOrPark(frame: Frame): void {
+    const { handlers, queue } = this.options;
+    if (queue.bytes > MAX_QUEUED_BYTES) return this.park(frame);
+    const entry = handlers.request(frame.code);
     if (entry === undefined) {
       this.answerError(frame, unknownRequest(frame.code));
+      frameMemory.giveBack(frame.buffer);
       return;
     }
+    const { bulk } = entry.definition;
+    const isBulky = bulk === "reply";
+    if (isBulky && this.bulkInProgress >= MAX_BULK_REPLIES_IN_PROGRESS) return this.park(frame);
+    // Those with bulk bytes hold memory until they are answered: they are not kept.
+    if (bulk === "none" && this.hasMuchToSend(entry)) return this.park(frame);
+    let body: unknown;
     try {
-      const result = this.callHandler(entry, frame);
-      if (result instanceof Promise) this.awaitReply(entry, frame, result);
+      body = decodeRequest(entry, frame);
+    } catch (error) {
+      this.refuse(entry, frame, error);
+      frameMemory.giveBack(frame.buffer); // no handler has seen it
+      return;
+    }
+    const promised = entry.replyBytes?.(body) ?? 0;
+    if (isBulky && !this.options.maySend(promised)) this.park(frame);
+    else this.handle(entry, frame, body, promised);
+  }
+
+  private park(frame: Frame): void {
+    this.parked.push(detached(frame));
+  }
+
+  /** True when as many replies are being made, or wait for a peer that reads slowly, as one of many peers should have. */
+  private hasMuchToSend({ usualReplyBytes }: RequestEntry): boolean {
+    const { queue, isOneOfMany } = this.options;
+    if (!isOneOfMany) return false;
+    if (queue.stalled && queue.bytes > MAX_HEAD_BYTES) return true;
+    if (usualReplyBytes === undefined) {
+      const isMuch = this.unknownInProgress >= this.mostUnknown;
+      if (isMuch) this.planMore();
+      return isMuch;
+    }
+    const expected = this.expectedBytes + usualReplyBytes;
+    return this.inProgress >= LEAST_IN_PROGRESS && expected > REPLIES_IN_PROGRESS_BYTES;
+  }
+
+  /** Longer replies are expected at once, shorter ones by and by. */
+  private learn(code: number, bytes: number): void {
+    const entry = this.options.handlers.request(code);
+    if (entry === undefined) return; // a hello
+    const usual = entry.usualReplyBytes ?? bytes;
+    entry.usualReplyBytes = bytes > usual ? bytes : usual + (bytes - usual) * NEWEST_SHARE;
+  }
+
+  /** After the others have had their turn, more may be begun of which nothing is known yet. */
+  private planMore(): void {
+    if (this.morePlanned) return;
+    this.morePlanned = true;
+    this.options.defer(() => {
+      this.morePlanned = false;
+      this.mostUnknown += BEGUN_UNKNOWN;
+      this.handleParked();
+    });
+  }
+
+  private handle(entry: RequestEntry, frame: Frame, body: unknown, promised: number): void {
+    const release = frameMemory.releaserOf(frame.buffer);
+    const { peer } = this.options;
+    try {
+      const result = entry.handler({ body, bulk: frame.bulk ?? NO_BYTES, release, peer });
+      if (result instanceof Promise) this.awaitReply(entry, frame, result, promised);
       else this.answer(frame, entry.definition, result);
     } catch (error) {
       this.refuse(entry, frame, error);
     }
   }
 
-  private callHandler(
-    entry: RequestEntry,
-    frame: Frame,
-  ): HandlerReply<unknown> | Promise<HandlerReply<unknown>> {
-    const { definition, handler } = entry;
-    if ((frame.bulk !== undefined) !== (definition.bulk === "request")) {
-      throw new DfsError("protocol", `${definition.name}: bulk bytes missing or not wanted`);
-    }
-    const body = definition.request.decode(decodeBody(frame));
-    const release = frameMemory.releaserOf(frame.buffer);
-    return handler({ body, bulk: frame.bulk ?? NO_BYTES, release, peer: this.options.peer });
-  }
-
   private awaitReply(
     entry: RequestEntry,
     frame: Frame,
     promise: Promise<HandlerReply<unknown>>,
+    promised: number,
   ): void {
-    const bulky = entry.definition.bulk === "reply" ? 1 : 0;
-    this.bulkInProgress += bulky;
+    const expected = entry.usualReplyBytes;
+    const count = (by: 1 | -1): void => {
+      if (promised > 0) this.options.onPromised(by * promised);
+      if (entry.definition.bulk === "reply") {
+        this.bulkInProgress += by;
+        return;
+      }
+      this.inProgress += by;
+      if (expected === undefined) this.unknownInProgress += by;
+      else this.expectedBytes += by * expected;
+    };
+    count(1);
     void promise
       .then(
         (reply) => this.answer(frame, entry.definition, reply),
         (error: unknown) => this.refuse(entry, frame, error),
       )
       .then(() => {
-        this.bulkInProgress -= bulky;
+        count(-1);
         this.handleParked();
       });
   }
@@ -223,6 +333,14 @@ export class IncomingRequests {
     this.reading = on;
     this.options.setReading(on);
   }
+}
+
+/** @throws DfsError `protocol` when the request is not as its definition says. */
+function decodeRequest({ definition }: RequestEntry, frame: Frame): unknown {
+  if ((frame.bulk !== undefined) !== (definition.bulk === "request")) {
+    throw new DfsError("protocol", `${definition.name}: bulk bytes missing or not wanted`);
+  }
+  return definition.request.decode(decodeBody(frame));
 }
 
 /** The frame in a buffer of its own, since the one it came in may be much larger. */

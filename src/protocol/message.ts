@@ -2,7 +2,7 @@
  * What a message is: a request with its reply, or a notice without one. The definitions themselves are in `messages/`,
  * one file per pair of speakers; `docs/protocol.md` says the same in prose.
  */
-import { id, record, uint64, type RecordSchema } from "./schema.ts";
+import { id, record, uint63, type RecordSchema } from "./schema.ts";
 import type { Lsn } from "../base/ids.ts";
 
 /** Where bulk bytes travel: as the last element of the request, of the reply, or not at all. */
@@ -25,6 +25,19 @@ export interface NoticeDefinition<Body> {
   readonly name: string;
   readonly body: RecordSchema<Body>;
 }
+
+/**
+ * How a reply is understood: by its decoded items; or by reading its body, checked bytes from `at` on, in place, so that not every
+ * part of a long one is made into an object.
+ */
+export type ReplyDecoder<Reply> =
+  { decode(item: unknown): Reply } | { read(bytes: Uint8Array, at: number): Reply };
+
+/** What who makes a request needs of its definition. */
+export type Question<Request, Reply> = Pick<
+  RequestDefinition<Request, Reply>,
+  "code" | "name" | "request" | "bulk"
+> & { readonly reply: ReplyDecoder<Reply> };
 
 export type RequestOf<D> =
   D extends RequestDefinition<infer Request, infer _Reply> ? Request : never;
@@ -59,9 +72,9 @@ export const lsnField = id<Lsn>("lsn");
  */
 export const mutationHead = {
   /** Rises by one with each operation of a session, from 1. */
-  operation: uint64,
+  operation: uint63,
   /** All operations up to this one have been answered, as far as the client has seen. */
-  acknowledged: uint64,
+  acknowledged: uint63,
 };
 
 /** What every reply to such a request starts with: the log position at which the change became durable. */

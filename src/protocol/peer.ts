@@ -2,9 +2,10 @@
  * What both ends of a connection look like to the rest of dfs: typed requests, typed notices, one closing reason.
  * `connection.ts` implements it over a ByteStream; nothing above this line ever sees a socket or a frame.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import type { DfsError } from "../base/errors.ts";
 import type { ClusterId, IncarnationId, InstanceId, ReignId, ServerId } from "../base/ids.ts";
-import type { NoticeDefinition, RequestDefinition } from "./message.ts";
+import type { NoticeDefinition, Question, RequestDefinition } from "./message.ts";
 
 /** What a process is in the cluster. `data` is also the role of a data server that calls another one. */
 export type Role = "client" | "meta" | "data";
@@ -32,7 +33,7 @@ export interface RequestOptions {
   /** Fails with `timeout` when no reply has come after this many milliseconds. */
   readonly timeoutMs: number;
   /** Fails with `cancelled` when aborted. The peer may still execute the request. */
-  readonly signal?: AbortSignal;
+  readonly signal?: CancelSignal;
 }
 
 export interface Answer<Reply> {
@@ -63,7 +64,7 @@ export interface Peer {
    * @throws DfsError the peer's error, or `timeout`, `cancelled`, `unreachable` (the connection ended first).
    */
   request<Request, Reply>(
-    definition: RequestDefinition<Request, Reply>,
+    definition: Question<Request, Reply>,
     body: Request,
     options: RequestOptions,
   ): Promise<Answer<Reply>>;

@@ -6,6 +6,7 @@
  * the peer is still busy with it; its late reply is dropped. So the table is bounded whatever the peer does.
  * One timer serves all deadlines.
  */
+import type { CancelSignal } from "../base/cancellation.ts";
 import type { Clock, Timer } from "../base/clock.ts";
 import { DfsError } from "../base/errors.ts";
 import { MAX_REQUESTS_IN_FLIGHT } from "../base/limits.ts";
@@ -27,7 +28,7 @@ export interface Call {
   /** Name of the message, for error messages. */
   readonly name: string;
   readonly timeoutMs: number;
-  readonly signal: AbortSignal | undefined;
+  readonly signal: CancelSignal | undefined;
   /** Queues the frame, when it is the request's turn. */
   send(): QueuedBulk | undefined;
   readonly outcome: Outcome;
@@ -133,7 +134,7 @@ export class PendingRequests {
     entry.bulk = entry.call.send();
   }
 
-  private listenForAbort(entry: Entry, signal: AbortSignal): boolean {
+  private listenForAbort(entry: Entry, signal: CancelSignal): boolean {
     const onAbort = (): void =>
       this.giveUp(entry, new DfsError("cancelled", `${entry.call.name} was cancelled`));
     if (signal.aborted) {

@@ -13,8 +13,25 @@ import { DfsError, messageOf } from "../base/errors.ts";
 /** What the CBOR codec produces and consumes. */
 export type Item = number | bigint | string | boolean | null | Uint8Array | Item[];
 
+/** What a schema allows, as data: for whoever makes up values (tests/fuzz). */
+export type Shape =
+  | {
+      readonly kind: "integer";
+      readonly least: bigint;
+      readonly most: bigint;
+      readonly wide: boolean;
+    }
+  | { readonly kind: "bool" }
+  | { readonly kind: "text"; readonly most: number }
+  | { readonly kind: "bytes"; readonly least: number; readonly most: number }
+  | { readonly kind: "choice"; readonly names: readonly string[] }
+  | { readonly kind: "optional"; readonly of: Shape }
+  | { readonly kind: "list"; readonly of: Shape; readonly most: number }
+  | { readonly kind: "record"; readonly fields: readonly (readonly [name: string, of: Shape])[] };
+
 /** One field's type on the wire and in memory. */
 export interface Schema<T> {
+  readonly shape: Shape;
   /** The notation used in docs/protocol.md. */
   readonly notation: string;
   /** The item for `value`. */
@@ -29,6 +46,11 @@ export type Infer<S> = S extends Schema<infer T> ? T : never;
 const UINT32_MAX = 2 ** 32 - 1;
 const UINT64_MAX = (1n << 64n) - 1n;
 const INT64_MAX = (1n << 63n) - 1n;
+
+/** The shape of integers that are numbers in memory, or with `wide` bigints. */
+function integer(least: bigint, most: bigint, wide: boolean): Shape {
+  return { kind: "integer", least, most, wide };
+}
 
 function refuse(expected: string, item: unknown): never {
   throw new DfsError("protocol", `expected ${expected}, got ${shownItem(item)}`);
@@ -45,6 +67,7 @@ function shownItem(item: unknown): string {
 export function uint(max: number = UINT32_MAX): Schema<number> {
   const notation = max === UINT32_MAX ? "uint32" : `uint(max ${max})`;
   return {
+    shape: integer(0n, BigInt(max), false),
     notation,
     encode: (value) => value,
     decode: (item) =>
@@ -56,6 +79,7 @@ export function uint(max: number = UINT32_MAX): Schema<number> {
 
 /** An integer from 0 to 2^53 - 1 (offsets, lengths, counts); a number in memory. */
 export const uint53: Schema<number> = {
+  shape: integer(0n, BigInt(Number.MAX_SAFE_INTEGER), false),
   notation: "uint53",
   encode: (value) => (value > UINT32_MAX ? BigInt(value) : value),
   decode: (item) => {
@@ -68,6 +92,7 @@ export const uint53: Schema<number> = {
 
 /** An unsigned 64-bit integer (checksums); a bigint in memory. Always nine bytes on the wire when we send it. */
 export const uint64: Schema<bigint> = {
+  shape: integer(0n, UINT64_MAX, true),
   notation: "uint64",
   encode: (value) => value,
   decode: (item) => {
@@ -78,8 +103,12 @@ export const uint64: Schema<bigint> = {
   },
 };
 
+/** An integer from 0 to 2^63 - 1 that is counted up (operations): what a database takes; a bigint in memory. */
+export const uint63: Schema<bigint> = id<bigint>("uint63");
+
 /** A signed 64-bit integer (nanoseconds since the epoch); a bigint in memory. */
 export const int64: Schema<bigint> = {
+  shape: integer(-INT64_MAX - 1n, INT64_MAX, true),
   notation: "int64",
   encode: (value) => value,
   decode: (item) => {
@@ -93,6 +122,7 @@ export const int64: Schema<bigint> = {
 /** An id: an integer from 0 to 2^63 - 1, branded in memory. 0 means "none". */
 export function id<T extends bigint>(name: string): Schema<T> {
   return {
+    shape: integer(0n, INT64_MAX, true),
     notation: name,
     encode: (value) => value,
     decode: (item) => {
@@ -106,6 +136,7 @@ export function id<T extends bigint>(name: string): Schema<T> {
 export function smallId<T extends number>(name: string): Schema<T> {
   const inner = uint();
   return {
+    shape: integer(1n, BigInt(UINT32_MAX), false),
     notation: name,
     encode: (value) => value,
     decode: (item) => {
@@ -116,6 +147,7 @@ export function smallId<T extends number>(name: string): Schema<T> {
 }
 
 export const bool: Schema<boolean> = {
+  shape: { kind: "bool" },
   notation: "bool",
   encode: (value) => value,
   decode: (item) => (typeof item === "boolean" ? item : refuse("bool", item)),
@@ -125,6 +157,7 @@ export const bool: Schema<boolean> = {
 export function text(max: number): Schema<string> {
   const notation = `text(max ${max})`;
   return {
+    shape: { kind: "text", most: max },
     notation,
     encode: (value) => value,
     decode: (item) =>
@@ -137,6 +170,7 @@ export function bytes(max: number, min = 0): Schema<Uint8Array> {
   const notation =
     min === max ? `bytes(${max})` : `bytes(${min === 0 ? "" : `min ${min}, `}max ${max})`;
   return {
+    shape: { kind: "bytes", least: min, most: max },
     notation,
     encode: (value) => value,
     decode: (item) =>
@@ -149,6 +183,7 @@ export function bytes(max: number, min = 0): Schema<Uint8Array> {
 /** `inner` or null. A missing last field of a record counts as null. */
 export function optional<T>(inner: Schema<T>): Schema<T | null> {
   return {
+    shape: { kind: "optional", of: inner.shape },
     notation: `${inner.notation}?`,
     encode: (value) => (value === null ? null : inner.encode(value)),
     decode: (item) => (item === null || item === undefined ? null : inner.decode(item)),
@@ -159,6 +194,7 @@ export function optional<T>(inner: Schema<T>): Schema<T | null> {
 export function list<T>(inner: Schema<T>, max: number): Schema<T[]> {
   const notation = `[${inner.notation}](max ${max})`;
   return {
+    shape: { kind: "list", of: inner.shape, most: max },
     notation,
     encode: (values) => values.map((value) => inner.encode(value)),
     decode: (item) =>
@@ -177,6 +213,7 @@ export function choice<const Names extends Readonly<Record<string, number>>>(
     .map(([name, number]) => `${number} ${name}`)
     .join(" | ");
   return {
+    shape: { kind: "choice", names: Object.keys(names) },
     notation,
     encode: (value) => names[value] ?? refuse(notation, value),
     decode: (item) =>
@@ -198,6 +235,7 @@ export function record<F extends Readonly<Record<string, Schema<any>>>>(
 ): RecordSchema<RecordOf<F>> {
   const entries = Object.entries(fields);
   return {
+    shape: { kind: "record", fields: entries.map(([name, { shape }]) => [name, shape] as const) },
     notation: `{${entries.map(([name]) => name).join(", ")}}`,
     fields: entries.map(([name, schema]) => [name, schema.notation] as const),
     encode: (value) => entries.map(([name, schema]) => schema.encode(value[name as keyof F])),

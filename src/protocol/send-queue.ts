@@ -53,11 +53,12 @@ export interface SendQueueEvents {
   onProgress(): void;
   /** The stream is full and bytes wait. */
   onBlocked(): void;
+  /** More bytes wait (or fewer: negative). This one is told from inside `push`. */
+  onBytes?(change: number): void;
 }
 
 export class SendQueue {
-  /** Bytes that the stream has not accepted yet. */
-  bytes = 0;
+  private waitingBytes = 0;
   private readonly chunks: Chunk[] = [];
   private stream: ByteStream | undefined;
   private flushPlanned = false;
@@ -67,6 +68,11 @@ export class SendQueue {
 
   constructor(events: SendQueueEvents) {
     this.events = events;
+  }
+
+  /** Bytes that the stream has not accepted yet. */
+  get bytes(): number {
+    return this.waitingBytes;
   }
 
   attach(stream: ByteStream): void {
@@ -92,7 +98,7 @@ export class SendQueue {
     chunk.bytes.set(head, chunk.end + LENGTH_BYTES);
     if (bulk !== undefined && copied) chunk.bytes.set(bulk, chunk.end + LENGTH_BYTES + head.length);
     chunk.end += inline;
-    this.bytes += LENGTH_BYTES + head.length + bulkLength;
+    this.change(LENGTH_BYTES + head.length + bulkLength);
     this.planFlush();
     if (bulk === undefined || copied) {
       sent?.();
@@ -112,7 +118,7 @@ export class SendQueue {
   /** Drops everything, when the stream has ended. */
   clear(): void {
     for (const chunk of this.chunks.splice(0)) release(chunk);
-    this.bytes = 0;
+    this.change(-this.waitingBytes);
     this.stream = undefined;
   }
 
@@ -127,6 +133,11 @@ export class SendQueue {
     const chunk = new Chunk(bytes, 0, true);
     this.chunks.push(chunk);
     return chunk;
+  }
+
+  private change(by: number): void {
+    this.waitingBytes += by;
+    if (by !== 0) this.events.onBytes?.(by);
   }
 
   private planFlush(): void {
@@ -159,7 +170,7 @@ export class SendQueue {
       return false;
     }
     chunk.start += count;
-    this.bytes -= count;
+    this.change(-count);
     if (chunk.start < chunk.end) this.blocked = true;
     return chunk.start === chunk.end;
   }

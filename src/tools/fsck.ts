@@ -93,7 +93,8 @@ to data servers that lost or damaged it.`,
     "dfs corrupt /file && dfs fsck /file    # finds the copy and mends it: exit status 1",
   ],
   json: [
-    "one row for each finding, then one with the summary:",
+    'one row for each finding, then one with the summary; when the metadata server was away, {"begunAgain": true} and all',
+    "findings that are left once more:",
     "kind              unreachableInode, wrongLinkCount, danglingName, wrongParent, extentBeyondEnd, extentWithoutBlock,",
     "                  extentOverlap, wrongAllocated, wrongRefs, missingCopies, lostCopy, rottenCopy, unreadableCopy,",
     "                  unavailableBlock, damagedBackup, missingBackup, orphanCopy; notes: unchecked, surplus, misplaced, orphans",
@@ -112,7 +113,7 @@ to data servers that lost or damaged it.`,
     [4, "errors are left (with --dry-run: errors were found)"],
     [
       8,
-      "it could not run or not to the end: no cluster, no such path, another fsck, a lost connection",
+      "it could not run or not to the end: no cluster, no such path, another fsck, the metadata server stays away",
     ],
   ],
   async run(context) {
@@ -142,6 +143,13 @@ class Tally {
   corrected = 0;
   left = 0;
   notes = 0;
+
+  /** A run was lost, and another one goes through everything again: it finds what is left, and not what was corrected. */
+  beginAgain(): void {
+    for (const counts of this.byKind.values()) counts.left = counts.note = 0;
+    for (const [kind, { corrected }] of this.byKind) if (corrected === 0) this.byKind.delete(kind);
+    this.left = this.notes = 0;
+  }
 
   add({ kind, outcome }: FsckFinding): void {
     const counts = this.byKind.get(kind) ?? { corrected: 0, left: 0, note: 0 };
@@ -176,6 +184,11 @@ async function watch(
     });
     for await (const report of reports) {
       last = report;
+      if (report.begunAgain) {
+        tally.beginAgain();
+        if (wish.json) await out.row({ begunAgain: true });
+        messages.note("the metadata server was away: everything is checked again from the start");
+      }
       progress.files = report.doneCopies;
       progress.bytes = report.doneBytes;
       if (report.phase !== "record") progress.total = { bytes: report.totalBytes };

@@ -32,7 +32,7 @@ the metadata are, and what one more failure would cost: which server, how many b
     "cluster           its id",
     "meta              reign, lsn (64-bit numbers as text), started (UTC)",
     "blockSize replicas writeQuorum",
-    "servers           total, and how many are up, suspect, down, out, draining, full",
+    "servers           total, and how many are up, suspect, down, out, draining, full, filling (being refilled)",
     "inodes files directories liveBytes liveBlocks deadBlocks missingCopies sessions",
     "blocksByCopies    list: blocks with no copy on a server that is up, with 1, with 2, ...",
     "placementVersion  64-bit number as text",

@@ -95,7 +95,10 @@ logs.`,
   ],
   exits: [
     [0, "the cluster is ready (--detach), was running already, or was stopped from elsewhere"],
-    [1, "a server did not start"],
+    [
+      1,
+      "a server did not start, or data servers refuse the metadata database, which is an older one",
+    ],
     [2, "usage, also a directory that is not empty, or has other settings"],
     [3, "ready, but for a data server whose directory is lost, or not mounted"],
     [130, "stopped by Ctrl-C"],

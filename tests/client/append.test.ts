@@ -8,9 +8,11 @@ import {
   collected,
   OWNER,
   startCluster,
+  until,
   type Cluster,
   type TestClient,
 } from "../support/cluster.ts";
+import { DeafTransport } from "./support/deaf-transport.ts";
 
 /** Small, so that records cross the borders of blocks and bytes that are moved have to be cut anew. */
 const BLOCK = 64;
@@ -132,3 +134,46 @@ test("records that several clients append and flush at random are each there onc
     expect(own, `seed ${seed}`).toEqual(records);
   }
 });
+
+test("an append whose commit was done, and whose session expired before the answer came, is there once", async () => {
+  const leased = await startCluster({ servers: 3, meta: { leaseTimeoutMs: 400 } });
+  try {
+    const transport = new DeafTransport(leased.transport("client"));
+    const writer = await leased.client({}, transport);
+    const path = bytesOf("/once");
+    const file = await writer.create(path, OWNER);
+    await file.append(bytesOf("first "));
+    await file.flush();
+    await file.append(bytesOf("second "));
+    const size = async (): Promise<number> => {
+      const witness = await leased.client({}, leased.transport("witness"));
+      const found = await witness.stat(path);
+      await witness.close();
+      return found.size;
+    };
+    transport.deafTo(leased.metaAddress);
+    const flushed = file.flush();
+    flushed.catch(() => undefined);
+    await until("it is committed", async () => (await size()) === 13);
+    const before = writer.session;
+    transport.cut();
+    const witness = await leased.client({}, leased.transport("witness"));
+    await until("the session has expired", async () => (await witness.status()).sessions === 1);
+    transport.reconnect();
+    await flushed;
+    expect(writer.session).not.toBe(before);
+    await file.append(bytesOf("third"));
+    await file.flush();
+    expect(await textOf(witness, path)).toBe("first second third");
+    expect(new TextDecoder().decode(await file.read(0, 100))).toBe("first second third");
+  } finally {
+    await leased.stop();
+  }
+});
+
+async function textOf(client: TestClient, path: Uint8Array): Promise<string> {
+  const file = await client.open(path);
+  const text = new TextDecoder().decode(await collected(file.stream()));
+  await file.close();
+  return text;
+}

@@ -71,6 +71,19 @@ describe("writing a block", () => {
     expect(kinds()).toEqual(["serverUnreachable"]);
   });
 
+  test("a writer that was stopped takes the answers that came meanwhile: no server is late for that", async () => {
+    cluster = await scriptedCluster(4);
+    for (const id of [1, 2, 3]) cluster.server(id).behaviour = "hang";
+    const { result } = write();
+    await turns();
+    cluster.clock.holdUp(20_000);
+    await cluster.clock.advance(0); // what was due meanwhile happens before anything is read
+    for (const id of [1, 2, 3]) cluster.server(id).letGo();
+    expect((await result).servers.map(Number)).toEqual([1, 2, 3]);
+    expect(cluster.server(4).puts).toBe(0);
+    expect(cluster.warnings).toEqual([]);
+  });
+
   test("a server that is slow but answers others is waited for longer", async () => {
     cluster = await scriptedCluster(4);
     await write().result;
@@ -172,6 +185,52 @@ describe("writing a block", () => {
     cluster.server(3).state = "up";
     await cluster.clock.advance(2_000);
     expect((await result).servers.map(Number)).toEqual([1, 2, 3]);
+  });
+
+  test("a server that is being refilled takes its copy, and another one is asked when too few others count", async () => {
+    cluster = await scriptedCluster(4);
+    cluster.server(1).filling = true;
+    cluster.server(2).filling = true;
+    expect((await write().result).servers.map(Number)).toEqual([1, 2, 3, 4]);
+  });
+
+  test("copies on servers that are being refilled are not enough: the write waits for others, or for the refill", async () => {
+    cluster = await scriptedCluster(4);
+    cluster.server(1).filling = true;
+    for (const id of [2, 4]) cluster.server(id).state = "down";
+    const { result, state } = write();
+    await cluster.clock.advance(5_000);
+    expect(state.settled).toBe(false);
+    expect(cluster.warnings.map(({ message }) => message).join()).toContain(
+      "waiting for server 1 (being refilled), server 2 (down), server 4 (down): 1 of the 2 copies",
+    );
+    cluster.server(1).filling = false;
+    await cluster.clock.advance(2_000);
+    expect((await result).servers.map(Number)).toEqual([1, 3]);
+    expect(cluster.server(1).puts).toBe(1);
+  });
+
+  test("a server that goes out while the write waits is not reckoned with any more", async () => {
+    cluster = await scriptedCluster(4);
+    for (const id of [2, 3, 4]) cluster.server(id).state = "down";
+    const { result, state } = write();
+    await cluster.clock.advance(1_000);
+    cluster.server(1).state = "out";
+    cluster.server(2).state = "up";
+    await cluster.clock.advance(5_000);
+    expect(state.settled).toBe(false);
+    cluster.server(3).state = "up";
+    await cluster.clock.advance(2_000);
+    expect((await result).servers.map(Number)).toEqual([2, 3]);
+  });
+
+  test("what a server answers in several lines is told in one", async () => {
+    cluster = await scriptedCluster(4);
+    for (const id of [1, 2, 3]) cluster.server(id).behaviour = "fail";
+    write().result.catch(() => undefined);
+    await cluster.clock.advance(1_000);
+    const [told] = cluster.warnings.filter(({ kind }) => kind === "belowQuorum");
+    expect(told?.message).toContain("server 2 (the disk is broken), server 3 (the disk is broken)");
   });
 
   test("in the strict mode a full server of the group is an error that says so", async () => {

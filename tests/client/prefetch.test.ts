@@ -1,6 +1,6 @@
 // Read-ahead of a handle: each block is fetched once, however the reads of it fall together in time.
 
-import { expect, test } from "bun:test";
+import { expect, spyOn, test } from "bun:test";
 import { systemClock } from "../../src/base/clock.ts";
 import { blockId, serverId } from "../../src/base/ids.ts";
 import { systemRandom } from "../../src/base/random.ts";
@@ -9,6 +9,8 @@ import { ByteBudget } from "../../src/client/budget.ts";
 import { FileMap } from "../../src/client/file-map.ts";
 import { FileReader } from "../../src/client/file-reader.ts";
 import { PrefetchingReader } from "../../src/client/prefetch.ts";
+import { doneWith, readMemory } from "../../src/client/read-memory.ts";
+import { frameMemory } from "../../src/protocol/frame-memory.ts";
 import type { MappedExtent } from "../../src/protocol/messages/common.ts";
 
 const BLOCK = 64 * 1024;
@@ -33,7 +35,7 @@ function file(): { readonly source: PrefetchingReader; readonly fetched: number[
     read: async ({ extent: { block }, length }) => {
       fetched.push(Number(block));
       await new Promise(setImmediate);
-      const bytes = new Uint8Array(length).fill(Number(block));
+      const bytes = readMemory(length).fill(Number(block));
       return { bytes, right: [serverId(1)], failures: [] };
     },
   };
@@ -93,4 +95,27 @@ test("reads across the borders of blocks are put together", async () => {
   const expected = Buffer.concat(all.map((value) => Buffer.alloc(BLOCK, value)));
   expect(bytes.equals(expected.subarray(0, 20 * step))).toBe(true);
   source.close();
+});
+
+// A mount left all of it to the collector unless a read was just one block: some 3 MiB for a MiB that was read.
+test("all memory is given back when the readers are done with what they got, and none before", async () => {
+  using takes = spyOn(frameMemory, "take");
+  using gives = spyOn(frameMemory, "giveBack");
+  const { source } = file();
+  const step = BLOCK + BLOCK / 4;
+  for (let start = 0; start + 4 * step <= BLOCKS * BLOCK; start += 4 * step) {
+    const offsets = [0, 1, 2, 3].map((index) => start + index * step);
+    const reads = await Promise.all(offsets.map((offset) => source.range(offset, step)));
+    for (const [index, bytes] of reads.entries()) {
+      const wanted = Array.from(bytes, (_, at) => Math.floor((offsets[index]! + at) / BLOCK) + 1);
+      expect(Buffer.compare(bytes, Uint8Array.from(wanted))).toBe(0);
+    }
+    for (const bytes of reads) doneWith(bytes);
+  }
+  source.close();
+  await new Promise(setImmediate);
+  const lent = new Set(takes.mock.results.map(({ value }) => value as Uint8Array));
+  for (const [buffer] of gives.mock.calls) lent.delete(buffer);
+  expect(lent.size).toBe(0);
+  expect(takes.mock.calls.length).toBeGreaterThan(BLOCKS);
 });

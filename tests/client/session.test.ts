@@ -115,6 +115,25 @@ describe("a change whose answer is lost", () => {
     expect(client.session).not.toBe(session);
     await client.mkdir(bytesOf("/later"), OWNER);
   });
+
+  test("a put that must be new: what became of it is not known, and it is not said to have failed", async () => {
+    cluster = await startCluster({ servers: 3, meta: { leaseTimeoutMs: 400 } });
+    const transport = new DeafTransport(cluster.transport("client"));
+    const client = await cluster.client({}, transport);
+    const target = { ...OWNER, keepReplaced: false, exclusive: true };
+    await client.put(bytesOf("/before"), [bytesOf("before")], target); // servers are known now
+    transport.deafTo(cluster.metaAddress);
+    const put = client.put(bytesOf("/new"), [bytesOf("new")], target);
+    put.catch(() => undefined);
+    await until("it was executed", async () => (await statusOf(cluster!)).files === 2);
+    transport.cut();
+    await until("the session has expired", async () => (await statusOf(cluster!)).sessions === 1);
+    transport.reconnect();
+    expect(await failureOf(put)).toMatchObject({ kind: "outcomeUnknown" });
+    expect((await client.stat(bytesOf("/new"))).size).toBe(3);
+    // One that may replace what is there is simply done again.
+    await client.put(bytesOf("/new"), [bytesOf("newer")], { ...target, exclusive: false });
+  });
 });
 
 /** The service's figures, asked by a client that is there only for this; it counts among the sessions. */

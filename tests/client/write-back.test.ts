@@ -34,6 +34,7 @@ function writeBackOver(
     storedSize: () => 0,
     askSize: () => Promise.resolve(0),
     commit,
+    committed: () => Promise.resolve(undefined),
     onCommitted: () => undefined,
   });
 }

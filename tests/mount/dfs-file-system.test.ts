@@ -27,7 +27,7 @@ async function listed(fileSystem: DfsFileSystem, directory: InodeId): Promise<Li
   const handle = await fileSystem.openDirectory(directory);
   const all: ListedEntry[] = [];
   for (let cookie = 0n; ;) {
-    const page = await fileSystem.list(directory, handle, cookie);
+    const page = [...(await fileSystem.list(directory, handle, cookie))];
     if (page.length === 0) break;
     all.push(...page);
     cookie = page.at(-1)!.cookie;
@@ -36,8 +36,8 @@ async function listed(fileSystem: DfsFileSystem, directory: InodeId): Promise<Li
   return all;
 }
 
-const shown = (entries: readonly ListedEntry[]): string[] =>
-  entries.map(({ name }) => new TextDecoder().decode(name));
+const shown = (entries: Iterable<ListedEntry>): string[] =>
+  Array.from(entries, ({ name }) => new TextDecoder().decode(name));
 
 describe("files", () => {
   test("are visible elsewhere when they are flushed, not before", async () => {
@@ -331,7 +331,7 @@ describe("directories", () => {
     for (const name of ["a", "b", "c", "d"])
       await here.mkdir(directory, bytesOf(name), 0o755, CALLER);
     const handle = await here.openDirectory(directory);
-    const all = await here.list(directory, handle, 0n);
+    const all = [...(await here.list(directory, handle, 0n))];
     expect(shown(all)).toEqual([".", "..", "a", "b", "c", "d"]);
     expect([all[0]!.inode, all[1]!.inode]).toEqual([directory, ROOT_INODE]);
     await here.rmdir(directory, bytesOf("c"));
@@ -364,6 +364,15 @@ describe("directories", () => {
       ),
     );
     expect(shown(await listed(there, directory)).slice(2)).toEqual(names);
+
+    // Every cookie stays good, also when a page before it has been fetched once more.
+    const handle = await there.openDirectory(directory);
+    const first = [...(await there.list(directory, handle, 0n))];
+    await there.list(directory, handle, first.at(-1)!.cookie);
+    await there.list(directory, handle, first[1]!.cookie);
+    const [next] = await there.list(directory, handle, first[100]!.cookie);
+    expect(shown([next!])).toEqual([names[99]!]);
+    there.releaseDirectory(directory, handle);
   });
 
   test("that are gone are not found when they are listed", async () => {

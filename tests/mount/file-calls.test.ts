@@ -95,7 +95,7 @@ describe.skipIf(cannotMount !== undefined)("a file on a mount", () => {
       fs.writeFileSync(path, patterned(4 * PAGE));
       opened(path, "r+", (fd) => {
         const map = posix.mapShared(fd, 4 * PAGE);
-        expect(map.bytes[2 * PAGE]).toBe(patterned(2 * PAGE + 1)[2 * PAGE]!);
+        expect(map.bytes[2 * PAGE]).toBe(patterned(2 * PAGE + 1)[2 * PAGE]);
         fs.ftruncateSync(fd, PAGE + 10);
         fs.ftruncateSync(fd, 4 * PAGE);
         expect(map.bytes.subarray(PAGE + 10).every((byte) => byte === 0)).toBe(true);

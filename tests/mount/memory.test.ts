@@ -14,7 +14,7 @@ import { connectClient } from "../../src/client/client.ts";
 import { cannotMount, Mounted } from "./support/mounted.ts";
 
 const THROUGH_MIB = Number(process.env["DFS_MEMORY_MIB"] ?? 128);
-const FILES = Number(process.env["DFS_MEMORY_FILES"] ?? 1000);
+const FILES = Number(process.env["DFS_MEMORY_FILES"] ?? 20_000);
 const ROUNDS = Number(process.env["DFS_LEAK_ROUNDS"] ?? 300);
 /** The rounds are made again and again for as long as this. */
 const MINUTES = Number(process.env["DFS_LEAK_MINUTES"] ?? 0);

@@ -10,9 +10,11 @@ import {
 import { FRAME_KINDS } from "../../src/protocol/cbor.ts";
 import type { Connection } from "../../src/protocol/connection.ts";
 import { HandlerTable } from "../../src/protocol/endpoint.ts";
+import { LOOK_MS } from "../../src/protocol/door.ts";
 import { MAX_BULK_REPLIES_IN_PROGRESS } from "../../src/protocol/incoming.ts";
 import { hello } from "../../src/protocol/messages/hello.ts";
 import type { Peer } from "../../src/protocol/peer.ts";
+import { IDLE_MS } from "../../src/protocol/progress-watch.ts";
 import { SEND_STALL_TIMEOUT_MS } from "../../src/protocol/stall-watch.ts";
 import { memoryNetwork } from "../../src/protocol/transports/memory.ts";
 import { StillClock } from "./still-clock.ts";
@@ -253,7 +255,7 @@ describe("a peer that takes no more bytes", () => {
     const made = memoryNetwork({ clock }).transport();
     const { caller } = await connectedPair(made, withEcho(), undefined, { clock });
     await caller.request(echo, { value: 1 }, options);
-    clock.advance(SEND_STALL_TIMEOUT_MS * 100);
+    clock.advance(IDLE_MS - 2 * LOOK_MS);
     expect((await caller.request(echo, { value: 1 }, options)).body.value).toBe(1);
   });
 });

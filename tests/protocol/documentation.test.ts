@@ -11,7 +11,7 @@ import { HELLO_TIMEOUT_MS } from "../../src/protocol/handshake.ts";
 import { PROTOCOL_VERSION } from "../../src/protocol/messages/hello.ts";
 import type { RecordSchema } from "../../src/protocol/schema.ts";
 import { SEND_STALL_TIMEOUT_MS } from "../../src/protocol/stall-watch.ts";
-import { allMessages, isRequest, messageExports, type AnyMessage } from "./support.ts";
+import { allMessages, isRequest, messageExports, type AnyMessage } from "./messages.ts";
 
 const PAGE = readFileSync(join(import.meta.dir, "../../docs/protocol.md"), "utf8");
 

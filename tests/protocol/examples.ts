@@ -381,6 +381,7 @@ example(
         state: "up",
         zone: "",
         full: true,
+        filling: true,
       },
     ],
   },

@@ -21,7 +21,8 @@ import { decodeError, encodeError } from "../../src/protocol/error-body.ts";
 import { FrameParser } from "../../src/protocol/frame.ts";
 import { SendQueue } from "../../src/protocol/send-queue.ts";
 import { noticeExamples, requestExamples } from "./examples.ts";
-import { allMessages, eventually } from "./support.ts";
+import { allMessages } from "./messages.ts";
+import { eventually } from "./support.ts";
 
 const FOLDER = join(import.meta.dir, "../golden/protocol");
 const UPDATE = process.env["DFS_UPDATE_GOLDEN"] === "1";

@@ -2,8 +2,6 @@
 // streams that speak by hand, and the list of all messages.
 
 import { afterEach } from "bun:test";
-import { readdirSync } from "node:fs";
-import { join } from "node:path";
 import { systemClock, type Clock } from "../../src/base/clock.ts";
 import type { DfsError } from "../../src/base/errors.ts";
 import { clusterId } from "../../src/base/ids.ts";
@@ -19,12 +17,7 @@ import {
   type PeerListener,
 } from "../../src/protocol/endpoint.ts";
 import { FrameParser } from "../../src/protocol/frame.ts";
-import {
-  request,
-  notice,
-  type NoticeDefinition,
-  type RequestDefinition,
-} from "../../src/protocol/message.ts";
+import { request, notice, type RequestDefinition } from "../../src/protocol/message.ts";
 import type { HelloRequest } from "../../src/protocol/messages/hello.ts";
 import type { Peer, PeerIdentity, Role } from "../../src/protocol/peer.ts";
 import { record, text, uint, type Item } from "../../src/protocol/schema.ts";
@@ -256,30 +249,4 @@ export function patterned(length: number, seed = 1): Uint8Array {
     bytes[index] = state >>> 16;
   }
   return bytes;
-}
-
-export type AnyMessage = RequestDefinition<unknown, unknown> | NoticeDefinition<unknown>;
-
-export function isRequest(message: AnyMessage): message is RequestDefinition<unknown, unknown> {
-  return "request" in message;
-}
-
-/** Every exported value of the files in src/protocol/messages. */
-export async function messageExports(): Promise<readonly (readonly [string, unknown])[]> {
-  const folder = join(import.meta.dir, "../../src/protocol/messages");
-  const all: [string, unknown][] = [];
-  for (const file of readdirSync(folder).sort()) {
-    all.push(...Object.entries((await import(join(folder, file))) as Record<string, unknown>));
-  }
-  return all;
-}
-
-/** Every message of dfs, by code. */
-export async function allMessages(): Promise<readonly AnyMessage[]> {
-  const messages = (await messageExports())
-    .map(([, each]) => each)
-    .filter(
-      (each): each is AnyMessage => typeof each === "object" && each !== null && "code" in each,
-    );
-  return messages.sort((a, b) => a.code - b.code);
 }

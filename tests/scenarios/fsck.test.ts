@@ -5,9 +5,13 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { seededRandom, systemRandom } from "../../src/base/random.ts";
-import { bytesOf, KiB, OWNER, patterned, until } from "../support/cluster.ts";
+import { fsckPoll } from "../../src/protocol/messages/fsck.ts";
+import { bytesOf, KiB, OWNER, patterned, until, type TestClient } from "../support/cluster.ts";
+import { failureOf } from "../support/failure.ts";
+import { HoldingProxy } from "../support/holding-proxy.ts";
 import { LocalCluster, type CommandResult } from "../support/local-cluster.ts";
 import { spawnCluster } from "../support/processes.ts";
+import { dfs } from "../tools/support/run.ts";
 
 setDefaultTimeout(180_000); // whole clusters and many commands; a busy machine is slow
 
@@ -280,8 +284,9 @@ describe("on a cluster of processes", () => {
     }
   });
 
-  test("a run ends with the metadata service, and the next one works", async () => {
+  test("a run that is lost with the metadata service begins again when that is back", async () => {
     const cluster = await spawnCluster(SETTINGS);
+    const proxy = await HoldingProxy.to(cluster.meta.address);
     try {
       const client = await cluster.client();
       for (let file = 0; file < 10; file++) {
@@ -290,27 +295,49 @@ describe("on a cluster of processes", () => {
           keepReplaced: false,
         });
       }
-      const options = { level: "full", dryRun: false, patienceMs: 10_000 } as const;
-      let error: { kind?: string } | undefined;
-      try {
-        for await (const _ of client.fsck(undefined, options)) await cluster.meta.kill();
-      } catch (failure) {
-        error = failure as { kind?: string };
-      }
-      expect(["unreachable", "stale", "cancelled"]).toContain(error?.kind ?? "no error");
+      proxy.hold(fsckPoll);
+      const running = dfs(["--meta", proxy.address, "fsck"], { home: cluster.dir });
+      await proxy.untilHeld(1);
+      await cluster.meta.kill();
       await cluster.startMeta();
-      let done = 0;
-      const again = await cluster.client();
-      for await (const report of again.fsck(undefined, options)) {
-        expect(report.findings).toEqual([]);
-        done = report.doneCopies;
-      }
-      expect(done).toBe(3000);
+      for (let index = 0; index < 4; index++) await untilJoined(client, index);
+      proxy.release();
+      const { code, stdout, stderr } = await running;
+      expect({ code, stderr }).toMatchObject({ code: 0 });
+      expect(stderr).toContain("everything is checked again from the start");
+      expect(stdout).toContain("Checked the record and 3,000 copies");
     } finally {
+      proxy.close();
+      await cluster.stop();
+    }
+  });
+
+  test("and fails when the metadata service stays away", async () => {
+    const cluster = await spawnCluster(SETTINGS);
+    const proxy = await HoldingProxy.to(cluster.meta.address);
+    try {
+      const metaAddress = proxy.address;
+      const client = await cluster.client({ metaAddress, retryTimeoutMs: 500 });
+      proxy.hold(fsckPoll);
+      const options = { level: "full", dryRun: false, patienceMs: 10_000 } as const;
+      const lost = failureOf(Array.fromAsync(client.fsck(undefined, options)));
+      await proxy.untilHeld(1);
+      await cluster.meta.kill();
+      expect(await lost).toMatchObject({ kind: "unreachable" });
+    } finally {
+      proxy.close();
       await cluster.stop();
     }
   });
 });
+
+/** Waits until a data server has been heard of by the metadata server that runs now. */
+async function untilJoined(client: TestClient, index: number): Promise<void> {
+  await until(`server ${index + 1} has joined`, async () => {
+    const server = (await client.servers())[index];
+    return server?.state === "up" && server.heardNs !== null;
+  });
+}
 
 function complaint({ code, text, stderr }: CommandResult): string {
   return `dfs fsck exited with ${code}:\n${text}${stderr}`;

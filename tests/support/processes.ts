@@ -35,10 +35,17 @@ export interface ProcessClusterOptions {
 export class ServerProcess {
   readonly process: Bun.Subprocess<"ignore", "pipe", "pipe">;
   readonly address: string;
+  /** What it has written to standard error up to now: its log. */
+  readonly log: () => string;
 
-  constructor(process: Bun.Subprocess<"ignore", "pipe", "pipe">, address: string) {
+  constructor(
+    process: Bun.Subprocess<"ignore", "pipe", "pipe">,
+    address: string,
+    log: () => string,
+  ) {
     this.process = process;
     this.address = address;
+    this.log = log;
   }
 
   /** Ends it as a crash does, and waits until it is gone. */
@@ -162,14 +169,22 @@ async function launch(
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, ...startedWith() },
   });
-  const errors = new Response(child.stderr).text();
+  let log = "";
+  const logged = (async () => {
+    const decoder = new TextDecoder();
+    for await (const chunk of child.stderr) log += decoder.decode(chunk, { stream: true });
+  })();
   const lines = child.stdout.getReader();
   let line = "";
   while (!line.includes("\n")) {
     const { done, value } = await lines.read();
-    if (done) throw new Error(`the ${kind} server did not start: ${await errors}`);
+    if (done) {
+      await logged;
+      throw new Error(`the ${kind} server did not start: ${log}`);
+    }
     line += new TextDecoder().decode(value);
   }
   lines.releaseLock();
-  return new ServerProcess(child, (JSON.parse(line) as { address: string }).address);
+  const { address } = JSON.parse(line) as { address: string };
+  return new ServerProcess(child, address, () => log);
 }

@@ -4,8 +4,11 @@
 import type { DataRunOptions } from "../../src/server/data/server.ts";
 import type { MetaRunOptions } from "../../src/server/meta/server.ts";
 
+import { readKey } from "../../src/tools/shared/cluster-key.ts";
+
 const [kind, json = "{}"] = process.argv.slice(2);
-const options: unknown = JSON.parse(json);
+const { keyFile, ...rest } = JSON.parse(json) as { keyFile?: string };
+const options: unknown = { ...rest, key: readKey(keyFile) };
 const onReady = (ready: object): void => console.log(JSON.stringify(ready));
 if (kind === "meta") {
   const { runMetaServer } = await import("../../src/server/meta/server.ts");

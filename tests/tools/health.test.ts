@@ -103,10 +103,29 @@ test("a full server is told", () => {
 });
 
 // It was said that writing would go on, and it waited: in the strict manner nobody stands in for a server that is away.
+test("a server that is being refilled: degraded, also before its copies are on record as lost, and it counts for no write", () => {
+  const all = (...filling: boolean[]) =>
+    servers(...filling.map(() => "up" as const)).map((each, index) => ({
+      ...each,
+      filling: filling[index]!,
+    }));
+  const one = assess(figures([0, 0, 0, 12]), all(false, true, false, false), WANTED);
+  expect(one).toMatchObject({ level: "degraded", reasons: ["1 data server being refilled"] });
+  const last = assess(figures([0, 0, 0, 12]), all(true, true, false), WANTED);
+  expect(last.reasons).toContain(
+    "nothing can be written: 2 data servers must be up and not being refilled, 1 are",
+  );
+  const two = assess(figures([0, 0, 0, 12]), all(true, false, false), WANTED);
+  expect(two.nextFailure).toBe("everything could still be read, writing would stop");
+  const strict = { replicas: 3, writeQuorum: 3 };
+  const waiting = assess(figures([0, 0, 0, 12]), all(true, false, false, false), strict);
+  expect(waiting.reasons.join()).toContain("some writes wait or fail");
+});
+
 test("a write quorum of all copies: what a server that is away or full means for writes", () => {
   const strict = { replicas: 3, writeQuorum: 3 };
   const wait =
-    "some writes wait or fail: with a write quorum of 3 all servers of a block must be up and not full";
+    "some writes wait or fail: with a write quorum of 3 all servers of a block must be up, not full and not being refilled";
   const whole = assess(figures([0, 0, 0, 4]), servers("up", "up", "up", "up"), strict);
   expect(whole.level).toBe("healthy");
   expect(whole.nextFailure).toContain("some writes would wait for it");

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { finish, isAlive, runMark, until } from "../support/local-cluster.ts";
+import { MOUNT_ENV } from "../../src/tools/shared/runtime-env.ts";
 import { cannotMount, Mounted } from "../mount/support/mounted.ts";
 import { mountAt } from "../../src/base/mounts/table.ts";
 import { dfs } from "./support/run.ts";
@@ -84,6 +85,17 @@ describe.skipIf(cannotMount !== undefined)("dfs mount and umount", () => {
     expect(umount.stderr).toBe(`dfs umount: ${path} unmounted (process ${pid} stopped)\n`);
     expect(isAlive(pid)).toBe(false);
     await mounted.cluster.ok("mount", path);
+    await mounted.cluster.ok("umount", path);
+  });
+
+  test("the process in the background has the settings that one in the foreground gets from bin/dfs", async () => {
+    const path = directory("settings");
+    const [ready] = await mounted.cluster.rows<{ pid: number }>("mount", path);
+    const environment = fs.readFileSync(`/proc/${ready!.pid}/environ`, "latin1").split("\0");
+    for (const [name, value] of Object.entries(MOUNT_ENV)) {
+      expect(environment).toContain(`${name}=${value}`);
+    }
+    expect(MOUNT_ENV["BUN_JSC_useConcurrentGC"]).toBe("0");
     await mounted.cluster.ok("umount", path);
   });
 

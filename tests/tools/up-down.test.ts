@@ -3,6 +3,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
 import {
   copyFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -61,6 +62,20 @@ const pidsOf = (cluster: LocalCluster): (number | null)[] => {
 };
 
 const runs = (pid: number | null): boolean => pid !== null && isAlive(pid);
+
+/** Puts an older copy of the metadata in its place, by hand, while the data servers run. */
+async function putOlderMetadataBack(cluster: LocalCluster): Promise<{ readonly newer: string }> {
+  const dir = join(cluster.dir, "meta");
+  const [older, newer] = [cluster.path("older"), cluster.path("newer")];
+  await cluster.kill(cluster.describe().metaPid);
+  cpSync(dir, older, { recursive: true });
+  await cluster.ok("up", "--detach");
+  await cluster.ok("mkdir", "/newer");
+  await cluster.kill(cluster.describe().metaPid);
+  renameSync(dir, newer);
+  renameSync(older, dir);
+  return { newer };
+}
 
 describe("dfs up", () => {
   test("starts all, says where, and what to try; the commands work as they are printed", async () => {
@@ -335,6 +350,44 @@ describe("dfs up in the foreground", () => {
     expect(await exited).toBe(130);
     expect(cluster.describe()).toMatchObject({ metaPid: null });
     expect(pidsOf(cluster).every((pid) => pid === null)).toBe(true);
+  });
+});
+
+describe("dfs up with an older metadata database, which the running data servers refuse", () => {
+  test("says so and how to go on, ends with 1, and the newer one is served when it is back", async () => {
+    const cluster = await up();
+    const { newer } = await putOlderMetadataBack(cluster);
+    const refused = await cluster.run(["up", "--detach"]);
+    expect({ code: refused.code, stdout: refused.text }).toEqual({ code: 1, stdout: "" });
+    expect(refused.stderr).toContain("the cluster is not ready: data servers 1, 2, 3, 4 refuse");
+    expect(refused.stderr).toContain(`dfs meta --dir ${join(cluster.dir, "meta")} --listen `);
+    expect(refused.stderr).toContain("--accept-older");
+    expect(pidsOf(cluster)[0]).toBe(null); // stopped again
+    rmSync(join(cluster.dir, "meta"), { recursive: true });
+    renameSync(newer, join(cluster.dir, "meta"));
+    await cluster.ok("up", "--detach");
+    expect((await cluster.ok("ls", "/")).text).toContain("newer");
+  });
+
+  test("also where the metadata server was started in another way; what it prints is the way on", async () => {
+    const cluster = await up();
+    await putOlderMetadataBack(cluster);
+    const { meta } = cluster.describe();
+    const dir = join(cluster.dir, "meta");
+    const older = start(cluster, "meta", "--dir", dir, "--listen", meta);
+    await until(() => older.seen.stdout.includes(meta), "the metadata server to be ready");
+    const refused = await cluster.run(["up", "--detach"]);
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toContain("stop the metadata server (dfs down)");
+    expect(older.child.exitCode).toBe(null);
+    older.child.kill("SIGTERM");
+    await older.exited;
+    const accepting = start(cluster, "meta", "--dir", dir, "--listen", meta, "--accept-older");
+    await until(() => accepting.seen.stdout.includes(meta), "the metadata server to be ready");
+    await cluster.ok("up", "--detach");
+    accepting.child.kill("SIGTERM");
+    await accepting.exited;
+    await cluster.ok("up", "--detach"); // accepted once and for all
   });
 });
 

@@ -5,7 +5,7 @@
 import type { InodeId } from "../../base/ids.ts";
 import type { ChangeListener } from "../../client/api.ts";
 import type { Attributes } from "../../protocol/messages/common.ts";
-import type { Invalidations, ListedEntry } from "../file-system.ts";
+import type { Invalidations } from "../file-system.ts";
 import type { AbsentXattrs } from "./absent-xattrs.ts";
 import type { HandleTable } from "./handles.ts";
 import type { KnownDirectories } from "./known-directories.ts";
@@ -48,13 +48,6 @@ export class KernelView implements ChangeListener {
   referred(attributes: Attributes): Attributes {
     this.nodes.refer(attributes.inode);
     return attributes;
-  }
-
-  /** The kernel has taken these entries of a listing. */
-  took(entries: readonly ListedEntry[]): void {
-    for (const { inode, attributes } of entries) {
-      if (attributes !== undefined) this.nodes.refer(inode);
-    }
   }
 
   /** A name has come into a directory, and the kernel is given a reference to what it names. */

@@ -5,6 +5,7 @@
  * the listing begins anew. Entries that the driver did not take are kept for its next call, if that comes soon; what this
  * mount changes in the meantime is taken out of them, as the kernel would believe them more than what it knows.
  */
+import type { CancelSignal } from "../../base/cancellation.ts";
 import type { Clock } from "../../base/clock.ts";
 import { DfsError } from "../../base/errors.ts";
 import type { InodeId } from "../../base/ids.ts";
@@ -24,13 +25,18 @@ const PAGE_ENTRIES = 512;
 /** For how long entries are given out after they were fetched. */
 const FRESH_MS = 1_000;
 
-/** What was fetched, each with its cookie. */
+/** A page that was fetched. */
 interface Fetched {
   readonly atMs: number;
-  readonly entries: ListedEntry[];
-  /** The cookie behind which the first of them is. */
+  readonly page: DirectoryPage;
+  /** The cookie behind which the first entry is. */
   readonly after: bigint;
-  readonly more: boolean;
+  /** The cookie of the first entry; those of the others follow. */
+  readonly first: bigint;
+  /** Entries whose names this mount has removed since. */
+  readonly removed: Set<number>;
+  /** Inodes whose attributes have changed since. */
+  readonly changed: Set<InodeId>;
 }
 
 export class DirectoryListing {
@@ -49,7 +55,7 @@ export class DirectoryListing {
   }
 
   /** Entries behind `cookie`; none at the end. @throws DfsError as `Inodes.readdir`; `invalid` for a cookie that was not given. */
-  async list(cookie: bigint, signal?: AbortSignal): Promise<readonly ListedEntry[]> {
+  async list(cookie: bigint, signal?: CancelSignal): Promise<Iterable<ListedEntry>> {
     if (cookie === 0n) return this.begin(signal);
     if (cookie === DOT) return [await this.parent(signal)];
     return this.behind(cookie, signal);
@@ -57,17 +63,17 @@ export class DirectoryListing {
 
   /** The attributes of an inode have changed: those that were fetched are not given out. */
   changed(inode: InodeId): void {
-    const { fetched } = this;
-    fetched?.entries.forEach((entry, at) => {
-      if (entry.inode === inode) fetched.entries[at] = { ...entry, attributes: undefined };
-    });
+    if (this.isFresh) this.fetched?.changed.add(inode);
+    else this.outdated();
   }
 
   /** A name has been removed here. */
   removed(name: Uint8Array): void {
-    const entries = this.fetched?.entries ?? [];
-    const at = entries.findIndex((entry) => Buffer.compare(entry.name, name) === 0);
-    if (at >= 0) entries.splice(at, 1);
+    const { page, removed } = this.fetched ?? {};
+    if (page === undefined) return;
+    for (let index = 0; index < page.length; index++) {
+      if (Buffer.compare(page.nameAt(index), name) === 0) removed?.add(index);
+    }
   }
 
   /** Names may mean something else now. */
@@ -75,57 +81,78 @@ export class DirectoryListing {
     this.fetched = undefined;
   }
 
-  private async begin(signal: AbortSignal | undefined): Promise<readonly ListedEntry[]> {
+  private get isFresh(): boolean {
+    return this.fetched !== undefined && this.clock.monotonicMs() - this.fetched.atMs <= FRESH_MS;
+  }
+
+  private async begin(signal: CancelSignal | undefined): Promise<Iterable<ListedEntry>> {
     this.names.clear();
     this.outdated();
     const { inode } = this;
     const [dotDot, first] = await Promise.all([this.parent(signal), this.behind(DOT_DOT, signal)]);
     const dot = { name: DOT_NAME, inode, type: "directory", attributes: undefined } as const;
-    return [{ ...dot, cookie: DOT }, dotDot, ...first];
+    return concatenated([{ ...dot, cookie: DOT }, dotDot], first);
   }
 
-  private async parent(signal: AbortSignal | undefined): Promise<ListedEntry> {
+  private async parent(signal: CancelSignal | undefined): Promise<ListedEntry> {
     const place = { parent: this.inode, name: DOT_DOT_NAME };
     const { inode } = await this.inodes.lookup(place, { signal });
     const cookie = DOT_DOT;
     return { name: DOT_DOT_NAME, inode, type: "directory", attributes: undefined, cookie };
   }
 
-  private async behind(cookie: bigint, signal: AbortSignal | undefined): Promise<ListedEntry[]> {
+  private async behind(
+    cookie: bigint,
+    signal: CancelSignal | undefined,
+  ): Promise<Iterable<ListedEntry>> {
     const kept = this.kept(cookie);
     if (kept !== undefined) return kept;
     const after = cookie === DOT_DOT ? undefined : this.names.at(Number(cookie - DOT_DOT) - 1);
     const atMs = this.clock.monotonicMs();
     const { moment } = this.absent;
     const page = await this.inodes.readdir(this.inode, after, PAGE_ENTRIES, { signal });
-    for (const each of page.entries) {
-      if (each.hasXattrs === false) this.absent.hasNone(each.inode, moment); // ls -l asks for some of each name
-    }
-    const entries = this.numbered(page);
-    this.fetched = { atMs, entries, after: cookie, more: page.more };
-    return [...entries];
+    const first = DOT_DOT + 1n + BigInt(this.names.count);
+    this.note(page, moment);
+    this.fetched = { atMs, page, after: cookie, first, removed: new Set(), changed: new Set() };
+    return listed(this.fetched, 0);
   }
 
   /** What is left of the last page behind `cookie`, or undefined when it has to be fetched. */
-  private kept(cookie: bigint): ListedEntry[] | undefined {
+  private kept(cookie: bigint): Iterable<ListedEntry> | undefined {
     const { fetched } = this;
-    if (fetched === undefined || this.clock.monotonicMs() - fetched.atMs > FRESH_MS)
-      return undefined;
-    const last = fetched.entries.at(-1)?.cookie ?? fetched.after;
-    if (cookie < fetched.after || cookie > last) return undefined;
-    const left = fetched.entries.filter((entry) => entry.cookie > cookie);
-    return left.length > 0 || !fetched.more ? left : undefined;
+    if (fetched === undefined || !this.isFresh) return undefined;
+    const { page, after, first, removed } = fetched;
+    const start = cookie === after ? 0 : Number(cookie - first) + 1;
+    if (start < 0 || start > page.length) return undefined;
+    let left = start;
+    while (removed.has(left)) left++;
+    return left < page.length || !page.more ? listed(fetched, start) : undefined;
   }
 
-  private numbered({ entries }: DirectoryPage): ListedEntry[] {
-    return entries.map(({ name, inode, type, attributes }) => ({
-      name,
-      inode,
-      type,
-      attributes,
-      cookie: DOT_DOT + 1n + BigInt(this.names.add(name)),
-    }));
+  /** Takes note of what has come: the names, as their cookies may be asked for. */
+  private note(page: DirectoryPage, moment: number): void {
+    for (let index = 0; index < page.length; index++) {
+      this.names.add(page.nameAt(index));
+      // ls -l asks for some of each name
+      if (page.hasXattrsAt(index) === false) this.absent.hasNone(page.inodeAt(index), moment);
+    }
   }
+}
+
+/** The entries from `start` on, each made when it is asked for: those that find no room in the reply never are. */
+function* listed(fetched: Fetched, start: number): Generator<ListedEntry> {
+  const { page, first, removed, changed } = fetched;
+  for (let index = start; index < page.length; index++) {
+    if (removed.has(index)) continue;
+    const { name, inode, type, attributes: told } = page.at(index);
+    const attributes = changed.has(inode) ? undefined : told;
+    yield { name, inode, type, attributes, cookie: first + BigInt(index) };
+  }
+}
+
+function* concatenated<T>(first: Iterable<T>, second: Iterable<T>): Generator<T> {
+  yield* first;
+  yield* second;
 }
 
 /** Names one behind the other in one buffer. */
@@ -133,12 +160,15 @@ class PackedNames {
   private bytes = new Uint8Array(4096);
   private ends: number[] = [];
 
+  get count(): number {
+    return this.ends.length;
+  }
+
   clear(): void {
     this.ends = [];
   }
 
-  /** Returns the index of the name. */
-  add(name: Uint8Array): number {
+  add(name: Uint8Array): void {
     const start = this.ends.at(-1) ?? 0;
     const end = start + name.length;
     if (end > this.bytes.length) {
@@ -147,7 +177,7 @@ class PackedNames {
       this.bytes = larger;
     }
     this.bytes.set(name, start);
-    return this.ends.push(end) - 1;
+    this.ends.push(end);
   }
 
   at(index: number): Uint8Array {

@@ -2,6 +2,7 @@
  * Changes of names, as a mount asks for them. When the caller gives up, nobody can say whether the change was made: the kernel
  * is told to ask again for the name.
  */
+import type { CancelSignal } from "../../base/cancellation.ts";
 import { isDfsError } from "../../base/errors.ts";
 import type { InodeId } from "../../base/ids.ts";
 import type { FileOwner, Inodes } from "../../client/api.ts";
@@ -41,7 +42,7 @@ export class MountedNames {
     name: Uint8Array,
     mode: number,
     caller: Caller,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<Attributes> {
     const place = { parent, name };
     const owner = ownerOf(caller, mode);
@@ -58,7 +59,7 @@ export class MountedNames {
     name: Uint8Array,
     { type, mode, rdev }: NewNode,
     caller: Caller,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<Attributes> {
     const place = { parent, name };
     const owner = ownerOf(caller, mode);
@@ -76,7 +77,7 @@ export class MountedNames {
     name: Uint8Array,
     target: Uint8Array,
     caller: Caller,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<Attributes> {
     const place = { parent, name };
     return this.adding(place, signal, (options) =>
@@ -88,13 +89,13 @@ export class MountedNames {
     inode: InodeId,
     parent: InodeId,
     name: Uint8Array,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<Attributes> {
     const place = { parent, name };
     return this.adding(place, signal, (options) => this.inodes.link(inode, place, options));
   }
 
-  async unlink(parent: InodeId, name: Uint8Array, signal?: AbortSignal): Promise<void> {
+  async unlink(parent: InodeId, name: Uint8Array, signal?: CancelSignal): Promise<void> {
     const place = { parent, name };
     await this.changing(place, { removed: name }, signal, (options) =>
       this.inodes.unlink(place, options),
@@ -102,7 +103,7 @@ export class MountedNames {
     this.kernel.removed(parent, name);
   }
 
-  async rmdir(parent: InodeId, name: Uint8Array, signal?: AbortSignal): Promise<void> {
+  async rmdir(parent: InodeId, name: Uint8Array, signal?: CancelSignal): Promise<void> {
     const place = { parent, name };
     await this.changing(place, { removed: name }, signal, async (options) => {
       await this.inodes.rmdir(place, options);
@@ -115,7 +116,7 @@ export class MountedNames {
     from: Place,
     to: Place,
     how: "replace" | "noReplace" | "exchange",
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<void> {
     this.refuseReadOnly();
     try {
@@ -136,7 +137,7 @@ export class MountedNames {
   async changing<T>(
     place: Place,
     change: NameChange,
-    signal: AbortSignal | undefined,
+    signal: CancelSignal | undefined,
     carryOut: (options: NameChangeOptions) => Promise<T>,
   ): Promise<T> {
     this.refuseReadOnly();
@@ -162,7 +163,7 @@ export class MountedNames {
 
   private async adding(
     place: Place,
-    signal: AbortSignal | undefined,
+    signal: CancelSignal | undefined,
     add: (options: NameChangeOptions) => Promise<Attributes>,
   ): Promise<Attributes> {
     const { parent, name } = place;

@@ -5,9 +5,10 @@
  * the kernel is told; losing an entry would cost a page read once more.
  */
 import { ROOT_INODE, type InodeId } from "../../base/ids.ts";
+import { InodeTable, NOWHERE } from "../inode-table.ts";
 
-interface Node {
-  references: bigint;
+/** A file that has been opened since the kernel has heard of it. */
+interface Opened {
   /** Open handles. */
   handles: number;
   /** Version of the content that the kernel may have pages of; undefined when it has none, or they are out of date. */
@@ -15,38 +16,37 @@ interface Node {
 }
 
 export class NodeTable {
-  private readonly nodes = new Map<InodeId, Node>();
+  private readonly references = new InodeTable();
+  private readonly opens = new Map<InodeId, Opened>();
 
   /** The kernel knows the root without having been told of it. */
   constructor() {
     this.refer(ROOT_INODE);
   }
 
-  /** Inodes in the table. */
-  get size(): number {
-    return this.nodes.size;
-  }
-
   has(inode: InodeId): boolean {
-    return this.nodes.has(inode);
+    return this.references.find(inode) !== NOWHERE || this.opens.has(inode);
   }
 
   /** The kernel was given one more reference. */
   refer(inode: InodeId): void {
-    this.node(inode).references += 1n;
+    this.references.refer(this.references.enter(inode), 1);
   }
 
   /** The kernel has given back references. */
   forget(inode: InodeId, references: bigint): void {
-    const node = this.nodes.get(inode);
-    if (node === undefined) return;
-    node.references = references > node.references ? 0n : node.references - references;
-    this.dropUnused(inode, node);
+    const slot = this.references.find(inode);
+    if (slot === NOWHERE) return;
+    this.references.refer(slot, -Number(references));
+    if (this.references.referencesAt(slot) > 0) return;
+    this.references.removeAt(slot);
+    this.dropUnused(inode);
   }
 
   /** A handle on a file is opened, whose content has this version now; true when the pages that there are may stay. */
   opened(inode: InodeId, version: bigint): boolean {
-    const node = this.node(inode);
+    const node = this.opens.get(inode) ?? { handles: 0, pages: undefined };
+    this.opens.set(inode, node);
     // While it is open, `changedElsewhere` tells of every version that is not this mount's own doing.
     const keep = node.pages !== undefined && (node.handles > 0 || node.pages === version);
     node.handles++;
@@ -56,16 +56,16 @@ export class NodeTable {
 
   /** A handle is given up; this mount knows the content to have this version. */
   released(inode: InodeId, version: bigint): void {
-    const node = this.nodes.get(inode);
+    const node = this.opens.get(inode);
     if (node === undefined) return;
     node.handles--;
     if (node.pages !== undefined) node.pages = version;
-    this.dropUnused(inode, node);
+    this.dropUnused(inode);
   }
 
   /** Somebody else has changed the content. */
   changedElsewhere(inode: InodeId): void {
-    const node = this.nodes.get(inode);
+    const node = this.opens.get(inode);
     if (node !== undefined) node.pages = undefined;
   }
 
@@ -74,27 +74,21 @@ export class NodeTable {
    * `changedElsewhere` tells that.
    */
   heardOfVersion(inode: InodeId, version: bigint): boolean {
-    const node = this.nodes.get(inode);
-    if (node === undefined || node.handles > 0 || node.pages === version) return false;
+    if (!this.has(inode)) return false;
+    const node = this.opens.get(inode);
+    if (node === undefined) return true;
+    if (node.handles > 0 || node.pages === version) return false;
     node.pages = undefined;
     return true;
   }
 
   /** All pages may be out of date. */
   forgetPages(): void {
-    for (const node of this.nodes.values()) node.pages = undefined;
+    for (const node of this.opens.values()) node.pages = undefined;
   }
 
-  private node(inode: InodeId): Node {
-    let node = this.nodes.get(inode);
-    if (node === undefined) {
-      node = { references: 0n, handles: 0, pages: undefined };
-      this.nodes.set(inode, node);
-    }
-    return node;
-  }
-
-  private dropUnused(inode: InodeId, node: Node): void {
-    if (node.references === 0n && node.handles === 0) this.nodes.delete(inode);
+  private dropUnused(inode: InodeId): void {
+    const isReferred = this.references.find(inode) !== NOWHERE;
+    if (!isReferred && this.opens.get(inode)?.handles === 0) this.opens.delete(inode);
   }
 }

@@ -1,6 +1,7 @@
 /**
  * The open files of a mount: their handles, writes that go to the end, and writing back after a while what nobody flushes.
  */
+import type { CancelSignal } from "../../base/cancellation.ts";
 import type { Clock, Timer } from "../../base/clock.ts";
 import { DfsError, isDfsError, messageOf } from "../../base/errors.ts";
 import type { InodeId } from "../../base/ids.ts";
@@ -53,7 +54,7 @@ export class MountedFiles {
     handle: Handle,
     offset: number,
     bytes: Uint8Array,
-    { signal, atOffset = false }: { readonly signal?: AbortSignal; readonly atOffset?: boolean },
+    { signal, atOffset = false }: { readonly signal?: CancelSignal; readonly atOffset?: boolean },
   ): Promise<void> {
     const { file, flags } = this.writable(handle);
     if (flags.append && !atOffset) await this.append(file, offset, bytes, signal);
@@ -62,7 +63,7 @@ export class MountedFiles {
     else this.flushLater(file);
   }
 
-  async flush(handle: Handle, signal: AbortSignal | undefined): Promise<void> {
+  async flush(handle: Handle, signal: CancelSignal | undefined): Promise<void> {
     const { file } = this.handles.get(handle);
     await file.flush({ signal });
     this.timers.get(file.inode)?.cancel();
@@ -107,7 +108,7 @@ export class MountedFiles {
     file: OpenFile,
     expected: number,
     bytes: Uint8Array,
-    signal: AbortSignal | undefined,
+    signal: CancelSignal | undefined,
   ): Promise<void> {
     const { inode } = file;
     const before = this.appends.get(inode) ?? Promise.resolve();

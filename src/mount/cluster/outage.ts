@@ -3,6 +3,7 @@
  * attributes of the mount point; while the metadata service is known to be away they are told what was so the last time,
  * instead of waiting for it with everybody else.
  */
+import { Cancellation, type CancelSignal } from "../../base/cancellation.ts";
 
 /** Whether the metadata service is away, as the client tells it. */
 export class Outage {
@@ -28,11 +29,11 @@ export class Outage {
 
 /** Something that the cluster is asked for, and its last answer for an outage. */
 export class LastKnown<T> {
-  private readonly ask: (signal?: AbortSignal) => Promise<T>;
+  private readonly ask: (signal?: CancelSignal) => Promise<T>;
   private readonly outage: Outage;
   private last: T | undefined;
 
-  constructor(ask: (signal?: AbortSignal) => Promise<T>, outage: Outage) {
+  constructor(ask: (signal?: CancelSignal) => Promise<T>, outage: Outage) {
     this.ask = ask;
     this.outage = outage;
   }
@@ -41,11 +42,9 @@ export class LastKnown<T> {
    * What the cluster says now; during an outage what it said last, if it ever did.
    * @throws DfsError as asking does, when there is no answer of before.
    */
-  async get(signal?: AbortSignal): Promise<T> {
-    const given = new AbortController();
-    const asked = this.ask(
-      signal === undefined ? given.signal : AbortSignal.any([signal, given.signal]),
-    );
+  async get(signal?: CancelSignal): Promise<T> {
+    const given = new Cancellation(signal);
+    const asked = this.ask(given);
     const { last } = this;
     if (last === undefined) return this.remember(await asked);
     try {

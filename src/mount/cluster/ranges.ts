@@ -1,6 +1,7 @@
 /**
  * Work on ranges of open files.
  */
+import type { CancelSignal } from "../../base/cancellation.ts";
 import { DfsError } from "../../base/errors.ts";
 import type { OpenFile } from "../../client/api.ts";
 import type { Allocation } from "../file-system.ts";
@@ -24,7 +25,7 @@ export async function copyWithin(
   from: FilePosition,
   to: FilePosition,
   length: number,
-  signal?: AbortSignal,
+  signal?: CancelSignal,
 ): Promise<number> {
   // The end counts as it is now: a copy within one file may move it.
   const there = Math.max(0, Math.min(length, from.file.attributes.size - from.offset));
@@ -36,7 +37,7 @@ export async function copyWithin(
 export async function allocateIn(
   file: OpenFile,
   allocation: Allocation,
-  signal?: AbortSignal,
+  signal?: CancelSignal,
 ): Promise<void> {
   const { how, keepSize, offset, length } = allocation;
   const end = offset + length;
@@ -61,7 +62,7 @@ async function copyBytes(
   from: FilePosition,
   to: FilePosition,
   length: number,
-  signal: AbortSignal | undefined,
+  signal: CancelSignal | undefined,
 ): Promise<number> {
   for (let at = 0; at < length;) {
     const step = Math.min(STEP_BYTES, length - at);

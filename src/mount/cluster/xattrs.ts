@@ -1,12 +1,17 @@
 /**
  * Extended attributes, as a mount asks for them.
  */
+import type { CancelSignal } from "../../base/cancellation.ts";
 import { DfsError, isDfsError } from "../../base/errors.ts";
 import type { InodeId } from "../../base/ids.ts";
 import type { Inodes } from "../../client/api.ts";
 import type { AbsentXattrs } from "./absent-xattrs.ts";
 
+const SYSTEM = new TextEncoder().encode("system.");
 const CAPABILITY = new TextEncoder().encode("security.capability");
+
+/** One for all: `ls -l` gets to know it for each name, and errors are large. */
+const ABSENT = new DfsError("noAttribute", "no such attribute");
 
 export class MountedXattrs {
   private readonly inodes: Inodes;
@@ -18,9 +23,9 @@ export class MountedXattrs {
   }
 
   /** @throws DfsError `noAttribute`, also when that is only remembered; `notSupported`. */
-  async get(inode: InodeId, name: Uint8Array, signal?: AbortSignal): Promise<Uint8Array> {
+  async get(inode: InodeId, name: Uint8Array, signal?: CancelSignal): Promise<Uint8Array> {
     refuseSystemAttribute(name);
-    if (this.absent.has(inode, name)) throw new DfsError("noAttribute", "no such attribute");
+    if (this.absent.has(inode, name)) throw ABSENT;
     const { moment } = this.absent;
     try {
       return await this.inodes.xattrGet(inode, name, { signal });
@@ -35,7 +40,7 @@ export class MountedXattrs {
     name: Uint8Array,
     value: Uint8Array,
     how: "any" | "create" | "replace",
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<void> {
     refuseSystemAttribute(name);
     // They go with a change of the content: what was written before must not be committed after.
@@ -47,7 +52,7 @@ export class MountedXattrs {
     }
   }
 
-  async remove(inode: InodeId, name: Uint8Array, signal?: AbortSignal): Promise<void> {
+  async remove(inode: InodeId, name: Uint8Array, signal?: CancelSignal): Promise<void> {
     refuseSystemAttribute(name);
     await this.inodes.xattrRemove(inode, name, { signal });
   }
@@ -55,6 +60,6 @@ export class MountedXattrs {
 
 /** ACLs and their like, of which dfs knows nothing: stored as attributes they would be believed and not obeyed. */
 function refuseSystemAttribute(name: Uint8Array): void {
-  if (new TextDecoder().decode(name.subarray(0, 7)) !== "system.") return;
+  if (SYSTEM.some((byte, index) => name[index] !== byte)) return;
   throw new DfsError("notSupported", "attributes of the system (ACLs) are not kept here");
 }

@@ -111,6 +111,8 @@ export const placement = request(
         state: serverState,
         zone: text(64),
         full: bool,
+        /** It lost its disk and is being refilled: its copies count in no quorum. Null from a service that does not tell. */
+        filling: optional(bool),
       }),
       MAX_SERVERS,
     ),

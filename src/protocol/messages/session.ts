@@ -6,7 +6,7 @@
  */
 import { MAX_ENTRIES_PER_PAGE } from "../../base/limits.ts";
 import { lsnField, nothing, request } from "../message.ts";
-import { list, record, text, uint, uint64 } from "../schema.ts";
+import { list, record, text, uint, uint63, uint64 } from "../schema.ts";
 import { clusterSettings, inodeField, sessionField } from "./common.ts";
 
 /** Opens a new session. */
@@ -43,7 +43,7 @@ export const sessionResume = request(
 export const sessionHeartbeat = request(
   0x0103,
   "session.heartbeat",
-  record({ acknowledged: uint64 }),
+  record({ acknowledged: uint63 }),
   record({ lsn: lsnField }),
 );
 

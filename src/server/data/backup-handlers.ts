@@ -8,6 +8,7 @@
  * and while the one that there is has an older database than this server has seen.
  */
 import type { ServerId } from "../../base/ids.ts";
+import { BACKUP_CHUNK_BYTES } from "../../base/limits.ts";
 import type { HandlerTable } from "../../protocol/endpoint.ts";
 import type { ReplyOf, RequestOf } from "../../protocol/message.ts";
 import {
@@ -40,10 +41,14 @@ function answerQuestions(table: HandlerTable, { store, server }: BackupHandlerOp
   table.onRequest(backupList, async ({ body }) => ({
     body: { server: server() ?? null, ...(await listed(store, body)) },
   }));
-  table.onRequest(backupGet, async ({ body: { backup, chunk } }) => {
-    const { chunks, bytes } = await store.get(backup, chunk);
-    return { body: { chunks }, bulk: bytes };
-  });
+  table.onRequest(
+    backupGet,
+    async ({ body: { backup, chunk } }) => {
+      const { chunks, bytes } = await store.get(backup, chunk);
+      return { body: { chunks }, bulk: bytes };
+    },
+    () => BACKUP_CHUNK_BYTES,
+  );
 }
 
 function takeCommands(table: HandlerTable, { store, served, order }: BackupHandlerOptions): void {

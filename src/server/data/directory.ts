@@ -96,13 +96,23 @@ function checkWish(dir: string, { current }: IdentityFile, wish: IdentityWish): 
   const wished = wish === "new" ? undefined : serverId(wish.recover);
   const registered = current.cluster !== undefined;
   if (!registered && current.server === wished) return;
-  const who =
-    current.server === undefined ? "a server that is to be new" : `data server ${current.server}`;
+  const refused = `cannot use ${dir} with ${flagOf(wished)}`;
+  if (!registered) {
+    throw new DfsError(
+      "usage",
+      `${refused}: it was begun with ${flagOf(current.server)}, and has not joined a cluster since\n` +
+        `if that was a mistake, delete ${dir}, which holds no blocks yet, and start the server again`,
+    );
+  }
   throw new DfsError(
     "usage",
-    `cannot use ${dir} with ${wish === "new" ? "--new" : `--recover ${wished}`}: it is the directory of ${who}\n` +
+    `${refused}: it is the directory of data server ${current.server}\n` +
       "start it without the flag, or give an empty directory",
   );
+}
+
+function flagOf(recovered: ServerId | undefined): string {
+  return recovered === undefined ? "--new" : `--recover ${recovered}`;
 }
 
 function begin({ disk, dir, identity, random }: DirectoryOptions): Promise<IdentityFile> {

@@ -15,6 +15,7 @@ import { firstBadPiece, verifyPieceList } from "../../base/checksum.ts";
 import type { Clock } from "../../base/clock.ts";
 import { DfsError } from "../../base/errors.ts";
 import type { InstanceId, ServerId } from "../../base/ids.ts";
+import { MAX_BLOCK_BYTES, MAX_GIVEN_BYTES, PIECE_BYTES } from "../../base/limits.ts";
 import type { BlockLog } from "../../log/log.ts";
 import type { Scrubber, ScrubStatus } from "../../log/scrub.ts";
 import { HandlerTable } from "../../protocol/endpoint.ts";
@@ -67,6 +68,10 @@ export interface DataHandlers {
   readonly forService: HandlerTable;
 }
 
+function bytesOf(blocks: readonly { readonly length: number }[]): number {
+  return blocks.reduce((sum, { length }) => sum + length, 0);
+}
+
 /** The handlers of a server. */
 export function makeHandlers(options: HandlerOptions): DataHandlers {
   const counters: Counters = { puts: 0, gets: 0, deletes: 0 };
@@ -81,28 +86,40 @@ function handlersForClients(options: HandlerOptions, counters: Counters): Handle
   const startMs = clock.monotonicMs();
   const table = new HandlerTable();
   table.onRequest(blockPut, async ({ body, bulk, release }) => {
-    const log = served.log();
-    checkBlock(body, bulk);
-    const { block, length, checksum, inode, fileOffset, pieces } = body;
-    const put = { block, length, checksum, inode, fileOffset, pieces, bytes: bulk };
-    const sequence = await log.put(put).finally(release); // not before: the log writes out of this memory
+    let sequence: bigint;
+    try {
+      const log = served.log();
+      checkBlock(body, bulk);
+      const { block, length, checksum, inode, fileOffset, pieces } = body;
+      sequence = await log.put({ block, length, checksum, inode, fileOffset, pieces, bytes: bulk });
+    } finally {
+      release(); // not before: the log writes out of this memory
+    }
     counters.puts++;
     return { body: { instance, sequence } };
   });
-  table.onRequest(blockGet, async ({ body: { block, offset, length } }) => {
-    const range = await served.log().get(block, offset, length);
-    counters.gets++;
-    return {
-      body: { blockLength: range.blockLength, pieces: range.pieces },
-      bulk: range.bytes,
-      sent: () => range.release(),
-    };
-  });
-  table.onRequest(blockGetMany, async ({ body: { blocks } }) => {
-    const { given, bytes, release } = await readMany(served.log(), blocks);
-    counters.gets += blocks.length;
-    return { body: { given }, bulk: bytes, sent: release };
-  });
+  table.onRequest(
+    blockGet,
+    async ({ body: { block, offset, length } }) => {
+      const range = await served.log().get(block, offset, length);
+      counters.gets++;
+      return {
+        body: { blockLength: range.blockLength, pieces: range.pieces },
+        bulk: range.bytes,
+        sent: () => range.release(),
+      };
+    },
+    ({ length }) => Math.min(length + 2 * PIECE_BYTES, MAX_BLOCK_BYTES), // whole pieces are given
+  );
+  table.onRequest(
+    blockGetMany,
+    async ({ body: { blocks } }) => {
+      const { given, bytes, release } = await readMany(served.log(), blocks);
+      counters.gets += blocks.length;
+      return { body: { given }, bulk: bytes, sent: release };
+    },
+    ({ blocks }) => Math.min(bytesOf(blocks), MAX_GIVEN_BYTES),
+  );
   table.onRequest(dataStats, () => {
     const uptimeMs = Math.floor(clock.monotonicMs() - startMs);
     return {

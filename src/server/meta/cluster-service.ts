@@ -122,6 +122,7 @@ class ClusterService {
         state: row.state,
         zone: row.zone,
         full: this.conditionOf(row).full,
+        filling: row.filling,
       })),
     };
   }

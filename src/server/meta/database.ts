@@ -125,10 +125,12 @@ function checkIntegrity(store: SqliteStore): void {
   throw damaged(store.path, found);
 }
 
+/** What SQLite says may have several lines; commands show three in all, and the last one is what to do. */
 function damaged(path: string, how: string): DfsError {
+  const words = how.split("\n").filter((line) => line !== "" && !line.startsWith("***"));
   return new DfsError(
     "invalid",
-    `the metadata database ${path} is damaged: ${how}\n` +
+    `the metadata database ${path} is damaged: ${words.join("; ")}\n` +
       "move its directory away and bring the newest backup back from the data servers, into a new one:\n" +
       "dfs meta restore --dir DIR --from HOST:PORT[,HOST:PORT]",
   );

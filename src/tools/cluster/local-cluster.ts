@@ -13,7 +13,9 @@ import {
   type ClusterFile,
   type ClusterServer,
 } from "../shared/cluster-file.ts";
-import { launch, type Launched } from "./launch.ts";
+import { EXIT } from "../shared/exit-codes.ts";
+import { whoHasJoined } from "./joined.ts";
+import { launch, NotStarted, type Launched } from "./launch.ts";
 import {
   dataDirectory,
   isDataDirectory,
@@ -65,6 +67,8 @@ export class LocalCluster {
   readonly #signal: AbortSignal;
   readonly #env: Readonly<Record<string, string | undefined>>;
   readonly #tied: boolean;
+  /** Ids of the data servers that were running. */
+  readonly #ranBefore: number[] = [];
   #file: ClusterFile;
 
   constructor(
@@ -87,8 +91,8 @@ export class LocalCluster {
 
   /**
    * Starts what is missing. The directory must be locked by the caller.
-   * @throws DfsError `usage` when the cluster has other settings or its metadata is gone; NotStarted. What was started is
-   * stopped again then.
+   * @throws DfsError `usage` when the cluster has other settings or its metadata is gone; NotStarted, also when data servers
+   * that ran refuse the metadata. What was started is stopped again then.
    */
   async start(wish: Wish): Promise<void> {
     checkSettings(wish.settings, this.#file.settings, this.dir);
@@ -103,6 +107,7 @@ export class LocalCluster {
       const [known, fresh] = partition(servers, ({ dir }) => !isUnused(dir));
       await allOf(known.map(({ dir }) => this.#startData(dir, meta, wish)));
       for (const { dir } of fresh) await this.#startData(dir, meta, wish);
+      await this.#refuseOlder(meta);
     } catch (error) {
       await this.#stopLaunched();
       throw error;
@@ -128,6 +133,37 @@ export class LocalCluster {
   #isRunning(): boolean {
     const dirs = [metaDirectory(this.dir), ...this.#file.servers.map(({ dir }) => dir)];
     return dirs.some((dir) => serverIn(dir) !== undefined);
+  }
+
+  /** Data servers that ran when the metadata server was started tell only by not joining that its database is an older one. */
+  async #refuseOlder(meta: string): Promise<void> {
+    if (this.#ranBefore.length === 0) return;
+    const servers = this.#ranBefore;
+    const { keyFile } = this.#file;
+    const answer = await whoHasJoined({ meta, keyFile, servers, signal: this.#signal });
+    const { refusing, silent } = answer;
+    if (refusing.length > 0) throw this.#olderMetadata(meta, refusing);
+    for (const id of silent) {
+      this.#events.onWarning(
+        `data server ${id} runs, but the metadata server has not heard of it yet; dfs status tells how it is`,
+      );
+    }
+  }
+
+  #olderMetadata(meta: string, refusing: readonly number[]): NotStarted {
+    const dir = metaDirectory(this.dir);
+    const many = refusing.length > 1;
+    const isStopped = this.launched.some(({ ready }) => ready.dir === dir);
+    return new NotStarted(
+      `the cluster is not ready: data server${many ? "s" : ""} ${refusing.join(", ")} ${many ? "refuse" : "refuses"} the ` +
+        `metadata database in ${dir}: it is older than what ${many ? "they have" : "it has"} served\n` +
+        `${isStopped ? "the metadata server is stopped again" : "stop the metadata server (dfs down)"}: put the newer database back ` +
+        "and start it with dfs up; or, if that is lost for good, start the older one once with:\n" +
+        `dfs meta --dir ${shellWord(dir)} --listen ${meta} --accept-older\n` +
+        "what that means: docs/operations.md, A database was restored by hand",
+      EXIT.failed,
+      [],
+    );
   }
 
   /** A new metadata server would be that of another cluster, and in the way of one that is restored. */
@@ -333,6 +369,7 @@ export class LocalCluster {
   }
 
   #tell(service: Service): void {
+    if (service.ranBefore && service.id !== undefined) this.#ranBefore.push(service.id);
     this.#events.onService(service);
   }
 }

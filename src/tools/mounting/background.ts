@@ -11,7 +11,7 @@ import { dirname, join } from "node:path";
 import { DfsError, ERROR_KINDS, type ErrorKind } from "../../base/errors.ts";
 import { PROJECT } from "../cluster/this-program.ts";
 import { localError } from "../shared/errors.ts";
-import { RUNTIME_ENV } from "../shared/runtime-env.ts";
+import { MOUNT_ENV } from "../shared/runtime-env.ts";
 
 /** What is printed when a mount can be used. */
 export interface ReadyMount {
@@ -57,7 +57,7 @@ export async function serveInBackground(request: Background): Promise<ReadyMount
     {
       cwd: "/", // it must not keep the user's directory busy
       detached: true,
-      env: { ...RUNTIME_ENV, ...request.env },
+      env: { ...MOUNT_ENV, ...request.env },
       stdio: ["ignore", "pipe", log],
     },
   );

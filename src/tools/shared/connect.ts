@@ -6,7 +6,7 @@
  * what is in the environment. The cluster key's file is the one that is typed; else that of the cluster of which the address
  * is; else the one in the environment.
  */
-import { DfsError, isDfsError, messageOf } from "../../base/errors.ts";
+import { brieflyOf, DfsError, isDfsError } from "../../base/errors.ts";
 import type { ClientOptions, ClientWarning, DfsClient } from "../../client/api.ts";
 import { clusterFilePath, defaultDirectory, readClusterFile } from "./cluster-file.ts";
 import { readKey } from "./cluster-key.ts";
@@ -201,11 +201,7 @@ export function explainUnreachable(
     meta.dir === undefined
       ? `check the address, which is from ${meta.source}; dfs meta or dfs up starts a server`
       : `the address is from ${clusterFilePath(meta.dir)}; start what is missing with: dfs up${inDir}`;
-  return new DfsError("unreachable", `${firstLine(error)}\n${next}`, { cause: error });
-}
-
-function firstLine(error: unknown): string {
-  return messageOf(error).split("\n", 1)[0] ?? "";
+  return new DfsError("unreachable", `${brieflyOf(error)}\n${next}`, { cause: error });
 }
 
 /** Closing is a courtesy to the service, which forgets silent sessions anyway: it never holds up the command. */

@@ -3,8 +3,8 @@
  *
  * - at risk: some block has no copy on a server that is up (it cannot be read now, and is lost unless a server returns),
  *   or just one although more are wanted.
- * - degraded: everything has two copies or more, but not all the copies or servers that should be there, or the metadata
- *   is not backed up as it should be.
+ * - degraded: everything has two copies or more, but not all the copies or servers that should be there, or a server is being
+ *   refilled, or the metadata is not backed up as it should be.
  */
 import { isStrict } from "../../client/block-writer.ts";
 import type { ClusterStatus, ServerList } from "../../client/api.ts";
@@ -21,6 +21,8 @@ export interface ServerCounts {
   readonly out: number;
   readonly draining: number;
   readonly full: number;
+  /** Of those that are up: being refilled, so that their copies count in no write quorum. */
+  readonly filling: number;
 }
 
 export interface Health {
@@ -82,6 +84,7 @@ function countServers(servers: ServerList): ServerCounts {
     out: of("out"),
     draining: of("draining"),
     full: servers.filter((server) => server.full).length,
+    filling: servers.filter(({ state, filling }) => state === "up" && filling === true).length,
   };
 }
 
@@ -129,13 +132,17 @@ function shortcomings(
   const absent = counts.suspect + counts.down + counts.out;
   if (absent > 0) found.push(`${counted(absent, "data server")} not up`);
   if (counts.full > 0) found.push(`${counted(counts.full, "data server")} full`);
-  if (counts.up < wanted.writeQuorum) {
+  if (counts.filling > 0) found.push(`${counted(counts.filling, "data server")} being refilled`);
+  const counting = counts.up - counts.filling;
+  if (counting < wanted.writeQuorum) {
+    const refilled = counts.filling > 0 ? " and not being refilled" : "";
     found.push(
-      `nothing can be written: ${wanted.writeQuorum} data servers must be up, ${counts.up} are`,
+      `nothing can be written: ${wanted.writeQuorum} data servers must be up${refilled}, ${counting} are`,
     );
-  } else if (isStrict(wanted) && absent + counts.full > 0) {
+  } else if (isStrict(wanted) && absent + counts.full + counts.filling > 0) {
     found.push(
-      `some writes wait or fail: with a write quorum of ${wanted.writeQuorum} all servers of a block must be up and not full`,
+      `some writes wait or fail: with a write quorum of ${wanted.writeQuorum} all servers of a block must be up, not full and ` +
+        "not being refilled",
     );
   } else if (counts.up < wanted.replicas) {
     found.push(`new blocks get ${counts.up} copies instead of ${wanted.replicas}`);
@@ -160,6 +167,6 @@ function nextFailure(
   else if (state.liveBlocks > withCopies(state, 0)) parts.push(`${rest} could still be read`);
   if (two > 0) parts.push(`up to ${counted(two, "block")} would be down to one copy`);
   const left = isStrict(wanted) ? "some writes would wait for it" : "writing would go on";
-  parts.push(counts.up - 1 < wanted.writeQuorum ? "writing would stop" : left);
+  parts.push(counts.up - counts.filling - 1 < wanted.writeQuorum ? "writing would stop" : left);
   return parts.join(", ");
 }

@@ -2,13 +2,14 @@
 // answer never comes, until the connection is ended. It can also be cut off: then there are no connections at all.
 
 import { DfsError } from "../../../src/base/errors.ts";
-import type { ByteStream, Transport } from "../../../src/protocol/transport.ts";
+import type { Address, ByteStream, Transport } from "../../../src/protocol/transport.ts";
 
 export class DeafTransport implements Transport {
   /** While true, nothing that arrives is heard. */
   deaf = false;
   connects = 0;
   private isCut = false;
+  private deafAddress: Address | undefined;
   private readonly inner: Transport;
   private readonly streams = new Set<ByteStream>();
 
@@ -23,7 +24,7 @@ export class DeafTransport implements Transport {
       address,
       {
         onData: (chunk) => {
-          if (!this.deaf) events.onData(chunk);
+          if (!this.deaf && address !== this.deafAddress) events.onData(chunk);
         },
         onWritable: () => events.onWritable(),
         onClose: (error) => {
@@ -41,6 +42,11 @@ export class DeafTransport implements Transport {
     return this.inner.listen(...args);
   }
 
+  /** Hears nothing from this address any more; what others say is heard. */
+  deafTo(address: Address): void {
+    this.deafAddress = address;
+  }
+
   /** Ends all connections and makes no new ones. */
   cut(): void {
     this.isCut = true;
@@ -52,5 +58,6 @@ export class DeafTransport implements Transport {
     this.cut();
     this.isCut = false;
     this.deaf = false;
+    this.deafAddress = undefined;
   }
 }

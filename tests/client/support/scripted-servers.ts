@@ -48,6 +48,7 @@ export class ScriptedServer {
   /** As the metadata service sees it. */
   state: ServerState = "up";
   full = false;
+  filling = false;
   readonly blocks = new Map<BlockId, Held>();
   puts = 0;
   gets = 0;
@@ -99,7 +100,7 @@ export class ScriptedServer {
   private async act(): Promise<void> {
     if (this.behaviour === "hang") await new Promise<void>((resolve) => this.held.push(resolve));
     if (this.behaviour === "noSpace") throw new DfsError("noSpace", "the disk is full");
-    if (this.behaviour === "fail") throw new DfsError("io", "the disk is broken");
+    if (this.behaviour === "fail") throw new DfsError("io", "the disk is broken\nreplace it");
   }
 
   private answer(held: Held, offset: number, length: number) {
@@ -171,6 +172,7 @@ export async function scriptedCluster(
         state: each.state,
         zone: "",
         full: each.full,
+        filling: each.filling,
       })),
     };
   };

@@ -1,13 +1,14 @@
 // What is told during an outage without waiting for its end.
 
 import { expect, test } from "bun:test";
+import type { CancelSignal } from "../../../src/base/cancellation.ts";
 import { DfsError } from "../../../src/base/errors.ts";
 import { LastKnown, Outage } from "../../../src/mount/cluster/outage.ts";
 
 /** A cluster whose answers are given by hand. */
 function asked() {
-  const questions: (PromiseWithResolvers<number> & { signal?: AbortSignal })[] = [];
-  const ask = (signal?: AbortSignal): Promise<number> => {
+  const questions: (PromiseWithResolvers<number> & { signal?: CancelSignal })[] = [];
+  const ask = (signal?: CancelSignal): Promise<number> => {
     const question = { ...Promise.withResolvers<number>(), ...(signal && { signal }) };
     questions.push(question);
     return question.promise;

@@ -2,6 +2,7 @@
 
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 
+import type { CancelSignal } from "../../../src/base/cancellation.ts";
 import { ERRNO } from "../../../src/base/errno.ts";
 import { DfsError } from "../../../src/base/errors.ts";
 import type { InodeId } from "../../../src/base/ids.ts";
@@ -171,7 +172,7 @@ describe("the driver", () => {
   test("passes INTERRUPT on to the request that it names, and passes over one that is answered", async () => {
     await kernel.init();
     const { promise: started, resolve: start } = Promise.withResolvers<void>();
-    fileSystem.getattr = (_inode: InodeId, _handle?: Handle, signal?: AbortSignal) =>
+    fileSystem.getattr = (_inode: InodeId, _handle?: Handle, signal?: CancelSignal) =>
       new Promise<Attributes>((_resolve, reject) => {
         signal?.addEventListener("abort", () => reject(new DfsError("cancelled", "given up")));
         start();
@@ -189,7 +190,7 @@ describe("the driver", () => {
     const small = new FakeKernel(fileSystem, silentLogger, maxKeptBytes);
     try {
       await small.init();
-      const waiting: { finish: () => void; signal: AbortSignal | undefined }[] = [];
+      const waiting: { finish: () => void; signal: CancelSignal | undefined }[] = [];
       fileSystem.write = (_inode, _handle, _offset, _bytes, options) =>
         new Promise((resolve, reject) => {
           const giveUp = (): void => reject(new DfsError("cancelled", "given up"));

@@ -17,7 +17,30 @@ await Promise.all(
   }),
 );
 
+/** What is there, for the message of a round that has failed. */
+async function state(place: string, sinceMs: number): Promise<string> {
+  const told = (what: Promise<unknown>): Promise<string> =>
+    what.then(
+      (found) => JSON.stringify(found),
+      (error: unknown) => String(error),
+    );
+  const names = await told(fs.readdir(place));
+  const stats = [place, `${place}/file`, `${place}/renamed`].map(async (path) => {
+    return told(fs.stat(path).then(({ ino, size }) => ({ ino, size })));
+  });
+  return `${Math.round(performance.now() - sinceMs)} ms after its begin: ${names}, ${(await Promise.all(stats)).join(", ")}`;
+}
+
 async function round(place: string): Promise<void> {
+  const beganMs = performance.now();
+  try {
+    await changes(place);
+  } catch (error) {
+    throw new Error(`${place}: ${await state(place, beganMs)}`, { cause: error });
+  }
+}
+
+async function changes(place: string): Promise<void> {
   const bytes = Buffer.alloc(LENGTH, `${left} `);
   await fs.mkdir(place);
   await fs.writeFile(`${place}/file`, bytes);

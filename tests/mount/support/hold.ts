@@ -1,5 +1,6 @@
 // Holds calls back, as a cluster does that is away, until it lets go or they are given up.
 
+import type { CancelSignal } from "../../../src/base/cancellation.ts";
 import { DfsError } from "../../../src/base/errors.ts";
 
 export class Hold {
@@ -17,7 +18,7 @@ export class Hold {
   }
 
   /** Resolves at once unless calls are being held. @throws DfsError `cancelled` by the signal. */
-  async pass(signal?: AbortSignal): Promise<void> {
+  async pass(signal?: CancelSignal): Promise<void> {
     if (this.holding === undefined) return;
     const givenUp = Promise.withResolvers<never>();
     const giveUp = (): void => givenUp.reject(new DfsError("cancelled", "the call is given up"));

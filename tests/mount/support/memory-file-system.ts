@@ -1,6 +1,7 @@
 // A whole file system in memory behind the border of a mount, for tests of drivers: names are bytes, inodes are forgotten
 // when nobody refers to them, files without a name live while they are open, holes, locks and extended attributes are real.
 
+import type { CancelSignal } from "../../../src/base/cancellation.ts";
 import { DfsError } from "../../../src/base/errors.ts";
 import { ROOT_INODE, type InodeId } from "../../../src/base/ids.ts";
 import type {
@@ -169,7 +170,7 @@ export class MemoryFileSystem implements MountedFileSystem {
 
   // Attributes.
 
-  async getattr(id: InodeId, _handle?: Handle, _signal?: AbortSignal): Promise<Attributes> {
+  async getattr(id: InodeId, _handle?: Handle, _signal?: CancelSignal): Promise<Attributes> {
     return this.inodes.attributes(this.inodes.get(id));
   }
 
@@ -239,7 +240,7 @@ export class MemoryFileSystem implements MountedFileSystem {
     handle: Handle,
     offset: number,
     length: number,
-    signal?: AbortSignal,
+    signal?: CancelSignal,
   ): Promise<Uint8Array> {
     this.asked.reads++;
     await this.hold.pass(signal);
@@ -251,7 +252,7 @@ export class MemoryFileSystem implements MountedFileSystem {
     handle: Handle,
     offset: number,
     bytes: Uint8Array,
-    options: { clearSetId?: boolean; atOffset?: boolean; signal?: AbortSignal } = {},
+    options: { clearSetId?: boolean; atOffset?: boolean; signal?: CancelSignal } = {},
   ): Promise<void> {
     this.asked.writes++;
     const inode = this.handle(id, handle);
@@ -265,7 +266,7 @@ export class MemoryFileSystem implements MountedFileSystem {
     this.handle(id, handle);
   }
 
-  async fsync(id: InodeId, handle: Handle, signal?: AbortSignal): Promise<void> {
+  async fsync(id: InodeId, handle: Handle, signal?: CancelSignal): Promise<void> {
     await this.hold.pass(signal);
     this.handle(id, handle);
   }
@@ -339,9 +340,9 @@ export class MemoryFileSystem implements MountedFileSystem {
     return listed;
   }
 
-  took(entries: readonly ListedEntry[]): void {
-    this.asked.took += entries.length;
-    for (const entry of entries) this.known(this.inodes.get(entry.inode));
+  took(entry: ListedEntry): void {
+    this.asked.took++;
+    this.known(this.inodes.get(entry.inode));
   }
 
   async fsyncDirectory(id: InodeId): Promise<void> {
@@ -354,7 +355,7 @@ export class MemoryFileSystem implements MountedFileSystem {
     return this.inodes.get(id).locks.inTheWay(lock);
   }
 
-  async setLock(id: InodeId, lock: Lock, wait: boolean, signal?: AbortSignal): Promise<void> {
+  async setLock(id: InodeId, lock: Lock, wait: boolean, signal?: CancelSignal): Promise<void> {
     await this.inodes.get(id).locks.set(lock, wait, signal);
   }
 

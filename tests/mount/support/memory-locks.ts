@@ -1,6 +1,7 @@
 // Locks of one inode in memory: those of fcntl(2), which are ranges, and those of flock(2), which are the whole file. The two
 // kinds do not see each other. Waiters get their lock in the order in which they came, as soon as nothing is in the way.
 
+import type { CancelSignal } from "../../../src/base/cancellation.ts";
 import { DfsError } from "../../../src/base/errors.ts";
 import type { Lock } from "../../../src/mount/file-system.ts";
 
@@ -28,7 +29,7 @@ export class MemoryLocks {
     return this.held.find((other) => conflict(lock, other));
   }
 
-  async set(lock: Lock, wait: boolean, signal?: AbortSignal): Promise<void> {
+  async set(lock: Lock, wait: boolean, signal?: CancelSignal): Promise<void> {
     if (lock.type !== "none" && this.inTheWay(lock) !== undefined) {
       if (!wait) throw new DfsError("busy", "cannot lock: somebody else holds it");
       return this.wait(lock, signal);
@@ -42,7 +43,7 @@ export class MemoryLocks {
     this.grant();
   }
 
-  private async wait(lock: Lock, signal?: AbortSignal): Promise<void> {
+  private async wait(lock: Lock, signal?: CancelSignal): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const waiter = { lock, granted: resolve };
     this.waiters.push(waiter);

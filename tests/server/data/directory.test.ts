@@ -158,7 +158,9 @@ describe("a directory", () => {
     const again = await open(dir, { recover: 4 });
     expect(again.identity.current.incarnation).toBe(incarnation);
     again.release();
-    await expectError("usage", open(dir, { recover: 5 }));
+    const other5 = await expectError("usage", open(dir, { recover: 5 }));
+    expect(other5.message).toContain("it was begun with --recover 4, and has not joined a cluster");
+    expect(other5.message).toContain(`delete ${dir}`);
     await expectError("usage", open(dir, "new"));
     const other = await open(freshDirectory(), { recover: 4 });
     expect(other.identity.current.incarnation).not.toBe(incarnation);

@@ -1,10 +1,10 @@
 /**
  * Open directories: OPENDIR, READDIR, READDIRPLUS, RELEASEDIR, FSYNCDIR.
  */
-import { DfsError } from "../../../base/errors.ts";
+import type { Attributes } from "../../../protocol/messages/common.ts";
 import type { ListedEntry } from "../../file-system.ts";
 import { encodeOpened } from "../protocol/attributes.ts";
-import { encodeEntries, encodeEntriesPlus, entriesThatFit } from "../protocol/directory.ts";
+import { encodeEntries, encodeEntriesPlus } from "../protocol/directory.ts";
 import type { Reply } from "../protocol/reply.ts";
 import type { Request } from "../protocol/request.ts";
 import type { Context } from "./context.ts";
@@ -14,38 +14,30 @@ export async function opendir(context: Context, request: Request): Promise<Reply
   return (body) => encodeOpened(body, handle, 0);
 }
 
-/** The next entries, as many as fit into the kernel's buffer. `fuse_read_in`, whose offset is the cookie. */
+/** What is asked for: `fuse_read_in`, whose offset is the cookie. */
 async function nextEntries(
-  context: Context,
+  { fileSystem, largestReplyBytes }: Context,
   request: Request,
-  withAttributes: boolean,
-): Promise<readonly ListedEntry[]> {
+): Promise<{ readonly entries: Iterable<ListedEntry>; readonly size: number }> {
   const handle = request.handle();
   const cookie = request.uint64();
-  const size = Math.min(request.uint32(), context.largestReplyBytes);
-  const { fileSystem } = context;
+  const size = Math.min(request.uint32(), largestReplyBytes);
   const entries = await fileSystem.list(request.inode, handle, cookie, request.signal);
-  const count = entriesThatFit(entries, size, withAttributes);
-  if (count === 0 && entries.length > 0) {
-    throw new DfsError(
-      "invalid",
-      `cannot list a directory into ${size} bytes: one entry is longer`,
-    );
-  }
-  return entries.slice(0, count);
+  return { entries, size };
 }
 
 export async function readdir(context: Context, request: Request): Promise<Reply> {
-  const entries = await nextEntries(context, request, false);
-  return (body) => encodeEntries(body, entries);
+  const { entries, size } = await nextEntries(context, request);
+  return (body) => encodeEntries(body, entries, size);
 }
 
 export async function readdirplus(context: Context, request: Request): Promise<Reply> {
-  const entries = await nextEntries(context, request, true);
-  const taken = entries.filter((entry) => entry.attributes !== undefined);
-  for (const { attributes } of taken) if (attributes !== undefined) context.known.add(attributes);
-  context.fileSystem.took(taken);
-  return (body) => encodeEntriesPlus(body, entries, context.presentation);
+  const { entries, size } = await nextEntries(context, request);
+  const took = (entry: ListedEntry, attributes: Attributes): void => {
+    context.known.add(attributes);
+    context.fileSystem.took(entry);
+  };
+  return (body) => encodeEntriesPlus(body, entries, size, context.presentation, took);
 }
 
 /** `fuse_release_in`: u64 fh, and what only files need. */

@@ -5,45 +5,38 @@
  */
 import type { InodeId } from "../../../base/ids.ts";
 import type { Attributes } from "../../../protocol/messages/common.ts";
-
-interface Known {
-  references: number;
-  version: bigint;
-}
+import { InodeTable, NOWHERE } from "../../inode-table.ts";
 
 export class KnownInodes {
-  private readonly inodes = new Map<InodeId, Known>();
+  private readonly table = new InodeTable();
 
   /** The kernel is given a reference, with these attributes. */
   add({ inode, version }: Attributes): void {
-    const known = this.inodes.get(inode);
-    if (known === undefined) this.inodes.set(inode, { references: 1, version });
-    else {
-      known.references++;
-      known.version = version;
-    }
+    const slot = this.table.enter(inode);
+    this.table.refer(slot, 1);
+    this.table.setVersion(slot, version);
   }
 
   /** The kernel is told these attributes. */
   told({ inode, version }: Attributes): void {
-    const known = this.inodes.get(inode);
-    if (known !== undefined) known.version = version;
+    const slot = this.table.find(inode);
+    if (slot !== NOWHERE) this.table.setVersion(slot, version);
   }
 
   /** True unless the attributes that the kernel was told last are of another content. */
   isCurrent({ inode, version }: Attributes): boolean {
-    const known = this.inodes.get(inode);
-    return known === undefined || known.version === version;
+    const slot = this.table.find(inode);
+    return slot === NOWHERE || this.table.versionAt(slot) === version;
   }
 
   remove(inode: InodeId, references: bigint): void {
-    const known = this.inodes.get(inode);
-    if (known === undefined) return;
-    known.references -= Number(references);
-    if (known.references <= 0) this.inodes.delete(inode);
+    const slot = this.table.find(inode);
+    if (slot === NOWHERE) return;
+    this.table.refer(slot, -Number(references));
+    if (this.table.referencesAt(slot) <= 0) this.table.removeAt(slot);
   }
 
   all(): Iterable<InodeId> {
-    return this.inodes.keys();
+    return this.table.all();
   }
 }

@@ -1,6 +1,7 @@
 /**
  * Ranges of files: FALLOCATE, LSEEK, COPY_FILE_RANGE.
  */
+import type { CancelSignal } from "../../../base/cancellation.ts";
 import { DfsError } from "../../../base/errors.ts";
 import { inodeId, type InodeId } from "../../../base/ids.ts";
 import { MAX_FILE_BYTES } from "../../../base/limits.ts";
@@ -47,7 +48,7 @@ async function clearSetIdFor(
   caller: Caller,
   inode: InodeId,
   handle: Handle,
-  signal: AbortSignal,
+  signal: CancelSignal,
 ): Promise<void> {
   if (caller.uid === 0) return;
   await context.fileSystem.setattr(inode, { clearSetId: true }, handle, caller, signal);

@@ -7,7 +7,7 @@ import type { Timeouts, ToldAttributes } from "../../file-system.ts";
 import { PAGE_BYTES, S_IFMT } from "./constants.ts";
 import type { ReplyBody } from "./reply.ts";
 
-const NS_PER_SECOND = 1_000_000_000n;
+const NS_PER_SECOND = 1_000_000_000;
 const NO_INODE = 0n;
 
 const MODE_OF_TYPE: Readonly<Record<FileType, number>> = {
@@ -56,30 +56,42 @@ function nanoseconds(ms: number): number {
   return Math.floor((ms % 1000) * 1_000_000);
 }
 
-/** Nanoseconds within the second: never negative, also before 1970. */
-function subsecond(timeNs: bigint): number {
-  const rest = Number(timeNs % NS_PER_SECOND);
-  return rest < 0 ? rest + Number(NS_PER_SECOND) : rest;
+/** A time as the kernel has it: whole seconds, and nanoseconds within the second, which are never negative, also before 1970. */
+class SplitTime {
+  seconds = 0;
+  ns = 0;
+  private readonly view = new DataView(new ArrayBuffer(8));
+
+  /** Divides 16 bits at a time: a BigInt for each step would be garbage. */
+  split(timeNs: bigint): void {
+    this.view.setBigInt64(0, timeNs);
+    this.seconds = Math.floor(this.view.getInt16(0) / NS_PER_SECOND);
+    this.ns = this.view.getInt16(0) - this.seconds * NS_PER_SECOND;
+    for (let at = 2; at < 8; at += 2) {
+      const left = this.ns * 65_536 + this.view.getUint16(at);
+      const quotient = Math.floor(left / NS_PER_SECOND);
+      this.seconds = this.seconds * 65_536 + quotient;
+      this.ns = left - quotient * NS_PER_SECOND;
+    }
+  }
 }
 
-function wholeSeconds(timeNs: bigint, ns: number): bigint {
-  return (timeNs - BigInt(ns)) / NS_PER_SECOND;
-}
+const [atime, mtime, ctime] = [new SplitTime(), new SplitTime(), new SplitTime()];
 
 /** `fuse_attr`, 88 bytes. */
 function encodeAttributes(body: ReplyBody, attributes: Attributes, blockSize: number): void {
-  const atimeNs = subsecond(attributes.atimeNs);
-  const mtimeNs = subsecond(attributes.mtimeNs);
-  const ctimeNs = subsecond(attributes.ctimeNs);
+  atime.split(attributes.atimeNs);
+  mtime.split(attributes.mtimeNs);
+  ctime.split(attributes.ctimeNs);
   body.uint64(attributes.inode);
   body.number(attributes.size);
   body.number(Math.ceil(attributes.allocated / 512));
-  body.int64(wholeSeconds(attributes.atimeNs, atimeNs));
-  body.int64(wholeSeconds(attributes.mtimeNs, mtimeNs));
-  body.int64(wholeSeconds(attributes.ctimeNs, ctimeNs));
-  body.uint32(atimeNs);
-  body.uint32(mtimeNs);
-  body.uint32(ctimeNs);
+  body.number(atime.seconds);
+  body.number(mtime.seconds);
+  body.number(ctime.seconds);
+  body.uint32(atime.ns);
+  body.uint32(mtime.ns);
+  body.uint32(ctime.ns);
   body.uint32(MODE_OF_TYPE[attributes.type] | attributes.mode);
   body.uint32(attributes.nlink);
   body.uint32(attributes.uid);

@@ -50,16 +50,11 @@ export class ReplyBody {
     this.position += 8;
   }
 
-  int64(value: bigint): void {
-    this.memory.view.setBigInt64(this.position, value, true);
-    this.position += 8;
-  }
-
-  /** An unsigned 64-bit number from a whole JavaScript number of 0 .. 2^53 - 1. */
+  /** A 64-bit number, unsigned or in two's complement, from a whole JavaScript number within 2^53. */
   number(value: number): void {
     const high = Math.floor(value / 4_294_967_296);
     this.memory.view.setUint32(this.position, value - high * 4_294_967_296, true);
-    this.memory.view.setUint32(this.position + 4, high, true);
+    this.memory.view.setInt32(this.position + 4, high, true);
     this.position += 8;
   }
 

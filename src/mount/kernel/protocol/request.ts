@@ -13,6 +13,7 @@
  * copied out; the bytes of a large write stay where they are, and the memory stays with the request until it is answered.
  * Whatever is read is checked against the length of the request; what does not fit is EINVAL.
  */
+import { Cancellation, type CancelSignal } from "../../../base/cancellation.ts";
 import { DfsError } from "../../../base/errors.ts";
 import { inodeId, type InodeId } from "../../../base/ids.ts";
 import type { Memory } from "../connection/memory.ts";
@@ -46,7 +47,7 @@ export class Request {
   readonly memory: Memory;
   private readonly end: number;
   private position = IN_HEADER_BYTES;
-  private abort: AbortController | undefined;
+  private abort: Cancellation | undefined;
   private interrupted = false;
 
   /** @throws DfsError `protocol` when these bytes are not one whole request. */
@@ -86,10 +87,10 @@ export class Request {
   }
 
   /** Aborted when the process that waits for this request shall not wait any longer. */
-  get signal(): AbortSignal {
-    this.abort ??= new AbortController();
+  get signal(): CancelSignal {
+    this.abort ??= new Cancellation();
     if (this.interrupted) this.abort.abort();
-    return this.abort.signal;
+    return this.abort;
   }
 
   /** The process that waits does not want to wait any longer. */

@@ -92,6 +92,10 @@ function isInDoubt(
   return known.get(servers[index]!)?.incarnation !== incarnations[index];
 }
 
+function countsInQuorum({ filling, state }: Standing): boolean {
+  return !filling && state !== "out";
+}
+
 /** Copies on servers that are out do not count: nobody would look for them again. Nor do those in doubt. */
 function* recordMissing(
   context: OperationContext,
@@ -126,7 +130,10 @@ function* isMisplaced({ group, servers }: NewBlock): Operation<boolean> {
   return false;
 }
 
-/** A server that is being refilled after it lost its disk holds copies but counts in no quorum; a copy in doubt counts in none. */
+/**
+ * A server that is being refilled after it lost its disk holds copies but counts in no quorum; a copy in doubt counts in none,
+ * nor does one on a server that is out. The writer makes other copies then, and commits again.
+ */
 function* checkCopies(
   context: OperationContext,
   block: NewBlock,
@@ -151,13 +158,13 @@ function* checkCopies(
       );
     }
     known.set(id, standing);
-    if (!standing.filling && !isInDoubt(block, index, known)) counting++;
+    if (countsInQuorum(standing) && !isInDoubt(block, index, known)) counting++;
   }
   const { writeQuorum } = context.settings;
   if (counting < writeQuorum) {
     throw new DfsError(
       "quorum",
-      `cannot commit: block ${block.block} has ${counting} copies that count, the write quorum is ${writeQuorum}`,
+      `cannot commit: block ${block.block} has ${counting} of the ${writeQuorum} copies that the write quorum asks for`,
       { details: { block: block.block, copies: counting, writeQuorum } },
     );
   }
