@@ -27,6 +27,9 @@ import { runInProcess } from "./support/in-process.ts";
 
 const BLOCK = 64 * 1024;
 
+/** For hundreds of files there and back, by several processes. */
+const PATIENCE_MS = 120_000;
+
 let cluster: LocalCluster;
 beforeAll(async () => {
   cluster = await LocalCluster.up("--data-servers", "3", "--block-size", "64K");
@@ -245,7 +248,7 @@ describe("a transfer that is interrupted", () => {
   }
 
   test.each(["SIGINT", "SIGKILL"] as const)(
-    "by %s: the same command goes on, both ways",
+    "by %s: it goes on, both ways, from what is there",
     async (signal) => {
       const root = many(`many-${signal}`);
       const remote = `/many-${signal}`;
@@ -262,7 +265,9 @@ describe("a transfer that is interrupted", () => {
         expect(stderr).toMatch(
           /^dfs put: interrupted: stored [\d,]+ files, .* in .*, each whole\n/m,
         );
-        expect(stderr).toContain("to go on, give the same command again");
+        expect(stderr).toContain(
+          `to go on, give the same command again, with ${root}/. in place of ${root}: what`,
+        );
       }
       const there = await countThere();
       expect(there).toBeLessThan(COUNT);
@@ -287,6 +292,7 @@ describe("a transfer that is interrupted", () => {
       }
       expect(snapshot(target)).toEqual(snapshot(root));
     },
+    PATIENCE_MS,
   );
 });
 
