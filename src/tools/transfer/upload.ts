@@ -68,6 +68,17 @@ export class Uploader {
 
   /** Stores a stream under `to`, and counts it. */
   async stream(content: AsyncIterable<ContentRun>, to: Uint8Array): Promise<void> {
+    await attempt(
+      this.#around.outcome,
+      `cannot store standard input as ${quoted(to)}`,
+      async () => {
+        await this.#stream(content, to);
+        return undefined;
+      },
+    );
+  }
+
+  async #stream(content: AsyncIterable<ContentRun>, to: Uint8Array): Promise<void> {
     const target = await behindLinks(this.#around.client, to);
     await this.#around.client.put(target, this.#counted(content), {
       ...ownOwner(0o666),
