@@ -30,9 +30,9 @@ export function limitedWarnings(logger: Logger, clock: Clock, what: string): Log
     );
   };
   return {
-    debug: logger.debug,
-    info: logger.info,
-    error: logger.error,
+    debug: (message, fields) => logger.debug(message, fields),
+    info: (message, fields) => logger.info(message, fields),
+    error: (message, fields) => logger.error(message, fields),
     warn: (message, fields) => {
       if (!running) begin();
       if (written >= MAX_WARNINGS) {

@@ -37,13 +37,13 @@ export const MAX_REQUESTS_IN_FLIGHT = 256;
 export const MAX_RECEIVED_BYTES_IN_FLIGHT = MAX_FRAME_BYTES;
 
 /** Bytes queued for a peer that does not read before we stop reading from it as well. */
-export const MAX_QUEUED_BYTES = 2 * MAX_FRAME_BYTES;
+export const MAX_QUEUED_BYTES = MAX_FRAME_BYTES;
 
 /** Bytes that all connections of one server together may hold of frames that are not answered; long ones wait beyond that. */
-export const SHARED_RECEIVED_BYTES = 32 * MiB;
+export const SHARED_RECEIVED_BYTES = 24 * MiB;
 
 /** Bytes that wait to be sent on all connections of one server together; long replies are not begun beyond that. */
-export const SHARED_QUEUED_BYTES = 32 * MiB;
+export const SHARED_QUEUED_BYTES = 24 * MiB;
 
 /** Open connections of one server, below the number of files that a process may have open by itself (4,096 on old systems). */
 export const MAX_CONNECTIONS = 3_000;

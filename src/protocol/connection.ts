@@ -31,7 +31,7 @@ import { StallWatch } from "./stall-watch.ts";
 import type { ByteStream, StreamEvents } from "./transport.ts";
 
 /** Own requests wait while more than this is queued, so that they never fill the queue that replies need. */
-const REQUEST_ROOM_BYTES = MAX_QUEUED_BYTES / 4;
+const REQUEST_ROOM_BYTES = MAX_QUEUED_BYTES / 2;
 
 /** Notices that a peer may leave unread behind a full queue, in bytes, before it is given up. */
 const MAX_SURPLUS_NOTICE_BYTES = MAX_HEAD_BYTES;

@@ -76,8 +76,8 @@ export class Door {
   }
 
   private look(): void {
-    for (const connections of [...this.hosts.values()]) {
-      for (const connection of [...connections]) connection.look();
+    for (const connections of this.hosts.values()) {
+      for (const connection of connections) connection.look();
     }
     this.timer = this.count > 0 ? this.planLook() : undefined;
   }

@@ -17,7 +17,7 @@ import { auth, hello } from "../../src/protocol/messages/hello.ts";
 import { readdir } from "../../src/protocol/messages/namespace.ts";
 import { sessionOpen } from "../../src/protocol/messages/session.ts";
 import type { Item } from "../../src/protocol/schema.ts";
-import { anyCbor, mutatedItem, valueOf } from "../fuzz/generate.ts";
+import { anyCbor, joined, mutatedItem, valueOf } from "../fuzz/generate.ts";
 import { allMessages, isRequest } from "../protocol/messages.ts";
 import { framed, HELLO, lengthBytes, RawSocket } from "./raw-socket.ts";
 
@@ -99,7 +99,7 @@ function stay(round: Round, raw: RawSocket): Promise<unknown> {
 
 /** The head of a frame that dfs would not send: `array` head, kind, number, code, and any body. */
 function oddFrame(code: number, body: Uint8Array): Uint8Array {
-  return framed(Uint8Array.from([0x84, 0, 7, 0x19, code >> 8, code & 0xff, ...body]));
+  return framed(joined([Uint8Array.of(0x84, 0, 7, 0x19, code >> 8, code), body]));
 }
 
 const helloFrame = framed(
@@ -156,7 +156,7 @@ function oddBody(round: Round): { code: number; body: Item; kind: number } {
   const { random } = round;
   const message = messages[random.below(messages.length)]!;
   const schema = isRequest(message) ? message.request : message.body;
-  const right = schema.encode(valueOf(schema.shape, random) as never);
+  const right = schema.encode(valueOf(schema.shape, random));
   const kind = isRequest(message) ? FRAME_KINDS.request : FRAME_KINDS.notice;
   return { code: message.code, body: mutatedItem(right, random), kind };
 }

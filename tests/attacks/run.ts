@@ -26,7 +26,9 @@ console.log(
 let failed = false;
 for (const keyed of [false, true]) {
   const attacks = ATTACKS.filter(
-    (each) => (each.keyed ?? false) === keyed && (only === undefined || each.name === only),
+    (each) =>
+      (each.keyed ?? false) === keyed &&
+      (only === undefined || only.split(",").includes(each.name)),
   );
   if (attacks.length === 0) continue;
   const victims = await Victims.start(keyed);

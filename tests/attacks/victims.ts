@@ -17,6 +17,8 @@ const NAMES = 1000;
 const PROBE = bytesOf("/probe");
 const BLOCK_BYTES = 1 * MiB;
 const SAMPLE_MS = 100;
+/** Measurements before and after an attack. */
+const PROBES = 20;
 const PROBE_TIMEOUT_MS = 30_000;
 
 /** What was seen of the cluster during and after one attack. */
@@ -83,11 +85,12 @@ export class Victims {
     role: "meta" | "data",
     seconds: number,
     seed: number,
+    probes = PROBES,
   ): Promise<Seen> {
     const server = role === "meta" ? this.cluster.meta : this.cluster.server(0);
     const logStarts = this.servers.map(({ log }) => log().length);
     const logStart = server.log().length;
-    const before = await this.probes(20);
+    const before = await this.probes(probes);
     const target: Omit<Target, "block" | "key"> = { address: server.address, role, seconds, seed };
     const json = {
       ...target,
@@ -109,15 +112,13 @@ export class Victims {
     const sampler = setInterval(() => {
       residentMiB = Math.max(residentMiB, residentOf(server));
     }, SAMPLE_MS);
-    let over = false;
-    void child.exited.then(() => (over = true));
-    while (!over) {
+    while (child.exitCode === null && child.signalCode === null) {
       during.push(...(await this.probes(1)));
       await Bun.sleep(SAMPLE_MS);
     }
     clearInterval(sampler);
     const faults = this.faults(await complaint, logStarts);
-    const after = await this.probes(20);
+    const after = await this.probes(probes);
     const log = server
       .log()
       .slice(logStart)
@@ -172,7 +173,7 @@ export class Victims {
 }
 
 /** Memory of a server that must never be passed. */
-const MOST_RESIDENT_MIB = 250;
+export const MOST_RESIDENT_MIB = 250;
 /** After the attack a client may wait so much longer than before: what a busy machine makes of it. */
 const SLOWER = 3;
 const SLOWER_MS = 250;

@@ -75,7 +75,9 @@ describe("a page of a directory", () => {
   test.each(listings)("%s tells what the schema tells", (_, listing) => {
     const { items, page } = bodyOf(readdir.reply.encode(listing));
     const told = page();
-    expect<unknown>({ entries: told.entries, more: told.more }).toEqual(readdir.reply.decode(items));
+    expect<unknown>({ entries: told.entries, more: told.more }).toEqual(
+      readdir.reply.decode(items),
+    );
     const inPlace = Array.from({ length: told.length }, (__, index) => ({
       name: told.nameAt(index).slice(),
       inode: told.inodeAt(index),

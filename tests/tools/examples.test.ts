@@ -77,6 +77,7 @@ class Stage {
     const free = line.includes("--listen") ? `127.0.0.1:${await freePort()}` : meta;
     return line
       .replaceAll("/srv/dfs", cluster.path("srv"))
+      .replaceAll("/etc/dfs.key", cluster.path("dfs.key"))
       .replaceAll("/mnt/dfs", cluster.path("mnt"))
       .replaceAll("/tmp/course", cluster.path("course"))
       .replaceAll("~/.local/share/dfs", cluster.dir)

@@ -35,6 +35,25 @@ describe("who serves a mount", () => {
     expect(existsSync(mountDirectory(uid, mountPoint))).toBe(false);
   });
 
+  test.each([
+    "",
+    "{",
+    "null",
+    "5",
+    "[]",
+    "{}",
+    '{"mountPoint":5,"meta":"a:1"}',
+    '{"mountPoint":"/m"}',
+  ])("is not known from a note that says %j, and nothing fails by it", (text) => {
+    const record = { mountPoint: join(folder.path, "odd"), meta: "127.0.0.1:1" };
+    const claim = claimMountPoint(record);
+    writeFileSync(join(mountDirectory(uid, record.mountPoint), "mount.json"), text);
+    expect(mountRecord(uid, record.mountPoint)).toBeUndefined();
+    expect(knownMounts(uid).filter((each) => each.meta === undefined)).toEqual([]);
+    expect(servingProcess(uid, record.mountPoint)).toBe(process.pid);
+    claim.release();
+  });
+
   test("is nobody when its process was killed, and the next one takes over", async () => {
     const mountPoint = join(folder.path, "killed");
     const script = `

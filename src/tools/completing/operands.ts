@@ -34,6 +34,7 @@ const OPERANDS: Readonly<Record<string, Operands>> = {
   get: { first: [["remote"]], rest: ["remote", "local"] },
   mount: { rest: ["localDirectory"] },
   umount: { rest: ["localDirectory"] },
+  "key new": { first: [["local"]] },
   "log dump": { first: [["localDirectory"]] },
   chmod: { first: [[]], rest: ["remote"] },
   chown: { first: [[]], rest: ["remote"] },

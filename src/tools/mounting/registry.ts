@@ -136,12 +136,21 @@ function mountsDirectory(uid: number): string {
 
 function recordIn(dir: string): MountRecord | undefined {
   try {
-    return JSON.parse(readFileSync(join(dir, RECORD), "utf8")) as MountRecord;
+    return checkedRecord(JSON.parse(readFileSync(join(dir, RECORD), "utf8")));
   } catch (error) {
     // Not written yet, or not wholly: the process is about to begin or has been killed while it did.
     if (error instanceof SyntaxError || systemCodeOf(error) === "ENOENT") return undefined;
     throw error;
   }
+}
+
+/** The record that `value` is; undefined when it is none, as when something else has written to the file. */
+function checkedRecord(value: unknown): MountRecord | undefined {
+  const { mountPoint, meta, dir, log } = (value ?? {}) as Record<string, unknown>;
+  const isText = (each: unknown): boolean => typeof each === "string";
+  const isOptionalText = (each: unknown): boolean => each === undefined || isText(each);
+  const isRecord = isText(mountPoint) && isText(meta) && isOptionalText(dir) && isOptionalText(log);
+  return isRecord ? (value as MountRecord) : undefined;
 }
 
 function namesIn(folder: string): string[] {
