@@ -81,6 +81,9 @@ Devices need -p and the superuser. What cannot be fetched is listed on standard 
     if (isStdout && sources.length > 1) {
       throw new DfsError("usage", "only one file goes to standard output (-); see dfs cat");
     }
+    if (isStdout && context.options.dryRun) {
+      throw new DfsError("usage", "--dry-run and standard output (-) exclude each other");
+    }
     const { json, verbose } = context.options;
     const votes = new VoteTeller(context.messages, json && !isStdout ? context.out : undefined);
     const work = async (client: DfsClient): Promise<ExitCode> => {

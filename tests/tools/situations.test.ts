@@ -61,6 +61,7 @@ const OTHERS: readonly (readonly [name: string, args: string])[] = [
   ["umount", "mnt"],
   ["drill", "--faults nonsense"],
   ["log dump", "nowhere"],
+  ["key new", "nowhere/key"],
   ["meta restore", "--list --from 127.0.0.1:1"],
   ["meta", "--dir file"],
   ["data", "--dir file --meta 127.0.0.1:1"],
@@ -92,7 +93,7 @@ describe("with a cluster", () => {
     const transcript = new Transcript(cluster);
     const lines = [...COMMANDS, ...OTHERS].flatMap(([name]) => [
       `dfs ${name} --nonsense`,
-      ...(/^(status|df|du|find|tree|ls|fsck|server list|scrub|drill|up|down|version|help|meta.*)$/.test(
+      ...(/^(status|df|du|find|tree|ls|fsck|server list|scrub|drill|up|down|version|help|key new|meta.*)$/.test(
         name,
       )
         ? []
@@ -173,6 +174,7 @@ describe("with a cluster", () => {
       "dfs mount file",
       "dfs down --dir missing",
       "dfs log dump missing",
+      "dfs key new nowhere/key",
       "dfs drill --faults nonsense",
       "dfs meta restore --dir file --from 127.0.0.1:1",
       "dfs help nonsense",

@@ -27,7 +27,8 @@ export async function tellEnd(
   tally: Tally,
 ): Promise<void> {
   const { skipped } = tally;
-  if (options.json) await out.row({ ...tallyRow(tally, around), skipped });
+  const planned = rehearsal === undefined ? {} : { bytes: rehearsal.bytes };
+  if (options.json) await out.row({ ...tallyRow(tally, around), ...planned, skipped });
   else if (rehearsal !== undefined) await out.line(rehearsal.summary(tally));
   if (rehearsal === undefined) {
     around.progress.stop(verb);
