@@ -176,6 +176,9 @@ export class Connection implements Peer, MemoryUser {
   /** Called every LOOK_MS: ends the connection when it does not get on. */
   look(): void {
     if (!this.open) return;
+    // A stream that is not read from may end without a word (seen with sockets of Bun whose peer was killed).
+    if (this.queue.ended) return this.fail(new DfsError("unreachable", "the other side is gone"));
+    this.queue.retry();
     const { heldBytes, insideFrame, waitsForMemory, frames } = this.parser;
     const { memory } = this.options;
     const scarceReceived = memory?.isScarce("receivedBytes") === true;
@@ -185,7 +188,7 @@ export class Connection implements Peer, MemoryUser {
       isFrameComing: insideFrame && !waitsForMemory && this.reading,
       frameBytes: heldBytes,
       frames,
-      isStalled: this.queue.stalled,
+      isStalled: this.queue.bytes > 0,
       isBusy: this.queuedBytes > 0 || !this.incoming.idle || this.pending.inFlight > 0,
       scarceFrameBytes: scarceReceived ? heldBytes : 0,
       scarceBytes: (scarceQueued ? this.queuedBytes : 0) + (scarceReceived ? asked : 0),

@@ -8,6 +8,7 @@
 import { DfsError } from "../base/errors.ts";
 import { LOOK_MS } from "./door.ts";
 import { notEnough } from "./shared-memory.ts";
+import { SEND_STALL_TIMEOUT_MS } from "./stall-watch.ts";
 
 /** A frame that was begun is to come at this rate at least; and whatever its length, it has FRAME_GRACE_MS. */
 const FRAME_BYTES_PER_SECOND = 64 * 1024;
@@ -34,6 +35,10 @@ export interface Progress {
   /** What it holds of the memory that others wait for; 0 when nobody waits. */
   readonly scarceFrameBytes: number;
   readonly scarceBytes: number;
+}
+
+function notReading(): DfsError {
+  return new DfsError("timeout", "bytes wait for a peer that does not read");
 }
 
 export class ProgressWatch {
@@ -97,6 +102,7 @@ export class ProgressWatch {
     if (scarceFrameBytes > 0 && isSlow && this.frameLooks > SCARCE_LOOKS) {
       return notEnough(scarceFrameBytes);
     }
+    if (this.stalledLooks * LOOK_MS > SEND_STALL_TIMEOUT_MS) return notReading();
     // What it has asked for cannot be answered, as long as it does not read.
     return scarceBytes > 0 && this.stalledLooks >= SCARCE_LOOKS
       ? notEnough(scarceBytes)

@@ -61,6 +61,7 @@ export class SendQueue {
   private waitingBytes = 0;
   private readonly chunks: Chunk[] = [];
   private stream: ByteStream | undefined;
+  private hasEnded = false;
   private flushPlanned = false;
   /** True while the stream is full: `writable` will be called. */
   private blocked = false;
@@ -73,6 +74,16 @@ export class SendQueue {
   /** Bytes that the stream has not accepted yet. */
   get bytes(): number {
     return this.waitingBytes;
+  }
+
+  /** True when the stream has said that it has ended; its `onClose` may still be to come, or be missed. */
+  get ended(): boolean {
+    return this.hasEnded;
+  }
+
+  /** Tries again to send what waits, unless the stream is known to be full. */
+  retry(): void {
+    if (this.bytes > 0) this.planFlush();
   }
 
   attach(stream: ByteStream): void {
@@ -167,6 +178,7 @@ export class SendQueue {
     const count = this.stream.write(chunk.bytes.subarray(chunk.start, chunk.end));
     if (count < 0) {
       this.stream = undefined; // it has ended; onClose follows and clears the queue
+      this.hasEnded = true;
       return false;
     }
     chunk.start += count;

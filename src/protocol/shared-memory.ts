@@ -87,6 +87,7 @@ export class SharedMemory {
   }
 
   private may(sum: Sum, user: MemoryUser, length: number): boolean {
+    if (!this.users.has(user)) return true; // it has ended: nothing comes of it any more
     const waiting = this.waiting[sum];
     const [first] = waiting;
     const isTurn = first === undefined || first === user;

@@ -4,8 +4,17 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { systemClock } from "../../src/base/clock.ts";
+import { messageOf } from "../../src/base/errors.ts";
+import type { BlockId } from "../../src/base/ids.ts";
+import { silentLogger } from "../../src/base/logger.ts";
+import { systemRandom } from "../../src/base/random.ts";
 import type { DfsClient } from "../../src/client/api.ts";
 import { connectClient } from "../../src/client/client.ts";
+import { connectPeer } from "../../src/protocol/endpoint.ts";
+import { blockGet } from "../../src/protocol/messages/data.ts";
+import { sessionOpen } from "../../src/protocol/messages/session.ts";
+import { tcpTransport } from "../../src/protocol/transports/tcp.ts";
 import { readKey, writeNewKey } from "../../src/tools/shared/cluster-key.ts";
 import { bytesOf, MiB, OWNER, patterned } from "../support/cluster.ts";
 import { spawnCluster, type ProcessCluster, type ServerProcess } from "../support/processes.ts";
@@ -20,6 +29,17 @@ const SAMPLE_MS = 100;
 /** Measurements before and after an attack. */
 const PROBES = 20;
 const PROBE_TIMEOUT_MS = 30_000;
+
+/** How long the server that was attacked may take to answer, on a machine that is busy. */
+const ANSWER_TIMEOUT_MS = 10_000;
+
+const NOBODY = {
+  cluster: undefined,
+  server: undefined,
+  incarnation: undefined,
+  instance: undefined,
+  reign: undefined,
+};
 
 /** What was seen of the cluster during and after one attack. */
 export interface Seen {
@@ -119,6 +139,7 @@ export class Victims {
     clearInterval(sampler);
     const faults = this.faults(await complaint, logStarts);
     const after = await this.probes(probes);
+    faults.push(...(await this.unanswered(server, role)));
     const log = server
       .log()
       .slice(logStart)
@@ -126,6 +147,35 @@ export class Victims {
       .filter((line) => line !== "");
     const attacker = JSON.parse((await said) || "{}") as Seen["attacker"];
     return { attack: attack.name, role, attacker, before, during, after, residentMiB, log, faults };
+  }
+
+  /** A client reads elsewhere when a data server does not answer: it is asked itself as well. */
+  private async unanswered({ address }: ServerProcess, role: "meta" | "data"): Promise<string[]> {
+    const timeoutMs = ANSWER_TIMEOUT_MS;
+    const key = this.keyFile === undefined ? {} : { key: readKey(this.keyFile) };
+    const seams = { clock: systemClock, random: systemRandom, logger: silentLogger };
+    const transport = tcpTransport(systemClock);
+    const label = "well-behaved";
+    try {
+      const identity = { ...NOBODY, role: "client" as const, label };
+      const peer = await connectPeer({
+        transport,
+        address,
+        identity,
+        expect: { role },
+        timeoutMs,
+        ...seams,
+        ...key,
+      });
+      if (role === "data") {
+        const { id, length } = this.block;
+        await peer.request(blockGet, { block: id as BlockId, offset: 0, length }, { timeoutMs });
+      } else await peer.request(sessionOpen, { label }, { timeoutMs });
+      peer.close("it was answered");
+      return [];
+    } catch (error) {
+      return [`the server that was attacked does not answer: ${messageOf(error)}`];
+    }
   }
 
   async stop(): Promise<void> {

@@ -15,6 +15,7 @@ import { hello } from "../../src/protocol/messages/hello.ts";
 import { FRAME_GRACE_MS, IDLE_MS } from "../../src/protocol/progress-watch.ts";
 import { SharedMemory, type MemoryUser } from "../../src/protocol/shared-memory.ts";
 import { memoryNetwork } from "../../src/protocol/transports/memory.ts";
+import type { Transport } from "../../src/protocol/transport.ts";
 import { StillClock } from "./still-clock.ts";
 import {
   connectTo,
@@ -246,6 +247,41 @@ describe("a frame that was begun", () => {
       await eventually(() => slow.frames.length === 2 + round, "it is answered");
     }
     expect(slow.ended).toBe(false);
+  });
+});
+
+describe("a stream that has ended without a word", () => {
+  test("is noticed when something waits to be sent, and what it held is free", async () => {
+    const clock = new StillClock();
+    const inner = memoryNetwork({ clock }).transport();
+    let isDead = false;
+    const transport: Transport = {
+      connect: inner.connect,
+      listen: (address, accept) =>
+        inner.listen(address, (stream) =>
+          accept({
+            remoteAddress: stream.remoteAddress,
+            write: (bytes) => (isDead ? -1 : stream.write(bytes)),
+            pause: () => stream.pause(),
+            resume: () => stream.resume(),
+            end: () => stream.end(),
+            terminate: () => stream.terminate(),
+          }),
+        ),
+    };
+    const { logger, lines } = recordingLogger();
+    const listener = await listenFor({ transport, clock, logger });
+    const raw = await RawPeer.open(transport, listener.address);
+    await raw.ask(1, hello, helloBody);
+    const [peer] = [...listener.peers] as [Connection];
+    isDead = true;
+    raw.sendFrame(FRAME_KINDS.request, 2, echo.code, [1]);
+    await eventually(() => peer.queuedBytes > 0, "the answer waits");
+    expect(peer.open).toBe(true);
+    looks(clock, 1);
+    expect(peer.open).toBe(false);
+    expect(peer.queuedBytes).toBe(0);
+    expect(lines.filter((line) => line.includes("the other side is gone"))).toHaveLength(1);
   });
 });
 

@@ -28,6 +28,7 @@ import { watchDirectory } from "../../base/directory-watch.ts";
 import { DfsError, isDfsError } from "../../base/errors.ts";
 import { lineLogger, type Logger } from "../../base/logger.ts";
 import { standardErrorWriter } from "../../base/standard-error.ts";
+import { guardOwnMemory } from "../../base/memory-guard.ts";
 import { systemRandom } from "../../base/random.ts";
 import { openDirectory } from "./directory.ts";
 import type { DataServer, DataServerOptions, Ending } from "./options.ts";
@@ -101,8 +102,10 @@ export async function runDataServer(options: DataRunOptions): Promise<void> {
   }
   options.onReady?.({ address: server.address, server: server.server });
   const watch = watchDirectory(options.dir, options.clock ?? systemClock);
+  const stopGuard = guardOwnMemory(options.clock ?? systemClock);
   const lost = await Promise.race([watch.lost, aborted(signal)]);
   watch.stop();
+  stopGuard();
   if (lost !== undefined) {
     logger.error(lost.message);
     throw lost; // there is nothing left to put in order

@@ -38,6 +38,7 @@ import { messageOf, type DfsError } from "../../base/errors.ts";
 import type { ClusterId } from "../../base/ids.ts";
 import { lineLogger, type Logger } from "../../base/logger.ts";
 import { standardErrorWriter } from "../../base/standard-error.ts";
+import { guardOwnMemory } from "../../base/memory-guard.ts";
 import { systemRandom, type Random } from "../../base/random.ts";
 import { listenPeers, type HandlerTable, type PeerListener } from "../../protocol/endpoint.ts";
 import { clusterIdOf, type ClusterSettings } from "../../protocol/messages/common.ts";
@@ -203,9 +204,11 @@ export async function runMetaServer(options: MetaRunOptions): Promise<void> {
     settings: { blockSize, replicas, writeQuorum, readQuorum },
   });
   const watch = watchDirectory(options.dir, options.clock ?? systemClock);
+  const stopGuard = guardOwnMemory(options.clock ?? systemClock);
   void watch.lost.then(({ message }) => logger.error(message));
   const failed = await Promise.race([server.failed, watch.lost, asked.then(() => undefined)]);
   watch.stop();
+  stopGuard();
   if (failed !== undefined) throw failed;
   logger.info("stopping");
   await server.stop();
