@@ -2,8 +2,8 @@
  * Memory of what was read, for a reader who knows when nobody looks at it any more, as a mount does when the kernel has it. The
  * next blocks are received into it: filling fresh memory takes several times as long (protocol/frame-memory.ts).
  *
- * Invariant: what is remembered here are bytes of one answer of one server, of which no other views are given out. Who keeps them
- * for several readers gives out copies.
+ * Invariant: what is remembered here are bytes of one answer of one server, or put together for one reader, of which no other views
+ * are given out. Who keeps them for several readers gives out copies, and gives the memory back when the last of them has its own.
  */
 import { frameMemory } from "../protocol/frame-memory.ts";
 

@@ -40,8 +40,9 @@ Files are written under a temporary name and renamed when they are whole, so an 
 Only bytes that were verified are written. With -r nothing is ever written outside LOCAL, whatever names and links the
 cluster holds: links are fetched as links and never followed, neither those nor any found inside LOCAL.
 With -r files keep the time of their last change, and one that is here already with the same length and the same time is
-skipped. So a command that was interrupted goes on where it stopped when it is given again. Without -r a file is always
-fetched. With --checksum it is the content that decides, with or without -r; it is compared by checksums and not fetched.
+skipped. So a command that was interrupted goes on where it stopped when it is given again; with REMOTE/. in place of REMOTE
+if LOCAL did not exist and has been made by it, as cp would have it. Without -r a file is always fetched. With --checksum it
+is the content that decides, with or without -r; it is compared by checksums and not fetched.
 --exclude has the rules of .gitignore, with paths below REMOTE; dfs put --help tells them.
 With a read quorum Q, Q servers must answer for each block. What they say is compared with the block's checksum: one right
 copy among wrong ones is enough, and the wrong ones are reported for repair. -v shows the votes on standard error: 1 right,
@@ -79,6 +80,9 @@ Devices need -p and the superuser. What cannot be fetched is listed on standard 
     const isStdout = target.text === "-";
     if (isStdout && sources.length > 1) {
       throw new DfsError("usage", "only one file goes to standard output (-); see dfs cat");
+    }
+    if (isStdout && context.options.dryRun) {
+      throw new DfsError("usage", "--dry-run and standard output (-) exclude each other");
     }
     const { json, verbose } = context.options;
     const votes = new VoteTeller(context.messages, json && !isStdout ? context.out : undefined);
@@ -120,7 +124,9 @@ async function run(
     const steps = rootSteps(sources, target, downloader, around, wish);
     await walkTree(steps, chosen.jobs ?? TRANSFER_WIDTH);
   } catch (error) {
-    throw signal.aborted ? interruptedTransfer("fetched", wish, around, downloader.tally) : error;
+    if (!signal.aborted) throw error;
+    const begun = { isInto: target.isDirectory, source: sources[0]! };
+    throw interruptedTransfer("fetched", wish, begun, around, downloader.tally);
   } finally {
     progress.end();
     directories.close();

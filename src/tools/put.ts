@@ -44,8 +44,9 @@ that is replaced keeps its mode, owner and attributes, unless -p. Holes of spars
 With -r symbolic links are stored as links. Devices need -p and the superuser. What cannot be stored is listed on
 standard error while the rest goes on.
 With -r files keep the time of their last change, and one that is there already with the same length and the same time is
-skipped. So a command that was interrupted goes on where it stopped when it is given again. Without -r a file is always
-stored. With --checksum it is the content that decides, with or without -r; it is compared by checksums and not sent.
+skipped. So a command that was interrupted goes on where it stopped when it is given again; with LOCAL/. in place of LOCAL
+if REMOTE did not exist and has been made by it, as cp would have it. Without -r a file is always stored. With --checksum it
+is the content that decides, with or without -r; it is compared by checksums and not sent.
 --exclude has the rules of .gitignore: a pattern without a slash is compared with names at any depth, one with a slash at
 its beginning or inside with the path below LOCAL; * and ? stop at slashes, ** does not; a slash at the end: directories
 only; ! in front takes in again what an earlier pattern left out. LOCAL itself is never left out.`,
@@ -120,7 +121,9 @@ async function run(
       await walkTree(uploader.roots(uploads), context.options.jobs ?? TRANSFER_WIDTH);
     }
   } catch (error) {
-    throw signal.aborted ? interruptedTransfer("stored", wish, around, uploader.tally) : error;
+    if (!signal.aborted) throw error;
+    const begun = { isInto, source: sources[0]!.bytes };
+    throw interruptedTransfer("stored", wish, begun, around, uploader.tally);
   } finally {
     progress.end();
   }

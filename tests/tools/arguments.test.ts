@@ -115,7 +115,7 @@ describe("parseArguments", () => {
     expect(() => parse([], { DFS_RECURSIVE: "perhaps" })).toThrow(
       "DFS_RECURSIVE=perhaps: give 1 or 0",
     );
-    expect(() => parse([], { DFS_REPLICAS: "many" })).toThrow("DFS_REPLICAS= many: expected");
+    expect(() => parse([], { DFS_REPLICAS: "many" })).toThrow("DFS_REPLICAS=many: expected");
   });
 
   test("a hundred thousand operands are read in no time", () => {

@@ -90,7 +90,10 @@ function commandLine(pid: string): string {
 describe("dfs drill", () => {
   test("plays every fault, all as expected, and leaves nothing behind", async () => {
     const { place, env } = folder();
-    const result = await place.run(["drill", "--seed", SEED, "--size", "64K"], { env });
+    const result = await place.run(
+      ["drill", "--seed", SEED, "--size", "64K", "--progress", "none"],
+      { env },
+    );
     expect(result.stderr).toBe("");
     const lines = result.text.trimEnd().split("\n");
     expect(lines[0]).toBe(

@@ -5,8 +5,8 @@ import { DfsError, ERROR_KINDS, type ErrorKind } from "../../src/base/errors.ts"
 import { Reason, report } from "../../src/tools/shared/errors.ts";
 import { exitCodeOf } from "../../src/tools/shared/exit-codes.ts";
 import { Messages } from "../../src/tools/shared/messages.ts";
-import { Outcome } from "../../src/tools/shared/outcome.ts";
-import { Output, OutputClosed } from "../../src/tools/shared/output.ts";
+import { isFatal, Outcome } from "../../src/tools/shared/outcome.ts";
+import { Output, OutputClosed, OutputFailed } from "../../src/tools/shared/output.ts";
 import { HardLinks } from "../../src/tools/transfer/jobs.ts";
 import { failureOf } from "./support/files.ts";
 
@@ -204,7 +204,12 @@ describe("Output", () => {
     expect(await failureOf(closed.flush())).toBeInstanceOf(OutputClosed);
     const full = new Output(sink("ENOSPC"));
     await full.line("x");
-    expect(String(await failureOf(full.flush()))).toContain("ENOSPC");
+    const failure = await failureOf(full.flush());
+    expect(failure).toBeInstanceOf(OutputFailed);
+    expect(isFatal(failure)).toBe(true);
+    expect(String(failure)).toContain(
+      "cannot write to standard output: no space left on the local disk",
+    );
     await closed.announce("nobody has to listen to this");
   });
 });

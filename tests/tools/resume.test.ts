@@ -21,11 +21,15 @@ import { join } from "node:path";
 import { seededRandom } from "../../src/base/random.ts";
 import { get } from "../../src/tools/get.ts";
 import { put } from "../../src/tools/put.ts";
-import { LocalCluster, until } from "../support/local-cluster.ts";
+import { startedFrom } from "../support/bundled-project.ts";
+import { finish, LocalCluster, until } from "../support/local-cluster.ts";
 import { snapshot } from "./support/files.ts";
 import { runInProcess } from "./support/in-process.ts";
 
 const BLOCK = 64 * 1024;
+
+/** For hundreds of files there and back, by several processes. */
+const PATIENCE_MS = 120_000;
 
 let cluster: LocalCluster;
 beforeAll(async () => {
@@ -222,6 +226,17 @@ describe("--exclude and --dry-run", () => {
     const back = await told("get", "-r", "-n", "/dry", cluster.path("dry-back"));
     expect(back).toContain(`/dry/sub/two -> ${cluster.path("dry-back")}/sub/two\n`);
     expect(existsSync(cluster.path("dry-back"))).toBe(false);
+    const stream = await cluster.run(["put", "-n", "-", "/dry/stream"], {
+      stdin: Buffer.from("x"),
+    });
+    expect(stream).toMatchObject({
+      code: 0,
+      text: "- -> /dry/stream\ndry run: would store 1 file (0 B)\n",
+    });
+    expect((await cluster.run(["stat", "/dry/stream"])).code).toBe(4);
+    expect((await cluster.run(["get", "-n", "/dry/one", "-"])).code).toBe(2);
+    const row = await transfer("put", "-r", "-n", root, "/dry-row");
+    expect(row).toMatchObject({ files: 4, bytes: 3 * BLOCK + 9 });
     const nowhere = await runInProcess(cluster, "put", put, [
       "-n",
       root + "/one",
@@ -245,7 +260,7 @@ describe("a transfer that is interrupted", () => {
   }
 
   test.each(["SIGINT", "SIGKILL"] as const)(
-    "by %s: the same command goes on, both ways",
+    "by %s: it goes on, both ways, from what is there",
     async (signal) => {
       const root = many(`many-${signal}`);
       const remote = `/many-${signal}`;
@@ -262,7 +277,9 @@ describe("a transfer that is interrupted", () => {
         expect(stderr).toMatch(
           /^dfs put: interrupted: stored [\d,]+ files, .* in .*, each whole\n/m,
         );
-        expect(stderr).toContain("to go on, give the same command again");
+        expect(stderr).toContain(
+          `to go on, give the same command again, with ${root}/. in place of ${root}: what`,
+        );
       }
       const there = await countThere();
       expect(there).toBeLessThan(COUNT);
@@ -287,7 +304,60 @@ describe("a transfer that is interrupted", () => {
       }
       expect(snapshot(target)).toEqual(snapshot(root));
     },
+    PATIENCE_MS,
   );
+});
+
+test("Ctrl-C ends cp -r: what was copied stays, and it says how much", async () => {
+  const root = cluster.path("for-cp");
+  mkdirSync(root);
+  for (let file = 0; file < 2000; file++) writeFileSync(join(root, `file-${file}`), "x");
+  await transfer("put", "-r", root, "/for-cp");
+  const copying = cluster.spawn(["cp", "-r", "-v", "/for-cp", "/cp"]);
+  await until(async () => (await cluster.run(["ls", "/cp"])).text.split("\n").length > 3, "copies");
+  copying.kill("SIGINT");
+  const [code, stderr] = await Promise.all([copying.exited, copying.stderr.text()]);
+  if (code === 0) return; // it was done before the signal came
+  expect(code).toBe(130);
+  expect(stderr).toMatch(
+    /^dfs cp: interrupted: copied [\d,]+ files, .*, each whole\ngive the same /,
+  );
+});
+
+describe("progress, as it is seen", () => {
+  const slowly = (flags: string): string =>
+    `(cat one; sleep 1.5; cat one) | dfs put ${flags} - /slow; echo "[$?]"`;
+
+  beforeAll(() => void tree("slow"));
+
+  function onTerminal(line: string) {
+    const child = Bun.spawn(["script", "-qec", `stty cols 60; cd slow; ${line}`, "/dev/null"], {
+      cwd: cluster.root,
+      env: {
+        ...process.env,
+        PATH: `${join(startedFrom(), "bin")}:${process.env["PATH"] ?? ""}`,
+        HOME: cluster.root,
+        DFS_DIR: cluster.dir,
+      },
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+    return finish(child);
+  }
+
+  test("a bar on a terminal, taken away at the end, and what was done", async () => {
+    const { text } = await onTerminal(slowly(""));
+    expect(text).toContain("\r\u001b[K\u2591");
+    const last = text.slice(text.lastIndexOf("\u001b[K") + 3);
+    expect(last).toMatch(/^dfs put: stored 1 file, 2 B in \d.* \(\d+ B\/s\)\r\n\[0\]\r\n$/);
+  });
+
+  test("nothing with --quiet or --progress none, no bar with --progress plain", async () => {
+    for (const flags of ["-q", "--progress none", "--progress plain"]) {
+      expect((await onTerminal(slowly(flags))).text).toBe("[0]\r\n");
+    }
+  });
 });
 
 test("--jobs: one at a time gives the same as many; what is no number is refused", async () => {

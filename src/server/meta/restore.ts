@@ -248,10 +248,10 @@ function refuseFilled(dir: string): void {
   try {
     names = readdirSync(dir);
   } catch (error) {
-    if (systemCodeOf(error) === "ENOENT") return;
-    throw new DfsError("invalid", `cannot use ${dir} as a directory: ${messageOf(error)}`, {
-      cause: error,
-    });
+    const code = systemCodeOf(error);
+    if (code === "ENOENT") return;
+    const why = code === "ENOTDIR" ? "something else is there" : messageOf(error);
+    throw new DfsError("invalid", `cannot use ${dir} as a directory: ${why}`, { cause: error });
   }
   const found = names.find((name) => !NOTHING.has(name));
   if (found === undefined) return;

@@ -220,9 +220,9 @@ function parseValue(option: ValueOption<unknown>, name: string, text: string): u
   try {
     return option.parse(text);
   } catch (error) {
-    throw new DfsError("usage", `${name} ${printable(text)}: ${messageOf(error)}`, {
-      cause: error,
-    });
+    const shown = text === "" ? "''" : printable(text);
+    const gap = name.endsWith("=") ? "" : " ";
+    throw new DfsError("usage", `${name}${gap}${shown}: ${messageOf(error)}`, { cause: error });
   }
 }
 

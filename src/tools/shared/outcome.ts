@@ -6,6 +6,7 @@ import { isDfsError, messageOf, systemCodeOf, type ErrorKind } from "../../base/
 import { isNotFound, Reason, reasonOf } from "./errors.ts";
 import { EXIT, type ExitCode } from "./exit-codes.ts";
 import type { Messages } from "./messages.ts";
+import { OutputFailed } from "./output.ts";
 
 /** Errors after which every further step would fail as well: the command ends. */
 const FATAL: ReadonlySet<ErrorKind> = new Set([
@@ -89,6 +90,7 @@ export class Outcome {
 
 /** True for what ends the whole command: the cluster is gone, the user has had enough, or dfs has a mistake. */
 export function isFatal(error: unknown): boolean {
+  if (error instanceof OutputFailed) return true;
   if (isDfsError(error)) return FATAL.has(error.kind);
   const code = systemCodeOf(error);
   return code === undefined || code === "ENOSPC" || code === "EMFILE" || code === "EPIPE";

@@ -2,7 +2,8 @@
  * Standard output: rows for people or, with --json, JSON Lines. Text is collected and written in large pieces; a reader
  * that goes away early (`dfs ls | head`) ends the command quietly.
  */
-import { systemCodeOf } from "../../base/errors.ts";
+import { DfsError, systemCodeOf } from "../../base/errors.ts";
+import { reasonOf } from "./system-errors.ts";
 import { jsonRow } from "./text.ts";
 
 /** Collected text is written out from this length on. */
@@ -11,6 +12,13 @@ const FLUSH_CHARACTERS = 64 * 1024;
 /** Thrown when nobody reads standard output any more. The command ends with exit code 0 and says nothing. */
 export class OutputClosed extends Error {
   override readonly name = "OutputClosed";
+}
+
+/** Standard output cannot take any more, for lack of room for example: the command ends, whatever it was doing. */
+export class OutputFailed extends DfsError {
+  constructor(cause: unknown) {
+    super("io", `cannot write to standard output: ${reasonOf(cause)}`, { cause });
+  }
 }
 
 /** Where bytes go: Bun's standard output, or a buffer in tests. */
@@ -70,11 +78,14 @@ export class Output {
 
   async #write(data: Uint8Array | string): Promise<void> {
     try {
-      // Either may be a promise, and either may be the one that fails.
-      await Promise.all([this.#sink.write(data), this.#sink.flush()]);
+      // Either may be a promise, and either may be the one that fails, at once or later: nobody else may be told.
+      const written = Promise.resolve(this.#sink.write(data));
+      written.catch(() => undefined);
+      await this.#sink.flush();
+      await written;
     } catch (error) {
       if (systemCodeOf(error) === "EPIPE") throw new OutputClosed();
-      throw error;
+      throw systemCodeOf(error) === undefined ? error : new OutputFailed(error);
     }
   }
 }

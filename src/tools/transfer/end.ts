@@ -5,8 +5,12 @@ import type { DfsError } from "../../base/errors.ts";
 import type { Messages } from "../shared/messages.ts";
 import type { Output } from "../shared/output.ts";
 import { counted } from "../shared/format.ts";
+import { joined, withoutTrailingSlashes } from "../shared/paths.ts";
 import { interrupted } from "../shared/progress.ts";
+import { quoted } from "../shared/text.ts";
 import { tallyRow, type Surroundings, type Tally, type TransferWish } from "./jobs.ts";
+
+const DOT = new TextEncoder().encode(".");
 
 interface Teller {
   readonly out: Output;
@@ -23,7 +27,8 @@ export async function tellEnd(
   tally: Tally,
 ): Promise<void> {
   const { skipped } = tally;
-  if (options.json) await out.row({ ...tallyRow(tally, around), skipped });
+  const planned = rehearsal === undefined ? {} : { bytes: rehearsal.bytes };
+  if (options.json) await out.row({ ...tallyRow(tally, around), ...planned, skipped });
   else if (rehearsal !== undefined) await out.line(rehearsal.summary(tally));
   if (rehearsal === undefined) {
     around.progress.stop(verb);
@@ -34,19 +39,25 @@ export async function tellEnd(
   }
 }
 
-/** What Ctrl-C ends a transfer with. */
+/**
+ * What Ctrl-C ends a transfer with. A directory that did not exist before the command has the content of `source`; the same
+ * command would make a directory in it now.
+ */
 export function interruptedTransfer(
   verb: string,
   { recursive }: TransferWish,
+  { isInto, source }: { readonly isInto: boolean; readonly source: Uint8Array },
   { progress }: Surroundings,
   tally: Tally,
 ): DfsError {
   const isNothing = tally.files + tally.symlinks + tally.others === 0;
   const done = isNothing ? `nothing was ${verb}` : `${verb} ${progress.summary()}, each whole`;
+  if (!recursive)
+    return interrupted(done, "give the same command again to do it from the beginning");
+  const content = quoted(joined(withoutTrailingSlashes(source), DOT));
+  const how = isInto ? "" : `, with ${content} in place of ${quoted(source)}`;
   return interrupted(
     done,
-    recursive
-      ? "to go on, give the same command again: what is there already is skipped"
-      : "give the same command again to do it from the beginning",
+    `to go on, give the same command again${how}: what is there already is skipped`,
   );
 }

@@ -47,6 +47,7 @@ interface Found extends Upload {
 }
 
 const NAMED_ITSELF = new Uint8Array();
+const STDIN = Buffer.from("-");
 
 export class Uploader {
   readonly tally = new Tally();
@@ -68,7 +69,23 @@ export class Uploader {
 
   /** Stores a stream under `to`, and counts it. */
   async stream(content: AsyncIterable<ContentRun>, to: Uint8Array): Promise<void> {
+    await attempt(
+      this.#around.outcome,
+      `cannot store standard input as ${quoted(to)}`,
+      async () => {
+        await this.#stream(content, to);
+        return undefined;
+      },
+    );
+  }
+
+  async #stream(content: AsyncIterable<ContentRun>, to: Uint8Array): Promise<void> {
     const target = await behindLinks(this.#around.client, to);
+    const { rehearsal } = this.#wish;
+    if (rehearsal !== undefined) {
+      await rehearsal.tell({ from: STDIN, to: target, type: "file" });
+      return this.#done("file");
+    }
     await this.#around.client.put(target, this.#counted(content), {
       ...ownOwner(0o666),
       keepReplaced: true,
