@@ -8,8 +8,8 @@
  */
 import type { Clock } from "./clock.ts";
 
-const LOOK_MS = 250;
-const MANY_BYTES = 150 * 1024 * 1024;
+const LOOK_MS = 50;
+const MANY_BYTES = 140 * 1024 * 1024;
 /** Rising by less is not worth a collection. */
 const STEP_BYTES = 8 * 1024 * 1024;
 

@@ -19,7 +19,7 @@ test("each new height is one collection, and what is low or not new is none", ()
     clock.advance(1000);
     return collections;
   };
-  expect([after(140), after(155), after(200), after(200), after(205), after(120)]).toEqual([
+  expect([after(130), after(145), after(200), after(200), after(205), after(120)]).toEqual([
     0, 0, 1, 1, 1, 1,
   ]);
   expect([after(200), after(230), after(230)]).toEqual([1, 2, 2]);

@@ -256,7 +256,7 @@ describe("a stream that has ended without a word", () => {
     const inner = memoryNetwork({ clock }).transport();
     let isDead = false;
     const transport: Transport = {
-      connect: inner.connect,
+      connect: (address, events, timeoutMs) => inner.connect(address, events, timeoutMs),
       listen: (address, accept) =>
         inner.listen(address, (stream) =>
           accept({
