@@ -314,7 +314,9 @@ describe("writing", () => {
     expect(await failureOf(client.put(PATH, [patterned(10)], PUT))).toMatchObject({
       kind: "quorum",
     });
-    expect(await failureOf((await cluster.client()).stat(PATH))).toMatchObject({ kind: "notFound" });
+    expect(await failureOf((await cluster.client()).stat(PATH))).toMatchObject({
+      kind: "notFound",
+    });
   });
 
   test("a server that comes back takes its blocks again", async () => {
