@@ -371,7 +371,13 @@ export class Connection implements Peer, MemoryUser {
 
   private onData(chunk: Uint8Array): void {
     this.progress.received(chunk.length);
-    this.guarded(() => this.parser.push(chunk));
+    this.guarded(() => {
+      this.parser.push(chunk);
+      const { stream } = this;
+      if (stream?.receive === undefined) return;
+      // The rest of a long frame need not come by way of chunks.
+      this.progress.received(this.parser.fill((target, offset) => stream.receive!(target, offset)));
+    });
   }
 
   private mayBegin(length: number): boolean {

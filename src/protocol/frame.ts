@@ -82,6 +82,21 @@ export class FrameParser {
     this.run();
   }
 
+  /**
+   * Completes a frame that has begun, as far as that is possible at once, with bytes that `receive` puts where it is told and
+   * counts. They must be the next of the stream. Returns how many they were; throws as `push` does.
+   */
+  fill(receive: (target: Uint8Array, offset: number) => number): number {
+    let bytes = 0;
+    while (this.body !== undefined && this.kept.length === 0 && !this.holdsBack) {
+      const count = receive(this.body.subarray(0, this.bodyLength), this.bodyFilled);
+      if (count === 0) break;
+      bytes += count;
+      this.filled(this.body, count);
+    }
+    return bytes;
+  }
+
   /** No frame is handed out until `resume`. May be called from inside `onFrame`. */
   pause(): void {
     this.paused = true;
@@ -176,14 +191,18 @@ export class FrameParser {
   private fillBody(body: Uint8Array, chunk: Uint8Array, at: number): number {
     const count = Math.min(this.bodyLength - this.bodyFilled, chunk.length - at);
     body.set(count === chunk.length ? chunk : chunk.subarray(at, at + count), this.bodyFilled);
-    this.bodyFilled += count;
-    if (this.bodyFilled === this.bodyLength) {
-      this.body = undefined;
-      this.owner.onHeld(-this.bodyLength); // who takes the frame counts it
-      this.frames++;
-      this.onFrame(body, 0, this.bodyLength);
-    }
+    this.filled(body, count);
     return count;
+  }
+
+  /** So many bytes more of the frame are there. */
+  private filled(body: Uint8Array, count: number): void {
+    this.bodyFilled += count;
+    if (this.bodyFilled < this.bodyLength) return;
+    this.body = undefined;
+    this.owner.onHeld(-this.bodyLength); // who takes the frame counts it
+    this.frames++;
+    this.onFrame(body, 0, this.bodyLength);
   }
 }
 

@@ -24,6 +24,11 @@ export interface ByteStream {
   readonly remoteAddress: Address;
   /** Accepts some first part of `bytes`, copies it, and returns its length; -1 when the stream has ended. */
   write(bytes: Uint8Array): number;
+  /**
+   * Takes what has arrived behind the chunk that `onData` is being told of straight into `target`, from `offset` up to its end at
+   * most; returns how many bytes, 0 when there are none now. To be called inside `onData` alone. Streams need not have it.
+   */
+  receive?(target: Uint8Array, offset: number): number;
   /** No more `onData` until `resume`; the sender is slowed down. */
   pause(): void;
   resume(): void;

@@ -23,7 +23,58 @@ function expectBodies(frames: Buffer[]): void {
   );
 }
 
+/** Takes the next bytes of `rest` straight into memory, at most `most` at a time. */
+function receiverOf(rest: Uint8Array, most: number) {
+  let taken = 0;
+  const receive = (target: Uint8Array, offset: number): number => {
+    const part = rest.subarray(taken, taken + Math.min(most, target.length - offset));
+    target.set(part, offset);
+    taken += part.length;
+    return part.length;
+  };
+  return { receive, taken: () => taken };
+}
+
 describe("FrameParser", () => {
+  test("completes a frame that has begun with bytes that are put into its memory, and takes no others", () => {
+    const long = patterned(LIMIT, 4);
+    const stream = Buffer.concat([framed(BODIES[0]!), framed(long), framed(BODIES[2]!)]);
+    const end = framed(BODIES[0]!).length + framed(long).length;
+    for (const cut of [0, 3, 5, 6, 8, 9, 10, 500, end - 1, end]) {
+      const { parser, frames } = collect();
+      parser.push(stream.subarray(0, cut));
+      const { receive, taken } = receiverOf(stream.subarray(cut), 30_001);
+      const isInside = cut >= 9 && cut < end; // of the long one, behind its length
+      expect(parser.fill(receive)).toBe(isInside ? end - cut : 0);
+      expect(taken()).toBe(isInside ? end - cut : 0);
+      parser.push(stream.subarray(cut + taken()));
+      expect(frames.map((frame) => Bun.hash(frame))).toEqual(
+        [BODIES[0]!, long, BODIES[2]!].map((body) => Bun.hash(body)),
+      );
+    }
+  });
+
+  test("takes nothing straight into memory while it is paused, has stopped, or holds bytes back", () => {
+    const stream = framed(patterned(LIMIT, 4));
+    const { parser, frames } = collect();
+    parser.push(stream.subarray(0, 100));
+    parser.pause();
+    const never = (): number => {
+      throw new Error("was asked for bytes");
+    };
+    expect(parser.fill(never)).toBe(0);
+    parser.push(stream.subarray(100, 200)); // kept
+    expect(parser.fill(never)).toBe(0);
+    parser.resume();
+    expect(parser.fill(receiverOf(stream.subarray(200), 1 << 20).receive)).toBe(
+      stream.length - 200,
+    );
+    expect(frames).toHaveLength(1);
+    parser.push(stream.subarray(0, 100));
+    parser.stop();
+    expect(parser.fill(never)).toBe(0);
+  });
+
   test("finds the frames of a stream that arrives whole", () => {
     const { parser, frames } = collect();
     parser.push(STREAM);

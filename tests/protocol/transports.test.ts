@@ -210,6 +210,59 @@ for (const [name, transport] of TRANSPORTS) {
 }
 
 describe("a tcp transport", () => {
+  test("gives what has come behind a chunk straight into memory, in order, and then goes on with chunks", async () => {
+    const transport = tcpTransport(systemClock);
+    const sent = new Uint8Array(24 * 1024 * 1024).map((_, at) => (at * 31 + (at >> 8)) & 255);
+    const received = new Uint8Array(sent.length);
+    let filled = 0;
+    let direct = 0;
+    const accepted = Promise.withResolvers<ByteStream>();
+    const end = Promise.withResolvers<Error | undefined>();
+    const listener = await transport.listen("127.0.0.1:0", (stream) => {
+      accepted.resolve(stream);
+      return {
+        onData: (chunk) => {
+          received.set(chunk, filled);
+          filled += chunk.length;
+          Bun.sleepSync(1); // so that more comes
+          for (let count = -1; count !== 0;) {
+            count = stream.receive!(received, filled);
+            filled += count;
+            direct += count;
+          }
+        },
+        onWritable: () => undefined,
+        onClose: (error) => end.resolve(error),
+      };
+    });
+    later(() => listener.close());
+    const sender = `
+      const { port, bytes } = JSON.parse(process.argv[1]);
+      const content = new Uint8Array(bytes).map((_, at) => (at * 31 + (at >> 8)) & 255);
+      let at = 0;
+      const send = (socket) => {
+        while (at < content.length) {
+          const count = socket.write(content.subarray(at, at + 65536));
+          if (count <= 0) return;
+          at += count;
+        }
+        socket.shutdown();
+      };
+      await Bun.connect({ hostname: "127.0.0.1", port, socket: { open: send, drain: send, data() {} } });
+    `;
+    const { port } = parseAddress(listener.address);
+    const options = JSON.stringify({ port, bytes: sent.length });
+    const child = Bun.spawn([process.execPath, "-e", sender, options], {
+      stdio: ["ignore", "inherit", "inherit"],
+    });
+    later(() => child.kill());
+    expect(await end.promise).toBeUndefined();
+    expect(filled).toBe(sent.length);
+    expect(direct).toBeGreaterThan(0);
+    expect(Buffer.compare(received, sent)).toBe(0);
+    await accepted.promise;
+  });
+
   test("gives up connecting when its clock says so, and drops the socket if it comes later", async () => {
     const clock = new StillClock();
     const accepted = new Recorder();

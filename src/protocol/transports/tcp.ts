@@ -9,6 +9,7 @@ import type { Socket, SocketHandler } from "bun";
 import type { Clock } from "../../base/clock.ts";
 import { DfsError, messageOf, systemCodeOf } from "../../base/errors.ts";
 import { formatAddress, parseAddress } from "../address.ts";
+import { receiveNow } from "./receive-now.ts";
 import type { Address, ByteStream, Listener, StreamEvents, Transport } from "../transport.ts";
 
 /** TCP between machines or over the loopback. */
@@ -101,6 +102,7 @@ function adopt(
   const stream: ByteStream = {
     remoteAddress,
     write: (bytes) => socket.write(bytes),
+    receive: (target, offset) => receiveNow(socket, target, offset),
     pause: () => socket.pause(),
     resume: () => socket.resume(),
     end: () => socket.shutdown(),
