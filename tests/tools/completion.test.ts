@@ -1,6 +1,7 @@
 // The tab key, in the shells themselves: commands, options, values, paths of a cluster, ids of servers, local files.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { canRun, whyWithout } from "../support/conditions.ts";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { startedFrom } from "../support/bundled-project.ts";
@@ -122,13 +123,13 @@ describe("bash", () => {
   });
 });
 
-describe.if(Bun.which("zsh") !== null)("zsh", () => {
+describe.if(canRun("completion in zsh", whyWithout("zsh")))("zsh", () => {
   test.each(LINES)("%s", async (line, offered) => {
     expect(await zsh(line)).toEqual([...offered].toSorted());
   });
 });
 
-describe.if(Bun.which("fish") !== null)("fish", () => {
+describe.if(canRun("completion in fish", whyWithout("fish")))("fish", () => {
   test.each(LINES)("%s", async (line, offered) => {
     expect(await fish(line)).toEqual([...offered].toSorted());
   });

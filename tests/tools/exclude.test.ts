@@ -1,6 +1,7 @@
 // Patterns of --exclude: the rules of gitignore(5), and, where git is there, what git itself says.
 
 import { afterAll, expect, test } from "bun:test";
+import { canRun, whyWithout } from "../support/conditions.ts";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { DfsError } from "../../src/base/errors.ts";
@@ -51,7 +52,7 @@ test("the root of the tree is never left out, and a pattern of nothing is refuse
 
 const SEED = Number(process.env["DFS_TEST_SEED"] ?? Math.floor(Math.random() * 2 ** 32));
 
-test.if(Bun.which("git") !== null)(`as git has it, seed ${SEED}`, () => {
+test.if(canRun("patterns beside git", whyWithout("git")))(`as git has it, seed ${SEED}`, () => {
   const random = seededRandom(SEED);
   const pick = <T>(list: readonly T[]): T => list[random.below(list.length)]!;
   const name = (): string => pick(["a", "b", "ab", "x.c", "x.o"]);

@@ -1,6 +1,7 @@
 // The manual page: made of the help, and right for the programs that show manual pages.
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { canRun, whyWithout } from "../support/conditions.ts";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { TOPICS } from "../../src/tools/shared/topics.ts";
@@ -42,12 +43,15 @@ test("has every command and every topic, and the day that it is asked to have", 
   }
 });
 
-test.if(Bun.which("mandoc") !== null)("mandoc has nothing to say against it", () => {
-  const { text } = shown("mandoc", "-Tlint", "-Wwarning", path);
-  expect(text).toBe("");
-});
+test.if(canRun("the manual page in mandoc", whyWithout("mandoc")))(
+  "mandoc has nothing to say against it",
+  () => {
+    const { text } = shown("mandoc", "-Tlint", "-Wwarning", path);
+    expect(text).toBe("");
+  },
+);
 
-test.if(Bun.which("man") !== null && Bun.which("groff") !== null)("man shows it", () => {
+test.if(canRun("the manual page in man", whyWithout("man", "groff")))("man shows it", () => {
   const { text, said } = shown("man", "--warnings", "-P", "cat", "-l", path);
   expect(said).toBe("");
 

@@ -3,6 +3,7 @@
 // change is taken over with UPDATE_GOLDEN=1.
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { canRun, whyNotAsRoot } from "../support/conditions.ts";
 import { spawnSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { seededRandom } from "../../src/base/random.ts";
@@ -248,7 +249,7 @@ describe("with a cluster", () => {
   });
 });
 
-describe.if(process.geteuid?.() === 0)("with a disk that is full", () => {
+describe.if(canRun("commands with a full disk", whyNotAsRoot()))("with a disk that is full", () => {
   const cluster = new LocalCluster();
   beforeAll(async () => {
     mkdirSync(cluster.dir);
