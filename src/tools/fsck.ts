@@ -13,7 +13,8 @@ import { counted, durationText, sizeText } from "./shared/format.ts";
 import { sentence } from "./shared/outcome.ts";
 import { OutputClosed } from "./shared/output.ts";
 import { remotePath } from "./shared/paths.ts";
-import { interrupted, Progress, progressOption } from "./shared/progress.ts";
+import { interrupted } from "./shared/interruption.ts";
+import { Progress, progressOption } from "./shared/progress.ts";
 import { escaped, jsonName, quoted } from "./shared/text.ts";
 import { seconds } from "./shared/values.ts";
 

@@ -18,7 +18,8 @@ import { generalOptions, jsonOption, keyOption, shellWord } from "./shared/conne
 import { EXIT } from "./shared/exit-codes.ts";
 import { counted, durationText, isoTime, localTime, sizeText } from "./shared/format.ts";
 import type { Output } from "./shared/output.ts";
-import { interrupted, Progress, progressOption } from "./shared/progress.ts";
+import { interrupted } from "./shared/interruption.ts";
+import { Progress, progressOption } from "./shared/progress.ts";
 import { addresses, directory } from "./shared/values.ts";
 
 /** A backup on data servers. */

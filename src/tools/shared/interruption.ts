@@ -3,7 +3,7 @@
  * clean-up that takes too long, ends the process at once. Temporary files that are left then are removed on the way out.
  */
 import { readFileSync, unlinkSync } from "node:fs";
-import { DfsError, systemCodeOf } from "../../base/errors.ts";
+import { DfsError, isDfsError, systemCodeOf } from "../../base/errors.ts";
 
 const DEFAULT_CLEAN_UP_MS = 3000;
 
@@ -15,6 +15,29 @@ export interface Interruption {
   readonly exitCode: () => number | undefined;
   /** Sets how long a clean-up may take. */
   readonly allowCleanUp: (milliseconds: number) => void;
+}
+
+/** What Ctrl-C ends a command with: what was done until then, and how to go on. */
+export function interrupted(done: string, next: string): DfsError {
+  return new DfsError("cancelled", `interrupted: ${done}\n${next}`);
+}
+
+/** What Ctrl-C ends a command with that only tells. */
+export function interruptedTelling(verb: string): DfsError {
+  return interrupted(`not all was ${verb}`, "the same command begins from the start");
+}
+
+/** Does `work`; when that ends because of an interruption, the error says what `words` say. */
+export async function tellingInterruption<T>(
+  signal: AbortSignal,
+  words: () => DfsError,
+  work: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw signal.aborted && isDfsError(error) ? words() : error;
+  }
 }
 
 const temporaryFiles = new Set<Buffer>();
