@@ -136,7 +136,8 @@ async function run(
     throw interruptedTransfer("fetched", wish, begun, around, downloader.tally);
   } finally {
     progress.end();
-    directories.close();
+    // After an interruption something may still be on its way; its temporary file is removed by way of its directory.
+    if (!signal.aborted) directories.close();
   }
   await votes.finish();
   await tellEnd(context, "fetched", wish, around, downloader.tally);

@@ -7,6 +7,9 @@ import { DfsError, isDfsError, systemCodeOf } from "../../base/errors.ts";
 
 const DEFAULT_CLEAN_UP_MS = 3000;
 
+/** So long what has been begun may take to end after an interruption. */
+const LAST_STEP_MS = 500;
+
 const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 
 export interface Interruption {
@@ -27,14 +30,14 @@ export function interruptedTelling(verb: string): DfsError {
   return interrupted(`not all was ${verb}`, "the same command begins from the start");
 }
 
-/** Does `work`; when that ends because of an interruption, the error says what `words` say. */
+/** Does `work`; when an interruption ends that, or would and it hangs, the error says what `words` say. */
 export async function tellingInterruption<T>(
   signal: AbortSignal,
   words: () => DfsError,
   work: () => Promise<T>,
 ): Promise<T> {
   try {
-    return await work();
+    return await soonUnlessAborted(signal, work());
   } catch (error) {
     throw signal.aborted && isDfsError(error) ? words() : error;
   }
@@ -90,6 +93,25 @@ function removeTemporaryFiles(): void {
       unlinkSync(path);
     } catch {
       continue; // gone already, or its directory is: nothing is left behind
+    }
+  }
+}
+
+/**
+ * Settles as `work` does; when the signal is aborted within a moment: what has been begun mostly ends by itself then, and can
+ * be counted and cleaned up after. What it waits for may never come: after that moment it rejects with the signal's reason.
+ */
+export async function soonUnlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  try {
+    return await unlessAborted(signal, work);
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    const { promise, reject } = Promise.withResolvers<never>();
+    const timer = setTimeout(() => reject(error), LAST_STEP_MS);
+    try {
+      return await Promise.race([work, promise]);
+    } finally {
+      clearTimeout(timer);
     }
   }
 }

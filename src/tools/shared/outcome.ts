@@ -7,7 +7,7 @@ import { isDfsError, messageOf, systemCodeOf, type ErrorKind } from "../../base/
 import { countText } from "./format.ts";
 import { isNotFound, Reason, reasonOf } from "./errors.ts";
 import { EXIT, type ExitCode } from "./exit-codes.ts";
-import { interrupted } from "./interruption.ts";
+import { interrupted, soonUnlessAborted } from "./interruption.ts";
 import type { Messages } from "./messages.ts";
 import { OutputFailed } from "./output.ts";
 
@@ -88,20 +88,24 @@ export class Outcome {
    */
   async attempt(what: string, work: () => Promise<unknown>): Promise<void> {
     const before = this.#done + this.#failed;
-    if (this.#signal.aborted && before > 0) {
-      const done =
-        before === 1
-          ? "the first of those named is done"
-          : `the first ${countText(before)} of those named are done`;
-      throw interrupted(done, "to go on, give the command again with the others");
-    }
-    this.#signal.throwIfAborted();
+    if (this.#signal.aborted) throw this.#interruptedAfter(before);
     try {
-      await work();
+      await soonUnlessAborted(this.#signal, work());
       this.succeed();
     } catch (error) {
+      if (this.#signal.aborted) throw this.#interruptedAfter(before);
       this.fail(what, error);
     }
+  }
+
+  #interruptedAfter(before: number): unknown {
+    if (before === 0) return this.#signal.reason;
+    return interrupted(
+      before === 1
+        ? "the first of those named is done"
+        : `the first ${countText(before)} of those named are done`,
+      "to go on, give the command again with the others",
+    );
   }
 
   /** done, partly done, not found (when that is all that happened), or failed. */

@@ -12,10 +12,7 @@
  *   ended. Steps deal with what should not end the walk themselves.
  * - An interruption does the same, but waits for the running ones only a moment: what they wait for may never come.
  */
-import { unlessAborted } from "./interruption.ts";
-
-/** So long an interrupted walk waits for what it has begun, so that its end can be counted and cleaned up after. */
-const LAST_STEPS_MS = 500;
+import { soonUnlessAborted } from "./interruption.ts";
 
 /** Does one thing; returns the directory to go into, if it was one. */
 export type Step = () => Promise<TreeDirectory | undefined>;
@@ -47,16 +44,8 @@ export async function walkTree(
   signal: AbortSignal,
 ): Promise<void> {
   const walk = new Walk({ steps, leave: () => Promise.resolve() }, signal);
-  const done = walk.run(width);
-  try {
-    await unlessAborted(signal, done);
-  } catch (error) {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, LAST_STEPS_MS);
-    await Promise.race([done.catch(() => undefined), promise]); // `error` is what is told
-    clearTimeout(timer);
-    throw error;
-  }
+  await soonUnlessAborted(signal, walk.run(width));
+  signal.throwIfAborted();
 }
 
 class Walk {
