@@ -293,6 +293,9 @@ async function main(args: readonly Argument[], interruption: Interruption): Prom
   const clear = (): void => messages.live("");
   const out = new Output(Bun.stdout.writer(), clear);
   process.on("exit", clear);
+  interruption.onGivenUp(() =>
+    messages.error("interrupted: what was being done did not end, and was left as it was"),
+  );
   const debug =
     args.some((arg) => arg.text === "--debug") || meansYes(process.env["DFS_DEBUG"] ?? "");
   let messages = new Messages("dfs");

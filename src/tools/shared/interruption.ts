@@ -18,6 +18,8 @@ export interface Interruption {
   readonly exitCode: () => number | undefined;
   /** Sets how long a clean-up may take. */
   readonly allowCleanUp: (milliseconds: number) => void;
+  /** Sets what is called when a clean-up takes longer than that, before the process ends. */
+  readonly onGivenUp: (tell: () => void) => void;
 }
 
 /** What Ctrl-C ends a command with: what was done until then, and how to go on. */
@@ -50,13 +52,18 @@ export function catchInterruption(): Interruption {
   const controller = new AbortController();
   let exitCode: number | undefined;
   let cleanUpMs = DEFAULT_CLEAN_UP_MS;
+  let tell = (): void => undefined;
   for (const [name, code] of Object.entries(SIGNALS)) {
     if (name === "SIGHUP" && isHangupIgnored()) continue;
     process.on(name, () => {
       if (exitCode !== undefined) process.exit(exitCode);
       exitCode = code;
       controller.abort(new DfsError("cancelled", "interrupted"));
-      setTimeout(() => process.exit(code), cleanUpMs).unref();
+      const giveUp = (): void => {
+        tell();
+        process.exit(code);
+      };
+      setTimeout(giveUp, cleanUpMs).unref();
     });
   }
   process.on("exit", removeTemporaryFiles);
@@ -64,6 +71,7 @@ export function catchInterruption(): Interruption {
     signal: controller.signal,
     exitCode: () => exitCode,
     allowCleanUp: (milliseconds) => (cleanUpMs = milliseconds),
+    onGivenUp: (wanted) => (tell = wanted),
   };
 }
 
