@@ -15,6 +15,8 @@ import { riskRow } from "./shared/risk-words.ts";
 import { scrubRow, type ScrubFact } from "./shared/scrub-words.ts";
 import { serverRow } from "./shared/server-words.ts";
 import { statusLines } from "./shared/status-words.ts";
+import { outputColumns } from "./shared/terminal.ts";
+import { wrapped } from "./shared/wrap.ts";
 
 export const status = defineCommand({
   usage: "status",
@@ -83,7 +85,10 @@ the metadata are, and what one more failure would cost: which server, how many b
       } else {
         const nowNs = systemClock.nowNs();
         const facts = { state, servers, health, replicas, scrubs, nowNs };
-        for (const line of statusLines(facts)) await context.out.line(line);
+        const columns = outputColumns();
+        for (const line of statusLines(facts)) {
+          await context.out.line(columns === undefined ? line : wrapped(line, columns));
+        }
       }
       return exitCode(health);
     });
