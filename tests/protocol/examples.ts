@@ -749,7 +749,7 @@ const manifest = {
 };
 example(
   backups.clusterBackup,
-  { backup },
+  { backup, waitMs: 500 },
   {
     backup,
     done: true,
@@ -757,6 +757,8 @@ example(
     servers: [serverId(1), serverId(3)],
     wanted: 4,
     failures: [{ server: serverId(2), reason: "no room" }],
+    doneBytes: LARGE,
+    totalBytes: LARGE,
   },
 );
 example(
