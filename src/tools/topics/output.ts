@@ -14,6 +14,7 @@ Tables that are wider than the terminal have a line for each cell.
 Colours are used on a terminal alone, and not when NO_COLOR is set or TERM is dumb.
 
 Ctrl-C ends a command in good order: it begins nothing any more, says what was done and how to go on, with exit status 130. A
-second Ctrl-C ends it at once; temporary files are removed all the same. What the metadata service does (rebuild, drain, backup) goes on by itself.
+second Ctrl-C ends it at once; temporary files are removed all the same. What the metadata service does (rebuild, drain,
+backup) goes on by itself.
 
 Every error says what could not be done, with which value, and what to do next.`;
