@@ -32,6 +32,9 @@ interface Leaving {
   mustStay: boolean;
 }
 
+/** Stands for the directory of what was named. */
+const COMMAND_LINE = new Uint8Array();
+
 /** Directories that are remembered while it is counted how much there is to remove. */
 const MOST_DIRECTORIES = 100_000;
 
@@ -77,9 +80,15 @@ async function removeAll(
 ): Promise<ExitCode> {
   const left = new Left();
   const findTotal = async (): Promise<Total | undefined> => {
-    const onDirectory = (path: Uint8Array): void => left.count(path);
-    const counting = { signal, follow: false, countsDirectories: true, onDirectory };
-    const { things } = (await treeTotal(client, paths, counting)) ?? {};
+    left.count(COMMAND_LINE);
+    const { things } =
+      (await treeTotal(client, paths, {
+        signal,
+        follow: false,
+        countsDirectories: true,
+        onDirectory: (path) => left.count(path),
+        isVanishing: true,
+      })) ?? {};
     return things === undefined ? undefined : { things: things + left.uncounted };
   };
   const { progress: style, force, recursive } = chosen;
@@ -212,7 +221,7 @@ class Remover {
   #removed(parent: Leaving | undefined): void {
     this.#job.outcome.succeed();
     this.#job.progress.files++;
-    if (parent !== undefined) this.#job.left.removed(parent.path);
+    this.#job.left.removed(parent?.path ?? COMMAND_LINE);
   }
 
   /**
