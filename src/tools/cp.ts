@@ -1,11 +1,12 @@
 /**
  * `dfs cp`: copy files and trees inside the cluster.
  */
-import { DfsError, isDfsError } from "../base/errors.ts";
+import { DfsError } from "../base/errors.ts";
 import type { DfsClient } from "../client/api.ts";
 import { defineCommand, flag, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import type { ExitCode } from "./shared/exit-codes.ts";
+import { directoryAt } from "./shared/links.ts";
 import { Outcome } from "./shared/outcome.ts";
 import { placeInside, remotePath } from "./shared/paths.ts";
 import { interrupted, Progress, progressOption } from "./shared/progress.ts";
@@ -65,8 +66,8 @@ async function copyAll(
   target: Uint8Array,
 ): Promise<ExitCode> {
   const { messages, signal, out, options: chosen } = context;
-  const isInto = await isDirectory(client, target);
-  if (sources.length > 1 && !isInto) {
+  const directory = await directoryAt(client, target, sources.length);
+  if (sources.length > 1 && directory === undefined) {
     throw new DfsError(
       "notDirectory",
       `cannot copy ${sources.length} sources to ${quoted(target)}: it is no directory\n` +
@@ -80,7 +81,10 @@ async function copyAll(
     preserve: chosen.preserve || chosen.archive,
   };
   const copier = new Copier(around, wish, chosen.verbose && !chosen.json ? out : undefined);
-  const copies = sources.map((from) => ({ from, to: isInto ? placeInside(target, from) : target }));
+  const copies = sources.map((from) => ({
+    from,
+    to: directory === undefined ? target : placeInside(directory, from),
+  }));
   try {
     await walkTree(copier.roots(copies), TRANSFER_WIDTH);
   } catch (error) {
@@ -95,14 +99,4 @@ async function copyAll(
   progress.stop("copied");
   if (chosen.json) await out.row(tallyRow(copier.tally, around));
   return around.outcome.exitCode;
-}
-
-async function isDirectory(client: DfsClient, path: Uint8Array): Promise<boolean> {
-  try {
-    return (await client.stat(path, { follow: true })).type === "directory";
-  } catch (error) {
-    const isNone = ["notFound", "notDirectory", "loop"] as const;
-    if (isNone.some((kind) => isDfsError(error, kind))) return false;
-    throw error;
-  }
 }

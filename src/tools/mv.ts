@@ -1,12 +1,13 @@
 /**
  * `dfs mv`: rename or move files and directories. Data stays where it is: only names change.
  */
-import { DfsError, isDfsError } from "../base/errors.ts";
+import { DfsError } from "../base/errors.ts";
 import type { DfsClient } from "../client/api.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import { Reason } from "./shared/errors.ts";
 import { defineCommand, flag } from "./shared/command.ts";
 import { clientOptions, withClient } from "./shared/connect.ts";
+import { directoryAt, leadsNowhere } from "./shared/links.ts";
 import { Outcome } from "./shared/outcome.ts";
 import {
   baseName,
@@ -44,8 +45,8 @@ it. Blocks are not moved: placement was decided when a file was created.`,
     const how = context.options.noReplace ? "noReplace" : "replace";
     return withClient(context, async (client) => {
       const outcome = new Outcome(context.messages);
-      const isInto = await isDirectory(client, target);
-      if (sources.length > 1 && !isInto) {
+      const directory = await directoryAt(client, target, sources.length);
+      if (sources.length > 1 && directory === undefined) {
         throw new DfsError(
           "notDirectory",
           `cannot move ${sources.length} sources to ${quoted(target)}: it is no directory\n` +
@@ -57,9 +58,10 @@ it. Blocks are not moved: placement was decided when a file was created.`,
           if (isNameless(source)) throw new Reason("invalid", "this has no name of its own");
           // `NAME/` is a directory's name: looking it up refuses anything else.
           if (endsInSlash(source)) await client.stat(source, { follow: true });
-          const to = isInto
-            ? joined(target, baseName(source))
-            : await newName(client, source, target);
+          const to =
+            directory === undefined
+              ? await newName(client, source, target)
+              : joined(directory, baseName(source));
           const from = withoutTrailingSlashes(source);
           await refuseSame(client, from, to);
           await client.rename(from, to, how);
@@ -70,15 +72,6 @@ it. Blocks are not moved: placement was decided when a file was created.`,
   },
 });
 
-async function isDirectory(client: DfsClient, path: Uint8Array): Promise<boolean> {
-  try {
-    return (await client.stat(path, { follow: true })).type === "directory";
-  } catch (error) {
-    if (leadsNowhere(error)) return false;
-    throw error;
-  }
-}
-
 /** What a link leads to, if anything. */
 async function behindLink(client: DfsClient, link: Uint8Array): Promise<Attributes | undefined> {
   try {
@@ -87,10 +80,6 @@ async function behindLink(client: DfsClient, link: Uint8Array): Promise<Attribut
     if (leadsNowhere(error)) return undefined;
     throw error;
   }
-}
-
-function leadsNowhere(error: unknown): boolean {
-  return (["notFound", "notDirectory", "loop"] as const).some((kind) => isDfsError(error, kind));
 }
 
 /**
