@@ -21,6 +21,8 @@ const options = {
     short: "p",
   }),
   archive: flag("as -r and -p together", { short: "a" }),
+  noReplace: flag("leave out what is there already", { short: "n" }),
+  force: flag("accepted for habit's sake: what can be replaced always is", { short: "f" }),
   verbose: flag("tell each copy", { short: "v" }),
   ...progressOption,
   ...clientOptions,
@@ -28,21 +30,22 @@ const options = {
 };
 
 export const cp = defineCommand({
-  usage: "cp [-r] [-p] [-v] SOURCE... TARGET",
+  usage: "cp [-r] [-p] [-n] [-v] SOURCE... TARGET",
   description: `
 Copies files inside the cluster, by the rules of cp: when TARGET is a directory, the sources go into it under their own names;
 otherwise it is the new name. Several sources need a directory.
 No content moves: a copy shares its blocks with its source until one of them is written to, so it takes no room, and its
 time does not depend on its size. (Damage to all copies of a shared block is damage to both files.)
 Each file appears whole or not at all; until then readers see the old one. A file that is replaced keeps its mode, owner
-and attributes, unless -p; further names of it keep the old content.
+and attributes, unless -p; further names of it keep the old content. With -n files that are there stay, which is no error.
 With -r symbolic links are copied as links, without they are followed. What cannot be copied is listed on standard error
 while the rest goes on.`,
   options,
   operands: { least: 2, most: Number.MAX_SAFE_INTEGER },
   examples: ["dfs cp /report /report.old", "dfs cp -r -p /project /backup/"],
   json: [
-    "one row at the end: files directories symlinks others hardLinks bytes failed seconds, all numbers",
+    "one row at the end: files directories symlinks others hardLinks bytes failed seconds, all numbers;",
+    "with -n skipped, too",
   ],
   exits: [
     [0, "all is copied"],
@@ -79,6 +82,7 @@ async function copyAll(
   const wish = {
     recursive: chosen.recursive || chosen.archive,
     preserve: chosen.preserve || chosen.archive,
+    noReplace: chosen.noReplace,
   };
   const copier = new Copier(around, wish, chosen.verbose && !chosen.json ? out : undefined);
   const copies = sources.map((from) => ({
@@ -97,6 +101,9 @@ async function copyAll(
     progress.end();
   }
   progress.stop("copied");
-  if (chosen.json) await out.row(tallyRow(copier.tally, around));
+  if (chosen.json) {
+    const { skipped } = copier.tally;
+    await out.row({ ...tallyRow(copier.tally, around), ...(chosen.noReplace ? { skipped } : {}) });
+  }
   return around.outcome.exitCode;
 }

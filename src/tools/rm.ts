@@ -8,6 +8,7 @@ import type { Attributes } from "../protocol/messages/common.ts";
 import { Reason } from "./shared/errors.ts";
 import { defineCommand, flag } from "./shared/command.ts";
 import { clientOptions, withClient } from "./shared/connect.ts";
+import type { Output } from "./shared/output.ts";
 import { Outcome } from "./shared/outcome.ts";
 import {
   components,
@@ -17,7 +18,7 @@ import {
   remotePath,
   withoutTrailingSlashes,
 } from "./shared/paths.ts";
-import { quoted } from "./shared/text.ts";
+import { escaped, quoted } from "./shared/text.ts";
 import { walkTree, type Step } from "./shared/tree.ts";
 
 /** A directory on its way out. */
@@ -32,13 +33,14 @@ interface Leaving {
 const WIDTH = 64;
 
 export const rm = defineCommand({
-  usage: "rm [-r] [-f] PATH...",
+  usage: "rm [-r] [-f] [-v] PATH...",
   description: `
 Removes files and symbolic links (never what a link leads to), and with -r directories with all that is in them. There
 is no way back. The root directory is refused.`,
   options: {
     recursive: flag("directories and everything in them", { short: "r" }),
     force: flag("a path that does not exist is no error", { short: "f" }),
+    verbose: flag("tell each thing that is removed", { short: "v" }),
     ...clientOptions,
   },
   operands: { least: 0, most: Number.MAX_SAFE_INTEGER },
@@ -51,13 +53,17 @@ is no way back. The root directory is refused.`,
     [5, "cluster unreachable"],
   ],
   run(context) {
-    const { force, recursive } = context.options;
+    const { force, recursive, verbose } = context.options;
     if (context.args.length === 0 && !force) {
-      throw new DfsError("usage", "nothing to remove is named: dfs rm [-r] [-f] PATH...");
+      throw new DfsError("usage", "nothing to remove is named: dfs rm [-r] [-f] [-v] PATH...");
     }
     const paths = context.args.map(remotePath);
     return withClient(context, async (client) => {
-      const remover = new Remover(client, new Outcome(context.messages), { force, recursive });
+      const remover = new Remover(client, new Outcome(context.messages), {
+        force,
+        recursive,
+        told: verbose ? context.out : undefined,
+      });
       for (const apart of withoutOverlap(paths)) await walkTree(remover.roots(apart), WIDTH);
       return remover.outcome.exitCode;
     });
@@ -69,16 +75,22 @@ class Remover {
   readonly #client: DfsClient;
   readonly #force: boolean;
   readonly #recursive: boolean;
+  readonly #told: Output | undefined;
 
   constructor(
     client: DfsClient,
     outcome: Outcome,
-    options: { readonly force: boolean; readonly recursive: boolean },
+    options: {
+      readonly force: boolean;
+      readonly recursive: boolean;
+      readonly told: Output | undefined;
+    },
   ) {
     this.#client = client;
     this.outcome = outcome;
     this.#force = options.force;
     this.#recursive = options.recursive;
+    this.#told = options.told;
   }
 
   async *roots(paths: readonly Uint8Array[]): AsyncIterable<Step> {
@@ -124,7 +136,7 @@ class Remover {
     }
     await this.#attempt(path, parent, async () => {
       await this.#client.rmdir(path);
-      this.outcome.succeed();
+      await this.#removed(path);
       return undefined;
     });
   }
@@ -148,8 +160,13 @@ class Remover {
 
   async #file(path: Uint8Array): Promise<undefined> {
     await this.#client.unlink(path);
-    this.outcome.succeed();
+    await this.#removed(path);
     return undefined;
+  }
+
+  async #removed(path: Uint8Array): Promise<void> {
+    this.outcome.succeed();
+    await this.#told?.line(`removed ${escaped(path)}`);
   }
 
   /**

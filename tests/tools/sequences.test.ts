@@ -47,7 +47,7 @@ const FOUND: readonly (readonly string[])[] = [
   ["-type", "l"],
   ["-type", "f", "-empty"],
   ["-type", "d", "-empty"],
-  ["-size", "+2k", "-maxdepth", "2"],
+  ["-type", "f", "-size", "+2k", "-maxdepth", "2"],
   ["-mindepth", "1", "-iname", "T*"],
 ];
 
@@ -371,6 +371,16 @@ test("rm and mv of the same thing under two names", async () => {
   await mirror.run("mv", "same/other", "same/round");
   await mirror.run("mv", "same/file", "same/link");
   await mirror.expectSame("mode", "nlink");
+});
+
+test("directories where files are meant, and links where directories are", async () => {
+  const mirror = new Mirror(cluster, "meant");
+  await mirror.run("mkdir", "meant", "meant/behind");
+  await mirror.run("ln", "-s", "behind", "meant/ahead");
+  await mirror.run("mv", "meant/ahead/", "meant/elsewhere"); // the link was moved
+  await mirror.run("truncate", "-s", "9", "meant/full");
+  await mirror.run("truncate", "-r", "meant/behind", "meant/full"); // the file was emptied
+  await mirror.expectSame("mode", "nlink", "size");
 });
 
 // One of several sources took the place of the link that the target was, and the next ones failed or went elsewhere.
