@@ -98,7 +98,7 @@ class Generator {
           one(["touch", ...this.#some("-m"), "-d", `@${this.#random.below(1e9)}.25`, this.#path()]),
       ],
       [3, () => one(["truncate", "-s", this.#size(), this.#path()])],
-      [1, () => one(["truncate", "-r", this.#path(), this.#path()])],
+      [1, () => this.#sameLength()],
       [4, () => one(["mv", ...this.#paths(), this.#path()])],
       [4, () => this.#copy()],
       [3, () => one(["ln", ...this.#linkFlags("-s"), this.#linkTarget(), this.#path()])],
@@ -170,6 +170,14 @@ class Generator {
 
   #linkFlags(...more: string[]): string[] {
     return [...more, ...this.#some("-f"), ...this.#some("-n")];
+  }
+
+  /** truncate(1) makes a missing file also when it fails then, because the model is none. */
+  #sameLength(): Step | undefined {
+    const [model, path] = [this.#path(), this.#path()];
+    const isFile = quietly(() => statSync(this.#mirror.path(model)).isFile()) ?? true;
+    const words = ["truncate", "-r", model, path];
+    return isFile ? { words, locally: words } : undefined;
   }
 
   #linkTarget(): string {
