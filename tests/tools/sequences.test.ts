@@ -388,6 +388,8 @@ test("directories where files are meant, and links where directories are", async
   await mirror.run("mv", "meant/ahead/", "meant/elsewhere"); // the link was moved
   await mirror.run("truncate", "-s", "9", "meant/full");
   await mirror.run("truncate", "-r", "meant/behind", "meant/full"); // the file was emptied
+  await mirror.run("mkdir", "-m", "1777", "meant/everybodys");
+  await mirror.run("cp", "-r", "meant/everybodys", "meant/copy"); // it was not sticky any more
   await mirror.expectSame("mode", "nlink", "size");
 });
 

@@ -36,6 +36,18 @@ describe("set-id bits, with -p", () => {
     expect(remoteOwner(local(uid, gid), true)).toEqual({ ...owner, mode });
   });
 
+  // cp -r, put -r and get -r made a directory like /tmp one in which everybody may remove everything.
+  test("without -p a directory stays sticky, a file does not", () => {
+    const at = (type: number): BigIntStats =>
+      ({ mode: BigInt(type | 0o7777), uid: 0n, gid: 0n }) as BigIntStats;
+    const own = 0o777 & ~process.umask();
+    expect(remoteOwner(at(0o040000), false).mode).toBe(0o1000 | own);
+    expect(remoteOwner(at(0o100000), false).mode).toBe(own);
+    const attributes = { mode: 0o7777, uid: 0, gid: 0 };
+    expect(localMode({ ...attributes, type: "directory" } as Attributes, false)).toBe(0o1000 | own);
+    expect(localMode({ ...attributes, type: "file" } as Attributes, false)).toBe(own);
+  });
+
   test("without -p nobody keeps them", () => {
     iAm(0);
     expect(localMode(remote(0, 0), false) & 0o7000).toBe(0);

@@ -9,10 +9,17 @@ import type { BigIntStats } from "node:fs";
 import type { DfsClient, FileOwner } from "../../client/api.ts";
 import type { Attributes, FileType } from "../../protocol/messages/common.ts";
 import { isSuperuser, ownOwner, withUmask } from "../shared/ownership.ts";
-import { getAttribute, listAttributes, setAttribute, type FileTimes } from "./native.ts";
+import {
+  getAttribute,
+  listAttributes,
+  removeAttribute,
+  setAttribute,
+  type FileTimes,
+} from "./native.ts";
 
 const ALL_PERMISSIONS = 0o777;
 const ALL_MODE_BITS = 0o7777;
+const STICKY_BIT = 0o1000; // S_ISVTX
 const SET_ID_BITS = 0o6000; // S_ISUID, S_ISGID
 const TYPE_MASK = 0o170000; // S_IFMT, stat.h
 
@@ -46,7 +53,7 @@ export function timesOf(stats: BigIntStats): FileTimes {
 /** Mode and owner of the copy of a local file in the cluster. */
 export function remoteOwner(stats: BigIntStats, preserve: boolean): FileOwner {
   const mode = Number(stats.mode);
-  const own = ownOwner(mode & ALL_PERMISSIONS);
+  const own = ownOwner(copiedMode(mode, typeOf(stats)));
   if (!preserve) return own;
   const [uid, gid] = [Number(stats.uid), Number(stats.gid)];
   if (isSuperuser()) return { mode: mode & ALL_MODE_BITS, uid, gid };
@@ -54,8 +61,13 @@ export function remoteOwner(stats: BigIntStats, preserve: boolean): FileOwner {
 }
 
 /** Permission bits of the local copy of a file in the cluster. */
-export function localMode({ mode, uid, gid }: Attributes, preserve: boolean): number {
-  return preserve ? keptMode(mode, uid, gid) : withUmask(mode & ALL_PERMISSIONS);
+export function localMode({ type, mode, uid, gid }: Attributes, preserve: boolean): number {
+  return preserve ? keptMode(mode, uid, gid) : withUmask(copiedMode(mode, type));
+}
+
+/** What of a mode a copy gets without -p, less the umask: as with cp -r, a directory that all may write to stays sticky. */
+export function copiedMode(mode: number, type: FileType): number {
+  return mode & (type === "directory" ? ALL_PERMISSIONS | STICKY_BIT : ALL_PERMISSIONS);
 }
 
 /** What is to run as its owner or group does not run as somebody else because the owner could not be kept, as with cp -p. */
@@ -90,4 +102,34 @@ export async function fetchAttributes(
       setAttribute(to, name, await client.xattrGet(from, name), follow);
     }
   }
+}
+
+/** Removes those user's attributes of a file in the cluster that the local one has not. */
+export async function removeOtherAttributes(
+  client: DfsClient,
+  from: Uint8Array,
+  to: Uint8Array,
+): Promise<void> {
+  const kept = usersOf(listAttributes(from));
+  for (const [text, name] of usersOf(await client.xattrList(to))) {
+    if (!kept.has(text)) await client.xattrRemove(to, name);
+  }
+}
+
+/** Removes those user's attributes of a local file that the one in the cluster has not. */
+export async function removeOtherLocalAttributes(
+  client: DfsClient,
+  from: Uint8Array,
+  to: Uint8Array,
+): Promise<void> {
+  const there = usersOf(listAttributes(to));
+  if (there.size === 0) return;
+  const kept = usersOf(await client.xattrList(from));
+  for (const [text, name] of there) if (!kept.has(text)) removeAttribute(to, name);
+}
+
+/** The user's among the names of attributes, each as text that can be compared. */
+function usersOf(names: readonly Uint8Array[]): Map<string, Uint8Array> {
+  const texts = names.map((name) => [Buffer.from(name).toString("latin1"), name] as const);
+  return new Map(texts.filter(([text]) => text.startsWith(USER_PREFIX)));
 }

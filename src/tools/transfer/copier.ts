@@ -17,10 +17,9 @@ import { isSuperuser, ownOwner } from "../shared/ownership.ts";
 import { endsInSlash, joined, parentPath } from "../shared/paths.ts";
 import { escaped, quoted } from "../shared/text.ts";
 import type { Step } from "../shared/tree.ts";
-import { keptMode } from "./attributes.ts";
+import { copiedMode, keptMode } from "./attributes.ts";
 import { attempt, HardLinks, Tally, type Surroundings, type TransferOptions } from "./jobs.ts";
 
-const ALL_PERMISSIONS = 0o777;
 const USER_PREFIX = "user.";
 
 export interface CopyWish extends TransferOptions {
@@ -240,7 +239,7 @@ export class Copier {
    * the source's permissions less the umask.
    */
   #owner(source: Attributes): FileOwner {
-    const own = ownOwner(source.mode & ALL_PERMISSIONS);
+    const own = ownOwner(copiedMode(source.mode, source.type));
     if (!this.#options.preserve) return own;
     const { mode, uid, gid } = source;
     return { ...(isSuperuser() ? { uid, gid } : own), mode: keptMode(mode, uid, gid) };

@@ -31,7 +31,7 @@ import { isSuperuser } from "../shared/ownership.ts";
 import { joined } from "../shared/paths.ts";
 import { quoted } from "../shared/text.ts";
 import type { Step } from "../shared/tree.ts";
-import { fetchAttributes, localMode, TYPE_BITS } from "./attributes.ts";
+import { fetchAttributes, localMode, removeOtherLocalAttributes, TYPE_BITS } from "./attributes.ts";
 import { attempt, HardLinks, Tally, type Surroundings, type TransferWish } from "./jobs.ts";
 import { O_PATH, type LocalDirectories, type LocalDirectory } from "./local-directories.ts";
 import { fetchedAlready } from "./fetched-already.ts";
@@ -147,8 +147,10 @@ export class Downloader {
       const pair = { from, place, attributes };
       if (!(await fetchedAlready(this.#around.client, this.#wish, pair))) return false;
       if (rehearsal === undefined && attributes.type === "file") {
-        if (preserve) await this.#finish(from, place, attributes, false);
-        else if (recursive) setTimes(place, keptTimes(attributes));
+        if (preserve) {
+          await this.#finish(from, place, attributes, false);
+          await removeOtherLocalAttributes(this.#around.client, from, place);
+        } else if (recursive) setTimes(place, keptTimes(attributes));
       }
       return true;
     });

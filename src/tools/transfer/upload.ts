@@ -107,7 +107,7 @@ export class Uploader {
       throw new Reason("invalid", "it is a directory\n-r stores it with everything in it");
     }
     if (!stats.isDirectory() && endsInSlash(to)) {
-      throw new Reason("notDirectory", "no such directory");
+      throw new Reason("notFound", "no such directory");
     }
     try {
       if (this.#wish.rehearsal !== undefined) await client.stat(parentPath(to), { follow: true });
