@@ -11,6 +11,7 @@ import type { FileOwner } from "../../client/api.ts";
 import type { Attributes } from "../../protocol/messages/common.ts";
 import { appear } from "../shared/appear.ts";
 import { Reason } from "../shared/errors.ts";
+import { JustMade } from "../shared/just-made.ts";
 import { behindLinks } from "../shared/links.ts";
 import type { Output } from "../shared/output.ts";
 import { isSuperuser, ownOwner } from "../shared/ownership.ts";
@@ -48,7 +49,7 @@ export class Copier {
   readonly #told: Output | undefined;
   readonly #links = new HardLinks<Uint8Array>();
   /** Names of files that were named: a second source of one name must not replace the first. */
-  readonly #made = new Set<string>();
+  readonly #made = new JustMade();
 
   constructor(around: Surroundings, options: CopyWish, told: Output | undefined) {
     this.#around = around;
@@ -76,18 +77,13 @@ export class Copier {
       throw new Reason("invalid", "it is a directory\n-r copies it with everything in it");
     }
     if (!isDirectory && endsInSlash(to)) throw new Reason("notDirectory", "no such directory");
-    if (!isDirectory) this.#refuseTwice(to);
+    if (!isDirectory) {
+      this.#made.refuse(to);
+      this.#made.add(to);
+    }
     await this.#refuseSame(from, to, source);
     if (isDirectory) await this.#refuseInside(source, to);
     return this.#entry({ from, to, source, isNamed: true });
-  }
-
-  #refuseTwice(to: Uint8Array): void {
-    const key = Buffer.from(to).toString("latin1");
-    if (this.#made.has(key)) {
-      throw new Reason("exists", "another source of that name has just been copied there");
-    }
-    this.#made.add(key);
   }
 
   /** Neither a file onto itself, nor a link onto what it leads to. */

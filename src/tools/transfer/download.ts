@@ -27,6 +27,7 @@ import { MAX_NAME_BYTES } from "../../base/limits.ts";
 import type { Attributes } from "../../protocol/messages/common.ts";
 import { Reason } from "../shared/errors.ts";
 import { forgetTemporary, rememberTemporary } from "../shared/interruption.ts";
+import { JustMade } from "../shared/just-made.ts";
 import { isSuperuser } from "../shared/ownership.ts";
 import { joined } from "../shared/paths.ts";
 import { quoted } from "../shared/text.ts";
@@ -70,6 +71,7 @@ export class Downloader {
   readonly #wish: TransferWish;
   readonly #directories: LocalDirectories;
   readonly #links = new HardLinks<LocalPlace>();
+  readonly #made = new JustMade();
 
   constructor(around: Surroundings, wish: TransferWish, directories: LocalDirectories) {
     this.#around = around;
@@ -83,6 +85,10 @@ export class Downloader {
       throw new Reason("invalid", "it is a directory\n-r fetches it with everything in it");
     }
     const found = { from, inTree: NAMED_ITSELF, attributes };
+    if ("directory" in to && attributes.type !== "directory") {
+      this.#made.refuse(to.path);
+      this.#made.add(to.path);
+    }
     if ("directory" in to) return this.#entry(found, to);
     if (attributes.type !== "directory") throw new Reason("isDirectory", "a directory is there");
     return this.#enter(found, to, false);

@@ -23,6 +23,7 @@ import type { ContentRun, FileOwner } from "../../client/api.ts";
 import type { FileType } from "../../protocol/messages/common.ts";
 import { appear } from "../shared/appear.ts";
 import { Reason } from "../shared/errors.ts";
+import { JustMade } from "../shared/just-made.ts";
 import { behindLinks } from "../shared/links.ts";
 import { isSuperuser, ownOwner } from "../shared/ownership.ts";
 import { baseName, endsInSlash, joined, parentPath } from "../shared/paths.ts";
@@ -54,6 +55,7 @@ export class Uploader {
   readonly #around: Surroundings;
   readonly #wish: TransferWish;
   readonly #links = new HardLinks<Uint8Array>();
+  readonly #made = new JustMade();
 
   constructor(around: Surroundings, wish: TransferWish) {
     this.#around = around;
@@ -108,6 +110,10 @@ export class Uploader {
     }
     if (!stats.isDirectory() && endsInSlash(to)) {
       throw new Reason("notFound", "no such directory");
+    }
+    if (!stats.isDirectory()) {
+      this.#made.refuse(to);
+      this.#made.add(to);
     }
     try {
       if (this.#wish.rehearsal !== undefined) await client.stat(parentPath(to), { follow: true });
