@@ -34,7 +34,7 @@ export interface RequestOptions {
   /** Fails with `timeout` when no reply has come after this many milliseconds. */
   readonly timeoutMs: number;
   /** Fails with `cancelled` when aborted. The peer may still execute the request. */
-  readonly signal?: CancelSignal;
+  readonly signal?: CancelSignal | undefined;
 }
 
 export interface Answer<Reply> {
