@@ -13,6 +13,7 @@ import { assess, type Health } from "./shared/health.ts";
 import { repairSummary } from "./shared/repair-words.ts";
 import { riskRow } from "./shared/risk-words.ts";
 import { scrubRow, type ScrubFact } from "./shared/scrub-words.ts";
+import { serviceRow } from "./shared/service-options.ts";
 import { serverRow } from "./shared/server-words.ts";
 import { statusLines } from "./shared/status-words.ts";
 
@@ -32,6 +33,8 @@ the metadata are, and what one more failure would cost: which server, how many b
     "cluster           its id",
     "meta              reign, lsn (64-bit numbers as text), started (UTC)",
     "blockSize replicas writeQuorum",
+    "service           how the metadata server goes on: leaseTimeoutSeconds downDelaySeconds outDelaySeconds",
+    "                  repairBytesPerSecond backupIntervalSeconds (missing when it is an older one that does not tell)",
     "servers           total, and how many are up, suspect, down, out, draining, full, filling (being refilled)",
     "inodes files directories liveBytes liveBlocks deadBlocks missingCopies sessions",
     "blocksByCopies    list: blocks with no copy on a server that is up, with 1, with 2, ...",
@@ -144,6 +147,7 @@ function jsonStatus(state: ClusterStatus, health: Health, settings: Settings): o
     reasons: health.reasons,
     nextFailure: health.nextFailure,
     ...settings,
+    ...(state.service === null ? {} : { service: serviceRow(state.service) }),
     meta: {
       reign: state.reign.toString(),
       lsn: state.lsn.toString(),

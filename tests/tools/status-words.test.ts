@@ -79,6 +79,7 @@ function cluster(more: Partial<ClusterStatus> = {}): ClusterStatus {
       untold: [],
     },
     risk: NO_RISK,
+    service: null,
     ...more,
   };
 }

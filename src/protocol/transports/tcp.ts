@@ -29,6 +29,8 @@ interface SocketState {
   error: Error | undefined;
 }
 
+const UNKNOWN_ADDRESS = "unknown:0";
+
 type TcpSocket = Socket<SocketState | undefined>;
 
 function connect(
@@ -76,7 +78,7 @@ async function listen(
 ): Promise<Listener> {
   const { host, port } = parseAddress(address);
   const open = (socket: TcpSocket): void => {
-    adopt(socket, formatAddress({ host: socket.remoteAddress, port: socket.remotePort }), accept);
+    adopt(socket, remoteAddressOf(socket), accept);
   };
   try {
     const server = Bun.listen<SocketState | undefined>({
@@ -92,6 +94,13 @@ async function listen(
   } catch (error) {
     throw cannotListen(address, error);
   }
+}
+
+/** The kernel does not know it any more when the other side has reset the connection before it was accepted. */
+function remoteAddressOf(socket: TcpSocket): Address {
+  const { remoteAddress, remotePort } = socket as Partial<TcpSocket>;
+  if (remoteAddress === undefined || remotePort === undefined) return UNKNOWN_ADDRESS;
+  return formatAddress({ host: remoteAddress, port: remotePort });
 }
 
 /** Makes a stream of an open socket. */
