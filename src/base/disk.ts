@@ -93,7 +93,7 @@ export const realDisk: Disk = {
       throw error;
     }
   },
-  open: (path, mode) => new RealFile(path, openSync(path, OPEN_FLAGS[mode], 0o644)),
+  open: (path, mode) => new RealFile(path, openSync(path, OPEN_FLAGS[mode], PRIVATE_FILE)),
   rename: (from, to) => renameSync(from, to),
   unlink: (path) => settled((done) => unlink(path, done)),
   syncDirectory: async (path) => {
@@ -167,6 +167,10 @@ function dropBytes(parts: readonly Uint8Array[], count: number): Uint8Array[] {
   if (skip > 0) left[0] = left[0]!.subarray(skip);
   return left;
 }
+
+/** What a server stores is everybody's content, and no other user of its machine may read it past the service. */
+const PRIVATE_FILE = 0o600;
+const PRIVATE_DIRECTORY = 0o700;
 
 const OPEN_FLAGS = { read: "r", write: "r+", create: "wx+" } as const;
 
@@ -273,7 +277,7 @@ function makeDurableDirectory(path: string): void {
     return;
   }
   if (parent !== path) makeDurableDirectory(parent);
-  mkdirSync(path, { recursive: true }); // somebody else may have made it in this moment
+  mkdirSync(path, { recursive: true, mode: PRIVATE_DIRECTORY }); // somebody else may have made it in this moment
   syncDirectoryNow(parent);
 }
 
