@@ -35,6 +35,7 @@ import { dirname, join, resolve } from "node:path";
 import { readCached } from "./cached-read.ts";
 import { systemCodeOf } from "./errors.ts";
 import { isCached, type FilePart } from "./file-part.ts";
+import { beginWriteback } from "./writeback.ts";
 
 /** How a file is opened: for reading, for reading and writing, or made anew (failing with EEXIST if there is one). */
 export type OpenMode = "read" | "write" | "create";
@@ -55,6 +56,11 @@ export interface DiskFile {
   part?(position: number, length: number): FilePart | undefined;
   /** Writes `parts` one behind the other from `position`; returns how many bytes were taken, which may be fewer. */
   write(parts: readonly Uint8Array[], position: number): number;
+  /**
+   * Begins to bring to the disk what was written there, without waiting for it, so that a later sync need not wait as long. Says nothing
+   * of durability, and never fails. Files need not have it.
+   */
+  beginWriteback?(position: number, length: number): void;
   truncate(length: number): void;
   /** Makes the content durable, and as much metadata as is needed to read it back: fdatasync(2). */
   syncData(): Promise<void>;
@@ -228,6 +234,10 @@ class RealFile implements DiskFile {
 
   write(parts: readonly Uint8Array[], position: number): number {
     return writevSync(this.descriptor, parts, position);
+  }
+
+  beginWriteback(position: number, length: number): void {
+    beginWriteback(this.descriptor, position, length);
   }
 
   truncate(length: number): void {
