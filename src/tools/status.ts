@@ -16,6 +16,8 @@ import { scrubRow, type ScrubFact } from "./shared/scrub-words.ts";
 import { serviceRow } from "./shared/service-options.ts";
 import { serverRow } from "./shared/server-words.ts";
 import { statusLines } from "./shared/status-words.ts";
+import { outputColumns } from "./shared/terminal.ts";
+import { wrapped } from "./shared/wrap.ts";
 
 export const status = defineCommand({
   usage: "status",
@@ -86,7 +88,10 @@ the metadata are, and what one more failure would cost: which server, how many b
       } else {
         const nowNs = systemClock.nowNs();
         const facts = { state, servers, health, replicas, scrubs, nowNs };
-        for (const line of statusLines(facts)) await context.out.line(line);
+        const columns = outputColumns();
+        for (const line of statusLines(facts)) {
+          await context.out.line(columns === undefined ? line : wrapped(line, columns));
+        }
       }
       return exitCode(health);
     });

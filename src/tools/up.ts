@@ -2,7 +2,7 @@
  * `dfs up`: a local cluster in one command.
  */
 import { join, resolve } from "node:path";
-import { isDfsError } from "../base/errors.ts";
+import { DfsError, isDfsError } from "../base/errors.ts";
 import { MAX_SERVERS } from "../base/limits.ts";
 import {
   checkedMountPoint,
@@ -21,6 +21,7 @@ import { defineCommand, environmentName, value, flag, type Context } from "./sha
 import { generalOptions, jsonOption, keyOption, shellWord } from "./shared/connect.ts";
 import { EXIT, type ExitCode } from "./shared/exit-codes.ts";
 import { interrupted } from "./shared/interruption.ts";
+import { OutputClosed, OutputFailed } from "./shared/output.ts";
 import {
   serviceOptions,
   serviceWishOf,
@@ -138,9 +139,11 @@ logs.`,
       lock.release();
     }
     services.sort((one, other) => (one.id ?? 0) - (other.id ?? 0));
-    await tellServices(context, services, mount);
     const staysUp = !context.options.detach && cluster.launched.length > 0;
-    await tellNext(context, dir, staysUp);
+    await tellAll(context, async () => {
+      await tellServices(context, services, mount);
+      await tellNext(context, dir, staysUp);
+    });
     if (staysUp) await supervise(context, dir, cluster.launched);
     const isMounted = mountPoint === undefined || mount !== undefined;
     return cluster.failures > 0 || !isMounted ? EXIT.partly : EXIT.done;
@@ -213,6 +216,22 @@ function notStarted({ messages }: UpContext, error: NotStarted): ExitCode {
     messages.raw(error.logLines.map((line) => `  | ${line}`).join("\n"));
   }
   return error.exitCode === EXIT.usage ? EXIT.usage : EXIT.failed;
+}
+
+/** The cluster runs, whether anybody can read that or not: in the foreground it is served on, and Ctrl-C stops it. */
+async function tellAll(
+  { options: chosen, messages }: UpContext,
+  tell: () => Promise<void>,
+): Promise<void> {
+  try {
+    await tell();
+  } catch (error) {
+    if (error instanceof OutputFailed) {
+      const words = `${error.message}\nthe cluster is ready all the same: dfs server list shows it`;
+      if (chosen.detach) throw new DfsError("io", words, { cause: error });
+      messages.warning(words);
+    } else if (chosen.detach || !(error instanceof OutputClosed)) throw error;
+  }
 }
 
 async function tellServices(

@@ -756,7 +756,7 @@ const manifest = {
 };
 example(
   backups.clusterBackup,
-  { backup },
+  { backup, waitMs: 500 },
   {
     backup,
     done: true,
@@ -764,6 +764,8 @@ example(
     servers: [serverId(1), serverId(3)],
     wanted: 4,
     failures: [{ server: serverId(2), reason: "no room" }],
+    doneBytes: LARGE,
+    totalBytes: LARGE,
   },
 );
 example(

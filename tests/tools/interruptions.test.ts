@@ -286,6 +286,35 @@ describe("Ctrl-C in the middle of", () => {
   });
 });
 
+test("meta backup shows bytes of bytes, and after Ctrl-C the service goes on with it", async () => {
+  const { pid } = cluster.server(3);
+  process.kill(pid, "SIGSTOP"); // the backup cannot end before this server has taken it
+  try {
+    const child = cluster.spawn(["meta", "backup", "--progress", "bar"]);
+    let seen = "";
+    const reading = (async () => {
+      for await (const piece of child.stderr) seen += Buffer.from(piece).toString("utf8");
+    })();
+    const SHOWN =
+      / (\d+) KiB of (\d+) KiB, [\d.]+ [KM]?i?B\/s, .*backing the metadata up/;
+    await until(() => SHOWN.test(seen), "the progress");
+    const [, done, total] = SHOWN.exec(seen) ?? [];
+    expect(Number(done)).toBeGreaterThan(0);
+    expect(Number(done)).toBeLessThan(Number(total));
+    child.kill("SIGINT");
+    await reading;
+    expect(await child.exited).toBe(130);
+    expect(seen.split("\u001b[K").at(-1)).toMatch(
+      /^dfs meta backup: interrupted: written \d+ KiB in .*; the metadata service goes on with the backup by itself\n/,
+    );
+  } finally {
+    process.kill(pid, "SIGCONT");
+  }
+  const { text, stderr } = await cluster.ok("meta", "backup");
+  expect(text).toContain("is on data servers 1, 2, 3");
+  expect(stderr).toBe("");
+});
+
 test.each([
   ["SIGTERM", 143],
   ["SIGHUP", 129],

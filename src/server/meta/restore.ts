@@ -265,5 +265,13 @@ function refuseFilled(dir: string): void {
 
 function asDfsError(dir: string, error: unknown): DfsError {
   if (isDfsError(error)) return error;
+  if (systemCodeOf(error) === "ENOSPC") {
+    return new DfsError(
+      "noSpace",
+      `cannot restore into ${dir}: its disk is full; nothing is restored\n` +
+        "make room there, or name a directory on another disk",
+      { cause: error },
+    );
+  }
   return new DfsError("io", `cannot restore into ${dir}: ${messageOf(error)}`, { cause: error });
 }

@@ -13,6 +13,13 @@ export function isOutputTerminal(): boolean {
   return isDevice(1) && process.stdout.isTTY;
 }
 
+/** Width of the terminal that is standard output; undefined when it is none, or does not tell. */
+export function outputColumns(): number | undefined {
+  if (!isOutputTerminal()) return undefined;
+  const { columns } = process.stdout;
+  return columns > 0 ? columns : undefined;
+}
+
 /** True when another program reads standard output. */
 export function isOutputPipe(): boolean {
   try {
