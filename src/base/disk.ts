@@ -34,6 +34,7 @@ import {
 import { dirname, join, resolve } from "node:path";
 import { readCached } from "./cached-read.ts";
 import { systemCodeOf } from "./errors.ts";
+import { isCached, type FilePart } from "./file-part.ts";
 
 /** How a file is opened: for reading, for reading and writing, or made anew (failing with EEXIST if there is one). */
 export type OpenMode = "read" | "write" | "create";
@@ -47,6 +48,11 @@ export interface DiskFile {
   readNow(target: Uint8Array, position: number): number;
   /** `readNow` without blocking. `target` must not be touched until it has finished. */
   read(target: Uint8Array, position: number): Promise<number>;
+  /**
+   * A part of the file that can be sent without being read, as long as the file is open. Undefined when not all of it is there, or
+   * not all in the system's memory. Files need not have it.
+   */
+  part?(position: number, length: number): FilePart | undefined;
   /** Writes `parts` one behind the other from `position`; returns how many bytes were taken, which may be fewer. */
   write(parts: readonly Uint8Array[], position: number): number;
   truncate(length: number): void;
@@ -87,7 +93,7 @@ export const realDisk: Disk = {
       throw error;
     }
   },
-  open: (path, mode) => new RealFile(path, openSync(path, OPEN_FLAGS[mode], 0o644)),
+  open: (path, mode) => new RealFile(path, openSync(path, OPEN_FLAGS[mode], PRIVATE_FILE)),
   rename: (from, to) => renameSync(from, to),
   unlink: (path) => settled((done) => unlink(path, done)),
   syncDirectory: async (path) => {
@@ -162,6 +168,10 @@ function dropBytes(parts: readonly Uint8Array[], count: number): Uint8Array[] {
   return left;
 }
 
+/** What a server stores is everybody's content, and no other user of its machine may read it past the service. */
+const PRIVATE_FILE = 0o600;
+const PRIVATE_DIRECTORY = 0o700;
+
 const OPEN_FLAGS = { read: "r", write: "r+", create: "wx+" } as const;
 
 class RealFile implements DiskFile {
@@ -201,6 +211,19 @@ class RealFile implements DiskFile {
       filled += count;
     }
     return filled;
+  }
+
+  part(position: number, length: number): FilePart | undefined {
+    const { descriptor } = this;
+    if (position + length > this.size()) return undefined;
+    const isCachedFrom = (from: number): boolean =>
+      isCached(descriptor, position + from, length - from);
+    if (!isCachedFrom(0)) return undefined;
+    const read = async (from: number): Promise<Uint8Array> => {
+      const bytes = new Uint8Array(length - from);
+      return bytes.subarray(0, await this.read(bytes, position + from));
+    };
+    return { length, descriptor, position, isCached: isCachedFrom, read };
   }
 
   write(parts: readonly Uint8Array[], position: number): number {
@@ -254,7 +277,7 @@ function makeDurableDirectory(path: string): void {
     return;
   }
   if (parent !== path) makeDurableDirectory(parent);
-  mkdirSync(path, { recursive: true }); // somebody else may have made it in this moment
+  mkdirSync(path, { recursive: true, mode: PRIVATE_DIRECTORY }); // somebody else may have made it in this moment
   syncDirectoryNow(parent);
 }
 

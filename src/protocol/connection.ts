@@ -101,6 +101,7 @@ export class Connection implements Peer, MemoryUser {
       onProgress: () => this.onProgress(),
       onBlocked: () => this.stallWatch.blocked(),
       onBytes: (change) => memory?.count("queuedBytes", change),
+      onBroken: (error) => this.fail(asDfsError(error)),
     });
     this.stallWatch = new StallWatch(
       options.clock,
@@ -370,11 +371,7 @@ export class Connection implements Peer, MemoryUser {
     try {
       work();
     } catch (error) {
-      this.fail(
-        isDfsError(error)
-          ? error
-          : new DfsError("internal", `internal error: ${messageOf(error)}`, { cause: error }),
-      );
+      this.fail(asDfsError(error));
     }
   }
 
@@ -426,4 +423,9 @@ export class Connection implements Peer, MemoryUser {
       this.incoming.handleParked();
     }
   }
+}
+
+function asDfsError(error: unknown): DfsError {
+  if (isDfsError(error)) return error;
+  return new DfsError("internal", `internal error: ${messageOf(error)}`, { cause: error });
 }

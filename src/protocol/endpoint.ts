@@ -168,7 +168,8 @@ function acceptStream(house: House, remoteAddress: Address): Connection {
   return connection;
 }
 
-function refuseOpenDoor(address: Address, key: Uint8Array | undefined): void {
+/** Refuses an address that others than this machine can reach, unless there is a key. @throws DfsError `invalid` */
+export function refuseOpenDoor(address: Address, key: Uint8Array | undefined): void {
   const { host } = parseAddress(address);
   if (key !== undefined || isLoopback(host)) return;
   throw new DfsError(

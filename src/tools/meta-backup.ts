@@ -7,8 +7,8 @@ import { defineCommand, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { EXIT } from "./shared/exit-codes.ts";
 import { counted, isoTime, sizeText } from "./shared/format.ts";
-import { unlessAborted } from "./shared/interruption.ts";
-import { interrupted, Progress, progressOption } from "./shared/progress.ts";
+import { interrupted, unlessAborted } from "./shared/interruption.ts";
+import { Progress, progressOption } from "./shared/progress.ts";
 
 const options = { ...progressOption, ...clientOptions, ...jsonOption };
 

@@ -37,7 +37,7 @@ Makes directories. Their owner is you; their mode is 777 less your umask, unless
     const { parents, mode: wanted } = context.options;
     const paths = context.args.map(remotePath);
     return withClient(context, async (client) => {
-      const outcome = new Outcome(context.messages);
+      const outcome = new Outcome(context);
       for (const path of paths) {
         const owner = ownOwner(0o777);
         const last = wanted === undefined ? owner : { ...owner, mode: wanted };

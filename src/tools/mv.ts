@@ -43,7 +43,7 @@ it. Blocks are not moved: placement was decided when a file was created.`,
     const sources = paths.slice(0, -1);
     const how = context.options.noReplace ? "noReplace" : "replace";
     return withClient(context, async (client) => {
-      const outcome = new Outcome(context.messages);
+      const outcome = new Outcome(context);
       const isInto = await isDirectory(client, target);
       if (sources.length > 1 && !isInto) {
         throw new DfsError(

@@ -6,8 +6,10 @@ import { ROOT_INODE } from "../base/ids.ts";
 import type { DfsClient } from "../client/api.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import { Reason } from "./shared/errors.ts";
-import { defineCommand, flag } from "./shared/command.ts";
+import { defineCommand, flag, type Context } from "./shared/command.ts";
 import { clientOptions, withClient } from "./shared/connect.ts";
+import type { ExitCode } from "./shared/exit-codes.ts";
+import { interrupted, tellingInterruption } from "./shared/interruption.ts";
 import { Outcome } from "./shared/outcome.ts";
 import {
   components,
@@ -17,7 +19,9 @@ import {
   remotePath,
   withoutTrailingSlashes,
 } from "./shared/paths.ts";
+import { Progress, progressOption, THINGS, type Total } from "./shared/progress.ts";
 import { quoted } from "./shared/text.ts";
+import { treeTotal } from "./shared/tree-total.ts";
 import { walkTree, type Step } from "./shared/tree.ts";
 
 /** A directory on its way out. */
@@ -28,19 +32,25 @@ interface Leaving {
   mustStay: boolean;
 }
 
+/** Directories that are remembered while it is counted how much there is to remove. */
+const MOST_DIRECTORIES = 100_000;
+
 /** Removals in flight; the service commits together what arrives together. */
 const WIDTH = 64;
+
+const options = {
+  recursive: flag("directories and everything in them", { short: "r" }),
+  force: flag("a path that does not exist is no error", { short: "f" }),
+  ...progressOption,
+  ...clientOptions,
+};
 
 export const rm = defineCommand({
   usage: "rm [-r] [-f] PATH...",
   description: `
 Removes files and symbolic links (never what a link leads to), and with -r directories with all that is in them. There
 is no way back. The root directory is refused.`,
-  options: {
-    recursive: flag("directories and everything in them", { short: "r" }),
-    force: flag("a path that does not exist is no error", { short: "f" }),
-    ...clientOptions,
-  },
+  options,
   operands: { least: 0, most: Number.MAX_SAFE_INTEGER },
   examples: ["dfs rm /old.txt", "dfs rm -r /scratch"],
   exits: [
@@ -49,36 +59,83 @@ is no way back. The root directory is refused.`,
     [3, "some could not be removed"],
     [4, "no such file or directory"],
     [5, "cluster unreachable"],
+    [130, "interrupted: it tells how much is gone"],
   ],
   run(context) {
-    const { force, recursive } = context.options;
-    if (context.args.length === 0 && !force) {
+    if (context.args.length === 0 && !context.options.force) {
       throw new DfsError("usage", "nothing to remove is named: dfs rm [-r] [-f] PATH...");
     }
     const paths = context.args.map(remotePath);
-    return withClient(context, async (client) => {
-      const remover = new Remover(client, new Outcome(context.messages), { force, recursive });
-      for (const apart of withoutOverlap(paths)) await walkTree(remover.roots(apart), WIDTH);
-      return remover.outcome.exitCode;
-    });
+    return withClient(context, (client) => removeAll(context, client, paths));
   },
 });
 
-class Remover {
-  readonly outcome: Outcome;
-  readonly #client: DfsClient;
-  readonly #force: boolean;
-  readonly #recursive: boolean;
+async function removeAll(
+  { messages, signal, options: chosen }: Context<typeof options>,
+  client: DfsClient,
+  paths: readonly Uint8Array[],
+): Promise<ExitCode> {
+  const left = new Left();
+  const findTotal = async (): Promise<Total | undefined> => {
+    const onDirectory = (path: Uint8Array): void => left.count(path);
+    const counting = { signal, follow: false, countsDirectories: true, onDirectory };
+    const { things } = (await treeTotal(client, paths, counting)) ?? {};
+    return things === undefined ? undefined : { things: things + left.uncounted };
+  };
+  const { progress: style, force, recursive } = chosen;
+  const progress = new Progress(messages, { style, ...THINGS, findTotal });
+  const outcome = new Outcome({ messages, signal });
+  const remover = new Remover(client, { outcome, progress, left, force, recursive });
+  const words = (): DfsError =>
+    interrupted(
+      progress.files === 0 ? "nothing was removed" : `removed ${progress.summary()}`,
+      "what is left is whole; the same command removes it",
+    );
+  try {
+    await tellingInterruption(signal, words, async () => {
+      for (const apart of withoutOverlap(paths))
+        await walkTree(remover.roots(apart), WIDTH, signal);
+    });
+  } finally {
+    progress.end();
+  }
+  progress.stop("removed");
+  return outcome.exitCode;
+}
 
-  constructor(
-    client: DfsClient,
-    outcome: Outcome,
-    options: { readonly force: boolean; readonly recursive: boolean },
-  ) {
+/** What has been removed from directories before those were counted. */
+class Left {
+  uncounted = 0;
+  readonly #counted = new Set<string>();
+
+  /** The names in a directory are about to be counted. @throws Error when there are too many directories to remember. */
+  count(directory: Uint8Array): void {
+    if (this.#counted.size >= MOST_DIRECTORIES) throw new Error("too many directories to count");
+    this.#counted.add(keyOf(directory));
+  }
+
+  removed(directory: Uint8Array): void {
+    if (!this.#counted.has(keyOf(directory))) this.uncounted++;
+  }
+}
+
+const keyOf = (path: Uint8Array): string => Buffer.from(path).toString("latin1");
+
+interface Job {
+  readonly outcome: Outcome;
+  readonly progress: Progress;
+  readonly left: Left;
+  readonly force: boolean;
+  readonly recursive: boolean;
+}
+
+class Remover {
+  readonly #client: DfsClient;
+  readonly #job: Job;
+
+  constructor(client: DfsClient, job: Job) {
     this.#client = client;
-    this.outcome = outcome;
-    this.#force = options.force;
-    this.#recursive = options.recursive;
+    this.#job = job;
   }
 
   async *roots(paths: readonly Uint8Array[]): AsyncIterable<Step> {
@@ -94,9 +151,9 @@ class Remover {
     this.#refuseDangerous(path, attributes);
     if (attributes.type !== "directory") {
       if (endsInSlash(path)) throw new Reason("notDirectory", "not a directory");
-      return this.#file(bare);
+      return this.#file(bare, undefined);
     }
-    if (!this.#recursive) {
+    if (!this.#job.recursive) {
       throw new Reason("invalid", "is a directory\n-r removes it with everything in it");
     }
     return this.#directory(bare, undefined);
@@ -124,7 +181,7 @@ class Remover {
     }
     await this.#attempt(path, parent, async () => {
       await this.#client.rmdir(path);
-      this.outcome.succeed();
+      this.#removed(parent);
       return undefined;
     });
   }
@@ -136,20 +193,26 @@ class Remover {
         const child = joined(directory.path, entry.name);
         yield entry.type === "directory"
           ? () => Promise.resolve(this.#directory(child, directory))
-          : () => this.#attempt(child, directory, () => this.#file(child));
+          : () => this.#attempt(child, directory, () => this.#file(child, directory));
       }
     } catch (error) {
       // When somebody else has removed it meanwhile, rmdir will say so.
       if (isNothingThere(await this.#whatHappened(directory.path, error))) return;
       directory.mustStay = true;
-      this.outcome.fail(`cannot list ${quoted(directory.path)}`, error);
+      this.#job.outcome.fail(`cannot list ${quoted(directory.path)}`, error);
     }
   }
 
-  async #file(path: Uint8Array): Promise<undefined> {
+  async #file(path: Uint8Array, parent: Leaving | undefined): Promise<undefined> {
     await this.#client.unlink(path);
-    this.outcome.succeed();
+    this.#removed(parent);
     return undefined;
+  }
+
+  #removed(parent: Leaving | undefined): void {
+    this.#job.outcome.succeed();
+    this.#job.progress.files++;
+    if (parent !== undefined) this.#job.left.removed(parent.path);
   }
 
   /**
@@ -176,9 +239,9 @@ class Remover {
       return await work();
     } catch (error) {
       const told = await this.#whatHappened(path, error);
-      if (this.#force && isNothingThere(told)) return undefined;
+      if (this.#job.force && isNothingThere(told)) return undefined;
       if (parent !== undefined) parent.mustStay = true;
-      this.outcome.fail(`cannot remove ${quoted(path)}`, told);
+      this.#job.outcome.fail(`cannot remove ${quoted(path)}`, told);
       return undefined;
     }
   }

@@ -20,6 +20,7 @@ import { bold } from "./shared/colours.ts";
 import { defineCommand, environmentName, value, flag, type Context } from "./shared/command.ts";
 import { generalOptions, jsonOption, keyOption, shellWord } from "./shared/connect.ts";
 import { EXIT, type ExitCode } from "./shared/exit-codes.ts";
+import { interrupted } from "./shared/interruption.ts";
 import {
   serviceOptions,
   serviceWishOf,
@@ -122,11 +123,17 @@ logs.`,
     try {
       claimDirectory(dir);
       cluster = newCluster(context, dir, (service) => services.push(service));
+      const forgo = dismissWhenInterrupted(context.signal, cluster);
       await cluster.start(wishOf(context));
+      if (context.options.detach) forgo();
       if (mountPoint !== undefined) mount = await mounted(context, dir, mountPoint);
     } catch (error) {
       if (error instanceof NotStarted) return notStarted(context, error);
-      throw error;
+      if (!context.signal.aborted) throw error;
+      throw interrupted(
+        "what was started is stopped again",
+        `to start the cluster: dfs up${whereOf(context, dir)}`,
+      );
     } finally {
       lock.release();
     }
@@ -257,8 +264,7 @@ async function tellServices(
 async function tellNext(context: UpContext, dir: string, staysUp: boolean): Promise<void> {
   const { options: chosen, out, env } = context;
   if (!chosen.json) {
-    const isDefault = dir === resolve(defaultDirectory(env));
-    const where = isDefault ? "" : ` --dir ${shellWord(dir)}`;
+    const where = whereOf(context, dir);
     const dfs = dfsCommand(env);
     const file = shellWord(join(PROJECT, "README.md"));
     await out.line("");
@@ -270,6 +276,23 @@ async function tellNext(context: UpContext, dir: string, staysUp: boolean): Prom
     await out.line(`${end}; the data stays.`);
   }
   await out.flush();
+}
+
+/** ` --dir DIR` where that must be said. */
+function whereOf({ env }: UpContext, dir: string): string {
+  return dir === resolve(defaultDirectory(env)) ? "" : ` --dir ${shellWord(dir)}`;
+}
+
+/**
+ * Ctrl-C ends the servers that were started here; pressed twice it waits for none of them, but all are asked to end: nobody
+ * would know of one that went on. Returns what calls it off.
+ */
+function dismissWhenInterrupted(signal: AbortSignal, cluster: LocalCluster): () => void {
+  const onExit = (): void => {
+    if (signal.aborted) cluster.dismissLaunched();
+  };
+  process.once("exit", onExit);
+  return () => void process.off("exit", onExit);
 }
 
 /** Tells when a server dies, until all have ended; Ctrl-C ends them. */

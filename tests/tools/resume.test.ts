@@ -10,7 +10,6 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
-  rmSync,
   statSync,
   symlinkSync,
   truncateSync,
@@ -293,15 +292,11 @@ describe("a transfer that is interrupted", () => {
       await until(() => Promise.resolve(names().length > 20), "some files to be fetched");
       fetching.kill(signal);
       expect(await fetching.exited).toBe(signal === "SIGINT" ? 130 : 137);
-      if (signal === "SIGINT") {
-        expect(names().filter((name) => name.startsWith(".dfs-get."))).toEqual([]);
-      }
+      // Of a process that was killed, too: hundreds of these lay about for good, and put -r stored them.
+      expect(names().filter((name) => name.startsWith(".dfs-get."))).toEqual([]);
       const fetched = await transfer("get", "-r", `${remote}/.`, target);
       expect(fetched.files + fetched.skipped).toBe(COUNT);
       expect(fetched.skipped).toBeGreaterThan(0);
-      for (const name of names()) {
-        if (name.startsWith(".dfs-get.")) rmSync(join(target, name)); // of a process that was killed
-      }
       expect(snapshot(target)).toEqual(snapshot(root));
     },
     PATIENCE_MS,

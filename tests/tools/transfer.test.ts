@@ -335,10 +335,21 @@ describe("interrupted", () => {
     mkdirSync(cluster.path("half"));
     const child = cluster.spawn(["get", "/big", "half/big"]);
     const finished = finish(child);
-    await until(() => readdirSync(cluster.path("half")).length > 0, "the get to have begun");
+    await until(() => hasOpenIn(child.pid, cluster.path("half")), "the get to have begun");
     child.kill("SIGINT");
     const result = await finished;
     expect(result.code).toBe(130);
     expect(readdirSync(cluster.path("half"))).toEqual([]);
   });
 });
+
+/** True when a process has a file in `dir` open, with a name or without. */
+function hasOpenIn(pid: number, dir: string): boolean {
+  return readdirSync(`/proc/${pid}/fd`).some((fd) => {
+    try {
+      return readlinkSync(`/proc/${pid}/fd/${fd}`).startsWith(`${dir}/`);
+    } catch {
+      return false; // closed meanwhile
+    }
+  });
+}

@@ -8,8 +8,10 @@
 import type { Socket, SocketHandler } from "bun";
 import type { Clock } from "../../base/clock.ts";
 import { DfsError, messageOf, systemCodeOf } from "../../base/errors.ts";
+import type { FilePart } from "../../base/file-part.ts";
 import { formatAddress, parseAddress } from "../address.ts";
 import { receiveNow } from "./receive-now.ts";
+import { canSendFiles, sendFileNow } from "./send-file.ts";
 import type { Address, ByteStream, Listener, StreamEvents, Transport } from "../transport.ts";
 
 /** TCP between machines or over the loopback. */
@@ -111,6 +113,9 @@ function adopt(
   const stream: ByteStream = {
     remoteAddress,
     write: (bytes) => socket.write(bytes),
+    ...(canSendFiles && {
+      sendFile: (part: FilePart, from: number) => sendFileNow(socket, part, from),
+    }),
     receive: (target, offset) => receiveNow(socket, target, offset),
     pause: () => socket.pause(),
     resume: () => socket.resume(),

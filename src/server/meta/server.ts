@@ -41,7 +41,12 @@ import { lineLogger, type Logger } from "../../base/logger.ts";
 import { standardErrorWriter } from "../../base/standard-error.ts";
 import { guardOwnMemory } from "../../base/memory-guard.ts";
 import { systemRandom, type Random } from "../../base/random.ts";
-import { listenPeers, type HandlerTable, type PeerListener } from "../../protocol/endpoint.ts";
+import {
+  listenPeers,
+  refuseOpenDoor,
+  type HandlerTable,
+  type PeerListener,
+} from "../../protocol/endpoint.ts";
 import type { ServiceSettings } from "../../protocol/messages/cluster.ts";
 import { clusterIdOf, type ClusterSettings } from "../../protocol/messages/common.ts";
 import type { Transport } from "../../protocol/transport.ts";
@@ -131,6 +136,7 @@ export async function startMetaServer(options: MetaServerOptions): Promise<MetaS
   const random = options.random ?? systemRandom;
   const logger = options.logger ?? stderrLogger(clock, false);
   const failure = Promise.withResolvers<DfsError>();
+  refuseOpenDoor(addressToListenOn(options.dir, options.listen), options.key); // before anything is made
   const engine = await Engine.open({
     dir: options.dir,
     wish: options.settings ?? {},

@@ -106,7 +106,7 @@ export class LocalCluster {
     checkSettings(wish.settings, this.#file.settings, this.dir);
     this.#refuseWithoutMetadata();
     const servers = this.#serversWanted(wish.dataServers);
-    const keyFile = keyFileFor(wish, this.dir, this.#file, this.#isRunning());
+    const keyFile = keyFileFor(wish, this.dir, this.#file, this.running().length > 0);
     this.#save({ servers, ...(keyFile === undefined ? {} : { keyFile }) });
     mkdirSync(join(this.dir, "logs"), { recursive: true });
     try {
@@ -137,10 +137,17 @@ export class LocalCluster {
     return stopped;
   }
 
-  /** True when one of the servers runs. */
-  #isRunning(): boolean {
-    const dirs = [metaDirectory(this.dir), ...this.#file.servers.map(({ dir }) => dir)];
-    return dirs.some((dir) => serverIn(dir) !== undefined);
+  /** Names of the servers that run. */
+  running(): string[] {
+    const dirs = [...this.#file.servers.map(({ dir }) => dir), metaDirectory(this.dir)];
+    return dirs.filter((dir) => serverIn(dir) !== undefined).map((dir) => basename(dir));
+  }
+
+  /** Asks the servers that this process has started to end, and waits for nothing: for when it ends itself, at once. */
+  dismissLaunched(): void {
+    for (const { child } of this.launched) {
+      if (child.exitCode === null && child.signalCode === null) child.kill("SIGTERM");
+    }
   }
 
   /** Data servers that ran when the metadata server was started tell only by not joining that its database is an older one. */

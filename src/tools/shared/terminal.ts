@@ -13,6 +13,16 @@ export function isOutputTerminal(): boolean {
   return isDevice(1) && process.stdout.isTTY;
 }
 
+/** True when another program reads standard output. */
+export function isOutputPipe(): boolean {
+  try {
+    const stats = fstatSync(1);
+    return stats.isFIFO() || stats.isSocket();
+  } catch {
+    return false; // closed by whoever started the command
+  }
+}
+
 /** True when standard error is a terminal. */
 export function isErrorTerminal(): boolean {
   return isDevice(2) && process.stderr.isTTY;

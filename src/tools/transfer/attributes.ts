@@ -2,7 +2,8 @@
  * Attributes of local files and of files in the cluster, and which of them a copy takes over.
  *
  * Without -p a copy belongs to the user who makes it, has the source's permission bits less the umask, and the present
- * time. With -p it has the source's mode, times and user.* extended attributes, and, for the superuser, its owner.
+ * time. With -p it has the source's mode, times and user.* extended attributes, and, for the superuser, its owner. Set-id bits are not
+ * kept without the owner.
  */
 import type { BigIntStats } from "node:fs";
 import type { DfsClient, FileOwner } from "../../client/api.ts";
@@ -12,6 +13,7 @@ import { getAttribute, listAttributes, setAttribute, type FileTimes } from "./na
 
 const ALL_PERMISSIONS = 0o777;
 const ALL_MODE_BITS = 0o7777;
+const SET_ID_BITS = 0o6000; // S_ISUID, S_ISGID
 const TYPE_MASK = 0o170000; // S_IFMT, stat.h
 
 /** Type bits of a mode, as in stat.h. */
@@ -46,13 +48,21 @@ export function remoteOwner(stats: BigIntStats, preserve: boolean): FileOwner {
   const mode = Number(stats.mode);
   const own = ownOwner(mode & ALL_PERMISSIONS);
   if (!preserve) return own;
-  const kept = { ...own, mode: mode & ALL_MODE_BITS };
-  return isSuperuser() ? { ...kept, uid: Number(stats.uid), gid: Number(stats.gid) } : kept;
+  const [uid, gid] = [Number(stats.uid), Number(stats.gid)];
+  if (isSuperuser()) return { mode: mode & ALL_MODE_BITS, uid, gid };
+  return { ...own, mode: keptMode(mode & ALL_MODE_BITS, uid, gid) };
 }
 
 /** Permission bits of the local copy of a file in the cluster. */
-export function localMode(attributes: Attributes, preserve: boolean): number {
-  return preserve ? attributes.mode : withUmask(attributes.mode & ALL_PERMISSIONS);
+export function localMode({ mode, uid, gid }: Attributes, preserve: boolean): number {
+  return preserve ? keptMode(mode, uid, gid) : withUmask(mode & ALL_PERMISSIONS);
+}
+
+/** What is to run as its owner or group does not run as somebody else because the owner could not be kept, as with cp -p. */
+export function keptMode(mode: number, uid: number, gid: number): number {
+  const own = ownOwner(0);
+  const isKept = isSuperuser() || (uid === own.uid && gid === own.gid);
+  return isKept ? mode : mode & ~SET_ID_BITS;
 }
 
 /** Copies the user's extended attributes of a local file to the cluster. */
@@ -73,10 +83,11 @@ export async function fetchAttributes(
   client: DfsClient,
   from: Uint8Array,
   to: Uint8Array,
+  follow = false,
 ): Promise<void> {
   for (const name of await client.xattrList(from)) {
     if (Buffer.from(name).toString("latin1").startsWith(USER_PREFIX)) {
-      setAttribute(to, name, await client.xattrGet(from, name));
+      setAttribute(to, name, await client.xattrGet(from, name), follow);
     }
   }
 }

@@ -17,10 +17,10 @@ import { isSuperuser, ownOwner } from "../shared/ownership.ts";
 import { endsInSlash, joined, parentPath } from "../shared/paths.ts";
 import { escaped, quoted } from "../shared/text.ts";
 import type { Step } from "../shared/tree.ts";
+import { keptMode } from "./attributes.ts";
 import { attempt, HardLinks, Tally, type Surroundings, type TransferOptions } from "./jobs.ts";
 
 const ALL_PERMISSIONS = 0o777;
-const SET_ID = 0o6000;
 const USER_PREFIX = "user.";
 
 /** A source and where it goes. */
@@ -233,8 +233,7 @@ export class Copier {
     const own = ownOwner(source.mode & ALL_PERMISSIONS);
     if (!this.#options.preserve) return own;
     const { mode, uid, gid } = source;
-    if (isSuperuser() || (uid === own.uid && gid === own.gid)) return { mode, uid, gid };
-    return { ...own, mode: mode & ~SET_ID };
+    return { ...(isSuperuser() ? { uid, gid } : own), mode: keptMode(mode, uid, gid) };
   }
 
   /** The user's attributes; all of them for the superuser. */

@@ -2,11 +2,12 @@
  * From the cluster to the local machine: one file, or a tree.
  *
  * Nothing is ever written outside the target, whatever names and links the cluster holds: names are checked, directories
- * are entered through descriptors (local-directories.ts), and everything is made under a temporary name, exclusively and
- * without following links, and renamed. So an interrupted download leaves no half file either.
+ * are entered through descriptors (local-directories.ts), and everything is made without a name (unnamed-file.ts) or under a
+ * temporary one, exclusively and without following links. So an interrupted download leaves no half file either.
  */
 import {
   chmodSync,
+  chownSync,
   closeSync,
   constants,
   fchmodSync,
@@ -35,6 +36,7 @@ import { attempt, HardLinks, Tally, type Surroundings, type TransferWish } from 
 import { O_PATH, type LocalDirectories, type LocalDirectory } from "./local-directories.ts";
 import { fetchedAlready } from "./fetched-already.ts";
 import { makeNode, setTimes, type FileTimes } from "./native.ts";
+import { temporaryName, UnnamedFile } from "./unnamed-file.ts";
 import { writeContent } from "./write-content.ts";
 
 /** Where a copy goes: a name in a directory, and the whole path for messages. */
@@ -59,7 +61,6 @@ interface Found {
 
 const NAMED_ITSELF = new Uint8Array();
 
-const TEMPORARY_PREFIX = ".dfs-get.";
 const PRIVATE = 0o600;
 const NS_PER_MS = 1_000_000n;
 
@@ -146,7 +147,7 @@ export class Downloader {
       const pair = { from, place, attributes };
       if (!(await fetchedAlready(this.#around.client, this.#wish, pair))) return false;
       if (rehearsal === undefined && attributes.type === "file") {
-        if (preserve) await this.#finish(from, place, attributes, chmodUnfollowed);
+        if (preserve) await this.#finish(from, place, attributes, false);
         else if (recursive) setTimes(place, keptTimes(attributes));
       }
       return true;
@@ -163,7 +164,7 @@ export class Downloader {
         if (rehearsal !== undefined || (!isNew && !preserve)) return;
         await this.#attempt(from, to.path, async () => {
           await this.#directories.use(to, (prefix) =>
-            this.#finish(from, Buffer.concat([prefix, Buffer.from(".")]), attributes, chmodSync),
+            this.#finish(from, Buffer.concat([prefix, Buffer.from(".")]), attributes, false),
           );
           return undefined;
         });
@@ -191,22 +192,20 @@ export class Downloader {
   }
 
   async #file(from: Uint8Array, to: LocalPlace, attributes: Attributes): Promise<void> {
-    await this.#appear(to, async (temporary, present) => {
-      const { preserve, recursive } = this.#wish;
-      const flags =
-        constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_NOFOLLOW;
-      const descriptor = openSync(temporary, flags, PRIVATE);
+    const { preserve, recursive } = this.#wish;
+    await this.#directories.use(to.directory, async (prefix) => {
+      const place = Buffer.concat([prefix, to.name]);
+      const present = presentAt(place);
+      const file = UnnamedFile.open(prefix);
       try {
-        await this.#content(from, descriptor);
+        await this.#content(from, file.descriptor);
         const replaced = present?.isFile() && !preserve ? present : undefined;
-        if (replaced !== undefined) keepOwner(descriptor, replaced);
-        else {
-          const setMode = (_path: Buffer, mode: number): void => fchmodSync(descriptor, mode);
-          await this.#finish(from, temporary, attributes, setMode);
-        }
-        if (recursive && !preserve) setTimes(temporary, keptTimes(attributes));
+        if (replaced === undefined) await this.#finish(from, file.path, attributes, true);
+        else keepOwner(file.descriptor, replaced);
+        if (recursive && !preserve) setTimes(file.path, keptTimes(attributes), true);
+        file.giveName(place);
       } finally {
-        closeSync(descriptor);
+        file.close();
       }
     });
   }
@@ -240,7 +239,7 @@ export class Downloader {
     }
     await this.#appear(to, async (temporary) => {
       makeNode(temporary, TYPE_BITS[type] | PRIVATE, isDevice ? BigInt(attributes.rdev) : 0n);
-      await this.#finish(undefined, temporary, attributes, chmodUnfollowed);
+      await this.#finish(undefined, temporary, attributes, false);
     });
   }
 
@@ -278,19 +277,14 @@ export class Downloader {
   }
 
   /** Lets `make` make something under a temporary name, and gives it its name when it is whole. */
-  async #appear(
-    to: LocalPlace,
-    make: (temporary: Buffer, present: Stats | undefined) => Promise<void> | void,
-  ): Promise<void> {
+  async #appear(to: LocalPlace, make: (temporary: Buffer) => Promise<void> | void): Promise<void> {
     await this.#directories.use(to.directory, async (prefix) => {
       const place = Buffer.concat([prefix, to.name]);
-      const present = lstatSync(place, { throwIfNoEntry: false });
-      if (present?.isDirectory()) throw new Reason("isDirectory", "a directory is there");
-      const unique = Buffer.from(`${TEMPORARY_PREFIX}${crypto.randomUUID()}`);
-      const temporary = Buffer.concat([prefix, unique]);
+      const present = presentAt(place);
+      const temporary = temporaryName(prefix);
       rememberTemporary(temporary);
       try {
-        await make(temporary, present);
+        await make(temporary);
         renameSync(temporary, place);
         // Of two names of one file, rename(2) does nothing, and both stay.
         if (present !== undefined && present.nlink > 1) unlinkIfThere(temporary);
@@ -303,18 +297,25 @@ export class Downloader {
     });
   }
 
-  /** Gives a finished copy its owner, attributes, mode and times, in this order: each would undo one before it. */
+  /**
+   * Gives a finished copy its owner, attributes, mode and times, in this order: each would undo one before it. `path` is
+   * followed when it is the link of an open file.
+   */
   async #finish(
     from: Uint8Array | undefined,
     path: Buffer,
     attributes: Attributes,
-    setMode: (path: Buffer, mode: number) => void,
+    follow: boolean,
   ): Promise<void> {
     const { preserve } = this.#wish;
-    if (preserve && isSuperuser()) lchownSync(path, attributes.uid, attributes.gid);
-    if (preserve && from !== undefined) await fetchAttributes(this.#around.client, from, path);
+    const setOwner = follow ? chownSync : lchownSync;
+    if (preserve && isSuperuser()) setOwner(path, attributes.uid, attributes.gid);
+    if (preserve && from !== undefined) {
+      await fetchAttributes(this.#around.client, from, path, follow);
+    }
+    const setMode = follow ? chmodSync : chmodUnfollowed;
     setMode(path, localMode(attributes, preserve));
-    if (preserve) setTimes(path, attributes);
+    if (preserve) setTimes(path, attributes, follow);
   }
 
   #attempt(from: Uint8Array, to: Uint8Array, work: () => ReturnType<Step>): ReturnType<Step> {
@@ -373,6 +374,13 @@ function chmodUnfollowed(path: Buffer, mode: number): void {
   } finally {
     closeSync(descriptor);
   }
+}
+
+/** What has the name already; not a directory, which nothing replaces. */
+function presentAt(place: Buffer): Stats | undefined {
+  const present = lstatSync(place, { throwIfNoEntry: false });
+  if (present?.isDirectory()) throw new Reason("isDirectory", "a directory is there");
+  return present;
 }
 
 function unlinkIfThere(path: Buffer): void {
