@@ -55,8 +55,8 @@ the metadata are, and what one more failure would cost: which server, how many b
     "dataServers       list: server, state, since, heard (UTC or null: before the service was started, not since then),",
     "                  outInSeconds (or null), heldBack (too many are silent for it to go out), refuses (this metadata is",
     "                  older than what it has served), filling, full, copies",
-    "scrub             oldest (server, lastPass in UTC; or null), never, silent (ids of servers that never ended a pass, and",
-    "                  of those that do not answer)",
+    "scrub             oldest (server, lastPass in UTC; or null), never, paused, silent (ids of servers that never ended a",
+    "                  pass, of those that were told to pause, and of those that do not answer)",
     "storage           list, one for each data server: server, blocks, blockBytes, segments, segmentBytes, deadBytes,",
     "                  badReplicas, compaction (running, segments, movedBytes, freedBytes), scrub (state, lastPass in UTC",
     "                  or null, rotten); or server, error",
@@ -125,7 +125,11 @@ async function storageOf(client: DfsClient, server: ServerList[number]): Promise
 function scrubFacts(storage: readonly Storage[]): ScrubFact[] {
   return storage
     .filter(({ server: { state } }) => state !== "down" && state !== "out")
-    .map(({ server, stats }) => ({ server: server.server, lastPassNs: stats?.scrubbedNs }));
+    .map(({ server, stats }) => ({
+      server: server.server,
+      lastPassNs: stats?.scrubbedNs,
+      paused: stats?.scrub === "paused",
+    }));
 }
 
 function jsonStorage({ server: { server }, stats, error }: Storage): object {

@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import { systemClock } from "../../src/base/clock.ts";
+import { MAX_LINES } from "../../src/base/limited-lines.ts";
 import { MAX_HELLO_FRAME_BYTES } from "../../src/base/limits.ts";
 import { parseAddress } from "../../src/protocol/address.ts";
 import { encodeHead, FRAME_KINDS } from "../../src/protocol/cbor.ts";
@@ -160,6 +161,21 @@ describe("a connection that its other side breaks off", () => {
       }
     });
   }
+
+  test("is counted beyond the first ones, and the number told when the listener closes", async () => {
+    const { logger, lines } = recordingLogger();
+    const listener = await listenFor({ logger });
+    for (let number = 0; number < MAX_LINES + 5; number++) {
+      const raw = await RawPeer.open(tcp, listener.address);
+      raw.stream.end();
+      await eventually(() => raw.ended, "the connection ends");
+    }
+    await listener.close();
+    expect(lines).toHaveLength(MAX_LINES + 1);
+    expect(lines.at(-1)).toMatch(
+      / info {2}test: 5 more connections from 127\.0\.0\.1 were refused, ended or lost in the last \d+ s: the other side closed it before its hello/,
+    );
+  });
 
   test("and that was reset before it was accepted has one line too", async () => {
     const { logger, lines } = recordingLogger();
