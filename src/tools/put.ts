@@ -2,12 +2,13 @@
  * `dfs put`: store files and trees.
  */
 import { lstat, readdir } from "node:fs/promises";
-import { DfsError, isDfsError } from "../base/errors.ts";
+import { DfsError } from "../base/errors.ts";
 import type { DfsClient } from "../client/api.ts";
 import type { Argument } from "./shared/arguments.ts";
 import { defineCommand, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { EXIT, type ExitCode } from "./shared/exit-codes.ts";
+import { directoryAt } from "./shared/links.ts";
 import { Outcome } from "./shared/outcome.ts";
 import type { Exclusion } from "./shared/exclude.ts";
 import {
@@ -97,7 +98,8 @@ async function run(
   target: Uint8Array,
 ): Promise<ExitCode> {
   const { messages, signal } = context;
-  const isInto = await isDirectory(client, target);
+  const directory = await directoryAt(client, target, sources.length);
+  const isInto = directory !== undefined;
   if (sources.length > 1 && !isInto) {
     throw new DfsError(
       "notDirectory",
@@ -117,7 +119,7 @@ async function run(
       if (isInto || endsInSlash(target)) throw noNameForStdin(target);
       await uploader.stream(Bun.stdin.stream(), target);
     } else {
-      uploads.push(...sources.map((source) => uploadOf(source, target, isInto)));
+      uploads.push(...sources.map((source) => uploadOf(source, target, directory)));
       const width = context.options.jobs ?? TRANSFER_WIDTH;
       await walkTree(uploader.roots(uploads), width, signal);
     }
@@ -132,17 +134,9 @@ async function run(
   return around.outcome.exitCode ?? EXIT.done;
 }
 
-async function isDirectory(client: DfsClient, path: Uint8Array): Promise<boolean> {
-  try {
-    return (await client.stat(path, { follow: true })).type === "directory";
-  } catch (error) {
-    if (isDfsError(error, "notFound")) return false;
-    throw error;
-  }
-}
-
-function uploadOf(source: Argument, target: Uint8Array, isInto: boolean): Upload {
-  return { from: source.bytes, to: isInto ? placeInside(target, source.bytes) : target };
+function uploadOf(source: Argument, target: Uint8Array, directory: Uint8Array | undefined): Upload {
+  const { bytes: from } = source;
+  return { from, to: directory === undefined ? target : placeInside(directory, from) };
 }
 
 function noNameForStdin(target: Uint8Array): DfsError {

@@ -313,6 +313,16 @@ test("names that are no text can be typed, here and there", async () => {
   expect(JSON.parse(row ?? "")).toMatchObject({ path: "/\ufffd", pathBase64: "L4A=" });
 });
 
+// The file that standard output had been redirected to was replaced: what was written to it afterwards was lost.
+test("get to /dev/stdout or another open file writes into it, where it stands", async () => {
+  const result = await shell(
+    `printf content | "$0" put - /into && exec 3> three > one && echo before && "$0" get /into /dev/stdout && echo && ` +
+      `"$0" get /into /dev/fd/3 && echo -n after && "$0" get /into /dev/stdout >> two && cat one three two >&2`,
+  );
+  expect(result.stderr).toBe("before\ncontent\naftercontentcontent");
+  expect(result.code).toBe(0);
+});
+
 describe("interrupted", () => {
   test("a put by Ctrl-C: exit 130, the old file is whole", async () => {
     await cluster.ok("put", "a.txt", "/whole");

@@ -23,6 +23,11 @@ import { attempt, HardLinks, Tally, type Surroundings, type TransferOptions } fr
 const ALL_PERMISSIONS = 0o777;
 const USER_PREFIX = "user.";
 
+export interface CopyWish extends TransferOptions {
+  /** What is there already, and is no directory, stays. */
+  readonly noReplace: boolean;
+}
+
 /** A source and where it goes. */
 export interface Copy {
   readonly from: Uint8Array;
@@ -39,14 +44,14 @@ interface Found extends Copy {
 export class Copier {
   readonly tally = new Tally();
   readonly #around: Surroundings;
-  readonly #options: TransferOptions;
+  readonly #options: CopyWish;
   /** Where each copy is told; undefined: nowhere. */
   readonly #told: Output | undefined;
   readonly #links = new HardLinks<Uint8Array>();
   /** Names of files that were named: a second source of one name must not replace the first. */
   readonly #made = new Set<string>();
 
-  constructor(around: Surroundings, options: TransferOptions, told: Output | undefined) {
+  constructor(around: Surroundings, options: CopyWish, told: Output | undefined) {
     this.#around = around;
     this.#options = options;
     this.#told = told;
@@ -126,6 +131,11 @@ export class Copier {
   async #entry(found: Found): ReturnType<Step> {
     const { from, to, source } = found;
     if (source.type === "directory") return this.#directory(found);
+    if (this.#options.noReplace && (await this.#inodeAt(to, false)) !== undefined) {
+      this.tally.skipped++;
+      this.#around.outcome.succeed();
+      return undefined;
+    }
     const make = async (): Promise<void> => {
       if (source.type === "file") await this.#file(found);
       else if (source.type === "symlink") await this.#symlink(found);
