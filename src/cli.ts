@@ -289,7 +289,13 @@ async function loadRestorer(): Promise<Restorer> {
 
 /** Runs the command that `args` name; returns the exit code. */
 async function main(args: readonly Argument[], interruption: Interruption): Promise<number> {
-  const out = new Output(Bun.stdout.writer());
+  // A bar does not stay in the way of results on the same terminal, nor behind when the process ends, however it does.
+  const clear = (): void => messages.live("");
+  const out = new Output(Bun.stdout.writer(), clear);
+  process.on("exit", clear);
+  interruption.onGivenUp(() =>
+    messages.error("interrupted: what was being done did not end, and was left as it was"),
+  );
   const debug =
     args.some((arg) => arg.text === "--debug") || meansYes(process.env["DFS_DEBUG"] ?? "");
   let messages = new Messages("dfs");
@@ -306,6 +312,7 @@ async function main(args: readonly Argument[], interruption: Interruption): Prom
     return EXIT.done;
   } catch (error) {
     await out.announce(); // what was found before the error is still told
+    clear();
     const code = report(error, messages, debug);
     return interruption.exitCode() ?? code;
   }

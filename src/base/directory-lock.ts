@@ -36,8 +36,14 @@ export function lockDirectory(dir: string): DirectoryLock {
         "stop that server first, or give this one a directory of its own",
     );
   }
-  ftruncateSync(descriptor, 0);
-  writeSync(descriptor, `${process.pid}\n`);
+  try {
+    ftruncateSync(descriptor, 0);
+    writeSync(descriptor, `${process.pid}\n`);
+  } catch (error) {
+    closeSync(descriptor);
+    // A full disk shows here first: the error of a write does not say where.
+    throw error instanceof Error ? Object.assign(error, { path }) : error;
+  }
   return {
     release: () => {
       ftruncateSync(descriptor, 0);

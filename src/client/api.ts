@@ -342,10 +342,11 @@ export interface DfsClient {
   scrub(server: ServerId, action: ScrubAction, bytesPerSecond?: number): Promise<ScrubStatus>;
   status(): Promise<ClusterStatus>;
   /**
-   * Has the metadata service back its database up onto data servers; resolves when that is done.
+   * Has the metadata service back its database up onto data servers; resolves when that is done. Meanwhile `onProgress` is
+   * told how far it is.
    * @throws DfsError why no server took it; `notFound` when the service was started anew meanwhile.
    */
-  backUpMetadata(): Promise<BackupOutcome>;
+  backUpMetadata(onProgress?: (outcome: BackupOutcome) => void): Promise<BackupOutcome>;
   /** Blocks on a data server that metadata knows nothing of. @throws DfsError `notFound`, `io` when it is not there. */
   quarantined(server: ServerId): AsyncIterable<QuarantinedBlock>;
   /** Where each block of a file is, from the one at `offset` on. */

@@ -90,6 +90,9 @@ const FAULT_TIMEOUT_MS = 10_000;
 /** What a scrub is told is made durable before the answer. */
 const SCRUB_TIMEOUT_MS = 5000;
 
+/** A backup that is watched is asked about so often. */
+const BACKUP_LOOK_MS = 250;
+
 /**
  * Opens a session with the metadata service. Seams that are left out are the machine's own, without a log.
  * @throws DfsError `unreachable` when there is none at the address; `wrongCluster`, `unauthorized`, `unsupported`.
@@ -341,11 +344,13 @@ class Client implements DfsClient {
     return this.machinery.session.ask(cluster.status, {});
   }
 
-  async backUpMetadata(): Promise<BackupOutcome> {
-    let outcome = await this.machinery.session.ask(clusterBackup, { backup: null });
+  async backUpMetadata(onProgress?: (outcome: BackupOutcome) => void): Promise<BackupOutcome> {
+    const { session } = this.machinery;
+    const waitMs = onProgress === undefined ? null : BACKUP_LOOK_MS;
+    let outcome = await session.ask(clusterBackup, { backup: null, waitMs });
     while (!outcome.done) {
-      const { backup } = outcome;
-      outcome = await this.machinery.session.ask(clusterBackup, { backup });
+      onProgress?.(outcome);
+      outcome = await session.ask(clusterBackup, { backup: outcome.backup, waitMs });
     }
     return outcome;
   }

@@ -1,10 +1,12 @@
 /**
  * `dfs cat`: write the content of files to standard output.
  */
+import type { DfsError } from "../base/errors.ts";
 import type { DfsClient } from "../client/api.ts";
 import { defineCommand, value, type Context } from "./shared/command.ts";
 import { clientOptions, withClient } from "./shared/connect.ts";
 import type { ExitCode } from "./shared/exit-codes.ts";
+import { interrupted, interruptedTelling, tellingInterruption } from "./shared/interruption.ts";
 import { Outcome } from "./shared/outcome.ts";
 import { remotePath } from "./shared/paths.ts";
 import { quoted } from "./shared/text.ts";
@@ -42,34 +44,67 @@ each block; what they say is compared with the block's checksum, and one right c
     const wish = readQuorumOf(context.options);
     const work = async (client: DfsClient): Promise<ExitCode> => {
       checkReadQuorum(client);
-      const outcome = new Outcome(context.messages);
-      for (const path of paths) {
-        await outcome.attempt(`cannot read ${quoted(path)}`, () => write(context, client, path));
-      }
+      const outcome = new Outcome(context);
+      const place: Place = { path: undefined, offset: 0 };
+      await tellingInterruption(
+        context.signal,
+        () => interruptedAt(place),
+        async () => {
+          for (const path of paths) {
+            await outcome.attempt(`cannot read ${quoted(path)}`, () =>
+              write(context, client, path, place),
+            );
+          }
+        },
+      );
       return outcome.exitCode;
     };
     return withClient(context, work, wish);
   },
 });
 
+/** How far the output is. */
+interface Place {
+  path: Uint8Array | undefined;
+  offset: number;
+  /** What --length leaves to do; undefined: up to the end of the file. */
+  left?: number;
+}
+
+function interruptedAt({ path, offset, left }: Place): DfsError {
+  if (path === undefined) return interruptedTelling("written");
+  const length = left === undefined ? "" : ` --length ${left}`;
+  return interrupted(
+    `the output ends in ${quoted(path)}, at offset ${offset}`,
+    `the rest of this file is written by: dfs cat --offset ${offset}${length} ${quoted(path)}`,
+  );
+}
+
 async function write(
   { options: chosen, out, signal }: Context<typeof options>,
   client: DfsClient,
   path: Uint8Array,
+  place: Place,
 ): Promise<void> {
   const file = await client.open(path);
   try {
     const offset = chosen.offset ?? 0;
+    Object.assign(place, { path, offset });
     if (chosen.length === undefined) {
-      for await (const chunk of file.stream({ offset, signal })) await out.bytes(chunk);
+      for await (const chunk of file.stream({ offset, signal })) {
+        await out.bytes(chunk);
+        place.offset += chunk.length;
+      }
       return;
     }
     const end = offset + chosen.length;
+    place.left = chosen.length;
     for (let at = offset; at < end;) {
-      const chunk = await file.read(at, Math.min(end - at, RANGE_BYTES));
+      const chunk = await file.read(at, Math.min(end - at, RANGE_BYTES), { signal });
       if (chunk.length === 0) return;
       await out.bytes(chunk);
       at += chunk.length;
+      Object.assign(place, { offset: at, left: end - at });
     }
   } finally {
     await file.close();

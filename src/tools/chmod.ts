@@ -6,10 +6,11 @@ import type { Attributes } from "../protocol/messages/common.ts";
 import { change, CHANGED_KEYS, Teller, typedPaths } from "./shared/changing.ts";
 import { defineCommand, flag } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
-import { descend } from "./shared/descent.ts";
+import { descend, descentProgress } from "./shared/descent.ts";
 import { modeText, octalMode } from "./shared/format.ts";
 import { changedMode, parseModeChange, type ModeChange } from "./shared/modes.ts";
 import { Outcome } from "./shared/outcome.ts";
+import { progressOption } from "./shared/progress.ts";
 import { escaped, printable } from "./shared/text.ts";
 
 export const chmod = defineCommand({
@@ -23,6 +24,7 @@ their own. The set-id bits of a directory stay unless MODE names them (g-s, =755
   options: {
     recursive: flag("everything in directories as well", { short: "R" }),
     verbose: flag("tell each mode, before and afterwards", { short: "v" }),
+    ...progressOption,
     ...clientOptions,
     ...jsonOption,
   },
@@ -37,6 +39,7 @@ their own. The set-id bits of a directory stay unless MODE names them (g-s, =755
     [3, "some could not be changed"],
     [4, "no such file or directory"],
     [5, "cluster unreachable"],
+    [130, "interrupted: it tells how much is changed"],
   ],
   run(context) {
     const [mode, ...files] = context.args;
@@ -45,13 +48,17 @@ their own. The set-id bits of a directory stay unless MODE names them (g-s, =755
     const teller = new Teller(context);
     const umask = process.umask();
     return withClient(context, async (client) => {
-      const outcome = new Outcome(context.messages);
+      const outcome = new Outcome(context);
+      const { recursive, progress: style } = context.options;
+      const follow = true;
       const descent = {
         client,
         outcome,
+        progress: descentProgress(context, client, paths, { style, recursive, follow }),
+        signal: context.signal,
         what: "cannot change the mode of",
-        recursive: context.options.recursive,
-        follow: true,
+        recursive,
+        follow,
         change: async (path: Uint8Array, before: Attributes, isNamed: boolean) => {
           if (before.type === "symlink" && !isNamed) return;
           const wanted = changedMode(wish, before.mode, before.type === "directory", umask);

@@ -6,8 +6,9 @@ import type { Attributes } from "../protocol/messages/common.ts";
 import { change, CHANGED_KEYS, Teller, typedPaths } from "./shared/changing.ts";
 import { defineCommand, flag } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
-import { descend } from "./shared/descent.ts";
+import { descend, descentProgress } from "./shared/descent.ts";
 import { Outcome } from "./shared/outcome.ts";
+import { progressOption } from "./shared/progress.ts";
 import { parseOwnerWish, type OwnerWish } from "./shared/owner-wish.ts";
 import { OwnerNames } from "./shared/owners.ts";
 import { escaped } from "./shared/text.ts";
@@ -28,6 +29,7 @@ so no more afterwards, as with chown(1).`,
     recursive: flag("everything in directories as well; symbolic links themselves", { short: "R" }),
     noDereference: flag("symbolic links themselves, not what they lead to", { short: "h" }),
     verbose: flag("tell each owner, before and afterwards", { short: "v" }),
+    ...progressOption,
     ...clientOptions,
     ...jsonOption,
   },
@@ -41,22 +43,26 @@ so no more afterwards, as with chown(1).`,
     [3, "some could not be changed"],
     [4, "no such file or directory"],
     [5, "cluster unreachable"],
+    [130, "interrupted: it tells how much is changed"],
   ],
   run(context) {
-    const { recursive, noDereference } = context.options;
+    const { recursive, noDereference, progress: style } = context.options;
     const [owner, ...files] = context.args;
     const wish = parseOwnerWish(owner?.text ?? "");
     const paths = typedPaths(files);
     const teller = new Teller(context);
     const names = new OwnerNames();
     return withClient(context, async (client) => {
-      const outcome = new Outcome(context.messages);
+      const outcome = new Outcome(context);
+      const follow = !recursive && !noDereference;
       const descent = {
         client,
         outcome,
+        progress: descentProgress(context, client, paths, { style, recursive, follow }),
+        signal: context.signal,
         what: "cannot change the owner of",
         recursive,
-        follow: !recursive && !noDereference,
+        follow,
         change: async (path: Uint8Array, before: Attributes) => {
           const after = await change(client, before.inode, changeOf(wish, before));
           const was = { uidBefore: before.uid, gidBefore: before.gid };

@@ -122,7 +122,7 @@ async function run(
   client: DfsClient,
   path: Uint8Array,
 ): Promise<ExitCode> {
-  const { options: chosen, messages, out } = context;
+  const { options: chosen, out } = context;
   const seed = chosen.seed ?? systemRandom.below(SEEDS);
   const random = seededRandom(seed);
   const row = await chooseBlock(client, path, chosen.block, random);
@@ -132,7 +132,7 @@ async function run(
       `seed ${seed}, chosen at random; on the same file --seed ${seed} chooses the same`,
     );
   }
-  const outcome = new Outcome(messages);
+  const outcome = new Outcome(context);
   for (const target of targets) {
     const { server } = target.replica;
     const what = `cannot damage the copy of block ${row.index} of ${quoted(path)} on server ${server}`;

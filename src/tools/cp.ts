@@ -9,10 +9,13 @@ import type { ExitCode } from "./shared/exit-codes.ts";
 import { directoryAt } from "./shared/links.ts";
 import { Outcome } from "./shared/outcome.ts";
 import { placeInside, remotePath } from "./shared/paths.ts";
-import { interrupted, Progress, progressOption } from "./shared/progress.ts";
+import { interrupted } from "./shared/interruption.ts";
+import { Progress, progressOption, type Total } from "./shared/progress.ts";
 import { quoted } from "./shared/text.ts";
+import { treeTotal } from "./shared/tree-total.ts";
 import { walkTree } from "./shared/tree.ts";
 import { Copier } from "./transfer/copier.ts";
+import { contentOf } from "./transfer/end.ts";
 import { tallyRow, TRANSFER_WIDTH } from "./transfer/jobs.ts";
 
 const options = {
@@ -77,26 +80,25 @@ async function copyAll(
         "make it first: dfs mkdir",
     );
   }
-  const progress = new Progress(messages, { style: chosen.progress });
-  const around = { client, signal, outcome: new Outcome(messages), progress };
   const wish = {
     recursive: chosen.recursive || chosen.archive,
     preserve: chosen.preserve || chosen.archive,
     noReplace: chosen.noReplace,
   };
+  const findTotal = (): Promise<Total | undefined> =>
+    treeTotal(client, sources, { signal, follow: !wish.recursive, countsDirectories: false });
+  const progress = new Progress(messages, { style: chosen.progress, findTotal });
+  const around = { client, signal, outcome: new Outcome(context), progress };
   const copier = new Copier(around, wish, chosen.verbose && !chosen.json ? out : undefined);
   const copies = sources.map((from) => ({
     from,
     to: directory === undefined ? target : placeInside(directory, from),
   }));
   try {
-    await walkTree(copier.roots(copies), TRANSFER_WIDTH);
+    await walkTree(copier.roots(copies), TRANSFER_WIDTH, signal);
   } catch (error) {
     if (!signal.aborted) throw error;
-    throw interrupted(
-      `copied ${progress.summary()}, each whole`,
-      "give the same command again to do it from the beginning",
-    );
+    throw interruptedCopy(progress, wish, directory !== undefined, sources[0]!);
   } finally {
     progress.end();
   }
@@ -106,4 +108,18 @@ async function copyAll(
     await out.row({ ...tallyRow(copier.tally, around), ...(chosen.noReplace ? { skipped } : {}) });
   }
   return around.outcome.exitCode;
+}
+
+/** What Ctrl-C ends it with. A directory that was not there before has the content of `source`, as with `put -r`. */
+function interruptedCopy(
+  progress: Progress,
+  { recursive }: { readonly recursive: boolean },
+  isInto: boolean,
+  source: Uint8Array,
+): DfsError {
+  const done =
+    progress.files === 0 ? "nothing was copied" : `copied ${progress.summary()}, each whole`;
+  const content = quoted(contentOf(source));
+  const how = isInto || !recursive ? "" : `, with ${content} in place of ${quoted(source)},`;
+  return interrupted(done, `give the same command again${how} to do it from the beginning`);
 }

@@ -11,10 +11,8 @@ import { defaultDirectory, readClusterFile } from "./shared/cluster-file.ts";
 import { defineCommand, value } from "./shared/command.ts";
 import { generalOptions, jsonOption } from "./shared/connect.ts";
 import { EXIT } from "./shared/exit-codes.ts";
+import { interrupted, tellingInterruption } from "./shared/interruption.ts";
 import { directory, seconds } from "./shared/values.ts";
-
-/** Ending all servers takes this long at worst. */
-const CLEAN_UP_MS = 40_000;
 
 export const down = defineCommand({
   usage: "down [--dir DIR]",
@@ -42,8 +40,8 @@ nothing that was acknowledged. The data stays.`,
     [0, "nothing runs any more"],
     [1, "a server could not be stopped"],
     [4, "no cluster in that directory"],
+    [130, "Ctrl-C: what was asked to end goes on with that"],
   ],
-  cleanUpMs: CLEAN_UP_MS,
   async run(context) {
     const { options: chosen, messages, out, signal, env } = context;
     const dir = resolve(chosen.dir ?? defaultDirectory(env));
@@ -63,7 +61,12 @@ nothing that was acknowledged. The data stays.`,
         onService: () => undefined,
         onWarning: (text: string) => messages.warning(text),
       };
-      const servers = await new LocalCluster(dir, events, { signal, env }).stop(chosen.timeout);
+      const cluster = new LocalCluster(dir, events, { signal, env });
+      const servers = await tellingInterruption(
+        signal,
+        () => interruptedDown(cluster.running()),
+        () => cluster.stop(chosen.timeout),
+      );
       stopped = [...mounts.map(asStopped), ...servers];
     } finally {
       lock.release();
@@ -78,6 +81,15 @@ nothing that was acknowledged. The data stays.`,
     return stopped.some(({ how }) => how === "still running") ? EXIT.failed : EXIT.done;
   },
 });
+
+function interruptedDown(running: readonly string[]): DfsError {
+  return running.length === 0
+    ? interrupted("nothing runs any more", "its data stays; dfs up starts it")
+    : interrupted(
+        `not ended yet: ${running.join(", ")}`,
+        "what was asked to end goes on with that; dfs down again stops the rest",
+      );
+}
 
 function asStopped({ mountPoint, pid, process: ended }: Unmounted): StoppedService {
   return {

@@ -16,10 +16,10 @@ import type { Fault } from "./drilling/stage.ts";
 import { defineCommand, flag, value, type Context } from "./shared/command.ts";
 import { clientOptions, findKey, findMeta, jsonOption, shellWord } from "./shared/connect.ts";
 import { EXIT, type ExitCode } from "./shared/exit-codes.ts";
-import { unlessAborted } from "./shared/interruption.ts";
+import { interrupted, unlessAborted } from "./shared/interruption.ts";
 import { ownOwner } from "./shared/ownership.ts";
 import { remotePath } from "./shared/paths.ts";
-import { interrupted, Progress, progressOption } from "./shared/progress.ts";
+import { Progress, progressOption } from "./shared/progress.ts";
 import { count, size, text, words } from "./shared/values.ts";
 import { withoutFlags } from "./up.ts";
 

@@ -11,7 +11,9 @@ import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { visitsBelow, type Item, type Visit } from "./shared/visits.ts";
 import type { ExitCode } from "./shared/exit-codes.ts";
 import { kibibytes, shortSize } from "./shared/format.ts";
+import { interrupted, tellingInterruption } from "./shared/interruption.ts";
 import { Outcome } from "./shared/outcome.ts";
+import { besideOutput, Progress, progressOption, THINGS } from "./shared/progress.ts";
 import { endsInSlash, remotePath } from "./shared/paths.ts";
 import { escaped, jsonName, quoted } from "./shared/text.ts";
 import { count } from "./shared/values.ts";
@@ -33,6 +35,7 @@ const options = {
   human: flag("sizes with units (1.5K, 214M), not in KiB", { short: "h" }),
   apparentSize: flag("lengths of files instead of what they take up"),
   bytes: flag("lengths of files, in bytes", { short: "b" }),
+  ...progressOption,
   ...clientOptions,
   ...jsonOption,
 };
@@ -61,6 +64,7 @@ once, where it is met first; so does what lies below two of the paths. Symbolic 
     [3, "some could not be counted"],
     [4, "no such file or directory"],
     [5, "cluster unreachable"],
+    [130, "interrupted: not all was counted"],
   ],
   run(context) {
     const { summarize, all, maxDepth } = context.options;
@@ -70,9 +74,30 @@ once, where it is met first; so does what lies below two of the paths. Symbolic 
     }
     const typed = context.args.length === 0 ? [argument("/")] : context.args;
     const paths = typed.map(remotePath);
-    return withClient(context, (client) => new Counter(context, client).run(paths));
+    return withClient(context, (client) => countAll(context, client, paths));
   },
 });
+
+async function countAll(
+  context: DuContext,
+  client: DfsClient,
+  paths: readonly Uint8Array[],
+): Promise<ExitCode> {
+  const { messages, signal, options: chosen } = context;
+  const progress = new Progress(messages, { style: besideOutput(chosen.progress), ...THINGS });
+  const words = (): DfsError =>
+    interrupted(
+      `counted ${progress.summary()}; there is more`,
+      "the same command begins from the start",
+    );
+  try {
+    return await tellingInterruption(signal, words, () =>
+      new Counter(context, client, progress).run(paths),
+    );
+  } finally {
+    progress.end();
+  }
+}
 
 /** What something takes up, in bytes. */
 class Usage {
@@ -89,16 +114,18 @@ class Counter {
   readonly #context: DuContext;
   readonly #client: DfsClient;
   readonly #outcome: Outcome;
+  readonly #progress: Progress;
   readonly #total = new Usage();
   readonly #deepest: number;
   /** Inodes that can be met again: those with several names, and those of the paths that were given. */
   readonly #seen = new Set<InodeId>();
   readonly #roots = new Set<InodeId>();
 
-  constructor(context: DuContext, client: DfsClient) {
+  constructor(context: DuContext, client: DfsClient, progress: Progress) {
+    this.#progress = progress;
     this.#context = context;
     this.#client = client;
-    this.#outcome = new Outcome(context.messages);
+    this.#outcome = new Outcome(context);
     const { summarize, maxDepth } = context.options;
     this.#deepest = summarize ? 0 : (maxDepth ?? Infinity);
   }
@@ -133,7 +160,9 @@ class Counter {
     const open = [outer];
     let passed: Item | undefined;
     const into = (directory: Item): boolean => directory !== passed;
-    for await (const visit of visitsBelow(this.#client, root, { into })) {
+    const { signal } = this.#context;
+    for await (const visit of visitsBelow(this.#client, root, { signal, into })) {
+      if (visit.kind === "entry") this.#progress.files++;
       const { item, depth } = visit;
       if (visit.kind === "unlisted") {
         this.#outcome.fail(`cannot list ${quoted(item.path)}`, visit.error);

@@ -20,8 +20,11 @@ import {
   types,
   type Test,
 } from "./shared/find-tests.ts";
+import { countText } from "./shared/format.ts";
+import { interrupted, tellingInterruption } from "./shared/interruption.ts";
 import { Outcome } from "./shared/outcome.ts";
 import { baseName, endsInSlash, remotePath, ROOT_PATH } from "./shared/paths.ts";
+import { besideOutput, Progress, progressOption, THINGS } from "./shared/progress.ts";
 import { escaped, quoted } from "./shared/text.ts";
 import { count, text } from "./shared/values.ts";
 
@@ -52,6 +55,7 @@ const options = {
   print: flag("tell what was found; only -delete does not by itself"),
   print0: flag("the exact bytes of each path, with a NUL behind it, for xargs -0"),
   delete: flag("remove what was found; of a directory what is in it first"),
+  ...progressOption,
   ...clientOptions,
   ...jsonOption,
 };
@@ -81,6 +85,7 @@ typed with one dash, as find has them, or two. Symbolic links are not followed. 
     [3, "some could not be looked at, or removed"],
     [4, "no such file or directory"],
     [5, "cluster unreachable"],
+    [130, "interrupted: not all was looked at"],
   ],
   run(context) {
     const { print0, json, mindepth = 0, maxdepth = Infinity } = context.options;
@@ -91,12 +96,29 @@ typed with one dash, as find has them, or two. Symbolic links are not followed. 
     }
     const typed = context.args.length === 0 ? [argument("/")] : context.args;
     const paths = typed.map(remotePath);
-    return withClient(context, async (client) => {
-      const tests = await testsOf(context, client);
-      return new Finder(context, client, tests).run(paths);
-    });
+    return withClient(context, (client) => findAll(context, client, paths));
   },
 });
+
+async function findAll(
+  context: FindContext,
+  client: DfsClient,
+  paths: readonly Uint8Array[],
+): Promise<ExitCode> {
+  const { messages, signal, options: chosen } = context;
+  const progress = new Progress(messages, { style: besideOutput(chosen.progress), ...THINGS });
+  const finder = new Finder(context, client, progress, await testsOf(context, client));
+  const words = (): DfsError =>
+    interrupted(
+      `looked at ${progress.summary()}${chosen.delete ? `, removed ${countText(finder.removed)}` : ""}; there is more`,
+      chosen.delete ? "the same command goes on" : "the same command begins from the start",
+    );
+  try {
+    return await tellingInterruption(signal, words, () => finder.run(paths));
+  } finally {
+    progress.end();
+  }
+}
 
 /** Everything that can be told from what a directory says of its entries. */
 async function testsOf({ options: chosen }: FindContext, client: DfsClient): Promise<Test[]> {
@@ -120,16 +142,21 @@ class Finder {
   readonly #client: DfsClient;
   readonly #tests: readonly Test[];
   readonly #outcome: Outcome;
+  readonly #progress: Progress;
   readonly #shallowest: number;
   readonly #deepest: number;
   #pending: Uint8Array[] = [];
   #pendingBytes = 0;
 
-  constructor(context: FindContext, client: DfsClient, tests: readonly Test[]) {
+  /** Files and directories that -delete has removed. */
+  removed = 0;
+
+  constructor(context: FindContext, client: DfsClient, progress: Progress, tests: readonly Test[]) {
+    this.#progress = progress;
     this.#context = context;
     this.#client = client;
     this.#tests = tests;
-    this.#outcome = new Outcome(context.messages);
+    this.#outcome = new Outcome(context);
     this.#shallowest = context.options.mindepth ?? 0;
     this.#deepest = context.options.maxdepth ?? Infinity;
   }
@@ -147,7 +174,10 @@ class Finder {
     const own = baseName(path);
     const name = own.length === 0 ? ROOT_PATH : own; // as find has it
     const into = (_directory: Item, at: number): boolean => at < this.#deepest;
-    for await (const visit of visitsBelow(this.#client, { path, name, attributes }, { into })) {
+    const { signal } = this.#context;
+    const root = { path, name, attributes };
+    for await (const visit of visitsBelow(this.#client, root, { signal, into })) {
+      if (visit.kind === "entry") this.#progress.files++;
       if (visit.kind === "unlisted") {
         this.#outcome.fail(`cannot list ${quoted(visit.item.path)}`, visit.error);
       } else if (visit.kind === this.#momentOf(visit) && (await this.#isWanted(visit))) {
@@ -194,6 +224,7 @@ class Finder {
     try {
       await (type === "directory" ? this.#client.rmdir(path) : this.#client.unlink(path));
       this.#outcome.succeed();
+      this.removed++;
       return true;
     } catch (error) {
       this.#outcome.fail(`cannot remove ${quoted(path)}`, error);

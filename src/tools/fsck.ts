@@ -13,7 +13,8 @@ import { counted, durationText, sizeText } from "./shared/format.ts";
 import { sentence } from "./shared/outcome.ts";
 import { OutputClosed } from "./shared/output.ts";
 import { remotePath } from "./shared/paths.ts";
-import { interrupted, Progress, progressOption } from "./shared/progress.ts";
+import { interrupted, tellingInterruption } from "./shared/interruption.ts";
+import { Progress, progressOption } from "./shared/progress.ts";
 import { escaped, jsonName, quoted } from "./shared/text.ts";
 import { seconds } from "./shared/values.ts";
 
@@ -175,7 +176,7 @@ async function watch(
   const progress = new Progress(messages, { style: wish.progress, things: ["copy", "copies"] });
   const asked = wish.level ?? "full";
   let last: FsckReport | undefined;
-  try {
+  const follow = async (): Promise<void> => {
     const reports = client.fsck(path, {
       level: asked,
       dryRun: wish.dryRun,
@@ -201,13 +202,13 @@ async function watch(
       }
       if (report.findings.length > 0) await out.flush();
     }
-  } catch (error) {
-    if (!signal.aborted) throw error;
-    throw interruptedCheck(progress, tally);
+    signal.throwIfAborted();
+  };
+  try {
+    await tellingInterruption(signal, () => interruptedCheck(progress, tally), follow);
   } finally {
     progress.end();
   }
-  if (signal.aborted) throw interruptedCheck(progress, tally);
   progress.stop("checked");
   const end = { level: asked, dryRun: wish.dryRun, last, elapsedMs: progress.elapsedMs };
   if (wish.json) await out.row({ summary: jsonSummary(tally, end) });

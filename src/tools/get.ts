@@ -3,14 +3,15 @@
  */
 import { DfsError } from "../base/errors.ts";
 import type { DfsClient } from "../client/api.ts";
-import type { Attributes } from "../protocol/messages/common.ts";
 import { defineCommand, flag, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import type { ExitCode } from "./shared/exit-codes.ts";
+import { interrupted, tellingInterruption } from "./shared/interruption.ts";
 import { Outcome } from "./shared/outcome.ts";
-import { endsInSlash, joined, remotePath } from "./shared/paths.ts";
-import { Progress, progressOption, type Total } from "./shared/progress.ts";
+import { endsInSlash, remotePath } from "./shared/paths.ts";
+import { besideOutput, Progress, progressOption, type Total } from "./shared/progress.ts";
 import { quoted } from "./shared/text.ts";
+import { treeTotal } from "./shared/tree-total.ts";
 import { walkTree, type Step } from "./shared/tree.ts";
 import { checkReadQuorum, readQuorumOf, readQuorumOption, VoteTeller } from "./shared/votes.ts";
 import { Downloader } from "./transfer/download.ts";
@@ -105,12 +106,18 @@ async function run(
 ): Promise<ExitCode> {
   const { messages, signal, options: chosen } = context;
   const wish = transferWish(chosen, context.out, "fetch");
-  const findTotal = (): Promise<Total> => totalOf(client, sources, wish, signal);
+  const findTotal = (): Promise<Total | undefined> =>
+    treeTotal(client, sources, {
+      signal,
+      follow: !wish.recursive,
+      countsDirectories: false,
+      excludes: (inTree, isDirectory) => wish.exclusion.excludes(inTree, isDirectory),
+    });
   const progress = new Progress(messages, {
     style: chosen.dryRun ? "none" : chosen.progress,
     findTotal,
   });
-  const around: Surroundings = { client, signal, outcome: new Outcome(messages), progress };
+  const around: Surroundings = { client, signal, outcome: new Outcome(context), progress };
   const directories = new LocalDirectories();
   const downloader = new Downloader(around, wish, directories);
   const target = await LocalTarget.find(typed, directories);
@@ -122,14 +129,15 @@ async function run(
   }
   try {
     const steps = rootSteps(sources, target, downloader, around, wish);
-    await walkTree(steps, chosen.jobs ?? TRANSFER_WIDTH);
+    await walkTree(steps, chosen.jobs ?? TRANSFER_WIDTH, signal);
   } catch (error) {
     if (!signal.aborted) throw error;
     const begun = { isInto: target.isDirectory, source: sources[0]! };
     throw interruptedTransfer("fetched", wish, begun, around, downloader.tally);
   } finally {
     progress.end();
-    directories.close();
+    // After an interruption something may still be on its way; its temporary file is removed by way of its directory.
+    if (!signal.aborted) directories.close();
   }
   await votes.finish();
   await tellEnd(context, "fetched", wish, around, downloader.tally);
@@ -165,46 +173,32 @@ async function toStdout(
   client: DfsClient,
   source: Uint8Array,
 ): Promise<ExitCode> {
-  const outcome = new Outcome(context.messages);
-  await outcome.attempt(`cannot fetch ${quoted(source)}`, async () => {
+  const { messages, out, signal, options: chosen } = context;
+  const outcome = new Outcome(context);
+  const progress = new Progress(messages, { style: besideOutput(chosen.progress), things: "none" });
+  const write = async (): Promise<void> => {
     const file = await client.open(source);
+    progress.total = { bytes: file.attributes.size };
     try {
-      for await (const chunk of file.stream({ signal: context.signal })) {
-        await context.out.bytes(chunk);
+      for await (const chunk of file.stream({ signal })) {
+        await out.bytes(chunk);
+        progress.bytes += chunk.length;
       }
     } finally {
       await file.close();
     }
-  });
-  return outcome.exitCode;
-}
-
-/** How much there is to fetch. @throws DfsError for what cannot be looked at. */
-async function totalOf(
-  client: DfsClient,
-  sources: readonly Uint8Array[],
-  { recursive, exclusion }: TransferWish,
-  signal: AbortSignal,
-): Promise<Total> {
-  const stack: { path: Uint8Array; inTree: Uint8Array }[] = [];
-  let things = 0;
-  let bytes = 0;
-  const count = ({ type, size }: Attributes): void => {
-    things++;
-    if (type === "file") bytes += size;
   };
-  for (const path of sources) {
-    const attributes = await client.stat(path, { follow: !recursive });
-    if (attributes.type === "directory") stack.push({ path, inTree: new Uint8Array() });
-    else count(attributes);
+  const words = (): DfsError =>
+    interrupted(
+      `wrote ${progress.summary()}, which is not all of it`,
+      `dfs cat --offset ${progress.bytes} ${quoted(source)} writes the rest`,
+    );
+  try {
+    await tellingInterruption(signal, words, () =>
+      outcome.attempt(`cannot fetch ${quoted(source)}`, write),
+    );
+  } finally {
+    progress.end();
   }
-  for (let next = stack.pop(); next !== undefined && !signal.aborted; next = stack.pop()) {
-    for await (const { name, type, attributes } of client.readdir(next.path)) {
-      const inTree = joined(next.inTree, name);
-      if (exclusion.excludes(inTree, type === "directory")) continue;
-      if (type === "directory") stack.push({ path: joined(next.path, name), inTree });
-      else count(attributes);
-    }
-  }
-  return { things, bytes };
+  return outcome.exitCode;
 }

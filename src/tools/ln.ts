@@ -107,7 +107,7 @@ class Linker {
     this.#client = client;
     this.#options = context.options;
     this.#teller = new Teller(context);
-    this.outcome = new Outcome(context.messages);
+    this.outcome = new Outcome(context);
   }
 
   async link(target: Argument, path: Uint8Array): Promise<void> {

@@ -8,6 +8,7 @@ import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { entriesIn, itemOf, jsonItem, type Item } from "./shared/visits.ts";
 import type { ExitCode } from "./shared/exit-codes.ts";
 import { Listing, sortListed, type SortKey } from "./shared/listing.ts";
+import { interruptedTelling, tellingInterruption } from "./shared/interruption.ts";
 import { Outcome } from "./shared/outcome.ts";
 import { endsInSlash, remotePath } from "./shared/paths.ts";
 import { escaped, quoted } from "./shared/text.ts";
@@ -71,7 +72,13 @@ otherwise it is listed as it comes, however large it is.`,
   run(context) {
     const typed = context.args.length === 0 ? [argument("/")] : context.args;
     const named = typed.map((arg) => ({ path: remotePath(arg), name: arg.bytes }));
-    return withClient(context, (client) => new Lister(context, client).run(named));
+    return withClient(context, (client) =>
+      tellingInterruption(
+        context.signal,
+        () => interruptedTelling("listed"),
+        () => new Lister(context, client).run(named),
+      ),
+    );
   },
 });
 
@@ -86,7 +93,7 @@ class Lister {
   constructor(context: LsContext, client: DfsClient) {
     this.#context = context;
     this.#client = client;
-    this.#outcome = new Outcome(context.messages);
+    this.#outcome = new Outcome(context);
     this.#listing = new Listing(context.options);
     this.#sort = sortOf(context);
   }
@@ -128,6 +135,7 @@ class Lister {
   async #tree(root: Item, hasHeading: boolean): Promise<void> {
     const stack = [root];
     for (let item = stack.pop(); item !== undefined; item = stack.pop()) {
+      this.#context.signal.throwIfAborted();
       try {
         if (hasHeading && !this.#context.options.json) await this.#heading(item.path);
         const inside = await this.#directory(item.path);
@@ -145,6 +153,7 @@ class Lister {
     const inside: Item[] = [];
     let page: Item[] = [];
     for await (const entry of entriesIn(this.#client, path)) {
+      this.#context.signal.throwIfAborted();
       const item = itemOf(path, entry);
       page.push(item);
       if (recursive && entry.type === "directory") inside.push(item);

@@ -2,13 +2,14 @@
  * `dfs meta backup`: have the metadata backed up onto data servers now.
  */
 import { backupName } from "../base/backup.ts";
+import type { DfsError } from "../base/errors.ts";
 import type { BackupOutcome, DfsClient } from "../client/api.ts";
 import { defineCommand, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { EXIT } from "./shared/exit-codes.ts";
 import { counted, isoTime, sizeText } from "./shared/format.ts";
-import { unlessAborted } from "./shared/interruption.ts";
-import { interrupted, Progress, progressOption } from "./shared/progress.ts";
+import { interrupted, tellingInterruption } from "./shared/interruption.ts";
+import { Progress, progressOption } from "./shared/progress.ts";
 
 const options = { ...progressOption, ...clientOptions, ...jsonOption };
 
@@ -71,22 +72,32 @@ service does the same by itself every hour; dfs status tells when it did last. d
   },
 });
 
-/** The service makes the backup and tells of its end alone: what there is to show is the time. */
+/** Has the service make a backup, and shows how far it is: in bytes of the copy that it makes, and of those on data servers. */
 async function backUp(
   { messages, signal, options: chosen }: Context<typeof options>,
   client: DfsClient,
 ): Promise<BackupOutcome> {
-  const style = chosen.progress;
-  const progress = new Progress(messages, { style, things: "none", hasBytes: false });
-  progress.remark = "copying the metadata onto data servers";
-  try {
-    return await unlessAborted(signal, client.backUpMetadata());
-  } catch (error) {
-    if (!signal.aborted) throw error;
-    throw interrupted(
-      "the metadata service goes on with the backup by itself",
+  const progress = new Progress(messages, { style: chosen.progress, things: "none" });
+  progress.remark = "backing the metadata up";
+  const onProgress = ({ doneBytes, totalBytes }: BackupOutcome): void => {
+    if (doneBytes === null || totalBytes === null) return; // an older service does not count
+    progress.bytes = doneBytes;
+    progress.total = { bytes: totalBytes };
+  };
+  const words = (): DfsError => {
+    const seen = progress.bytes === 0 ? "" : `written ${progress.summary()}; `;
+    return interrupted(
+      `${seen}the metadata service goes on with the backup by itself`,
       "dfs status tells when the last one was made",
     );
+  };
+  try {
+    const outcome = await tellingInterruption(signal, words, () =>
+      client.backUpMetadata(onProgress),
+    );
+    onProgress(outcome);
+    progress.stop("wrote");
+    return outcome;
   } finally {
     progress.end();
   }

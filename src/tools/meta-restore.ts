@@ -18,7 +18,8 @@ import { generalOptions, jsonOption, keyOption, shellWord } from "./shared/conne
 import { EXIT } from "./shared/exit-codes.ts";
 import { counted, durationText, isoTime, localTime, sizeText } from "./shared/format.ts";
 import type { Output } from "./shared/output.ts";
-import { interrupted, Progress, progressOption } from "./shared/progress.ts";
+import { interrupted, interruptedTelling, tellingInterruption } from "./shared/interruption.ts";
+import { Progress, progressOption } from "./shared/progress.ts";
 import { addresses, directory } from "./shared/values.ts";
 
 /** A backup on data servers. */
@@ -117,7 +118,11 @@ as their blocks are still there; reading what is gone is an error.`,
       const restorer = await load();
       const { out } = context;
       if (list || dir === undefined) {
-        const found = await restorer.list(survey);
+        const found = await tellingInterruption(
+          survey.signal,
+          () => interruptedTelling("listed"),
+          () => restorer.list(survey),
+        );
         for (const each of found) {
           if (json) await out.row(jsonRow(each));
           else await out.line(listLine(each));
@@ -140,17 +145,17 @@ async function fetchWatched<T>(
   restore: (onProgress: (doneBytes: number, totalBytes: number) => void) => Promise<T>,
 ): Promise<T> {
   const progress = new Progress(messages, { style: chosen.progress, things: "none" });
-  try {
-    return await restore((doneBytes, totalBytes) => {
-      progress.bytes = doneBytes;
-      progress.total = { bytes: totalBytes };
-    });
-  } catch (error) {
-    if (!signal.aborted) throw error;
-    throw interrupted(
+  const words = (): DfsError =>
+    interrupted(
       `fetched ${progress.summary()}; nothing is restored`,
       "give the same command again to do it from the beginning",
     );
+  const onProgress = (doneBytes: number, totalBytes: number): void => {
+    progress.bytes = doneBytes;
+    progress.total = { bytes: totalBytes };
+  };
+  try {
+    return await tellingInterruption(signal, words, () => restore(onProgress));
   } finally {
     progress.end();
   }
@@ -191,6 +196,9 @@ async function tell(
   );
   await out.line(
     "  - files deleted or overwritten since are back; what is gone of them is an error when read",
+  );
+  await out.line(
+    "  - data servers that joined since keep their ids; the next new one gets an id in the thousands",
   );
   await out.line(`start it with: dfs meta --dir ${shellWord(dir)}${listen}`);
 }

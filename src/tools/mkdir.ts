@@ -42,7 +42,7 @@ Makes directories. Their owner is you; their mode is 777 less your umask, unless
         await client.mkdir(path, owner);
         if (verbose) await context.out.line(`made ${escaped(path)}`);
       };
-      const outcome = new Outcome(context.messages);
+      const outcome = new Outcome(context);
       for (const path of paths) {
         const owner = ownOwner(0o777);
         const last = wanted === undefined ? owner : { ...owner, mode: wanted };

@@ -48,7 +48,7 @@ it. Blocks are not moved: placement was decided when a file was created.`,
     const { noReplace, verbose } = context.options;
     const how = noReplace ? "noReplace" : "replace";
     return withClient(context, async (client) => {
-      const outcome = new Outcome(context.messages);
+      const outcome = new Outcome(context);
       const directory = await directoryAt(client, target, sources.length);
       if (sources.length > 1 && directory === undefined) {
         throw new DfsError(

@@ -110,9 +110,9 @@ async function run(
   const style = context.options.dryRun ? "none" : context.options.progress;
   const uploads: Upload[] = [];
   const wish = transferWish(context.options, context.out, "store");
-  const findTotal = (): Promise<Total> => totalOf(uploads, wish.exclusion, signal);
+  const findTotal = (): Promise<Total | undefined> => totalOf(uploads, wish.exclusion, signal);
   const progress = new Progress(messages, { style, findTotal });
-  const around = { client, signal, outcome: new Outcome(messages), progress };
+  const around = { client, signal, outcome: new Outcome(context), progress };
   const uploader = new Uploader(around, wish);
   try {
     if (sources.some(isStdin)) {
@@ -120,7 +120,8 @@ async function run(
       await uploader.stream(Bun.stdin.stream(), target);
     } else {
       uploads.push(...sources.map((source) => uploadOf(source, target, directory)));
-      await walkTree(uploader.roots(uploads), context.options.jobs ?? TRANSFER_WIDTH);
+      const width = context.options.jobs ?? TRANSFER_WIDTH;
+      await walkTree(uploader.roots(uploads), width, signal);
     }
   } catch (error) {
     if (!signal.aborted) throw error;
@@ -146,12 +147,12 @@ function noNameForStdin(target: Uint8Array): DfsError {
   );
 }
 
-/** How much there is to store; what cannot be looked at is left out. */
+/** How much there is to store; what cannot be looked at is left out. Undefined when interrupted. */
 async function totalOf(
   uploads: readonly Upload[],
   exclusion: Exclusion,
   signal: AbortSignal,
-): Promise<Total> {
+): Promise<Total | undefined> {
   const stack: { path: Uint8Array; inTree: Uint8Array }[] = uploads.map(({ from }) => ({
     path: withoutTrailingSlashes(from),
     inTree: new Uint8Array(),
@@ -174,5 +175,5 @@ async function totalOf(
       continue; // the transfer itself will tell
     }
   }
-  return { things, bytes };
+  return signal.aborted ? undefined : { things, bytes };
 }

@@ -6,8 +6,10 @@ import { ROOT_INODE } from "../base/ids.ts";
 import type { DfsClient } from "../client/api.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import { Reason } from "./shared/errors.ts";
-import { defineCommand, flag } from "./shared/command.ts";
+import { defineCommand, flag, type Context } from "./shared/command.ts";
 import { clientOptions, withClient } from "./shared/connect.ts";
+import type { ExitCode } from "./shared/exit-codes.ts";
+import { interrupted, tellingInterruption } from "./shared/interruption.ts";
 import type { Output } from "./shared/output.ts";
 import { Outcome } from "./shared/outcome.ts";
 import {
@@ -18,7 +20,9 @@ import {
   remotePath,
   withoutTrailingSlashes,
 } from "./shared/paths.ts";
+import { Progress, progressOption, THINGS, type Total } from "./shared/progress.ts";
 import { escaped, quoted } from "./shared/text.ts";
+import { treeTotal } from "./shared/tree-total.ts";
 import { walkTree, type Step } from "./shared/tree.ts";
 
 /** A directory on its way out. */
@@ -29,20 +33,26 @@ interface Leaving {
   mustStay: boolean;
 }
 
+/** Directories that are remembered while it is counted how much there is to remove. */
+const MOST_DIRECTORIES = 100_000;
+
 /** Removals in flight; the service commits together what arrives together. */
 const WIDTH = 64;
+
+const options = {
+  recursive: flag("directories and everything in them", { short: "r" }),
+  force: flag("a path that does not exist is no error", { short: "f" }),
+  verbose: flag("tell each thing that is removed", { short: "v" }),
+  ...progressOption,
+  ...clientOptions,
+};
 
 export const rm = defineCommand({
   usage: "rm [-r] [-f] [-v] PATH...",
   description: `
 Removes files and symbolic links (never what a link leads to), and with -r directories with all that is in them. There
 is no way back. The root directory is refused.`,
-  options: {
-    recursive: flag("directories and everything in them", { short: "r" }),
-    force: flag("a path that does not exist is no error", { short: "f" }),
-    verbose: flag("tell each thing that is removed", { short: "v" }),
-    ...clientOptions,
-  },
+  options,
   operands: { least: 0, most: Number.MAX_SAFE_INTEGER },
   examples: ["dfs rm /old.txt", "dfs rm -r /scratch"],
   exits: [
@@ -51,46 +61,92 @@ is no way back. The root directory is refused.`,
     [3, "some could not be removed"],
     [4, "no such file or directory"],
     [5, "cluster unreachable"],
+    [130, "interrupted: it tells how much is gone"],
   ],
   run(context) {
-    const { force, recursive, verbose } = context.options;
-    if (context.args.length === 0 && !force) {
+    if (context.args.length === 0 && !context.options.force) {
       throw new DfsError("usage", "nothing to remove is named: dfs rm [-r] [-f] [-v] PATH...");
     }
     const paths = context.args.map(remotePath);
-    return withClient(context, async (client) => {
-      const remover = new Remover(client, new Outcome(context.messages), {
-        force,
-        recursive,
-        told: verbose ? context.out : undefined,
-      });
-      for (const apart of withoutOverlap(paths)) await walkTree(remover.roots(apart), WIDTH);
-      return remover.outcome.exitCode;
-    });
+    return withClient(context, (client) => removeAll(context, client, paths));
   },
 });
 
-class Remover {
-  readonly outcome: Outcome;
-  readonly #client: DfsClient;
-  readonly #force: boolean;
-  readonly #recursive: boolean;
-  readonly #told: Output | undefined;
+async function removeAll(
+  { messages, out, signal, options: chosen }: Context<typeof options>,
+  client: DfsClient,
+  paths: readonly Uint8Array[],
+): Promise<ExitCode> {
+  const left = new Left();
+  const findTotal = async (): Promise<Total | undefined> => {
+    const onDirectory = (path: Uint8Array): void => left.count(path);
+    const counting = { signal, follow: false, countsDirectories: true, onDirectory };
+    const { things } = (await treeTotal(client, paths, counting)) ?? {};
+    return things === undefined ? undefined : { things: things + left.uncounted };
+  };
+  const { progress: style, force, recursive, verbose } = chosen;
+  const progress = new Progress(messages, { style, ...THINGS, findTotal });
+  const outcome = new Outcome({ messages, signal });
+  const remover = new Remover(client, {
+    outcome,
+    progress,
+    left,
+    force,
+    recursive,
+    told: verbose ? out : undefined,
+  });
+  const words = (): DfsError =>
+    interrupted(
+      progress.files === 0 ? "nothing was removed" : `removed ${progress.summary()}`,
+      "what is left is whole; the same command removes it",
+    );
+  try {
+    await tellingInterruption(signal, words, async () => {
+      for (const apart of withoutOverlap(paths))
+        await walkTree(remover.roots(apart), WIDTH, signal);
+    });
+  } finally {
+    progress.end();
+  }
+  progress.stop("removed");
+  return outcome.exitCode;
+}
 
-  constructor(
-    client: DfsClient,
-    outcome: Outcome,
-    options: {
-      readonly force: boolean;
-      readonly recursive: boolean;
-      readonly told: Output | undefined;
-    },
-  ) {
+/** What has been removed from directories before those were counted. */
+class Left {
+  uncounted = 0;
+  readonly #counted = new Set<string>();
+
+  /** The names in a directory are about to be counted. @throws Error when there are too many directories to remember. */
+  count(directory: Uint8Array): void {
+    if (this.#counted.size >= MOST_DIRECTORIES) throw new Error("too many directories to count");
+    this.#counted.add(keyOf(directory));
+  }
+
+  removed(directory: Uint8Array): void {
+    if (!this.#counted.has(keyOf(directory))) this.uncounted++;
+  }
+}
+
+const keyOf = (path: Uint8Array): string => Buffer.from(path).toString("latin1");
+
+interface Job {
+  readonly outcome: Outcome;
+  readonly progress: Progress;
+  readonly left: Left;
+  readonly force: boolean;
+  readonly recursive: boolean;
+  /** Where each removal is told; undefined: nowhere. */
+  readonly told: Output | undefined;
+}
+
+class Remover {
+  readonly #client: DfsClient;
+  readonly #job: Job;
+
+  constructor(client: DfsClient, job: Job) {
     this.#client = client;
-    this.outcome = outcome;
-    this.#force = options.force;
-    this.#recursive = options.recursive;
-    this.#told = options.told;
+    this.#job = job;
   }
 
   async *roots(paths: readonly Uint8Array[]): AsyncIterable<Step> {
@@ -106,9 +162,9 @@ class Remover {
     this.#refuseDangerous(path, attributes);
     if (attributes.type !== "directory") {
       if (endsInSlash(path)) throw new Reason("notDirectory", "not a directory");
-      return this.#file(bare);
+      return this.#file(bare, undefined);
     }
-    if (!this.#recursive) {
+    if (!this.#job.recursive) {
       throw new Reason("invalid", "is a directory\n-r removes it with everything in it");
     }
     return this.#directory(bare, undefined);
@@ -136,7 +192,7 @@ class Remover {
     }
     await this.#attempt(path, parent, async () => {
       await this.#client.rmdir(path);
-      await this.#removed(path);
+      await this.#removed(path, parent);
       return undefined;
     });
   }
@@ -148,25 +204,28 @@ class Remover {
         const child = joined(directory.path, entry.name);
         yield entry.type === "directory"
           ? () => Promise.resolve(this.#directory(child, directory))
-          : () => this.#attempt(child, directory, () => this.#file(child));
+          : () => this.#attempt(child, directory, () => this.#file(child, directory));
       }
     } catch (error) {
       // When somebody else has removed it meanwhile, rmdir will say so.
       if (isNothingThere(await this.#whatHappened(directory.path, error))) return;
       directory.mustStay = true;
-      this.outcome.fail(`cannot list ${quoted(directory.path)}`, error);
+      this.#job.outcome.fail(`cannot list ${quoted(directory.path)}`, error);
     }
   }
 
-  async #file(path: Uint8Array): Promise<undefined> {
+  async #file(path: Uint8Array, parent: Leaving | undefined): Promise<undefined> {
     await this.#client.unlink(path);
-    await this.#removed(path);
+    await this.#removed(path, parent);
     return undefined;
   }
 
-  async #removed(path: Uint8Array): Promise<void> {
-    this.outcome.succeed();
-    await this.#told?.line(`removed ${escaped(path)}`);
+  async #removed(path: Uint8Array, parent: Leaving | undefined): Promise<void> {
+    const { outcome, progress, left, told } = this.#job;
+    outcome.succeed();
+    progress.files++;
+    if (parent !== undefined) left.removed(parent.path);
+    await told?.line(`removed ${escaped(path)}`);
   }
 
   /**
@@ -193,9 +252,9 @@ class Remover {
       return await work();
     } catch (error) {
       const told = await this.#whatHappened(path, error);
-      if (this.#force && isNothingThere(told)) return undefined;
+      if (this.#job.force && isNothingThere(told)) return undefined;
       if (parent !== undefined) parent.mustStay = true;
-      this.outcome.fail(`cannot remove ${quoted(path)}`, told);
+      this.#job.outcome.fail(`cannot remove ${quoted(path)}`, told);
       return undefined;
     }
   }

@@ -50,7 +50,7 @@ Shows everything that is known of a file, directory or symbolic link. Times are 
   run(context) {
     const paths = context.args.map(remotePath);
     return withClient(context, async (client) => {
-      const outcome = new Outcome(context.messages);
+      const outcome = new Outcome(context);
       for (const path of paths) {
         await outcome.attempt(`cannot show ${quoted(path)}`, () => show(context, client, path));
       }

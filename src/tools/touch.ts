@@ -70,7 +70,7 @@ alone or behind a day.`,
     const teller = new Teller(context);
     return withClient(context, async (client) => {
       const times = await wantedTimes(context, client, model);
-      const touched = await forEachPath(paths, context.messages, "touch", async (path) => {
+      const touched = await forEachPath(paths, context, "touch", async (path) => {
         const attributes = await touchOne(client, path, times, !context.options.noCreate);
         if (attributes !== undefined) await teller.changed(path, attributes);
       });

@@ -10,6 +10,7 @@ import { visitsBelow, jsonItem, type Item, type Visit } from "./shared/visits.ts
 import type { ExitCode } from "./shared/exit-codes.ts";
 import { counted } from "./shared/format.ts";
 import { nameShown } from "./shared/listing.ts";
+import { interruptedTelling, tellingInterruption } from "./shared/interruption.ts";
 import { Outcome } from "./shared/outcome.ts";
 import { remotePath } from "./shared/paths.ts";
 import { escaped, quoted } from "./shared/text.ts";
@@ -69,7 +70,13 @@ path that is one.`,
   run(context) {
     const typed = context.args.length === 0 ? [argument("/")] : context.args;
     const named = typed.map((arg) => ({ path: remotePath(arg), name: arg.bytes }));
-    return withClient(context, (client) => new Drawer(context, client).run(named));
+    return withClient(context, (client) =>
+      tellingInterruption(
+        context.signal,
+        () => interruptedTelling("shown"),
+        () => new Drawer(context, client).run(named),
+      ),
+    );
   },
 });
 
@@ -85,7 +92,7 @@ class Drawer {
   constructor(context: TreeContext, client: DfsClient) {
     this.#context = context;
     this.#client = client;
-    this.#outcome = new Outcome(context.messages);
+    this.#outcome = new Outcome(context);
     this.#drawing = context.options.ascii || !hasUtf8(context.env) ? ASCII : LINES;
   }
 
@@ -115,6 +122,7 @@ class Drawer {
   async #draw(root: Item): Promise<void> {
     const deepest = this.#context.options.level ?? Infinity;
     const visits = visitsBelow(this.#client, root, {
+      signal: this.#context.signal,
       into: (_directory, depth) => depth < deepest,
       without: (entry) => this.#isLeftOut(entry),
     });

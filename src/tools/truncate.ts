@@ -64,7 +64,7 @@ or up (%) to a multiple of; < and > need quotes in a shell.`,
     return withClient(context, async (client) => {
       const from = model === undefined ? undefined : await lengthOf(client, model);
       const resizing: Resizing = size ?? { sign: "+", bytes: 0n };
-      const truncated = await forEachPath(paths, context.messages, "truncate", async (path) => {
+      const truncated = await forEachPath(paths, context, "truncate", async (path) => {
         const file = await fileAt(client, path, !noCreate);
         if (file === undefined) return;
         const wanted = resized(resizing, from ?? file.size);

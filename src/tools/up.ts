@@ -2,7 +2,7 @@
  * `dfs up`: a local cluster in one command.
  */
 import { join, resolve } from "node:path";
-import { isDfsError } from "../base/errors.ts";
+import { DfsError, isDfsError } from "../base/errors.ts";
 import { MAX_SERVERS } from "../base/limits.ts";
 import {
   checkedMountPoint,
@@ -20,7 +20,14 @@ import { bold } from "./shared/colours.ts";
 import { defineCommand, environmentName, value, flag, type Context } from "./shared/command.ts";
 import { generalOptions, jsonOption, keyOption, shellWord } from "./shared/connect.ts";
 import { EXIT, type ExitCode } from "./shared/exit-codes.ts";
-import { serviceOptions, serviceWishOf } from "./shared/service-options.ts";
+import { interrupted } from "./shared/interruption.ts";
+import { OutputClosed, OutputFailed } from "./shared/output.ts";
+import {
+  serviceOptions,
+  serviceWishOf,
+  settingsOfRow,
+  unusualFlags,
+} from "./shared/service-options.ts";
 import { settingsOf, settingsOptions } from "./shared/settings-options.ts";
 import { aligned } from "./shared/table.ts";
 import { count, directory } from "./shared/values.ts";
@@ -73,7 +80,8 @@ export const up = defineCommand({
   description: `
 Starts a metadata server and data servers on this machine, waits until they are ready, and says how to go on. On its own
 running cluster it starts only what is missing. Settings are decided at the first start; a directory with other settings,
-or with something else in it, is refused.
+or with something else in it, is refused. How the metadata server judges silence, repairs and backs up (--lease-timeout to
+--backup-interval) is remembered too, and changed by giving it when that server is started again.
 Ctrl-C stops all servers; the data stays, and the next dfs up finds it, on the same ports. A server that dies is told but
 not started again by itself: dfs up in another terminal does that.
 Its key is that of --key-file, which is remembered, else cluster.key in its directory, where dfs key new makes one; without
@@ -91,7 +99,8 @@ logs.`,
   ],
   json: [
     "one row for each server when all are ready, and for the mount: service (meta, data-1, ..., mount),",
-    "id (of a data server), address pid dir state (started, running: it ran already)",
+    "id (of a data server), address pid dir state (started, running: it ran already); of meta also leaseTimeoutSeconds",
+    "downDelaySeconds outDelaySeconds repairBytesPerSecond backupIntervalSeconds",
   ],
   exits: [
     [0, "the cluster is ready (--detach), was running already, or was stopped from elsewhere"],
@@ -115,18 +124,26 @@ logs.`,
     try {
       claimDirectory(dir);
       cluster = newCluster(context, dir, (service) => services.push(service));
+      const forgo = dismissWhenInterrupted(context.signal, cluster);
       await cluster.start(wishOf(context));
+      if (context.options.detach) forgo();
       if (mountPoint !== undefined) mount = await mounted(context, dir, mountPoint);
     } catch (error) {
       if (error instanceof NotStarted) return notStarted(context, error);
-      throw error;
+      if (!context.signal.aborted) throw error;
+      throw interrupted(
+        "what was started is stopped again",
+        `to start the cluster: dfs up${whereOf(context, dir)}`,
+      );
     } finally {
       lock.release();
     }
     services.sort((one, other) => (one.id ?? 0) - (other.id ?? 0));
-    await tellServices(context, services, mount);
     const staysUp = !context.options.detach && cluster.launched.length > 0;
-    await tellNext(context, dir, staysUp);
+    await tellAll(context, async () => {
+      await tellServices(context, services, mount);
+      await tellNext(context, dir, staysUp);
+    });
     if (staysUp) await supervise(context, dir, cluster.launched);
     const isMounted = mountPoint === undefined || mount !== undefined;
     return cluster.failures > 0 || !isMounted ? EXIT.partly : EXIT.done;
@@ -201,13 +218,29 @@ function notStarted({ messages }: UpContext, error: NotStarted): ExitCode {
   return error.exitCode === EXIT.usage ? EXIT.usage : EXIT.failed;
 }
 
+/** The cluster runs, whether anybody can read that or not: in the foreground it is served on, and Ctrl-C stops it. */
+async function tellAll(
+  { options: chosen, messages }: UpContext,
+  tell: () => Promise<void>,
+): Promise<void> {
+  try {
+    await tell();
+  } catch (error) {
+    if (error instanceof OutputFailed) {
+      const words = `${error.message}\nthe cluster is ready all the same: dfs server list shows it`;
+      if (chosen.detach) throw new DfsError("io", words, { cause: error });
+      messages.warning(words);
+    } else if (chosen.detach || !(error instanceof OutputClosed)) throw error;
+  }
+}
+
 async function tellServices(
   { options: chosen, out }: UpContext,
   services: readonly Service[],
   mount: ClusterMount | undefined,
 ): Promise<void> {
   if (chosen.json) {
-    for (const { name, id, address, pid, dir, ranBefore } of services) {
+    for (const { name, id, address, pid, dir, ranBefore, goesBy } of services) {
       const state = ranBefore ? "running" : "started";
       await out.row({
         service: name,
@@ -216,6 +249,7 @@ async function tellServices(
         pid,
         dir,
         state,
+        ...goesBy,
       });
     }
     if (mount === undefined) return;
@@ -240,14 +274,16 @@ async function tellServices(
     Math.max(...rows.map((row) => row[column]?.length ?? 0)),
   );
   for (const row of rows) await out.line(aligned([], widths, row));
+  const goesBy = services.find((service) => service.goesBy !== undefined)?.goesBy;
+  const flags = goesBy === undefined ? [] : unusualFlags(settingsOfRow(goesBy));
+  if (flags.length > 0) await out.line(`the metadata server goes by ${flags.join(" ")}`);
 }
 
 /** Three commands to try, with the paths that they need here. */
 async function tellNext(context: UpContext, dir: string, staysUp: boolean): Promise<void> {
   const { options: chosen, out, env } = context;
   if (!chosen.json) {
-    const isDefault = dir === resolve(defaultDirectory(env));
-    const where = isDefault ? "" : ` --dir ${shellWord(dir)}`;
+    const where = whereOf(context, dir);
     const dfs = dfsCommand(env);
     const file = shellWord(join(PROJECT, "README.md"));
     await out.line("");
@@ -259,6 +295,23 @@ async function tellNext(context: UpContext, dir: string, staysUp: boolean): Prom
     await out.line(`${end}; the data stays.`);
   }
   await out.flush();
+}
+
+/** ` --dir DIR` where that must be said. */
+function whereOf({ env }: UpContext, dir: string): string {
+  return dir === resolve(defaultDirectory(env)) ? "" : ` --dir ${shellWord(dir)}`;
+}
+
+/**
+ * Ctrl-C ends the servers that were started here; pressed twice it waits for none of them, but all are asked to end: nobody
+ * would know of one that went on. Returns what calls it off.
+ */
+function dismissWhenInterrupted(signal: AbortSignal, cluster: LocalCluster): () => void {
+  const onExit = (): void => {
+    if (signal.aborted) cluster.dismissLaunched();
+  };
+  process.once("exit", onExit);
+  return () => void process.off("exit", onExit);
 }
 
 /** Tells when a server dies, until all have ended; Ctrl-C ends them. */

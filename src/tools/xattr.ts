@@ -156,7 +156,7 @@ function forEach(
 ): Promise<ExitCode> {
   const paths = typed.map(remotePath);
   return withClient(context, async (client) => {
-    const outcome = new Outcome(context.messages);
+    const outcome = new Outcome(context);
     for (const path of paths) {
       const front = paths.length > 1 ? `${escaped(path)}: ` : "";
       await outcome.attempt(`cannot ${what} ${quoted(path)}`, () => work(client, path, front));

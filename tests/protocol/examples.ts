@@ -430,6 +430,13 @@ example(
         files: { files: 1000, more: true, paths: [utf8("/one"), utf8("/two")] },
       },
     },
+    service: {
+      leaseTimeoutMs: 60_000,
+      downDelayMs: 5_000,
+      outDelayMs: 600_000,
+      repairBytesPerSecond: LARGE,
+      backupIntervalMs: 3_600_000,
+    },
   },
 );
 example(
@@ -749,7 +756,7 @@ const manifest = {
 };
 example(
   backups.clusterBackup,
-  { backup },
+  { backup, waitMs: 500 },
   {
     backup,
     done: true,
@@ -757,6 +764,8 @@ example(
     servers: [serverId(1), serverId(3)],
     wanted: 4,
     failures: [{ server: serverId(2), reason: "no room" }],
+    doneBytes: LARGE,
+    totalBytes: LARGE,
   },
 );
 example(

@@ -27,6 +27,8 @@ export class HoldingProxy {
   private readonly lines = new Set<Line>();
   /** Codes of the requests that are held back, as they are encoded. */
   private held: readonly Uint8Array[] = [];
+  /** Requests of these kinds that still pass. */
+  private passing = 0;
   /** Requests held back now. */
   private waiting = 0;
   /** While true, nothing that the server sends arrives. */
@@ -46,6 +48,12 @@ export class HoldingProxy {
 
   /** Holds back requests of these kinds from now on; others overtake them. */
   hold(...kinds: Coded[]): void {
+    this.holdAfter(0, ...kinds);
+  }
+
+  /** Lets so many requests of these kinds pass, and holds back those that follow. */
+  holdAfter(passing: number, ...kinds: Coded[]): void {
+    this.passing = passing;
     this.held = kinds.map(({ code }) => encode(code));
   }
 
@@ -70,6 +78,7 @@ export class HoldingProxy {
   /** Ends all connections; new ones pass. */
   cut(): void {
     this.mute = false;
+    this.waiting = 0; // what is held back goes with its connection
     for (const line of this.lines) line.end();
   }
 
@@ -97,8 +106,9 @@ export class HoldingProxy {
     // [0, id, code, ...: the code is the third element, behind an id of one to five bytes.
     const rest = Buffer.from(head.subarray(6));
     const isOne = this.held.some((code) => rest.includes(code));
-    if (isOne) this.waiting++;
-    return isOne;
+    if (!isOne || this.passing-- > 0) return false;
+    this.waiting++;
+    return true;
   }
 }
 

@@ -100,9 +100,9 @@ async function download(tree: Held, target: string): Promise<{ told: string; out
   let told = "";
   const messages = new Messages("dfs", (text) => void (told += text));
   messages.quiet = true;
-  const outcome = new Outcome(messages);
-  const client = scriptedClient(tree);
   const { signal } = new AbortController();
+  const outcome = new Outcome({ messages, signal });
+  const client = scriptedClient(tree);
   const around = { client, outcome, progress: new Progress(messages), signal };
   const directories = new LocalDirectories();
   const options: TransferWish = {
@@ -125,6 +125,7 @@ async function download(tree: Held, target: string): Promise<{ told: string; out
         });
     })(),
     8,
+    signal,
   );
   directories.close();
   return { told, outcome };

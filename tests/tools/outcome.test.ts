@@ -10,6 +10,8 @@ import { Output, OutputClosed, OutputFailed } from "../../src/tools/shared/outpu
 import { HardLinks } from "../../src/tools/transfer/jobs.ts";
 import { failureOf } from "./support/files.ts";
 
+const { signal } = new AbortController();
+
 function collector(quiet = false) {
   const written: string[] = [];
   const messages = new Messages("dfs test", (text) => void written.push(text));
@@ -93,7 +95,7 @@ describe("Outcome", () => {
     ["a local file not found", 0, [systemError("ENOENT")], 4],
     ["all failed", 0, [notFound, denied], 1],
   ])("%s", (_title, done, errors, code) => {
-    const outcome = new Outcome(collector().messages);
+    const outcome = new Outcome({ messages: collector().messages, signal });
     for (let index = 0; index < done; index++) outcome.succeed();
     for (const error of errors) outcome.fail("cannot x", error);
     expect(outcome.exitCode).toBe(code as typeof outcome.exitCode);
@@ -101,7 +103,7 @@ describe("Outcome", () => {
 
   test("uses the usual words for usual reasons, and the message for others", () => {
     const { messages, text } = collector();
-    const outcome = new Outcome(messages);
+    const outcome = new Outcome({ messages, signal });
     outcome.fail("cannot list /x", notFound);
     outcome.fail("cannot read /y", new DfsError("io", "block 7 at offset 0: all copies are bad"));
     outcome.fail("cannot store z", new Reason("notFound", "there is no directory /a"));
@@ -120,7 +122,7 @@ describe("Outcome", () => {
     ["a mistake in dfs", new TypeError("x is undefined")],
     ["a reader that went away", new OutputClosed()],
   ])("%s ends the command", async (_title, error) => {
-    const outcome = new Outcome(collector().messages);
+    const outcome = new Outcome({ messages: collector().messages, signal });
     expect(await failureOf(outcome.attempt("cannot x", () => Promise.reject(error)))).toBe(error);
     expect(outcome.failed).toBe(0);
   });
@@ -135,7 +137,7 @@ describe("a full disk ends the command and names what did not fit", () => {
     ],
     ["here", systemError("ENOSPC"), "no space left on the local disk"],
   ])("%s", async (_title, error, reason) => {
-    const outcome = new Outcome(collector().messages);
+    const outcome = new Outcome({ messages: collector().messages, signal });
     const failure = await failureOf(outcome.attempt("cannot x", () => Promise.reject(error)));
     expect(failure).toMatchObject({
       kind: "noSpace",

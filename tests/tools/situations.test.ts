@@ -71,6 +71,35 @@ const OTHERS: readonly (readonly [name: string, args: string])[] = [
   ["help", "nonsense"],
 ];
 
+/** What prints only when it is told to, or changes something as well; # makes names that are new each time. */
+const TELLING: readonly string[] = [
+  "put --json file /put-#",
+  "put --dry-run file /dry-#",
+  "get --json /file got-#",
+  "get --dry-run /file dry-#",
+  "cp -v /file /cp-#",
+  "cp --json /file /cp-json-#",
+  "chmod -v 644 /file",
+  "chown --json 0:0 /file",
+  "ln -v /file /ln-#",
+  "touch --json /touched-#",
+  "truncate --json -s 3 /touched-#",
+  "xattr list --json /file",
+  "explain --json /file",
+  "status --json",
+  "server drain 3 --dry-run",
+  "rebuild 3 --dry-run",
+  "meta quarantine --json",
+  "meta backup --json",
+  "key new key-#",
+  "drill --faults rot-1 --size 64K",
+  "up --detach",
+  "ls --help",
+  "help",
+  "help output",
+  "help --man",
+];
+
 const line = (name: string, args: string): string => `dfs ${name} ${args}`.trim();
 
 async function furnished(...flags: string[]): Promise<LocalCluster> {
@@ -220,6 +249,12 @@ describe("with a cluster", () => {
     // No room is an error: who asked for output wants all of it.
     await transcript.runAll(printing.map(([name, args]) => `${line(name, args)} > /dev/full`));
     await transcript.run("dfs get /file - > /dev/full");
+    const telling = (mark: string, rest: string): string[] =>
+      TELLING.map((each) => `dfs ${each.replaceAll("#", mark)} ${rest}`);
+    await transcript.runAll(telling("1", '| true; echo "dfs: ${PIPESTATUS[0]}"'));
+    await transcript.runAll(telling("2", "> /dev/full"));
+    // What was to be done is done all the same.
+    await transcript.run("dfs find / -name '*-[12]' -print -delete; ls *-[12]");
     await transcript.run("dfs get /file /dev/full");
     await transcript.run("dfs ls / >&-");
     await transcript.run("dfs ls /missing 2>&-");
@@ -236,6 +271,9 @@ describe("with a cluster", () => {
       "xattr list /file",
       "mkdir /file",
       "fsck",
+      "find /",
+      "explain /file",
+      "server drain 3 --dry-run",
     ];
     const narrow = (command: string): string => `script -qec 'stty cols 40; ${command}' /dev/null`;
     for (const args of shown) {
@@ -261,6 +299,7 @@ describe.if(canRun("commands with a full disk", whyNotAsRoot()))("with a disk th
     writeFileSync(cluster.path("file"), seededRandom(3).bytes(100_000));
     writeFileSync(cluster.path("big"), seededRandom(4).bytes(40 * 1024 * 1024));
     await cluster.ok("put", "file", "/file");
+    await cluster.ok("meta", "backup");
   });
   afterAll(async () => {
     try {
@@ -291,6 +330,12 @@ describe.if(canRun("commands with a full disk", whyNotAsRoot()))("with a disk th
       "dfs rm /copy",
       "dfs get /file local/",
       "dfs get -r -j 1 / local/",
+      "ls -A local",
+      "cat /dev/zero > local/filler 2>/dev/null; dfs get /file - > local/content; rm local/content",
+      "dfs key new local/key",
+      "dfs up --detach --dir local/cluster; rm -r local/cluster",
+      "TMPDIR=local dfs drill --faults rot-1",
+      "dfs meta restore --dir local/meta --from $(dfs server list --json | grep -o '127[^\"]*' | paste -sd,)",
       "ls -A local",
       "dfs fsck",
     ]) {

@@ -5,6 +5,8 @@ import { seededRandom } from "../../src/base/random.ts";
 import { walkTree, type Step } from "../../src/tools/shared/tree.ts";
 import { failureOf } from "./support/files.ts";
 
+const { signal: never } = new AbortController();
+
 interface Node {
   readonly name: string;
   readonly children?: readonly Node[];
@@ -19,7 +21,7 @@ class Recorder {
   readonly #random = seededRandom(7);
 
   async walk(roots: readonly Node[], width: number): Promise<void> {
-    await walkTree(this.steps(roots), width);
+    await walkTree(this.steps(roots), width, never);
   }
 
   async *steps(nodes: readonly Node[]): AsyncIterable<Step> {
@@ -120,7 +122,7 @@ test("a wide directory is taken piece by piece, never as a whole", async () => {
       };
     }
   }
-  await walkTree(steps(), 16);
+  await walkTree(steps(), 16, never);
   expect(done).toBe(10_000);
   expect(most).toBeLessThanOrEqual(17);
 });

@@ -46,11 +46,12 @@ const ROOT: Item = {
 
 async function visits(
   listed: Listed,
-  options: VisitOptions = {},
+  options: Omit<VisitOptions, "signal"> = {},
   stat: () => Promise<Attributes> = () => Promise.resolve(attributesOf("x/")),
 ): Promise<string[]> {
   const told: string[] = [];
-  for await (const visit of visitsBelow(lister(listed, stat), ROOT, options)) {
+  const { signal } = new AbortController();
+  for await (const visit of visitsBelow(lister(listed, stat), ROOT, { signal, ...options })) {
     const { kind, item, depth, isLast, error } = visit;
     const path = Buffer.from(item.path).toString();
     const more = error instanceof DfsError ? ` ${error.kind}` : "";
@@ -78,7 +79,7 @@ describe("visitsBelow", () => {
   });
 
   test("does not enter what it is told not to, and knows the last of those that are left", async () => {
-    const options: VisitOptions = {
+    const options: Omit<VisitOptions, "signal"> = {
       into: (_directory, depth) => depth < 1,
       without: ({ type }) => type === "file",
     };

@@ -31,6 +31,9 @@ import {
 } from "../schema.ts";
 import { addressField, blockField, instanceField, reignField, serverField } from "./common.ts";
 
+/** The longest that an answer about a backup is waited for. */
+export const MAX_BACKUP_WAIT_MS = 5_000;
+
 /** What a backup is, without its content. */
 export const backupManifest = record({
   /** Random, and the same on all servers that hold it. */
@@ -148,14 +151,15 @@ export type BackupStatus = Infer<typeof backupStatus>;
 
 /**
  * Makes a backup now, and tells what became of it. Without `backup` one is begun, unless one is under way already; with
- * it, what became of that one is told. Answered when it is done, or after a few seconds with `done` false: then ask again.
+ * it, what became of that one is told. Answered when it is done, or after `waitMs` (null: a few seconds, the most there is)
+ * with `done` false: then ask again.
  * Errors: `notFound` (the service was started anew since); what made it fail: `quorum` (no data server took it), `noSpace`,
  * `io`.
  */
 export const clusterBackup = request(
   0x0540,
   "cluster.backup",
-  record({ backup: optional(uint64) }),
+  record({ backup: optional(uint64), waitMs: optional(uint(MAX_BACKUP_WAIT_MS)) }),
   record({
     backup: uint64,
     done: bool,
@@ -164,6 +168,9 @@ export const clusterBackup = request(
     wanted: uint(MAX_SERVERS),
     /** Servers that were asked and did not take it. */
     failures: list(record({ server: serverField, reason: text(500) }), MAX_SERVERS),
+    /** Bytes that are written, here and on data servers, and that are to be; null from a service that does not count them. */
+    doneBytes: optional(uint53),
+    totalBytes: optional(uint53),
   }),
 );
 export type BackupOutcome = Infer<typeof clusterBackup.reply>;

@@ -173,15 +173,16 @@ async function fetchFirst(
 async function fetchInto(
   path: string,
   offered: OfferedBackup,
-  { onWarning, onProgress, signal }: RestoreInto,
+  options: RestoreInto,
 ): Promise<void> {
+  const { onProgress, signal } = options;
   const usable = [...offered.sources];
   const { length } = offered.manifest;
   const file = await open(path, "w", 0o600);
   try {
     for (let chunk = 0; chunk < chunkCount(length); chunk++) {
       if (signal?.aborted === true) throw new DfsError("cancelled", "the restore was interrupted");
-      const bytes = await fetchChunk(offered, chunk, usable, onWarning);
+      const bytes = await fetchChunk(offered, chunk, usable, options);
       for (let at = 0; at < bytes.length;) {
         const rest = bytes.length - at;
         at += (await file.write(bytes, at, rest, chunk * BACKUP_CHUNK_BYTES + at)).bytesWritten;
@@ -264,5 +265,13 @@ function refuseFilled(dir: string): void {
 
 function asDfsError(dir: string, error: unknown): DfsError {
   if (isDfsError(error)) return error;
+  if (systemCodeOf(error) === "ENOSPC") {
+    return new DfsError(
+      "noSpace",
+      `cannot restore into ${dir}: its disk is full; nothing is restored\n` +
+        "make room there, or name a directory on another disk",
+      { cause: error },
+    );
+  }
   return new DfsError("io", `cannot restore into ${dir}: ${messageOf(error)}`, { cause: error });
 }

@@ -28,7 +28,13 @@ import { listenAddress } from "./ports.ts";
 import { dataServerIn, metaAddressIn } from "./server-files.ts";
 import { serverIn, stopServer, type Stopped } from "./processes.ts";
 import { shellWord } from "../shared/connect.ts";
-import { serviceFlags } from "../shared/service-options.ts";
+import {
+  serviceFlags,
+  settingsOfRow,
+  unmet,
+  type ServiceRow,
+  type ServiceWish,
+} from "../shared/service-options.ts";
 import { checkSettings, commonFlags, keyFileFor, settingFlags, type Wish } from "./wish.ts";
 
 const DEFAULT_DATA_SERVERS = 4;
@@ -42,6 +48,8 @@ export interface Service {
   readonly dir: string;
   /** True when it ran already. */
   readonly ranBefore: boolean;
+  /** Of the metadata server, as far as it is known: how it judges silence, repairs and backs up. */
+  readonly goesBy?: ServiceRow;
 }
 
 /** A server that `stop` has dealt with. */
@@ -98,7 +106,7 @@ export class LocalCluster {
     checkSettings(wish.settings, this.#file.settings, this.dir);
     this.#refuseWithoutMetadata();
     const servers = this.#serversWanted(wish.dataServers);
-    const keyFile = keyFileFor(wish, this.dir, this.#file, this.#isRunning());
+    const keyFile = keyFileFor(wish, this.dir, this.#file, this.running().length > 0);
     this.#save({ servers, ...(keyFile === undefined ? {} : { keyFile }) });
     mkdirSync(join(this.dir, "logs"), { recursive: true });
     try {
@@ -129,10 +137,17 @@ export class LocalCluster {
     return stopped;
   }
 
-  /** True when one of the servers runs. */
-  #isRunning(): boolean {
-    const dirs = [metaDirectory(this.dir), ...this.#file.servers.map(({ dir }) => dir)];
-    return dirs.some((dir) => serverIn(dir) !== undefined);
+  /** Names of the servers that run. */
+  running(): string[] {
+    const dirs = [...this.#file.servers.map(({ dir }) => dir), metaDirectory(this.dir)];
+    return dirs.filter((dir) => serverIn(dir) !== undefined).map((dir) => basename(dir));
+  }
+
+  /** Asks the servers that this process has started to end, and waits for nothing: for when it ends itself, at once. */
+  dismissLaunched(): void {
+    for (const { child } of this.launched) {
+      if (child.exitCode === null && child.signalCode === null) child.kill("SIGTERM");
+    }
   }
 
   /** Data servers that ran when the metadata server was started tell only by not joining that its database is an older one. */
@@ -225,6 +240,7 @@ export class LocalCluster {
     const before = metaAddressIn(dir) ?? this.#file.meta;
     if (pid !== undefined && before !== undefined) {
       this.#save({ meta: before, metaPid: pid });
+      this.#warnOfUnmet(wish.service);
       this.#tell({ name: "meta", address: before, pid, dir, ranBefore: true });
       return before;
     }
@@ -246,9 +262,22 @@ export class LocalCluster {
       meta: ready.address,
       metaPid: ready.pid,
       settings: ready.settings ?? this.#file.settings,
+      ...(ready.service === undefined ? {} : { service: ready.service }),
     });
     this.#tell({ name: "meta", address: ready.address, pid: ready.pid, dir, ranBefore: false });
     return ready.address;
+  }
+
+  /** A metadata server that runs goes by what it was started with. */
+  #warnOfUnmet(wish: ServiceWish): void {
+    const { service } = this.#file;
+    const flags = serviceFlags(unmet(wish, service && settingsOfRow(service))).join(" ");
+    if (flags === "") return;
+    const where = `--dir ${shellWord(this.dir)}`;
+    this.#events.onWarning(
+      `${flags} is not taken: the metadata server runs already, and takes it only when it is started\n` +
+        `dfs down ${where}; then dfs up ${where} ${flags}`,
+    );
   }
 
   async #startData(dir: string, meta: string, wish: Wish): Promise<void> {
@@ -370,7 +399,9 @@ export class LocalCluster {
 
   #tell(service: Service): void {
     if (service.ranBefore && service.id !== undefined) this.#ranBefore.push(service.id);
-    this.#events.onService(service);
+    const { service: goesBy } = this.#file;
+    const isMeta = service.id === undefined && service.dir === metaDirectory(this.dir);
+    this.#events.onService(isMeta && goesBy !== undefined ? { ...service, goesBy } : service);
   }
 }
 

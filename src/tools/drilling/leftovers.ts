@@ -5,7 +5,7 @@
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { liveOwner, lockDirectory } from "../../base/directory-lock.ts";
+import { liveOwner, lockDirectory, type DirectoryLock } from "../../base/directory-lock.ts";
 import { systemCodeOf } from "../../base/errors.ts";
 import { serverDirectories } from "../cluster/layout.ts";
 import { killServer } from "../cluster/processes.ts";
@@ -26,10 +26,13 @@ export interface MarkedDirectory {
 export function markedDirectory(): MarkedDirectory {
   const dir = mkdtempSync(join(tmpdir(), PREFIX));
   const mark = join(dir, MARK);
-  const draft = `${mark}.new`;
-  mkdirSync(join(draft, OWNER), { recursive: true });
-  const lock = lockDirectory(join(draft, OWNER));
-  renameSync(draft, mark); // locked before anybody may look whether it is
+  let lock: DirectoryLock;
+  try {
+    lock = markAndLock(mark);
+  } catch (error) {
+    rmSync(dir, { recursive: true, force: true });
+    throw error;
+  }
   return {
     dir,
     unmark: () => {
@@ -37,6 +40,14 @@ export function markedDirectory(): MarkedDirectory {
       lock.release();
     },
   };
+}
+
+function markAndLock(mark: string): DirectoryLock {
+  const draft = `${mark}.new`;
+  mkdirSync(join(draft, OWNER), { recursive: true });
+  const lock = lockDirectory(join(draft, OWNER));
+  renameSync(draft, mark); // locked before anybody may look whether it is
+  return lock;
 }
 
 /** Removes what drills have left that do not live any more, servers that still run there among it. */

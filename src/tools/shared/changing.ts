@@ -5,7 +5,7 @@ import { DfsError, isDfsError } from "../../base/errors.ts";
 import type { DfsClient, SetAttributes } from "../../client/api.ts";
 import type { Attributes } from "../../protocol/messages/common.ts";
 import type { Argument } from "./arguments.ts";
-import type { Messages } from "./messages.ts";
+import type { Context, OptionSet } from "./command.ts";
 import { jsonAttributes } from "./format.ts";
 import { Outcome, sentence } from "./outcome.ts";
 import type { Output } from "./output.ts";
@@ -39,11 +39,11 @@ export function typedPaths(args: readonly Argument[]): TypedPath[] {
 /** Does `work` for each path, one after the other: "cannot VERB /x: ..." when it fails. Returns how that went. */
 export async function forEachPath(
   paths: readonly TypedPath[],
-  messages: Messages,
+  context: Pick<Context<OptionSet>, "messages" | "signal">,
   verb: string,
   work: (path: Uint8Array, outcome: Outcome) => Promise<unknown>,
 ): Promise<Outcome> {
-  const outcome = new Outcome(messages);
+  const outcome = new Outcome(context);
   for (const path of paths) {
     if (path instanceof DfsError) outcome.fail(`cannot ${verb} what is named`, path);
     else await outcome.attempt(`cannot ${verb} ${quoted(path)}`, () => work(path, outcome));

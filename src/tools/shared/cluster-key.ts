@@ -15,6 +15,7 @@ import {
   renameSync,
   rmSync,
   writeSync,
+  unlinkSync,
 } from "node:fs";
 import { basename, join } from "node:path";
 import { DfsError, systemCodeOf } from "../../base/errors.ts";
@@ -152,6 +153,9 @@ function writePrivate(path: string, text: string): void {
   try {
     writeSync(descriptor, text);
     fsyncSync(descriptor);
+  } catch (error) {
+    unlinkSync(path); // a part of a key would be in the way of a whole one
+    throw error;
   } finally {
     closeSync(descriptor);
   }

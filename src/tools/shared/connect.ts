@@ -142,7 +142,7 @@ async function untilAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T
     const { promise, resolve } = Promise.withResolvers<undefined>();
     const timer = setTimeout(() => resolve(undefined), LAST_WORDS_MS);
     const words = work.then(
-      () => undefined,
+      () => new DfsError("cancelled", "interrupted when all was done"),
       (own: unknown) => (isDfsError(own, "cancelled") ? own : undefined),
     );
     const last = await Promise.race([words, promise]);

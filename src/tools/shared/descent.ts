@@ -6,9 +6,13 @@ import { DfsError, isDfsError } from "../../base/errors.ts";
 import type { DfsClient } from "../../client/api.ts";
 import type { Attributes } from "../../protocol/messages/common.ts";
 import type { TypedPath } from "./changing.ts";
+import type { Context, OptionSet } from "./command.ts";
+import { interrupted, tellingInterruption } from "./interruption.ts";
 import type { Outcome } from "./outcome.ts";
 import { endsInSlash, joined } from "./paths.ts";
+import { Progress, THINGS, type ProgressStyle, type Total } from "./progress.ts";
 import { quoted } from "./text.ts";
+import { treeTotal } from "./tree-total.ts";
 import { walkTree, type Step } from "./tree.ts";
 
 /** Changes in flight; the service commits together what arrives together. */
@@ -17,6 +21,8 @@ const WIDTH = 64;
 export interface Descent {
   readonly client: DfsClient;
   readonly outcome: Outcome;
+  readonly progress: Progress;
+  readonly signal: AbortSignal;
   /** What is done to each, for errors: "cannot change the mode of". */
   readonly what: string;
   readonly recursive: boolean;
@@ -28,7 +34,37 @@ export interface Descent {
 
 /** Changes what is at `paths`; without -R one after the other, so that a path may stand there twice. */
 export async function descend(descent: Descent, paths: readonly TypedPath[]): Promise<void> {
-  await walkTree(roots(descent, paths), descent.recursive ? WIDTH : 1);
+  const { progress, recursive, signal } = descent;
+  const words = (): DfsError =>
+    interrupted(
+      progress.files === 0 ? "nothing was changed" : `changed ${progress.summary()}`,
+      "the rest is as it was; the same command begins from the start",
+    );
+  try {
+    await tellingInterruption(signal, words, () =>
+      walkTree(roots(descent, paths), recursive ? WIDTH : 1, signal),
+    );
+  } finally {
+    progress.end();
+  }
+  progress.stop("changed");
+}
+
+/** What shows how far a descent is. */
+export function descentProgress(
+  { messages, signal }: Pick<Context<OptionSet>, "messages" | "signal">,
+  client: DfsClient,
+  paths: readonly TypedPath[],
+  { style, recursive, follow }: DescentWish,
+): Progress {
+  const named = paths.filter((path) => path instanceof Uint8Array);
+  const findTotal = (): Promise<Total | undefined> =>
+    treeTotal(client, named, { signal, follow, countsDirectories: true });
+  return new Progress(messages, { style, ...THINGS, ...(recursive ? { findTotal } : {}) });
+}
+
+interface DescentWish extends Pick<Descent, "recursive" | "follow"> {
+  readonly style: ProgressStyle | undefined;
 }
 
 async function* roots(descent: Descent, paths: readonly TypedPath[]): AsyncIterable<Step> {
@@ -51,6 +87,7 @@ async function one(
 ): ReturnType<Step> {
   await descent.change(path, attributes, isNamed);
   descent.outcome.succeed();
+  descent.progress.files++;
   if (!descent.recursive || attributes.type !== "directory") return undefined;
   return { steps: inside(descent, path), leave: () => Promise.resolve() };
 }

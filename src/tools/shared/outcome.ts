@@ -1,10 +1,13 @@
 /**
  * Several things to do in one command: what fails is told and counted, the rest goes on, and the exit code says which
- * of the two there was.
+ * of the two there was. After an interruption nothing is begun any more, and what fails then is not told: it failed because
+ * of that.
  */
 import { isDfsError, messageOf, systemCodeOf, type ErrorKind } from "../../base/errors.ts";
+import { countText } from "./format.ts";
 import { isNotFound, Reason, reasonOf } from "./errors.ts";
 import { EXIT, type ExitCode } from "./exit-codes.ts";
+import { interrupted, soonUnlessAborted } from "./interruption.ts";
 import type { Messages } from "./messages.ts";
 import { OutputFailed } from "./output.ts";
 
@@ -36,14 +39,21 @@ const KIND_TEXT: Partial<Readonly<Record<ErrorKind, string>>> = {
   noSpace: "no space left on any data server",
 };
 
+interface Surroundings {
+  readonly messages: Messages;
+  readonly signal: AbortSignal;
+}
+
 export class Outcome {
   readonly #messages: Messages;
+  readonly #signal: AbortSignal;
   #done = 0;
   #failed = 0;
   #notFound = 0;
 
-  constructor(messages: Messages) {
+  constructor({ messages, signal }: Surroundings) {
     this.#messages = messages;
+    this.#signal = signal;
   }
 
   get done(): number {
@@ -62,22 +72,40 @@ export class Outcome {
   /**
    * One thing was not done: "cannot list /x: no such file or directory". The rest may go on.
    * @throws the error itself when there is no point in going on; that a disk is full is told with what was being done.
+   * The reason of the interruption when there was one.
    */
   fail(what: string, error: unknown): void {
+    this.#signal.throwIfAborted();
     if (isFatal(error)) throw fullDisk(what, error) ?? error;
     this.#failed++;
     if (isNotFound(error)) this.#notFound++;
     this.#messages.error(sentence(what, error));
   }
 
-  /** Does one thing, counting it either way. */
+  /**
+   * Does one thing, counting it either way.
+   * @throws DfsError `cancelled` when there was an interruption: things that were named are done in that order.
+   */
   async attempt(what: string, work: () => Promise<unknown>): Promise<void> {
+    const before = this.#done + this.#failed;
+    if (this.#signal.aborted) throw this.#interruptedAfter(before);
     try {
-      await work();
+      await soonUnlessAborted(this.#signal, work());
       this.succeed();
     } catch (error) {
+      if (this.#signal.aborted) throw this.#interruptedAfter(before);
       this.fail(what, error);
     }
+  }
+
+  #interruptedAfter(before: number): unknown {
+    if (before === 0) return this.#signal.reason;
+    return interrupted(
+      before === 1
+        ? "the first of those named is done"
+        : `the first ${countText(before)} of those named are done`,
+      "to go on, give the command again with the others",
+    );
   }
 
   /** done, partly done, not found (when that is all that happened), or failed. */

@@ -29,11 +29,14 @@ export interface Sink {
 
 export class Output {
   readonly #sink: Sink;
+  readonly #beforeWrite: () => void;
   #lines: string[] = [];
   #length = 0;
 
-  constructor(sink: Sink) {
+  /** `beforeWrite` is called before anything is handed to the system. */
+  constructor(sink: Sink, beforeWrite: () => void = () => undefined) {
     this.#sink = sink;
+    this.#beforeWrite = beforeWrite;
   }
 
   /** One line of text. What comes from names must have been escaped. */
@@ -77,6 +80,7 @@ export class Output {
   }
 
   async #write(data: Uint8Array | string): Promise<void> {
+    this.#beforeWrite();
     try {
       // Either may be a promise, and either may be the one that fails, at once or later: nobody else may be told.
       const written = Promise.resolve(this.#sink.write(data));

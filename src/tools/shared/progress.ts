@@ -9,7 +9,7 @@ import { DfsError } from "../../base/errors.ts";
 import { value } from "./command.ts";
 import { countText, durationText, sizeText } from "./format.ts";
 import type { Messages } from "./messages.ts";
-import { isErrorTerminal } from "./terminal.ts";
+import { isErrorTerminal, isOutputPipe } from "./terminal.ts";
 
 /** A bar is shown when the work takes longer than this; a plain line every so often. */
 const BAR_AFTER_MS = 300;
@@ -36,6 +36,14 @@ export const progressOption = {
   ),
 };
 
+/**
+ * The style of a command whose results are rows or bytes on standard output: no bar by itself when another program reads
+ * these, for that may be a pager on the same terminal.
+ */
+export function besideOutput(typed: ProgressStyle | undefined): ProgressStyle | undefined {
+  return typed ?? (isErrorTerminal() && isOutputPipe() ? "none" : undefined);
+}
+
 function progressStyle(text: string): ProgressStyle {
   const style = STYLES.find((each) => each === text);
   if (style !== undefined) return style;
@@ -56,9 +64,18 @@ export interface ProgressOptions {
   readonly things?: readonly [one: string, many: string] | "none";
   /** False when the work moves no bytes, or none that are known. */
   readonly hasBytes?: boolean;
+  /** Without bytes: whether the rate of the things says something. */
+  readonly hasRate?: boolean;
   /** Finds out how much there is to do, while it is being done; undefined when that cannot be told. */
   readonly findTotal?: () => Promise<Total | undefined>;
 }
+
+/** For work that goes through directories and moves no content. */
+export const THINGS = {
+  things: ["file or directory", "files and directories"],
+  hasBytes: false,
+  hasRate: true,
+} as const satisfies ProgressOptions;
 
 /** Where it is shown, and by which clock. */
 export interface ProgressPlace {
@@ -152,14 +169,20 @@ export class Progress {
 
   /** `1,234 files, 20 MiB in 2.0 s (10 MiB/s)`. */
   summary(): string {
-    const { hasBytes = true, things } = this.#options;
-    const rate = Math.round((this.bytes / Math.max(this.elapsedMs, 1)) * 1000);
+    const { hasBytes = true, hasRate = false, things } = this.#options;
+    const perSecond = (count: number): number =>
+      Math.round((count / Math.max(this.elapsedMs, 1)) * 1000);
     const time = `in ${durationText(this.elapsedMs)}`;
     const counts = [
       ...(things === "none" ? [] : [this.#thingsText(this.files)]),
       ...(hasBytes ? [sizeText(this.bytes)] : []),
     ].join(", ");
-    return `${counts}${counts === "" ? "" : " "}${time}${hasBytes ? ` (${sizeText(rate)}/s)` : ""}`;
+    const rate = hasBytes
+      ? ` (${sizeText(perSecond(this.bytes))}/s)`
+      : hasRate
+        ? ` (${countText(perSecond(this.files))}/s)`
+        : "";
+    return `${counts}${counts === "" ? "" : " "}${time}${rate}`;
   }
 
   /** The bar and the figures: as much of them as fits. A line that wraps cannot be taken away. */
@@ -182,7 +205,7 @@ export class Progress {
 
   /** The figures that matter most where there is little room. */
   #brief(): string {
-    const { things, bytes } = this.total;
+    const { things, bytes } = this.#known;
     const left = this.#secondsLeft();
     const isKnown = things !== undefined || bytes !== undefined;
     return [
@@ -192,8 +215,8 @@ export class Progress {
   }
 
   #state(): string {
-    const { hasBytes = true } = this.#options;
-    const { things, bytes } = this.total;
+    const { hasBytes = true, hasRate = false } = this.#options;
+    const { things, bytes } = this.#known;
     const left = this.#secondsLeft();
     const ofThings = things === undefined ? "" : ` of ${countText(things)}`;
     const ofBytes = bytes === undefined ? "" : ` of ${sizeText(bytes)}`;
@@ -201,7 +224,9 @@ export class Progress {
       files: this.files + this.#skipped.files,
       bytes: this.bytes + this.#skipped.bytes,
     };
-    const rate = hasBytes ? `${sizeText(Math.round(this.#rates.bytes.perSecond))}/s` : "";
+    const rate = hasBytes
+      ? `${sizeText(Math.round(this.#rates.bytes.perSecond))}/s`
+      : `${countText(Math.round(this.#rates.files.perSecond))}/s`;
     const counted =
       things === undefined
         ? this.#thingsText(done.files)
@@ -210,10 +235,19 @@ export class Progress {
     return [
       ...(isUncounted ? [] : [counted]),
       ...(isUncounted && !hasBytes ? [durationText(this.elapsedMs)] : []),
-      ...(hasBytes ? [`${sizeText(done.bytes)}${ofBytes}`, rate] : []),
+      ...(hasBytes ? [`${sizeText(done.bytes)}${ofBytes}`, rate] : hasRate ? [rate] : []),
       ...(left === undefined ? [] : [`${durationText(left * 1000)} left`]),
       ...(this.remark === "" ? [] : [this.remark]),
     ].join(", ");
+  }
+
+  /** The total, as far as the work has not shown that there is more to do: others change what is counted. */
+  get #known(): Total {
+    const { things, bytes } = this.total;
+    return {
+      ...(things === undefined || things < this.files + this.#skipped.files ? {} : { things }),
+      ...(bytes === undefined || bytes < this.bytes + this.#skipped.bytes ? {} : { bytes }),
+    };
   }
 
   #thingsText(count: number): string {
@@ -228,14 +262,14 @@ export class Progress {
 
   /** From 0 to 1; of bytes, where there are any, else of things. */
   #part(): number {
-    const { things = 0, bytes = 0 } = this.total;
+    const { things = 0, bytes = 0 } = this.#known;
     if (bytes > 0) return Math.min(1, (this.bytes + this.#skipped.bytes) / bytes);
     return things > 0 ? Math.min(1, (this.files + this.#skipped.files) / things) : 0;
   }
 
   /** By bytes and by things, whichever takes longer: small files take their time for being many. */
   #secondsLeft(): number | undefined {
-    const { things, bytes } = this.total;
+    const { things, bytes } = this.#known;
     const times = [
       this.#rates.files.secondsFor(things, this.files + this.#skipped.files),
       this.#rates.bytes.secondsFor(bytes, this.bytes + this.#skipped.bytes),
@@ -266,9 +300,4 @@ class Rate {
     if (total === undefined || this.perSecond < 0.01) return undefined;
     return Math.max(0, total - done) / this.perSecond;
   }
-}
-
-/** What Ctrl-C ends a command with: what was done until then, and how to go on. */
-export function interrupted(done: string, next: string): DfsError {
-  return new DfsError("cancelled", `interrupted: ${done}\n${next}`);
 }

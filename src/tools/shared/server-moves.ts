@@ -6,10 +6,10 @@ import { DfsError, isDfsError } from "../../base/errors.ts";
 import { serverId, type ServerId } from "../../base/ids.ts";
 import type { DfsClient, Holdings, ServerPlan } from "../../client/api.ts";
 import { counted, sizeText } from "./format.ts";
-import { unlessAborted } from "./interruption.ts";
+import { interrupted, tellingInterruption, unlessAborted } from "./interruption.ts";
 import type { Messages } from "./messages.ts";
 import type { Output } from "./output.ts";
-import { interrupted, Progress, type ProgressStyle } from "./progress.ts";
+import { Progress, type ProgressStyle } from "./progress.ts";
 import { nowhere } from "./server-words.ts";
 import { tableLines, type Column } from "./table.ts";
 import { printable } from "./text.ts";
@@ -147,12 +147,14 @@ export async function watch(surroundings: Surroundings, what: Watch): Promise<vo
     style: surroundings.progress,
     things: ["block", "blocks"],
   });
-  try {
-    await new Watcher(surroundings, what, progress).toTheEnd();
-  } catch (error) {
-    if (!signal.aborted) throw error;
+  const words = (): DfsError => {
     const seen = progress.files === 0 ? "" : `${what.verb} ${progress.summary()}; `;
-    throw interrupted(`${seen}the work goes on by itself`, `to see it again: ${what.again}`);
+    return interrupted(`${seen}the work goes on by itself`, `to see it again: ${what.again}`);
+  };
+  try {
+    await tellingInterruption(signal, words, () =>
+      new Watcher(surroundings, what, progress).toTheEnd(),
+    );
   } finally {
     progress.end();
   }

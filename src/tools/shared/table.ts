@@ -2,16 +2,21 @@
  * Tables for people: aligned columns, a head line in bold on a terminal.
  */
 import { bold } from "./colours.ts";
+import { outputColumns } from "./terminal.ts";
 
 export interface Column {
   readonly title: string;
   readonly align?: "left" | "right";
 }
 
-/** The lines of a table. The last column is not padded. Cells must have been escaped. */
+/**
+ * The lines of a table. The last column is not padded. Cells must have been escaped. Where a terminal is too narrow for
+ * them, each row takes several lines, one for each cell.
+ */
 export function tableLines(
   columns: readonly Column[],
   rows: readonly (readonly string[])[],
+  room = outputColumns(),
 ): string[] {
   const widths = columns.map((column, index) =>
     Math.max(Bun.stringWidth(column.title), ...widthsOf(rows, index)),
@@ -23,7 +28,23 @@ export function tableLines(
       columns.map((column) => column.title),
     ),
   );
-  return [head, ...rows.map((row) => aligned(columns, widths, row))];
+  const lines = [head, ...rows.map((row) => aligned(columns, widths, row))];
+  const isTooWide = room !== undefined && lines.some((line) => Bun.stringWidth(line) > room);
+  return isTooWide && rows.length > 0 ? stacked(columns, rows) : lines;
+}
+
+/** Each row as lines of title and cell, below the first of them. */
+function stacked(columns: readonly Column[], rows: readonly (readonly string[])[]): string[] {
+  const widest = Math.max(...columns.map(({ title }) => Bun.stringWidth(title)));
+  return rows.flatMap((row) =>
+    columns.flatMap(({ title }, index) => {
+      const cell = row[index] ?? "";
+      if (index === 0) return [`${bold(title)} ${cell}`];
+      return cell === ""
+        ? []
+        : [`  ${bold(title)}${" ".repeat(widest - Bun.stringWidth(title))}  ${cell}`];
+    }),
+  );
 }
 
 /** Cells in columns of the given widths, two spaces apart. */

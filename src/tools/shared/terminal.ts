@@ -13,6 +13,23 @@ export function isOutputTerminal(): boolean {
   return isDevice(1) && process.stdout.isTTY;
 }
 
+/** Width of the terminal that is standard output; undefined when it is none, or does not tell. */
+export function outputColumns(): number | undefined {
+  if (!isOutputTerminal()) return undefined;
+  const { columns } = process.stdout;
+  return columns > 0 ? columns : undefined;
+}
+
+/** True when another program reads standard output. */
+export function isOutputPipe(): boolean {
+  try {
+    const stats = fstatSync(1);
+    return stats.isFIFO() || stats.isSocket();
+  } catch {
+    return false; // closed by whoever started the command
+  }
+}
+
 /** True when standard error is a terminal. */
 export function isErrorTerminal(): boolean {
   return isDevice(2) && process.stderr.isTTY;

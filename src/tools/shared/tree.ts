@@ -10,7 +10,9 @@
  * - `leave` runs once for each directory that was entered, unless the walk was ended by an error.
  * - The first error thrown by a step ends the walk: no further step begins, and it is thrown when the running ones have
  *   ended. Steps deal with what should not end the walk themselves.
+ * - An interruption does the same, but waits for the running ones only a moment: what they wait for may never come.
  */
+import { soonUnlessAborted } from "./interruption.ts";
 
 /** Does one thing; returns the directory to go into, if it was one. */
 export type Step = () => Promise<TreeDirectory | undefined>;
@@ -32,18 +34,29 @@ interface Frame {
   exhausted: boolean;
 }
 
-/** Runs `steps` and all that they lead to, at most `width` at a time. */
-export async function walkTree(steps: AsyncIterable<Step>, width: number): Promise<void> {
-  await new Walk({ steps, leave: () => Promise.resolve() }).run(width);
+/**
+ * Runs `steps` and all that they lead to, at most `width` at a time.
+ * @throws the first error of a step; the reason of `signal` once that is aborted.
+ */
+export async function walkTree(
+  steps: AsyncIterable<Step>,
+  width: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const walk = new Walk({ steps, leave: () => Promise.resolve() }, signal);
+  await soonUnlessAborted(signal, walk.run(width));
+  signal.throwIfAborted();
 }
 
 class Walk {
+  readonly #signal: AbortSignal;
   readonly #stack: Frame[] = [];
   #active = 0;
   #failure: { readonly error: unknown } | undefined;
   #changed = Promise.withResolvers<void>();
 
-  constructor(root: TreeDirectory) {
+  constructor(root: TreeDirectory, signal: AbortSignal) {
+    this.#signal = signal;
     this.#enter(root, undefined);
   }
 
@@ -55,7 +68,7 @@ class Walk {
   }
 
   async #work(): Promise<void> {
-    while (this.#failure === undefined) {
+    while (this.#failure === undefined && !this.#signal.aborted) {
       const frame = this.#stack.at(-1);
       if (frame === undefined) {
         if (this.#active === 0) return;
@@ -101,7 +114,7 @@ class Walk {
   async #settle(frame: Frame): Promise<void> {
     for (let at: Frame | undefined = frame; at !== undefined; at = at.parent) {
       at.open--;
-      if (at.open > 0) return;
+      if (at.open > 0 || this.#signal.aborted) return;
       await at.leave();
     }
   }

@@ -39,6 +39,8 @@ export interface Visit {
 }
 
 export interface VisitOptions {
+  /** Ends the way, between two moments of it. */
+  readonly signal: AbortSignal;
   /** Whether to look into a directory; asked once for each. Without its answer everything is visited. */
   readonly into?: (directory: Item, depth: number) => boolean;
   /** What to leave out, with all that is in it; the roots are never asked for. */
@@ -53,17 +55,21 @@ interface Level {
   next: DirectoryEntry | undefined;
 }
 
-/** Visits `root` and, if it is a directory, everything below it. Symbolic links are visited, never followed. */
+/**
+ * Visits `root` and, if it is a directory, everything below it. Symbolic links are visited, never followed.
+ * @throws the reason of the signal once that is aborted.
+ */
 export async function* visitsBelow(
   client: Lister,
   root: Item,
-  options: VisitOptions = {},
+  options: VisitOptions,
 ): AsyncGenerator<Visit, void> {
   const levels: Level[] = [];
   const first: Visit = { kind: "entry", item: root, depth: 0, isLast: true };
   yield first;
   if (isEntered(first, options)) yield* opened(client, first, levels, options);
   for (let level = levels.at(-1); level !== undefined; level = levels.at(-1)) {
+    options.signal.throwIfAborted();
     const { next, directory } = level;
     if (next === undefined) {
       levels.pop();

@@ -6,11 +6,16 @@ import type { Messages } from "../shared/messages.ts";
 import type { Output } from "../shared/output.ts";
 import { counted } from "../shared/format.ts";
 import { joined, withoutTrailingSlashes } from "../shared/paths.ts";
-import { interrupted } from "../shared/progress.ts";
+import { interrupted } from "../shared/interruption.ts";
 import { quoted } from "../shared/text.ts";
 import { tallyRow, type Surroundings, type Tally, type TransferWish } from "./jobs.ts";
 
 const DOT = new TextEncoder().encode(".");
+
+/** `tree` as `tree/.`: the content of a directory, not the directory itself. */
+export function contentOf(directory: Uint8Array): Uint8Array {
+  return joined(withoutTrailingSlashes(directory), DOT);
+}
 
 interface Teller {
   readonly out: Output;
@@ -54,7 +59,7 @@ export function interruptedTransfer(
   const done = isNothing ? `nothing was ${verb}` : `${verb} ${progress.summary()}, each whole`;
   if (!recursive)
     return interrupted(done, "give the same command again to do it from the beginning");
-  const content = quoted(joined(withoutTrailingSlashes(source), DOT));
+  const content = quoted(contentOf(source));
   const how = isInto ? "" : `, with ${content} in place of ${quoted(source)}`;
   return interrupted(
     done,

@@ -18,6 +18,10 @@ const VARYING: readonly (readonly [RegExp, string])[] = [
   // Which server is full first is a matter of moments.
   [/^! dfs put: warning: some blocks have only .*\n/gm, ""],
   [/\ball \d usable data servers are\b/g, "all N usable data servers are"],
+  [/(CAPACITY(?:\\e\[22m)? +)[\d.]+ [KMGT]iB/g, "$1ROOM"],
+  [/\bdfs-drill-\w{6}\b/g, "dfs-drill-XXXXXX"],
+  [/\bseed \d+\b/g, "seed SEED"],
+  [/--seed \d+\b/g, "--seed SEED"],
   [/\b127\.0\.0\.1:\d{4,5}\b/g, "ADDRESS"],
   [/\b\d+(\.\d+)? [KMGT]iB\/s/g, "RATE"],
   [/\b[0-9a-f]{16}\b/g, "NUMBER"],

@@ -3,6 +3,7 @@
  *
  *     copy.ts          a copy of the database at one moment, in a thread
  *     distribute.ts    onto several data servers (targets.ts, send.ts, backup-bytes.ts)
+ *     progress.ts      how far that is
  *     retention.ts     older ones that are not needed any more
  *     holdings.ts      who holds what
  *     inspect.ts       whether they really do; resend.ts gives it to those that do not
@@ -40,6 +41,7 @@ import { Holdings, sorted } from "./holdings.ts";
 import { inspectNewest, type Inspection } from "./inspect.ts";
 import { backupOn } from "./resend.ts";
 import { surplusBackups } from "./retention.ts";
+import { BackupProgress } from "./progress.ts";
 import type { ReadyBackup } from "./send.ts";
 import { BACKUP_COPIES, backupOrder } from "./targets.ts";
 
@@ -82,6 +84,7 @@ export interface BackupsOptions {
 /** A backup that was begun. */
 interface Run {
   readonly backup: bigint;
+  readonly progress: BackupProgress;
   readonly made: Promise<Made>;
   done: boolean;
 }
@@ -191,9 +194,12 @@ export class Backups {
   begin(): bigint {
     if (this.last?.done === false) return this.last.backup;
     const backup = this.options.random.id64();
+    const { engine, dir } = this.options;
+    const progress = new BackupProgress(engine.databasePath, join(dir, DRAFT));
     const run: Run = {
       backup,
-      made: this.make(backup).finally(() => (run.done = true)),
+      progress,
+      made: this.make(backup, progress).finally(() => (run.done = true)),
       done: false,
     };
     run.made.catch((error: unknown) => this.onFailed(error));
@@ -215,16 +221,10 @@ export class Backups {
       );
     }
     const made = await this.within(run.made, waitMs);
-    return made === undefined
-      ? { backup, done: false, manifest: null, servers: [], wanted: this.wanted, failures: [] }
-      : {
-          backup,
-          done: true,
-          manifest: made.manifest,
-          servers: [...made.servers],
-          wanted: made.wanted,
-          failures: [...made.failures],
-        };
+    const { servers = [], failures = [], wanted = this.wanted, manifest = null } = made ?? {};
+    const lists = { servers: [...servers], failures: [...failures] };
+    const figures = await run.progress.figures();
+    return { backup, done: made !== undefined, manifest, ...lists, wanted, ...figures };
   }
 
   async status(): Promise<BackupStatus> {
@@ -280,7 +280,7 @@ export class Backups {
     return newest.manifest.lsn !== engine.durableLsn;
   }
 
-  private async make(backup: bigint): Promise<Made> {
+  private async make(backup: bigint, progress: BackupProgress): Promise<Made> {
     const { dir, copier, engine, clock, logger } = this.options;
     await this.mending;
     const draft = join(dir, DRAFT);
@@ -288,6 +288,7 @@ export class Backups {
     const startedMs = clock.monotonicMs();
     try {
       await this.requireSomebody();
+      progress.wanted(Math.min(this.wanted, this.options.members.all().length));
       const { reign, lsn, files } = await copier.copy(draft);
       await this.countWanted(); // answered when everything that the copy shows is durable
       const bytes = await BackupBytes.open(draft);
@@ -296,7 +297,8 @@ export class Backups {
         const { cluster } = engine.settings;
         const address = lastAddress(dir) ?? "";
         const told = { backup, cluster, reign, lsn, createdNs, length, checksum, address, files };
-        const made = await this.give({ manifest: told, chunks, bytes });
+        progress.copied(length);
+        const made = await this.give({ manifest: told, chunks, bytes }, progress);
         const tookMs = Math.round(clock.monotonicMs() - startedMs);
         const servers = made.servers.join(",");
         logger.info("backed up the metadata", { servers, lsn, bytes: length, files, tookMs });
@@ -310,9 +312,10 @@ export class Backups {
     }
   }
 
-  private async give(ready: ReadyBackup): Promise<Made> {
+  private async give(ready: ReadyBackup, progress: BackupProgress): Promise<Made> {
     const members = await this.takers();
-    const distributed = await this.distribute(ready, members, this.wanted);
+    const onSent = (bytes: number): void => progress.sent(bytes);
+    const distributed = await this.distribute(ready, members, this.wanted, onSent);
     return { ...distributed, manifest: ready.manifest, wanted: this.wanted };
   }
 
@@ -320,10 +323,11 @@ export class Backups {
     ready: ReadyBackup,
     members: readonly Member[],
     wanted: number,
+    onSent?: (bytes: number) => void,
   ): Promise<Distributed> {
     const { commands, logger } = this.options;
     const onHeld = (member: Member): Promise<void> => this.onHeld(member, ready.manifest);
-    return distribute(ready, { commands, logger, members, wanted, onHeld });
+    return distribute(ready, { commands, logger, members, wanted, onSent, onHeld });
   }
 
   /** The servers that are connected, in the order in which they are asked to take a backup. */

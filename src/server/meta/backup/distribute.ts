@@ -26,6 +26,8 @@ export interface DistributeOptions {
   /** In the order in which they are to be asked. */
   readonly members: readonly Member[];
   readonly wanted: number;
+  /** Servers have taken so many bytes more; less, when one of them did not take all. */
+  readonly onSent?: ((bytes: number) => void) | undefined;
   /** The server holds it. */
   readonly onHeld: (member: Member) => Promise<void>;
 }
@@ -33,14 +35,20 @@ export interface DistributeOptions {
 /** @throws DfsError `quorum` when no server has taken it. */
 export async function distribute(
   ready: ReadyBackup,
-  { commands, logger, members, wanted, onHeld }: DistributeOptions,
+  { commands, logger, members, wanted, onSent, onHeld }: DistributeOptions,
 ): Promise<Distributed> {
   const servers: ServerId[] = [];
   const failures: Failure[] = [];
   const give = async (member: Member): Promise<void> => {
+    let taken = 0;
+    const onTaken = (bytes: number): void => {
+      taken += bytes;
+      onSent?.(bytes);
+    };
     try {
-      await sendBackup(commands, member, ready);
+      await sendBackup(commands, member, ready, onTaken);
     } catch (error) {
+      onSent?.(-taken);
       const reason = messageOf(error);
       logger.warn(`data server ${member.server} did not take a backup of the metadata: ${reason}`);
       failures.push({ server: member.server, reason: reason.slice(0, MAX_REASON) });

@@ -16,13 +16,14 @@ export interface ReadyBackup {
 }
 
 /**
- * Resolves when the server holds the backup durably.
+ * Resolves when the server holds the backup durably; tells of each chunk that it has taken.
  * @throws DfsError why it does not; it may hold it all the same when only its last answer was lost.
  */
 export async function sendBackup(
   commands: Commands,
   member: Member,
   { manifest, chunks, bytes }: ReadyBackup,
+  onSent: (bytes: number) => void,
 ): Promise<void> {
   const { backup, length } = manifest;
   const hashes = new DataView(chunks.buffer, chunks.byteOffset, chunks.byteLength);
@@ -30,6 +31,7 @@ export async function sendBackup(
     const bulk = await bytes.read(chunk);
     const body = { backup, chunk, length, hash: hashes.getBigUint64(chunk * 8) };
     await commands.order(member, backupPut, body, { bulk, timeoutMs: TIMEOUT_MS });
+    onSent(bulk.length);
   }
   await commands.order(member, backupCommit, { manifest, chunks }, { timeoutMs: TIMEOUT_MS });
 }

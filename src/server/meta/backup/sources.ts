@@ -5,6 +5,7 @@
  * number and its checksum are, and every chunk is verified against the checksum, whoever gave it.
  */
 import { backupName, isChunk, verifyChunkList } from "../../../base/backup.ts";
+import type { CancelSignal } from "../../../base/cancellation.ts";
 import type { Clock } from "../../../base/clock.ts";
 import { DfsError, isDfsError, messageOf } from "../../../base/errors.ts";
 import type { ClusterId, ServerId } from "../../../base/ids.ts";
@@ -40,6 +41,8 @@ export interface SourceOptions {
   readonly verify: boolean;
   /** Told of everything that is not as it should be and does not stop the restore. */
   readonly onWarning: (message: string) => void;
+  /** Ends it with `cancelled`. */
+  readonly signal?: CancelSignal | undefined;
 }
 
 /** A server that holds a backup. */
@@ -100,13 +103,13 @@ export async function surveySources(options: SourceOptions): Promise<Offer> {
 /**
  * A chunk of a backup, verified, from the first of its sources that can give it. Sources that cannot are told in a warning
  * and left out of `usable`.
- * @throws DfsError `io` when none can.
+ * @throws DfsError `io` when none can; `cancelled`.
  */
 export async function fetchChunk(
   { manifest }: OfferedBackup,
   chunk: number,
   usable: Source[],
-  onWarning: (message: string) => void,
+  { onWarning, signal }: Pick<SourceOptions, "onWarning" | "signal">,
 ): Promise<Uint8Array> {
   for (;;) {
     const source = usable[0];
@@ -117,8 +120,9 @@ export async function fetchChunk(
       );
     }
     try {
-      return (await verifiedChunk(manifest, chunk, source.peer)).bytes;
+      return (await verifiedChunk(manifest, chunk, source.peer, signal)).bytes;
     } catch (error) {
+      if (signal?.aborted === true) throw error;
       usable.shift();
       const next = usable.length === 0 ? "" : `; taking it from ${nameOf(usable[0]!)}`;
       onWarning(
@@ -141,11 +145,12 @@ export async function verifiedChunk(
   { backup, length, checksum }: BackupManifest,
   chunk: number,
   peer: Peer,
+  signal?: CancelSignal,
 ): Promise<{ readonly bytes: Uint8Array; readonly chunks: Uint8Array }> {
   const { body, bulk } = await peer.request(
     backupGet,
     { backup, chunk },
-    { timeoutMs: GET_TIMEOUT_MS },
+    { timeoutMs: GET_TIMEOUT_MS, signal },
   );
   if (!verifyChunkList(length, body.chunks, checksum)) {
     throw new DfsError("badChecksum", "its list of hashes is damaged");
@@ -229,11 +234,15 @@ type Listed = Pick<OfferedBackup, "manifest"> & { readonly source: Source };
 async function listOf(
   { address, peer }: Reached,
   cluster: ClusterId,
-  { verify, onWarning }: SourceOptions,
+  { verify, onWarning, signal }: SourceOptions,
 ): Promise<Listed[]> {
   try {
     const timeoutMs = verify ? VERIFY_TIMEOUT_MS : GET_TIMEOUT_MS;
-    const { body } = await peer.request(backupList, { verify, backup: null }, { timeoutMs });
+    const { body } = await peer.request(
+      backupList,
+      { verify, backup: null },
+      { timeoutMs, signal },
+    );
     const server = body.server ?? undefined;
     for (const damage of body.damaged) {
       onWarning(`${nameOf({ server, address })} has a backup that cannot be used: ${damage}`);
@@ -242,6 +251,7 @@ async function listOf(
       .filter(({ manifest }) => clusterIdOf(manifest.cluster) === cluster)
       .map(({ manifest, state }) => ({ manifest, source: { peer, server, address, state } }));
   } catch (error) {
+    if (signal?.aborted === true) throw error;
     onWarning(`the data server at ${address} does not tell its backups: ${messageOf(error)}`);
     return [];
   }
