@@ -188,10 +188,21 @@ export class Uploader {
         signal,
         ...(preserve ? timesOf(opened) : recursive ? { mtimeNs: opened.mtimeNs } : {}),
       });
+      if (opened.isFile())
+        this.#warnIfChanged(from, opened, fstatSync(descriptor, { bigint: true }));
       if (preserve) await sendAttributes(client, from, target);
     } finally {
       closeSync(descriptor);
     }
+  }
+
+  /** cp(1) says nothing then; whoever makes backups wants to know. The time that is kept is the one of before. */
+  #warnIfChanged(from: Uint8Array, before: BigIntStats, after: BigIntStats): void {
+    if (before.mtimeNs === after.mtimeNs && before.size === after.size) return;
+    this.#around.outcome.warn(
+      `${quoted(from)} changed while it was stored, which may be partly as it was before and partly as it is now\n` +
+        "store it again when nobody writes to it",
+    );
   }
 
   async #symlink({ from, to, mayBeThere }: Found, stats: BigIntStats): Promise<void> {
