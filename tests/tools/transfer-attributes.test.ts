@@ -3,8 +3,10 @@
 
 import { afterEach, describe, expect, spyOn, test } from "bun:test";
 import type { BigIntStats } from "node:fs";
+import { systemCodeOf } from "../../src/base/errors.ts";
+import type { DfsClient } from "../../src/client/api.ts";
 import type { Attributes } from "../../src/protocol/messages/common.ts";
-import { localMode, remoteOwner } from "../../src/tools/transfer/attributes.ts";
+import { fetchAttributes, localMode, remoteOwner } from "../../src/tools/transfer/attributes.ts";
 
 const USER = 1234;
 const MODE = 0o6755;
@@ -22,6 +24,20 @@ function iAm(uid: number): void {
 const local = (uid: number, gid: number): BigIntStats =>
   ({ mode: BigInt(0o100000 | MODE), uid: BigInt(uid), gid: BigInt(gid) }) as BigIntStats;
 const remote = (uid: number, gid: number): Attributes => ({ mode: MODE, uid, gid }) as Attributes;
+
+// get -p fetched nothing onto NFS or FAT of what had attributes.
+test("a file system without extended attributes is told from one that fails", async () => {
+  const client = {
+    xattrList: () => Promise.resolve([Buffer.from("user.x"), Buffer.from("trusted.y")]),
+    xattrGet: () => Promise.resolve(Buffer.from("1")),
+  } as unknown as DfsClient;
+  const fetched = (to: string): Promise<boolean> =>
+    fetchAttributes(client, Buffer.from("/from"), Buffer.from(to));
+  expect(await fetched("/proc/self/comm")).toBe(false);
+  let error: unknown;
+  await fetched("/no/such/file").catch((thrown: unknown) => (error = thrown));
+  expect(systemCodeOf(error)).toBe("ENOENT");
+});
 
 describe("set-id bits, with -p", () => {
   test.each([

@@ -6,6 +6,7 @@
  * kept without the owner.
  */
 import type { BigIntStats } from "node:fs";
+import { systemCodeOf } from "../../base/errors.ts";
 import type { DfsClient, FileOwner } from "../../client/api.ts";
 import type { Attributes, FileType } from "../../protocol/messages/common.ts";
 import { isSuperuser, ownOwner, withUmask } from "../shared/ownership.ts";
@@ -90,18 +91,25 @@ export async function sendAttributes(
   }
 }
 
-/** Copies the user's extended attributes of a file in the cluster to a local one. */
+/**
+ * Copies the user's extended attributes of a file in the cluster to a local one. Returns false when there are some and the local
+ * file system has no such thing, as NFS.
+ */
 export async function fetchAttributes(
   client: DfsClient,
   from: Uint8Array,
   to: Uint8Array,
   follow = false,
-): Promise<void> {
-  for (const name of await client.xattrList(from)) {
-    if (Buffer.from(name).toString("latin1").startsWith(USER_PREFIX)) {
+): Promise<boolean> {
+  for (const [, name] of usersOf(await client.xattrList(from))) {
+    try {
       setAttribute(to, name, await client.xattrGet(from, name), follow);
+    } catch (error) {
+      if (systemCodeOf(error) !== "ENOTSUP") throw error;
+      return false;
     }
   }
+  return true;
 }
 
 /** Removes those user's attributes of a file in the cluster that the local one has not. */

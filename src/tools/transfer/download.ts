@@ -72,6 +72,7 @@ export class Downloader {
   readonly #directories: LocalDirectories;
   readonly #links = new HardLinks<LocalPlace>();
   readonly #made = new JustMade();
+  #hasWarned = false;
 
   constructor(around: Surroundings, wish: TransferWish, directories: LocalDirectories) {
     this.#around = around;
@@ -319,11 +320,21 @@ export class Downloader {
     const setOwner = follow ? chownSync : lchownSync;
     if (preserve && isSuperuser()) setOwner(path, attributes.uid, attributes.gid);
     if (preserve && from !== undefined) {
-      await fetchAttributes(this.#around.client, from, path, follow);
+      const areKept = await fetchAttributes(this.#around.client, from, path, follow);
+      if (!areKept) this.#warnWithoutAttributes();
     }
     const setMode = follow ? chmodSync : chmodUnfollowed;
     setMode(path, localMode(attributes, preserve));
     if (preserve) setTimes(path, attributes, follow);
+  }
+
+  /** Once: what has attributes has them everywhere in a tree. */
+  #warnWithoutAttributes(): void {
+    if (this.#hasWarned) return;
+    this.#hasWarned = true;
+    this.#around.outcome.warn(
+      "the local file system keeps no extended attributes: what has some is fetched without",
+    );
   }
 
   #attempt(from: Uint8Array, to: Uint8Array, work: () => ReturnType<Step>): ReturnType<Step> {
