@@ -11,6 +11,7 @@ import { CHANGED_KEYS, Teller } from "./shared/changing.ts";
 import { defineCommand, flag, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { Reason } from "./shared/errors.ts";
+import { JustMade } from "./shared/just-made.ts";
 import { directoryAt, leadsNowhere } from "./shared/links.ts";
 import { Outcome } from "./shared/outcome.ts";
 import { ownOwner } from "./shared/ownership.ts";
@@ -100,7 +101,7 @@ class Linker {
   readonly #options: LnContext["options"];
   readonly #teller: Teller;
   /** Names made by this command: two targets of one name must not replace each other. */
-  readonly #made = new Set<string>();
+  readonly #made = new JustMade();
 
   constructor(context: LnContext, client: DfsClient) {
     this.#client = client;
@@ -116,10 +117,10 @@ class Linker {
       if (isNameless(path)) throw new Reason("exists", "a directory is there");
       if (endsInSlash(path)) throw new Reason("notFound", "no such directory");
       const make = await this.#maker(target, path);
-      const key = Buffer.from(path).toString("latin1");
-      if (force && !this.#made.has(key)) await appear(this.#client, path, make);
+      this.#made.refuse(path);
+      if (force) await appear(this.#client, path, make);
       else await make(path);
-      this.#made.add(key);
+      this.#made.add(path);
       const attributes = await this.#client.stat(path, { follow: false });
       const arrow = symbolic ? "->" : "=>";
       const line = `${escaped(path)} ${arrow} ${escaped(target.bytes)}`;

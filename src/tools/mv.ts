@@ -7,6 +7,7 @@ import type { Attributes } from "../protocol/messages/common.ts";
 import { Reason } from "./shared/errors.ts";
 import { defineCommand, flag } from "./shared/command.ts";
 import { clientOptions, withClient } from "./shared/connect.ts";
+import { JustMade } from "./shared/just-made.ts";
 import { directoryAt, leadsNowhere } from "./shared/links.ts";
 import { Outcome } from "./shared/outcome.ts";
 import {
@@ -56,6 +57,7 @@ it. Blocks are not moved: placement was decided when a file was created.`,
             "make it first: dfs mkdir",
         );
       }
+      const made = new JustMade();
       for (const source of sources) {
         await outcome.attempt(`cannot move ${quoted(source)} to ${quoted(target)}`, async () => {
           if (isNameless(source)) throw new Reason("invalid", "this has no name of its own");
@@ -66,8 +68,10 @@ it. Blocks are not moved: placement was decided when a file was created.`,
             directory === undefined
               ? await newName(client, source, target)
               : joined(directory, baseName(source));
+          made.refuse(to);
           await refuseSame(client, from, to);
           await client.rename(from, to, how);
+          made.add(to);
           if (verbose) await context.out.line(`${escaped(from)} -> ${escaped(to)}`);
         });
       }

@@ -43,7 +43,7 @@ names; otherwise it is the new name. Several sources need a directory. LOCAL may
 Each file appears whole or not at all, also when the command is interrupted: until then readers see the old one. A file
 that is replaced keeps its mode, owner and attributes, unless -p. Holes of sparse files are kept.
 With -r symbolic links are stored as links. Devices need -p and the superuser. What cannot be stored is listed on
-standard error while the rest goes on.
+standard error while the rest goes on. Of a file that changes while it is read there is a warning.
 With -r files keep the time of their last change, and one that is there already with the same length and the same time is
 skipped. So a command that was interrupted goes on where it stopped when it is given again; with LOCAL/. in place of LOCAL
 if REMOTE did not exist and has been made by it, as cp would have it. Without -r a file is always stored. With --checksum it

@@ -20,6 +20,7 @@ import { join } from "node:path";
 import { seededRandom } from "../../src/base/random.ts";
 import { get } from "../../src/tools/get.ts";
 import { put } from "../../src/tools/put.ts";
+import { listAttributes, removeAttribute, setAttribute } from "../../src/tools/transfer/native.ts";
 import { startedFrom } from "../support/bundled-project.ts";
 import { finish, LocalCluster, until } from "../support/local-cluster.ts";
 import { snapshot } from "./support/files.ts";
@@ -301,6 +302,22 @@ describe("a transfer that is interrupted", () => {
     },
     PATIENCE_MS,
   );
+});
+
+// A file that was sent got the attributes of its source alone; one that was skipped kept those that the source had lost.
+test("what is skipped with -p has the attributes of its source, no more and no fewer", async () => {
+  const root = tree("attributes");
+  const one = Buffer.from(join(root, "one"));
+  setAttribute(one, Buffer.from("user.gone"), Buffer.from("1"));
+  await transfer("put", "-r", "-p", root, "/attributes");
+  const back = cluster.path("attributes-back");
+  await transfer("get", "-r", "-p", "/attributes", back);
+  removeAttribute(one, Buffer.from("user.gone"));
+  setAttribute(one, Buffer.from("user.new"), Buffer.from("2"));
+  expect((await transfer("put", "-r", "-p", `${root}/.`, "/attributes")).skipped).toBe(3);
+  expect((await cluster.ok("xattr", "list", "/attributes/one")).text).toBe("user.new\n");
+  expect((await transfer("get", "-r", "-p", "/attributes/.", back)).skipped).toBe(3);
+  expect(listAttributes(Buffer.from(join(back, "one"))).map(String)).toEqual(["user.new"]);
 });
 
 test("Ctrl-C ends cp -r: what was copied stays, and it says how much", async () => {

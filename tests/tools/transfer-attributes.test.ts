@@ -3,8 +3,10 @@
 
 import { afterEach, describe, expect, spyOn, test } from "bun:test";
 import type { BigIntStats } from "node:fs";
+import { systemCodeOf } from "../../src/base/errors.ts";
+import type { DfsClient } from "../../src/client/api.ts";
 import type { Attributes } from "../../src/protocol/messages/common.ts";
-import { localMode, remoteOwner } from "../../src/tools/transfer/attributes.ts";
+import { fetchAttributes, localMode, remoteOwner } from "../../src/tools/transfer/attributes.ts";
 
 const USER = 1234;
 const MODE = 0o6755;
@@ -23,6 +25,20 @@ const local = (uid: number, gid: number): BigIntStats =>
   ({ mode: BigInt(0o100000 | MODE), uid: BigInt(uid), gid: BigInt(gid) }) as BigIntStats;
 const remote = (uid: number, gid: number): Attributes => ({ mode: MODE, uid, gid }) as Attributes;
 
+// get -p fetched nothing onto NFS or FAT of what had attributes.
+test("a file system without extended attributes is told from one that fails", async () => {
+  const client = {
+    xattrList: () => Promise.resolve([Buffer.from("user.x"), Buffer.from("trusted.y")]),
+    xattrGet: () => Promise.resolve(Buffer.from("1")),
+  } as unknown as DfsClient;
+  const fetched = (to: string): Promise<boolean> =>
+    fetchAttributes(client, Buffer.from("/from"), Buffer.from(to));
+  expect(await fetched("/proc/self/comm")).toBe(false);
+  let error: unknown;
+  await fetched("/no/such/file").catch((thrown: unknown) => (error = thrown));
+  expect(systemCodeOf(error)).toBe("ENOENT");
+});
+
 describe("set-id bits, with -p", () => {
   test.each([
     ["the superuser keeps them, with the owner", 0, USER, USER, MODE],
@@ -34,6 +50,18 @@ describe("set-id bits, with -p", () => {
     expect(localMode(remote(uid, gid), true)).toBe(mode);
     const owner = me === 0 ? { uid, gid } : { uid: me, gid: me };
     expect(remoteOwner(local(uid, gid), true)).toEqual({ ...owner, mode });
+  });
+
+  // cp -r, put -r and get -r made a directory like /tmp one in which everybody may remove everything.
+  test("without -p a directory stays sticky, a file does not", () => {
+    const at = (type: number): BigIntStats =>
+      ({ mode: BigInt(type | 0o7777), uid: 0n, gid: 0n }) as BigIntStats;
+    const own = 0o777 & ~process.umask();
+    expect(remoteOwner(at(0o040000), false).mode).toBe(0o1000 | own);
+    expect(remoteOwner(at(0o100000), false).mode).toBe(own);
+    const attributes = { mode: 0o7777, uid: 0, gid: 0 };
+    expect(localMode({ ...attributes, type: "directory" } as Attributes, false)).toBe(0o1000 | own);
+    expect(localMode({ ...attributes, type: "file" } as Attributes, false)).toBe(own);
   });
 
   test("without -p nobody keeps them", () => {

@@ -6,13 +6,21 @@
  * kept without the owner.
  */
 import type { BigIntStats } from "node:fs";
+import { systemCodeOf } from "../../base/errors.ts";
 import type { DfsClient, FileOwner } from "../../client/api.ts";
 import type { Attributes, FileType } from "../../protocol/messages/common.ts";
 import { isSuperuser, ownOwner, withUmask } from "../shared/ownership.ts";
-import { getAttribute, listAttributes, setAttribute, type FileTimes } from "./native.ts";
+import {
+  getAttribute,
+  listAttributes,
+  removeAttribute,
+  setAttribute,
+  type FileTimes,
+} from "./native.ts";
 
 const ALL_PERMISSIONS = 0o777;
 const ALL_MODE_BITS = 0o7777;
+const STICKY_BIT = 0o1000; // S_ISVTX
 const SET_ID_BITS = 0o6000; // S_ISUID, S_ISGID
 const TYPE_MASK = 0o170000; // S_IFMT, stat.h
 
@@ -46,7 +54,7 @@ export function timesOf(stats: BigIntStats): FileTimes {
 /** Mode and owner of the copy of a local file in the cluster. */
 export function remoteOwner(stats: BigIntStats, preserve: boolean): FileOwner {
   const mode = Number(stats.mode);
-  const own = ownOwner(mode & ALL_PERMISSIONS);
+  const own = ownOwner(copiedMode(mode, typeOf(stats)));
   if (!preserve) return own;
   const [uid, gid] = [Number(stats.uid), Number(stats.gid)];
   if (isSuperuser()) return { mode: mode & ALL_MODE_BITS, uid, gid };
@@ -54,8 +62,13 @@ export function remoteOwner(stats: BigIntStats, preserve: boolean): FileOwner {
 }
 
 /** Permission bits of the local copy of a file in the cluster. */
-export function localMode({ mode, uid, gid }: Attributes, preserve: boolean): number {
-  return preserve ? keptMode(mode, uid, gid) : withUmask(mode & ALL_PERMISSIONS);
+export function localMode({ type, mode, uid, gid }: Attributes, preserve: boolean): number {
+  return preserve ? keptMode(mode, uid, gid) : withUmask(copiedMode(mode, type));
+}
+
+/** What of a mode a copy gets without -p, less the umask: as with cp -r, a directory that all may write to stays sticky. */
+export function copiedMode(mode: number, type: FileType): number {
+  return mode & (type === "directory" ? ALL_PERMISSIONS | STICKY_BIT : ALL_PERMISSIONS);
 }
 
 /** What is to run as its owner or group does not run as somebody else because the owner could not be kept, as with cp -p. */
@@ -78,16 +91,53 @@ export async function sendAttributes(
   }
 }
 
-/** Copies the user's extended attributes of a file in the cluster to a local one. */
+/**
+ * Copies the user's extended attributes of a file in the cluster to a local one. Returns false when there are some and the local
+ * file system has no such thing, as NFS.
+ */
 export async function fetchAttributes(
   client: DfsClient,
   from: Uint8Array,
   to: Uint8Array,
   follow = false,
-): Promise<void> {
-  for (const name of await client.xattrList(from)) {
-    if (Buffer.from(name).toString("latin1").startsWith(USER_PREFIX)) {
+): Promise<boolean> {
+  for (const [, name] of usersOf(await client.xattrList(from))) {
+    try {
       setAttribute(to, name, await client.xattrGet(from, name), follow);
+    } catch (error) {
+      if (systemCodeOf(error) !== "ENOTSUP") throw error;
+      return false;
     }
   }
+  return true;
+}
+
+/** Removes those user's attributes of a file in the cluster that the local one has not. */
+export async function removeOtherAttributes(
+  client: DfsClient,
+  from: Uint8Array,
+  to: Uint8Array,
+): Promise<void> {
+  const kept = usersOf(listAttributes(from));
+  for (const [text, name] of usersOf(await client.xattrList(to))) {
+    if (!kept.has(text)) await client.xattrRemove(to, name);
+  }
+}
+
+/** Removes those user's attributes of a local file that the one in the cluster has not. */
+export async function removeOtherLocalAttributes(
+  client: DfsClient,
+  from: Uint8Array,
+  to: Uint8Array,
+): Promise<void> {
+  const there = usersOf(listAttributes(to));
+  if (there.size === 0) return;
+  const kept = usersOf(await client.xattrList(from));
+  for (const [text, name] of there) if (!kept.has(text)) removeAttribute(to, name);
+}
+
+/** The user's among the names of attributes, each as text that can be compared. */
+function usersOf(names: readonly Uint8Array[]): Map<string, Uint8Array> {
+  const texts = names.map((name) => [Buffer.from(name).toString("latin1"), name] as const);
+  return new Map(texts.filter(([text]) => text.startsWith(USER_PREFIX)));
 }

@@ -11,16 +11,16 @@ import type { FileOwner } from "../../client/api.ts";
 import type { Attributes } from "../../protocol/messages/common.ts";
 import { appear } from "../shared/appear.ts";
 import { Reason } from "../shared/errors.ts";
+import { JustMade } from "../shared/just-made.ts";
 import { behindLinks } from "../shared/links.ts";
 import type { Output } from "../shared/output.ts";
 import { isSuperuser, ownOwner } from "../shared/ownership.ts";
 import { endsInSlash, joined, parentPath } from "../shared/paths.ts";
 import { escaped, quoted } from "../shared/text.ts";
 import type { Step } from "../shared/tree.ts";
-import { keptMode } from "./attributes.ts";
+import { copiedMode, keptMode } from "./attributes.ts";
 import { attempt, HardLinks, Tally, type Surroundings, type TransferOptions } from "./jobs.ts";
 
-const ALL_PERMISSIONS = 0o777;
 const USER_PREFIX = "user.";
 
 export interface CopyWish extends TransferOptions {
@@ -49,7 +49,7 @@ export class Copier {
   readonly #told: Output | undefined;
   readonly #links = new HardLinks<Uint8Array>();
   /** Names of files that were named: a second source of one name must not replace the first. */
-  readonly #made = new Set<string>();
+  readonly #made = new JustMade();
 
   constructor(around: Surroundings, options: CopyWish, told: Output | undefined) {
     this.#around = around;
@@ -77,18 +77,13 @@ export class Copier {
       throw new Reason("invalid", "it is a directory\n-r copies it with everything in it");
     }
     if (!isDirectory && endsInSlash(to)) throw new Reason("notDirectory", "no such directory");
-    if (!isDirectory) this.#refuseTwice(to);
+    if (!isDirectory) {
+      this.#made.refuse(to);
+      this.#made.add(to);
+    }
     await this.#refuseSame(from, to, source);
     if (isDirectory) await this.#refuseInside(source, to);
     return this.#entry({ from, to, source, isNamed: true });
-  }
-
-  #refuseTwice(to: Uint8Array): void {
-    const key = Buffer.from(to).toString("latin1");
-    if (this.#made.has(key)) {
-      throw new Reason("exists", "another source of that name has just been copied there");
-    }
-    this.#made.add(key);
   }
 
   /** Neither a file onto itself, nor a link onto what it leads to. */
@@ -240,7 +235,7 @@ export class Copier {
    * the source's permissions less the umask.
    */
   #owner(source: Attributes): FileOwner {
-    const own = ownOwner(source.mode & ALL_PERMISSIONS);
+    const own = ownOwner(copiedMode(source.mode, source.type));
     if (!this.#options.preserve) return own;
     const { mode, uid, gid } = source;
     return { ...(isSuperuser() ? { uid, gid } : own), mode: keptMode(mode, uid, gid) };

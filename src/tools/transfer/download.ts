@@ -27,11 +27,12 @@ import { MAX_NAME_BYTES } from "../../base/limits.ts";
 import type { Attributes } from "../../protocol/messages/common.ts";
 import { Reason } from "../shared/errors.ts";
 import { forgetTemporary, rememberTemporary } from "../shared/interruption.ts";
+import { JustMade } from "../shared/just-made.ts";
 import { isSuperuser } from "../shared/ownership.ts";
 import { joined } from "../shared/paths.ts";
 import { quoted } from "../shared/text.ts";
 import type { Step } from "../shared/tree.ts";
-import { fetchAttributes, localMode, TYPE_BITS } from "./attributes.ts";
+import { fetchAttributes, localMode, removeOtherLocalAttributes, TYPE_BITS } from "./attributes.ts";
 import { attempt, HardLinks, Tally, type Surroundings, type TransferWish } from "./jobs.ts";
 import { O_PATH, type LocalDirectories, type LocalDirectory } from "./local-directories.ts";
 import { fetchedAlready } from "./fetched-already.ts";
@@ -70,6 +71,8 @@ export class Downloader {
   readonly #wish: TransferWish;
   readonly #directories: LocalDirectories;
   readonly #links = new HardLinks<LocalPlace>();
+  readonly #made = new JustMade();
+  #hasWarned = false;
 
   constructor(around: Surroundings, wish: TransferWish, directories: LocalDirectories) {
     this.#around = around;
@@ -83,6 +86,10 @@ export class Downloader {
       throw new Reason("invalid", "it is a directory\n-r fetches it with everything in it");
     }
     const found = { from, inTree: NAMED_ITSELF, attributes };
+    if ("directory" in to && attributes.type !== "directory") {
+      this.#made.refuse(to.path);
+      this.#made.add(to.path);
+    }
     if ("directory" in to) return this.#entry(found, to);
     if (attributes.type !== "directory") throw new Reason("isDirectory", "a directory is there");
     return this.#enter(found, to, false);
@@ -147,8 +154,10 @@ export class Downloader {
       const pair = { from, place, attributes };
       if (!(await fetchedAlready(this.#around.client, this.#wish, pair))) return false;
       if (rehearsal === undefined && attributes.type === "file") {
-        if (preserve) await this.#finish(from, place, attributes, false);
-        else if (recursive) setTimes(place, keptTimes(attributes));
+        if (preserve) {
+          await this.#finish(from, place, attributes, false);
+          await removeOtherLocalAttributes(this.#around.client, from, place);
+        } else if (recursive) setTimes(place, keptTimes(attributes));
       }
       return true;
     });
@@ -311,11 +320,21 @@ export class Downloader {
     const setOwner = follow ? chownSync : lchownSync;
     if (preserve && isSuperuser()) setOwner(path, attributes.uid, attributes.gid);
     if (preserve && from !== undefined) {
-      await fetchAttributes(this.#around.client, from, path, follow);
+      const areKept = await fetchAttributes(this.#around.client, from, path, follow);
+      if (!areKept) this.#warnWithoutAttributes();
     }
     const setMode = follow ? chmodSync : chmodUnfollowed;
     setMode(path, localMode(attributes, preserve));
     if (preserve) setTimes(path, attributes, follow);
+  }
+
+  /** Once: what has attributes has them everywhere in a tree. */
+  #warnWithoutAttributes(): void {
+    if (this.#hasWarned) return;
+    this.#hasWarned = true;
+    this.#around.outcome.warn(
+      "the local file system keeps no extended attributes: what has some is fetched without",
+    );
   }
 
   #attempt(from: Uint8Array, to: Uint8Array, work: () => ReturnType<Step>): ReturnType<Step> {

@@ -71,7 +71,7 @@ export class LocalTarget {
       throw new Reason("notDirectory", `${quoted(this.path)} is there and is no directory`);
     }
     if (type !== "directory" && endsInSlash(this.path)) {
-      throw new Reason("notDirectory", `there is no local directory ${quoted(this.path)}`);
+      throw new Reason("notFound", `there is no local directory ${quoted(this.path)}`);
     }
     const path = await this.#behindLink();
     const parent = parentPath(path);
