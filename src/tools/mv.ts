@@ -68,8 +68,8 @@ it. Blocks are not moved: placement was decided when a file was created.`,
             directory === undefined
               ? await newName(client, source, target)
               : joined(directory, baseName(source));
-          made.refuse(to);
-          await refuseSame(client, from, to);
+          const { type } = await refuseSame(client, from, to);
+          if (type !== "directory") made.refuse(to); // one replaces an empty one alone
           await client.rename(from, to, how);
           made.add(to);
           if (verbose) await context.out.line(`${escaped(from)} -> ${escaped(to)}`);
@@ -92,18 +92,23 @@ async function behindLink(client: DfsClient, link: Uint8Array): Promise<Attribut
 
 /**
  * Refuses what mv refuses. Of two names of one file rename(2) removes none and calls that done; a link that takes the place of
- * what it leads to would lead to itself, and the file would be lost.
+ * what it leads to would lead to itself, and the file would be lost. Returns the attributes of what is moved.
  */
-async function refuseSame(client: DfsClient, from: Uint8Array, to: Uint8Array): Promise<void> {
+async function refuseSame(
+  client: DfsClient,
+  from: Uint8Array,
+  to: Uint8Array,
+): Promise<Attributes> {
   const [source, target] = await Promise.all([
     client.stat(from, { follow: false }),
     statIfThere(client, to),
   ]);
-  if (target === undefined) return;
+  if (target === undefined) return source;
   const behind = source.type === "symlink" ? await behindLink(client, from) : undefined;
   if (source.inode === target.inode || behind?.inode === target.inode) {
     throw new Reason("invalid", "both are the same file");
   }
+  return source;
 }
 
 /** `TARGET/` may be a new name for a directory only. */

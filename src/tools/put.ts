@@ -41,7 +41,8 @@ export const put = defineCommand({
 Stores local files in the cluster, by the rules of cp: when REMOTE is a directory, the sources go into it under their own
 names; otherwise it is the new name. Several sources need a directory. LOCAL may be - for standard input.
 Each file appears whole or not at all, also when the command is interrupted: until then readers see the old one. A file
-that is replaced keeps its mode, owner and attributes, unless -p. Holes of sparse files are kept.
+that is replaced keeps its mode, owner and attributes, unless -p; further names of it keep the old content. Holes
+of sparse files are kept.
 With -r symbolic links are stored as links. Devices need -p and the superuser. What cannot be stored is listed on
 standard error while the rest goes on. Of a file that changes while it is read there is a warning.
 With -r files keep the time of their last change, and one that is there already with the same length and the same time is

@@ -84,6 +84,8 @@ test("several sources with the same name", async () => {
   await mirror.run("ln", "-f", "names/one/f", "names/two/f", "names/links");
   await mirror.run("mv", "names/one/f", "names/two/f", "names/to");
   await mirror.run("mv", "-f", "names/one/d", "names/two/d", "names/to");
+  await mirror.run("mkdir", "-p", "names/one/e", "names/two/e");
+  await mirror.run("mv", "names/one/e", "names/two/e", "names/to"); // a directory replaces an empty one
   await mirror.run("mkdir", "names/put");
   const sources = ["one", "two"].map((name) => join(mirror.path("names"), name, "f"));
   await mirror.run("touch", "names/one/f", "names/two/f");

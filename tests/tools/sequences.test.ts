@@ -103,7 +103,7 @@ class Generator {
       [4, () => this.#copy()],
       [3, () => one(["ln", ...this.#linkFlags("-s"), this.#linkTarget(), this.#path()])],
       [3, () => one(["ln", ...this.#linkFlags(), ...this.#paths(), this.#path()])],
-      [2, () => one(["rm", ...this.#some("-r"), ...this.#some("-f"), ...this.#paths()])],
+      [2, () => one(["rm", ...this.#some("-r"), ...this.#some("-f"), ...this.#removable()])],
       [3, () => one(["chmod", ...this.#some("-R"), this.#mode(), this.#path()])],
       [2, () => one(["find", this.#path(), ...this.#pick(FOUND), "-delete"])],
       [IS_SUPERUSER ? 2 : 0, () => this.#owner()],
@@ -188,6 +188,15 @@ class Generator {
     const flags = this.#pick([[], ["-h"], ["-R"]]);
     const words = ["chown", ...flags, this.#pick(["+3", "+3:+4", ":+5", "+0:+0"]), this.#path()];
     return { words, locally: words };
+  }
+
+  /** `rm -r LINK/` of the system empties the directory that the link leads to, and then fails; dfs fails at once. */
+  #removable(): string[] {
+    return this.#paths().map((path) => {
+      const bare = path.replace(/\/$/, "");
+      const isLink = quietly(() => lstatSync(this.#mirror.path(bare)).isSymbolicLink()) ?? false;
+      return isLink ? bare : path;
+    });
   }
 
   #size(): string {

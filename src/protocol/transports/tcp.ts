@@ -6,6 +6,7 @@
  * `drain` follows a short write. Bun's socket timeouts are not used, as they are unreliable; ours are the clock's.
  */
 import type { Socket, SocketHandler } from "bun";
+import { closeSync, openSync } from "node:fs";
 import type { Clock } from "../../base/clock.ts";
 import { DfsError, messageOf, systemCodeOf } from "../../base/errors.ts";
 import type { FilePart } from "../../base/file-part.ts";
@@ -152,14 +153,25 @@ function noAnswer(address: Address, timeoutMs: number): DfsError {
 
 function unreachable(address: Address, error: unknown): DfsError {
   const code = systemCodeOf(error);
-  const why =
-    code === "ECONNREFUSED"
+  const why = hasNoDescriptorLeft()
+    ? "this process may open no more files (ulimit -n)"
+    : code === "ECONNREFUSED"
       ? "nobody listens there; is the server running?"
       : (code ?? messageOf(error));
   return new DfsError("unreachable", `cannot connect to ${address}: ${why}`, {
     details: { address },
     cause: error,
   });
+}
+
+/** Bun calls it a refused connection, too, when there is no descriptor for the socket. */
+function hasNoDescriptorLeft(): boolean {
+  try {
+    closeSync(openSync("/dev/null", "r"));
+    return false;
+  } catch (error) {
+    return systemCodeOf(error) === "EMFILE" || systemCodeOf(error) === "ENFILE";
+  }
 }
 
 function cannotListen(address: Address, error: unknown): DfsError {
