@@ -34,6 +34,8 @@ import {
 import { dirname, join, resolve } from "node:path";
 import { readCached } from "./cached-read.ts";
 import { systemCodeOf } from "./errors.ts";
+import { isCached, type FilePart } from "./file-part.ts";
+import { beginWriteback } from "./writeback.ts";
 
 /** How a file is opened: for reading, for reading and writing, or made anew (failing with EEXIST if there is one). */
 export type OpenMode = "read" | "write" | "create";
@@ -47,8 +49,18 @@ export interface DiskFile {
   readNow(target: Uint8Array, position: number): number;
   /** `readNow` without blocking. `target` must not be touched until it has finished. */
   read(target: Uint8Array, position: number): Promise<number>;
+  /**
+   * A part of the file that can be sent without being read, as long as the file is open. Undefined when not all of it is there, or
+   * not all in the system's memory. Files need not have it.
+   */
+  part?(position: number, length: number): FilePart | undefined;
   /** Writes `parts` one behind the other from `position`; returns how many bytes were taken, which may be fewer. */
   write(parts: readonly Uint8Array[], position: number): number;
+  /**
+   * Begins to bring to the disk what was written there, without waiting for it, so that a later sync need not wait as long. Says nothing
+   * of durability, and never fails. Files need not have it.
+   */
+  beginWriteback?(position: number, length: number): void;
   truncate(length: number): void;
   /** Makes the content durable, and as much metadata as is needed to read it back: fdatasync(2). */
   syncData(): Promise<void>;
@@ -87,7 +99,7 @@ export const realDisk: Disk = {
       throw error;
     }
   },
-  open: (path, mode) => new RealFile(path, openSync(path, OPEN_FLAGS[mode], 0o644)),
+  open: (path, mode) => new RealFile(path, openSync(path, OPEN_FLAGS[mode], PRIVATE_FILE)),
   rename: (from, to) => renameSync(from, to),
   unlink: (path) => settled((done) => unlink(path, done)),
   syncDirectory: async (path) => {
@@ -162,6 +174,10 @@ function dropBytes(parts: readonly Uint8Array[], count: number): Uint8Array[] {
   return left;
 }
 
+/** What a server stores is everybody's content, and no other user of its machine may read it past the service. */
+const PRIVATE_FILE = 0o600;
+const PRIVATE_DIRECTORY = 0o700;
+
 const OPEN_FLAGS = { read: "r", write: "r+", create: "wx+" } as const;
 
 class RealFile implements DiskFile {
@@ -203,8 +219,25 @@ class RealFile implements DiskFile {
     return filled;
   }
 
+  part(position: number, length: number): FilePart | undefined {
+    const { descriptor } = this;
+    if (position + length > this.size()) return undefined;
+    const isCachedFrom = (from: number): boolean =>
+      isCached(descriptor, position + from, length - from);
+    if (!isCachedFrom(0)) return undefined;
+    const read = async (from: number): Promise<Uint8Array> => {
+      const bytes = new Uint8Array(length - from);
+      return bytes.subarray(0, await this.read(bytes, position + from));
+    };
+    return { length, descriptor, position, isCached: isCachedFrom, read };
+  }
+
   write(parts: readonly Uint8Array[], position: number): number {
     return writevSync(this.descriptor, parts, position);
+  }
+
+  beginWriteback(position: number, length: number): void {
+    beginWriteback(this.descriptor, position, length);
   }
 
   truncate(length: number): void {
@@ -254,7 +287,7 @@ function makeDurableDirectory(path: string): void {
     return;
   }
   if (parent !== path) makeDurableDirectory(parent);
-  mkdirSync(path, { recursive: true }); // somebody else may have made it in this moment
+  mkdirSync(path, { recursive: true, mode: PRIVATE_DIRECTORY }); // somebody else may have made it in this moment
   syncDirectoryNow(parent);
 }
 

@@ -28,7 +28,7 @@ export function lineLogger(
   const at = (level: LogLevel) => (message: string, fields?: LogFields) => {
     if (RANK[level] < RANK[lowest]) return;
     const time = new Date(Number(clock.nowNs() / 1_000_000n)).toISOString();
-    write(`${time} ${level.padEnd(5)} ${name}: ${message}${formatFields(fields)}\n`);
+    write(`${time} ${level.padEnd(5)} ${name}: ${onOneLine(message)}${formatFields(fields)}\n`);
   };
   return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
 }
@@ -38,6 +38,14 @@ const ignore = (): void => undefined;
 /** A logger for callers that do not care. */
 export const silentLogger: Logger = { debug: ignore, info: ignore, warn: ignore, error: ignore };
 
+/** A message may repeat what a stranger has said, which must not look like a line of its own or move the cursor. */
+function onOneLine(text: string): string {
+  return text.replaceAll(
+    /[\p{Cc}\p{Zl}\p{Zp}]/gu,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
 function formatFields(fields: LogFields | undefined): string {
   const shown = Object.entries(fields ?? {}).filter(([, value]) => value !== undefined);
   if (shown.length === 0) return "";
@@ -46,6 +54,6 @@ function formatFields(fields: LogFields | undefined): string {
 
 function formatValue(value: LogFields[string]): string {
   return typeof value === "string" && !/^[\w.:/@+-]+$/.test(value)
-    ? JSON.stringify(value)
+    ? onOneLine(JSON.stringify(value))
     : String(value);
 }

@@ -8,6 +8,8 @@ import { DirtyRanges, type DirtyRange } from "./dirty.ts";
 export interface Layer {
   readonly dirty: DirtyRanges;
   readonly appended: boolean;
+  /** These bytes as they were sent to be committed, when nobody knows whether they have been. Nothing is added to such a layer. */
+  readonly doubt?: StoredBatch | undefined;
 }
 
 /** The ranges of a batch as blocks. */
@@ -21,10 +23,11 @@ export function layerOf(
   ranges: readonly DirtyRange[],
   appended: boolean,
   blockSize: number,
+  doubt?: StoredBatch,
 ): Layer {
   const dirty = new DirtyRanges(blockSize);
   for (const { offset, bytes } of ranges) dirty.write(offset, bytes);
-  return { dirty, appended };
+  return { dirty, appended, doubt };
 }
 
 /** The same bytes, `by` further on, cut at the borders of blocks. */

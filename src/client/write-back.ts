@@ -11,6 +11,8 @@
  * - Batches are committed in the order in which they were made, each after the one before it has been.
  * - When a batch fails, so do those behind it; their bytes become layers again, below the newer ones.
  * - What one call has appended is in one batch, as far as a batch can have it.
+ * - Appended bytes whose commit was sent and not answered stay one batch, and are looked for in the file before they are
+ *   committed again: however often that is tried, they are there once. Of all batches only the first can be in such doubt.
  * - `overlay` tells every written byte that is not committed, at every moment.
  */
 import { Cancellation, type CancelSignal } from "../base/cancellation.ts";
@@ -76,6 +78,8 @@ interface Batch {
   readonly bytes: number;
   /** When the last of these bytes were written. */
   readonly writtenNs: bigint;
+  /** What was sent to be committed, when nobody knows whether it has been. */
+  doubt: StoredBatch | undefined;
   done: Promise<void>;
 }
 
@@ -209,7 +213,7 @@ export class WriteBack {
   /** The layer to be written to. */
   private layer(appended: boolean): Layer {
     const last = this.layers.at(-1);
-    if (last?.appended === appended) return last;
+    if (last?.appended === appended && last.doubt === undefined) return last;
     if (this.layers.length >= MAX_LAYERS) this.seal();
     const layer: Layer = { appended, dirty: new DirtyRanges(this.options.blockSize) };
     this.layers.push(layer);
@@ -220,7 +224,7 @@ export class WriteBack {
   private layerFor(offset: number, bytes: number): Layer {
     const { blockSize } = this.options;
     const last = this.layers.at(-1);
-    if (last?.appended === true) {
+    if (last?.appended === true && last.doubt === undefined) {
       // One range less than a commit can have: moved, the same bytes may lie in one block more.
       const ranges = last.dirty.count + Math.ceil(bytes / blockSize) + 1;
       const fits = last.dirty.bytes + bytes <= BATCH_BYTES && ranges < MAX_EXTENTS_PER_MESSAGE;
@@ -260,24 +264,21 @@ export class WriteBack {
 
   /** Makes batches of everything that is dirty. */
   private seal(): void {
-    for (const { dirty, appended } of this.layers) {
-      while (dirty.count > 0) {
-        this.begin(
-          dirty.take(BATCH_BYTES, appended ? MAX_EXTENTS_PER_MESSAGE - 1 : MAX_EXTENTS_PER_MESSAGE),
-          appended,
-        );
-      }
+    for (const { dirty, appended, doubt } of this.layers) {
+      if (doubt !== undefined) this.begin(dirty.take(Infinity, Infinity), appended, doubt);
+      const extents = appended ? MAX_EXTENTS_PER_MESSAGE - 1 : MAX_EXTENTS_PER_MESSAGE;
+      while (dirty.count > 0) this.begin(dirty.take(BATCH_BYTES, extents), appended);
     }
     this.layers = [];
     this.account();
   }
 
-  private begin(ranges: readonly DirtyRange[], appended: boolean): void {
+  private begin(ranges: readonly DirtyRange[], appended: boolean, doubt?: StoredBatch): void {
     const bytes = ranges.reduce((sum, range) => sum + range.bytes.buffer.byteLength, 0);
     const before = this.batches.at(-1)?.done;
     const slot = this.batches.at(-BATCHES_IN_FLIGHT)?.done;
     const writtenNs = this.dirtiedNs;
-    const batch: Batch = { ranges, appended, bytes, writtenNs, done: Promise.resolve() };
+    const batch: Batch = { ranges, appended, bytes, writtenNs, doubt, done: Promise.resolve() };
     batch.done = this.run(batch, before, slot);
     this.batches.push(batch);
     batch.done.catch(() => this.restore(batch));
@@ -305,10 +306,11 @@ export class WriteBack {
     before: Promise<void> | undefined,
     signal: CancelSignal,
   ): Promise<void> {
-    const { commit, committed, epoch } = this.options;
+    const { commit, epoch } = this.options;
     let stored: StoredBatch | undefined;
     let mending: Mending | undefined;
     for (let sessions = 1; ;) {
+      if (await this.wasCommitted(batch)) return;
       stored = await this.storeAll(batch.ranges, stored, signal);
       await before;
       if (stored.ranges !== batch.ranges) continue; // the one before it has been moved, and this one with it
@@ -329,13 +331,22 @@ export class WriteBack {
           stored = await this.mended(mending, stored, error, signal);
           continue;
         }
-        const isUncertain = isDfsError(error, "outcomeUnknown");
-        const done = isUncertain ? await committed(chunks) : undefined;
-        if (done !== undefined) return this.finished(batch, done);
         const expired = isDfsError(error, "stale") && epoch() !== reserved;
-        if (!(expired || isUncertain) || sessions++ === MAX_SESSIONS) throw error;
+        // Time may be up while an answer is outstanding, whatever the last attempt has failed with.
+        if (!expired) batch.doubt = stored;
+        const goesOn = expired || isDfsError(error, "outcomeUnknown");
+        if (!goesOn || sessions++ === MAX_SESSIONS) throw error;
       }
     }
+  }
+
+  /** Finishes the batch if it turns out to have been committed before. @throws DfsError when that cannot be learned. */
+  private async wasCommitted(batch: Batch): Promise<boolean> {
+    if (batch.doubt === undefined) return false;
+    const attributes = await this.options.committed(batch.doubt.chunks);
+    batch.doubt = undefined;
+    if (attributes !== undefined) this.finished(batch, attributes);
+    return attributes !== undefined;
   }
 
   /** The first batch has been committed. */
@@ -403,11 +414,12 @@ export class WriteBack {
   private restore(failed: Batch): void {
     if (this.batches.at(-1) !== failed) return;
     if (this.layers.length === 0) this.dirtiedNs = failed.writtenNs;
-    for (const { ranges, appended } of this.batches.reverse()) {
+    for (const { ranges, appended, doubt } of this.batches.reverse()) {
       const [next] = this.layers;
       // Appended bytes stay apart: put together they might be more than one batch, and torn.
-      if (next?.appended === false && !appended) next.dirty.putBack(ranges);
-      else this.layers.unshift(layerOf(ranges, appended, this.options.blockSize));
+      if (next?.appended === false && !appended)
+        next.dirty.putBack(ranges); // twice does no harm there
+      else this.layers.unshift(layerOf(ranges, appended, this.options.blockSize, doubt));
     }
     this.batches = [];
     this.failure = undefined;

@@ -1,5 +1,6 @@
 /**
- * Reads blocks out of segments, and gives out nothing that has not been verified.
+ * Reads blocks out of segments, and gives out nothing that has not been verified; or finds where the bytes lie, for who sends them
+ * to somebody who verifies them.
  *
  * A range read fetches the record's header, the list of piece hashes, and the pieces that the range touches. The header
  * must be the one of the very record that the index names; the list must match the checksum in it, and each piece its
@@ -8,6 +9,7 @@
 import { firstBadPiece, PIECE_HASH_BYTES, pieceCount, verifyPieceList } from "../base/checksum.ts";
 import type { DiskFile } from "../base/disk.ts";
 import { DfsError, isDfsError, messageOf } from "../base/errors.ts";
+import type { FilePart } from "../base/file-part.ts";
 import type { BlockId } from "../base/ids.ts";
 import { PIECE_BYTES } from "../base/limits.ts";
 import { BufferPool } from "./buffers.ts";
@@ -27,6 +29,20 @@ export interface BlockRange {
   /** Must be called once, when `pieces` and `bytes` are not needed any more. */
   release(): void;
 }
+
+/** Bytes of a block where they lie in the log. Header and hashes were verified, the bytes were not: whoever gets them has to. */
+export interface StoredRange {
+  readonly blockLength: number;
+  /** Hashes of all pieces of the block. */
+  readonly pieces: Uint8Array;
+  /** The whole pieces that the range touches. */
+  readonly part: FilePart;
+  /** Must be called once, when `part` is not needed any more. */
+  release(): void;
+}
+
+/** Fewer bytes are copied with less effort. */
+const LEAST_PART_BYTES = 128 * 1024;
 
 export class BlockReader {
   /** Copies found rotten so far. */
@@ -57,10 +73,8 @@ export class BlockReader {
    * deleted.
    */
   async read(entry: IndexEntry, offset: number, length: number, tell = true): Promise<BlockRange> {
-    const from = offset - (offset % PIECE_BYTES);
-    const to = Math.min(entry.length, Math.ceil((offset + length) / PIECE_BYTES) * PIECE_BYTES);
-    const listBytes = pieceCount(entry.length) * PIECE_HASH_BYTES;
-    const dataAt = RECORD_HEADER_BYTES + listBytes;
+    const { from, to } = wholePieces(entry, offset, length);
+    const dataAt = dataOffset(entry);
     const buffer = this.pool.take(dataAt + to - from);
     try {
       const bad = await this.segments.use(entry.segment, async (file, identity) => {
@@ -78,6 +92,31 @@ export class BlockReader {
       pieces: buffer.bytes.subarray(RECORD_HEADER_BYTES, dataAt),
       bytes: buffer.bytes.subarray(dataAt),
       release: () => buffer.release(),
+    };
+  }
+
+  /**
+   * Finds the pieces that a range touches, as `read`, without reading them. Undefined when that is not possible or not worth while,
+   * or when something seems to be wrong with the copy: then they should be read, which tells.
+   * @throws DfsError `noBlock` when it has just been deleted.
+   */
+  async find(entry: IndexEntry, offset: number, length: number): Promise<StoredRange | undefined> {
+    const { from, to } = wholePieces(entry, offset, length);
+    if (entry.rotten || to - from <= LEAST_PART_BYTES) return undefined;
+    const dataAt = dataOffset(entry);
+    const { file, identity, release } = this.segments.hold(entry.segment);
+    const part = file.part?.(entry.position + dataAt + from, to - from);
+    const head = part === undefined ? undefined : await readHead(file, identity, entry, dataAt);
+    if (part === undefined || head === undefined) {
+      release();
+      return undefined;
+    }
+    const failed = (): void => void this.isRight(entry).catch(() => undefined); // a read tells what is wrong
+    return {
+      blockLength: entry.length,
+      pieces: head.subarray(RECORD_HEADER_BYTES),
+      part: { ...part, failed },
+      release,
     };
   }
 
@@ -120,6 +159,36 @@ export class BlockReader {
   }
 }
 
+/** The whole pieces that a range touches. */
+function wholePieces(
+  entry: IndexEntry,
+  offset: number,
+  length: number,
+): { readonly from: number; readonly to: number } {
+  return {
+    from: offset - (offset % PIECE_BYTES),
+    to: Math.min(entry.length, Math.ceil((offset + length) / PIECE_BYTES) * PIECE_BYTES),
+  };
+}
+
+/** Where in a record the block begins: behind header and list. */
+function dataOffset(entry: IndexEntry): number {
+  return RECORD_HEADER_BYTES + pieceCount(entry.length) * PIECE_HASH_BYTES;
+}
+
+/** Header and list of a record; undefined when they cannot be read or are not right. */
+async function readHead(
+  file: DiskFile,
+  identity: SegmentIdentity,
+  entry: IndexEntry,
+  dataAt: number,
+): Promise<Uint8Array | undefined> {
+  const head = new Uint8Array(dataAt);
+  const count = await file.read(head, entry.position).catch(() => 0);
+  const isRight = count === dataAt && problemOfHead(entry, identity, head) === undefined;
+  return isRight ? head : undefined;
+}
+
 /** Reads header, list and pieces into `target`. Returns false when the file ends before them. */
 async function fill(
   file: DiskFile,
@@ -149,15 +218,27 @@ export function problemOf(
   dataAt: number,
   from: number,
 ): CorruptionKind | undefined {
-  const header = decodeRecordHeader(bytes, 0, identity, entry.position);
+  const head = bytes.subarray(0, dataAt);
+  const problem = problemOfHead(entry, identity, head);
+  if (problem !== undefined) return problem;
+  const list = head.subarray(RECORD_HEADER_BYTES);
+  const bad = firstBadPiece(bytes.subarray(dataAt), from / PIECE_BYTES, list);
+  return bad === -1 ? undefined : "recordBody";
+}
+
+/** What is wrong with header and list, or undefined. */
+function problemOfHead(
+  entry: IndexEntry,
+  identity: SegmentIdentity,
+  head: Uint8Array,
+): CorruptionKind | undefined {
+  const header = decodeRecordHeader(head, 0, identity, entry.position);
   const isEntry =
     header?.kind === "put" &&
     header.block === entry.block &&
     header.length === entry.length &&
     header.bodyChecksum === entry.checksum;
   if (!isEntry) return "recordHeader";
-  const list = bytes.subarray(RECORD_HEADER_BYTES, dataAt);
-  if (!verifyPieceList(entry.length, list, entry.checksum)) return "recordBody";
-  const bad = firstBadPiece(bytes.subarray(dataAt), from / PIECE_BYTES, list);
-  return bad === -1 ? undefined : "recordBody";
+  const list = head.subarray(RECORD_HEADER_BYTES);
+  return verifyPieceList(entry.length, list, entry.checksum) ? undefined : "recordBody";
 }

@@ -13,6 +13,7 @@
  *                              opening without reading all segments
  *     inspect-files.ts         what there is to be said of manifest and checkpoint
  *     state.ts                 what durable records change
+ *     deletion.ts              which blocks a deletion is about
  *     ledger.ts id-list.ts counted-put.ts reclaim.ts        deleting segments that nobody needs
  *     compaction.ts compaction-policy.ts segment-copy.ts ahead-file.ts    emptying those that are mostly dead
  *     scrub.ts scrub-pace.ts scrub-segment.ts scrub-file.ts read-ahead.ts    verifying everything, again and again
@@ -29,11 +30,12 @@ import { DfsError, messageOf } from "../base/errors.ts";
 import type { BlockId, Lsn } from "../base/ids.ts";
 import { isDiskFull } from "./append-errors.ts";
 import type { Place } from "./batch.ts";
-import { BlockReader, type BlockRange } from "./block-reader.ts";
+import { BlockReader, type BlockRange, type StoredRange } from "./block-reader.ts";
 import { Checkpointer } from "./checkpoint.ts";
 import { captureCheckpoint } from "./checkpoint-image.ts";
 import { Compactor } from "./compaction.ts";
 import { COMPACTION_BYTES_PER_S } from "./compaction-policy.ts";
+import { heldAmong, unsureAmong } from "./deletion.ts";
 import { injectFault, type Fault, type InjectedFault } from "./fault-injection.ts";
 import { SEGMENT_HEADER_BYTES } from "./format.ts";
 import type { BlockIndex, IndexEntry } from "./index.ts";
@@ -158,20 +160,19 @@ export class BlockLog {
    * log has been closed. A copy that is found rotten is told to `onRotten`, unless `tell` is false.
    */
   get(block: BlockId, offset: number, length: number, tell = true): Promise<BlockRange> {
-    if (this.closed) {
-      return Promise.reject(new DfsError("unreachable", "the server is shutting down"));
+    try {
+      return this.reader.read(this.entryOf(block, offset, length), offset, length, tell);
+    } catch (error) {
+      return Promise.reject(error);
     }
-    const entry = this.index.get(block);
-    if (entry === undefined) {
-      return Promise.reject(new DfsError("noBlock", `this server does not hold block ${block}`));
-    }
-    if (length === 0 || offset + length > entry.length) {
-      const range = `${length} bytes from ${offset}`;
-      return Promise.reject(
-        new DfsError("invalid", `block ${block} has ${entry.length} bytes; cannot read ${range}`),
-      );
-    }
-    return this.reader.read(entry, offset, length, tell);
+  }
+
+  /**
+   * Finds the pieces that a range touches, for who sends them without having looked at them. Undefined: they are to be read.
+   * @throws DfsError as `get`, but for `badChecksum` and `io`.
+   */
+  async find(block: BlockId, offset: number, length: number): Promise<StoredRange | undefined> {
+    return this.reader.find(this.entryOf(block, offset, length), offset, length);
   }
 
   /**
@@ -198,8 +199,9 @@ export class BlockLog {
    * @throws DfsError `io`, `noSpace`.
    */
   async delete(blocks: readonly BlockId[], ranges: readonly IdRange[] = []): Promise<number> {
-    const held = this.heldAmong(blocks, ranges);
-    const ids = [...held, ...this.unsureAmong(blocks, ranges, held)];
+    const named = { blocks, ranges };
+    const held = heldAmong(this.index, this.pending, named);
+    const ids = [...held, ...unsureAmong(this.unsure, named, held)];
     const appends: Promise<Place>[] = [];
     for (let at = 0; at < ids.length; at += MAX_TOMBSTONE_BLOCKS) {
       const part = ids.slice(at, at + MAX_TOMBSTONE_BLOCKS);
@@ -258,6 +260,18 @@ export class BlockLog {
     await this.manifest.close();
     await this.checkpointer.close(this.restsAt);
     await this.segments.close();
+  }
+
+  /** @throws DfsError when there is no such range, or the log has been closed. */
+  private entryOf(block: BlockId, offset: number, length: number): IndexEntry {
+    if (this.closed) throw new DfsError("unreachable", "the server is shutting down");
+    const entry = this.index.get(block);
+    if (entry === undefined) {
+      throw new DfsError("noBlock", `this server does not hold block ${block}`);
+    }
+    if (length > 0 && offset + length <= entry.length) return entry;
+    const range = `${length} bytes from ${offset}`;
+    throw new DfsError("invalid", `block ${block} has ${entry.length} bytes; cannot read ${range}`);
   }
 
   private makeWriter(recovered: RecoveredLog): LogWriter {
@@ -409,32 +423,6 @@ export class BlockLog {
       .finally(() => this.pending.delete(id));
     this.pending.set(id, pending);
     return pending;
-  }
-
-  private heldAmong(blocks: readonly BlockId[], ranges: readonly IdRange[]): Set<BlockId> {
-    const held = new Set<BlockId>();
-    for (const block of blocks) {
-      if (this.index.get(block) !== undefined || this.pending.has(block)) held.add(block);
-    }
-    for (const { first, count } of ranges) {
-      for (const block of this.index.idsIn(first, count)) held.add(block);
-      const end = first + BigInt(count);
-      for (const block of this.pending.keys()) if (block >= first && block < end) held.add(block);
-    }
-    return held;
-  }
-
-  private unsureAmong(
-    blocks: readonly BlockId[],
-    ranges: readonly IdRange[],
-    held: ReadonlySet<BlockId>,
-  ): BlockId[] {
-    if (this.unsure.size === 0) return [];
-    const named = new Set(blocks);
-    const isNamed = (block: BlockId): boolean =>
-      named.has(block) ||
-      ranges.some(({ first, count }) => block >= first && block < first + BigInt(count));
-    return [...this.unsure].filter((block) => !held.has(block) && isNamed(block));
   }
 
   private roomForPuts(): number {

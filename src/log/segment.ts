@@ -80,6 +80,14 @@ export async function createSegment(
 /** A segment was deleted, and the sync of its directory failed: whether a crash brings it back is not known. */
 export class UncertainRemovalError extends Error {}
 
+/** An open segment that somebody reads. */
+export interface HeldSegment {
+  readonly file: DiskFile;
+  readonly identity: SegmentIdentity;
+  /** Must be called once, when nobody reads it any more. */
+  readonly release: () => void;
+}
+
 interface Handle {
   file: DiskFile;
   users: number;
@@ -122,20 +130,29 @@ export class SegmentReaders {
     number: number,
     work: (file: DiskFile, identity: SegmentIdentity) => Promise<T>,
   ): Promise<T> {
+    const { file, identity, release } = this.hold(number);
+    try {
+      return await work(file, identity);
+    } finally {
+      release();
+    }
+  }
+
+  /** The open segment, until it is released. @throws DfsError `noBlock` when it has been removed. */
+  hold(number: number): HeldSegment {
     const identity = this.segments.get(number);
     if (identity === undefined) {
       throw new DfsError("noBlock", `all blocks of segment ${number} have been deleted`);
     }
     const handle = this.take(identity);
     this.users++;
-    try {
-      return await work(handle.file, identity);
-    } finally {
+    const release = (): void => {
       handle.users--;
       this.users--;
       this.closeIfUnused(number, handle);
       if (this.users === 0) this.onIdle?.();
-    }
+    };
+    return { file: handle.file, identity, release };
   }
 
   /**

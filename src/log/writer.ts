@@ -118,7 +118,7 @@ export class LogWriter {
       }
       this.queue.push({ append, resolve, reject });
       this.running ??= this.run();
-      if (appendBytes(append) >= (this.options.aheadBytes ?? AHEAD_BYTES)) void this.goAhead();
+      if (this.isLarge(append)) void this.goAhead();
     });
   }
 
@@ -179,6 +179,8 @@ export class LogWriter {
   /** Returns false when that failed, after everybody has been told. */
   private async sync(current: OpenSegment, filled: FilledBatch): Promise<boolean> {
     this.syncing = filled;
+    // What came while this batch was being written waits already.
+    if (this.queue.some(({ append }) => this.isLarge(append))) void this.goAhead();
     try {
       this.syncs++;
       await current.file.syncData();
@@ -191,6 +193,10 @@ export class LogWriter {
     } finally {
       this.syncing = undefined;
     }
+  }
+
+  private isLarge(append: Append): boolean {
+    return appendBytes(append) >= (this.options.aheadBytes ?? AHEAD_BYTES);
   }
 
   /** Writes what has come during a sync, what comes in the same turn together. */
@@ -217,7 +223,7 @@ export class LogWriter {
       const isFull = this.takeQueued(begun, ({ kind }) => kind === "put");
       const group = begun.batch.takeGroup(WRITE_BYTES);
       if (group === undefined) return false;
-      begun.batch.written = writeFully(current.file, group, begun.batch.written);
+      this.writeGroup(current, begun.batch, group);
       return begun.batch.unwritten > 0 || (!isFull && queue[0]?.append.kind === "put");
     } catch (error) {
       begun.failure = error as Error; // what it comes to is settled when all before it is durable
@@ -316,7 +322,8 @@ export class LogWriter {
         const group = batch.takeGroup(WRITE_BYTES);
         if (group === undefined) return true;
         if (batch.written > batch.start) await nextTurn();
-        batch.written = writeFully(current.file, group, batch.written);
+        if (batch.unwritten > 0) this.writeGroup(current, batch, group);
+        else batch.written = writeFully(current.file, group, batch.written); // the sync follows
       }
     } catch (error) {
       if (isDiskFull(error) && this.takeBack(current, filled)) {
@@ -326,6 +333,14 @@ export class LogWriter {
       }
       return false;
     }
+  }
+
+  /** Hands a part of a batch to the system, which begins to bring it to the disk: it may be a while until the sync. */
+  private writeGroup({ file }: OpenSegment, batch: Batch, group: readonly Uint8Array[]): void {
+    const from = batch.written;
+    batch.written = writeFully(file, group, from);
+    const length = batch.written - from;
+    if (length >= AHEAD_BYTES) file.beginWriteback?.(from, length);
   }
 
   /** Removes a batch that was written in part: nothing of it was synced, and everything before it is durable. */

@@ -17,6 +17,7 @@ import {
 import type { Logger } from "../base/logger.ts";
 import { encodeHead, FRAME_KINDS, parseFrame, type Frame } from "./cbor.ts";
 import { FrameParser } from "./frame.ts";
+import type { ConnectionLog } from "./connection-log.ts";
 import type { HandlerTable } from "./handlers.ts";
 import { IncomingRequests } from "./incoming.ts";
 import type { NoticeDefinition, Question } from "./message.ts";
@@ -51,6 +52,7 @@ export interface ConnectionOptions {
   readonly gate: Gate;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly log: ConnectionLog;
   /** What it shares with other connections; left out: nothing. */
   readonly memory?: SharedMemory;
 }
@@ -99,6 +101,7 @@ export class Connection implements Peer, MemoryUser {
       onProgress: () => this.onProgress(),
       onBlocked: () => this.stallWatch.blocked(),
       onBytes: (change) => memory?.count("queuedBytes", change),
+      onBroken: (error) => this.fail(asDfsError(error)),
     });
     this.stallWatch = new StallWatch(
       options.clock,
@@ -292,9 +295,7 @@ export class Connection implements Peer, MemoryUser {
   /** Ends the connection at once, because of something that the peer or the network did. Logged, as one line. */
   fail(error: DfsError): void {
     if (!this.open) return;
-    this.options.logger.warn(`ended the connection to ${this.address}: ${error.message}`, {
-      peer: this.admitted?.label,
-    });
+    this.options.log.ended(this.address, error.message, this.admitted?.label);
     this.end(error);
     this.queue.clear();
     this.stream?.terminate();
@@ -324,7 +325,7 @@ export class Connection implements Peer, MemoryUser {
     if (this.open) {
       const how = this.parser.insideFrame ? " in the middle of a frame" : "";
       const why = error === undefined ? "" : `: ${error.message}`;
-      this.options.logger.debug(`lost the connection to ${this.address}${how}${why}`);
+      this.tellOfLoss(how, why);
       this.end(
         new DfsError("unreachable", `${this.address} closed the connection${how}${why}`, {
           details: { address: this.address },
@@ -333,6 +334,15 @@ export class Connection implements Peer, MemoryUser {
     }
     this.queue.clear();
     this.resolveGone();
+  }
+
+  private tellOfLoss(how: string, why: string): void {
+    const { log, logger } = this.options;
+    const { address, admitted } = this;
+    const what = `the other side closed it${how}`;
+    if (admitted === undefined) log.brokenOff(address, `${what} before its hello${why}`, undefined);
+    else if (how !== "") log.brokenOff(address, `${what}${why}`, admitted.label);
+    else logger.debug(`lost the connection to ${address}${why}`);
   }
 
   private onFrame(buffer: Uint8Array, start: number, end: number): void {
@@ -361,11 +371,7 @@ export class Connection implements Peer, MemoryUser {
     try {
       work();
     } catch (error) {
-      this.fail(
-        isDfsError(error)
-          ? error
-          : new DfsError("internal", `internal error: ${messageOf(error)}`, { cause: error }),
-      );
+      this.fail(asDfsError(error));
     }
   }
 
@@ -417,4 +423,9 @@ export class Connection implements Peer, MemoryUser {
       this.incoming.handleParked();
     }
   }
+}
+
+function asDfsError(error: unknown): DfsError {
+  if (isDfsError(error)) return error;
+  return new DfsError("internal", `internal error: ${messageOf(error)}`, { cause: error });
 }

@@ -14,7 +14,7 @@ import type { Random } from "../base/random.ts";
 import { isLoopback, parseAddress } from "./address.ts";
 import { checkKey } from "./authentication.ts";
 import { Connection } from "./connection.ts";
-import { limitedWarnings } from "../base/limited-warnings.ts";
+import { callerLog, ListenerLog } from "./connection-log.ts";
 import { Door } from "./door.ts";
 import { SharedMemory } from "./shared-memory.ts";
 import { callerGate, greet, ListenerGate } from "./handshake.ts";
@@ -82,6 +82,7 @@ export async function connectPeer(options: ConnectOptions): Promise<Peer> {
     gate: callerGate,
     clock,
     logger: options.logger,
+    log: callerLog(options.logger),
   });
   const stream = await transport.connect(address, connection.events, options.timeoutMs);
   connection.attach(stream);
@@ -101,14 +102,10 @@ export async function listenPeers(options: ListenOptions): Promise<PeerListener>
   refuseOpenDoor(address, key);
   const connections = new Set<Connection>();
   const peers = new Set<Peer>();
-  const logger = limitedWarnings(
-    options.logger,
-    options.clock,
-    "connections were refused or ended for what they did",
-  );
+  const log = new ListenerLog(options.logger, options.clock);
   const house = {
     ...options,
-    logger,
+    log,
     peers,
     memory: new SharedMemory(),
     door: new Door(options.clock),
@@ -132,6 +129,7 @@ export async function listenPeers(options: ListenOptions): Promise<PeerListener>
       const ending = [...connections].filter((connection) => spared?.has(connection) !== true);
       for (const connection of ending) connection.close("the server is shutting down");
       await Promise.all(ending.map((connection) => connection.gone));
+      log.close();
     },
   };
 }
@@ -141,10 +139,11 @@ interface House extends ListenOptions {
   readonly peers: Set<Peer>;
   readonly memory: SharedMemory;
   readonly door: Door;
+  readonly log: ListenerLog;
 }
 
 function acceptStream(house: House, remoteAddress: Address): Connection {
-  const { identity, handlers, clock, random, logger, key, peers, memory, door } = house;
+  const { identity, handlers, clock, random, logger, log, key, peers, memory, door } = house;
   const gate = new ListenerGate({
     identity: typeof identity === "function" ? identity : () => identity,
     key,
@@ -155,9 +154,9 @@ function acceptStream(house: House, remoteAddress: Address): Connection {
     },
     clock,
     random,
-    logger,
+    log,
   });
-  const options = { address: remoteAddress, handlers, gate, clock, logger, memory };
+  const options = { address: remoteAddress, handlers, gate, clock, logger, log, memory };
   const connection = new Connection(options);
   gate.watch(connection);
   try {
@@ -169,7 +168,8 @@ function acceptStream(house: House, remoteAddress: Address): Connection {
   return connection;
 }
 
-function refuseOpenDoor(address: Address, key: Uint8Array | undefined): void {
+/** Refuses an address that others than this machine can reach, unless there is a key. @throws DfsError `invalid` */
+export function refuseOpenDoor(address: Address, key: Uint8Array | undefined): void {
   const { host } = parseAddress(address);
   if (key !== undefined || isLoopback(host)) return;
   throw new DfsError(

@@ -12,6 +12,11 @@ import { frameMemory } from "./frame-memory.ts";
 /** Bytes of the length in front of each frame. */
 export const LENGTH_BYTES = 4;
 
+/** What a parser receives at most before it lets others have their turn. */
+const MOST_FILLED_BYTES = 4 * 1024 * 1024;
+
+const NO_BYTES = new Uint8Array(0);
+
 /** Is given each frame: the bytes of `buffer` from `start` to `end`, which then belong to it. */
 export type FrameTaker = (buffer: Uint8Array, start: number, end: number) => void;
 
@@ -83,16 +88,17 @@ export class FrameParser {
   }
 
   /**
-   * Completes a frame that has begun, as far as that is possible at once, with bytes that `receive` puts where it is told and
-   * counts. They must be the next of the stream. Returns how many they were; throws as `push` does.
+   * Completes a long frame that has begun, and those behind it, as far as that is possible at once, with bytes that `receive` puts
+   * where it is told and counts. They must be the next of the stream. Does nothing when no long frame has begun, and ends after
+   * about MOST_FILLED_BYTES. Returns how many bytes there were; throws as `push` does.
    */
   fill(receive: (target: Uint8Array, offset: number) => number): number {
+    if (this.body === undefined) return 0;
     let bytes = 0;
-    while (this.body !== undefined && this.kept.length === 0 && !this.holdsBack) {
-      const count = receive(this.body.subarray(0, this.bodyLength), this.bodyFilled);
+    while (bytes < MOST_FILLED_BYTES && this.kept.length === 0 && !this.holdsBack) {
+      const count = this.body === undefined ? this.fillPrefix(receive) : this.fillRest(receive);
       if (count === 0) break;
       bytes += count;
-      this.filled(this.body, count);
     }
     return bytes;
   }
@@ -186,6 +192,21 @@ export class FrameParser {
     this.bodyFilled = 0;
     this.bodyLength = length;
     this.owner.onHeld(length);
+  }
+
+  /** Receives what is lacking of the next frame's length, and begins that frame when it is there. */
+  private fillPrefix(receive: (target: Uint8Array, offset: number) => number): number {
+    const count = receive(this.prefix, this.prefixFilled);
+    this.prefixFilled += count;
+    if (this.prefixFilled === LENGTH_BYTES) this.begin(readLength(this.prefix, 0), NO_BYTES, 0);
+    return count;
+  }
+
+  private fillRest(receive: (target: Uint8Array, offset: number) => number): number {
+    const body = this.body!;
+    const count = receive(body.subarray(0, this.bodyLength), this.bodyFilled);
+    if (count > 0) this.filled(body, count);
+    return count;
   }
 
   private fillBody(body: Uint8Array, chunk: Uint8Array, at: number): number {

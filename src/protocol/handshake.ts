@@ -8,11 +8,11 @@
 import type { Clock, Timer } from "../base/clock.ts";
 import { DfsError, isDfsError, messageOf } from "../base/errors.ts";
 import { MAX_HELLO_FRAME_BYTES } from "../base/limits.ts";
-import type { Logger } from "../base/logger.ts";
 import type { Random } from "../base/random.ts";
 import { isProof, makeProof } from "./authentication.ts";
 import { decodeBody, encodeHead, FRAME_KINDS, type Frame } from "./cbor.ts";
 import type { Connection, Gate } from "./connection.ts";
+import type { ConnectionLog } from "./connection-log.ts";
 import { encodeError } from "./error-body.ts";
 import {
   checkClusters,
@@ -54,7 +54,7 @@ export interface ListenerOptions {
   readonly accept: (peer: Peer) => void;
   readonly clock: Clock;
   readonly random: Random;
-  readonly logger: Logger;
+  readonly log: ConnectionLog;
 }
 
 /** Longest text of a refusal that would not fit otherwise: four bytes a character fit a hello's frame. */
@@ -208,9 +208,7 @@ export class ListenerGate implements Gate {
   private refuse(frame: Frame, error: unknown): void {
     const connection = this.connection!;
     const told = isDfsError(error) ? error.message : `internal error: ${messageOf(error)}`;
-    this.options.logger.warn(`refused the connection from ${connection.address}: ${told}`, {
-      peer: this.request?.label,
-    });
+    this.options.log.refused(connection.address, told, this.request?.label);
     connection.incoming.answerError(frame, fittingHello(error));
     connection.close(told);
   }

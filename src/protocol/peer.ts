@@ -4,6 +4,7 @@
  */
 import type { CancelSignal } from "../base/cancellation.ts";
 import type { DfsError } from "../base/errors.ts";
+import type { FilePart } from "../base/file-part.ts";
 import type { ClusterId, IncarnationId, InstanceId, ReignId, ServerId } from "../base/ids.ts";
 import type { NoticeDefinition, Question, RequestDefinition } from "./message.ts";
 
@@ -84,11 +85,14 @@ export interface Incoming<Request> {
   readonly peer: Peer;
 }
 
+/** Bulk bytes to be sent: in memory, or where they lie in a file. */
+export type Bulk = Uint8Array | FilePart;
+
 /** What a handler answers with. Throwing a DfsError answers with that error. */
 export interface HandlerReply<Reply> {
   readonly body: Reply;
   /** The bulk bytes, when the definition says that the reply carries them. They must not change until `sent`. */
-  readonly bulk?: Uint8Array;
+  readonly bulk?: Bulk;
   /** Called once, when `bulk` has been sent or is not needed any more; its buffer may be used again. Must not throw. */
   readonly sent?: () => void;
 }

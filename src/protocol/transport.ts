@@ -4,6 +4,7 @@
  *
  * A stream never buffers what it is given: `write` takes what fits and says how much, as a non-blocking socket does.
  */
+import type { FilePart } from "../base/file-part.ts";
 
 /** Where a server listens, as `host:port`. */
 export type Address = string;
@@ -25,8 +26,13 @@ export interface ByteStream {
   /** Accepts some first part of `bytes`, copies it, and returns its length; -1 when the stream has ended. */
   write(bytes: Uint8Array): number;
   /**
-   * Takes what has arrived behind the chunk that `onData` is being told of straight into `target`, from `offset` up to its end at
-   * most; returns how many bytes, 0 when there are none now. To be called inside `onData` alone. Streams need not have it.
+   * Accepts some first bytes of what is left of a part of a file from `from` on, as `write` does, without copying them; they must not
+   * change until they have been received. Streams need not have it. @throws DfsError `io` when the file cannot be read.
+   */
+  sendFile?(part: FilePart, from: number): number;
+  /**
+   * Takes what has arrived and was not handed out yet straight into `target`, from `offset` up to its end at most; returns how many
+   * bytes, 0 when there are none now. Not to be called while the stream is paused. Streams need not have it.
    */
   receive?(target: Uint8Array, offset: number): number;
   /** No more `onData` until `resume`; the sender is slowed down. */

@@ -1,11 +1,12 @@
 /**
  * `dfs cp`: copy files and trees inside the cluster.
  */
-import { DfsError, isDfsError } from "../base/errors.ts";
+import { DfsError } from "../base/errors.ts";
 import type { DfsClient } from "../client/api.ts";
 import { defineCommand, flag, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import type { ExitCode } from "./shared/exit-codes.ts";
+import { directoryAt } from "./shared/links.ts";
 import { Outcome } from "./shared/outcome.ts";
 import { placeInside, remotePath } from "./shared/paths.ts";
 import { interrupted } from "./shared/interruption.ts";
@@ -23,6 +24,8 @@ const options = {
     short: "p",
   }),
   archive: flag("as -r and -p together", { short: "a" }),
+  noReplace: flag("leave out what is there already", { short: "n" }),
+  force: flag("accepted for habit's sake: what can be replaced always is", { short: "f" }),
   verbose: flag("tell each copy", { short: "v" }),
   ...progressOption,
   ...clientOptions,
@@ -30,21 +33,22 @@ const options = {
 };
 
 export const cp = defineCommand({
-  usage: "cp [-r] [-p] [-v] SOURCE... TARGET",
+  usage: "cp [-r] [-p] [-n] [-v] SOURCE... TARGET",
   description: `
 Copies files inside the cluster, by the rules of cp: when TARGET is a directory, the sources go into it under their own names;
 otherwise it is the new name. Several sources need a directory.
 No content moves: a copy shares its blocks with its source until one of them is written to, so it takes no room, and its
 time does not depend on its size. (Damage to all copies of a shared block is damage to both files.)
 Each file appears whole or not at all; until then readers see the old one. A file that is replaced keeps its mode, owner
-and attributes, unless -p; further names of it keep the old content.
+and attributes, unless -p; further names of it keep the old content. With -n files that are there stay, which is no error.
 With -r symbolic links are copied as links, without they are followed. What cannot be copied is listed on standard error
 while the rest goes on.`,
   options,
   operands: { least: 2, most: Number.MAX_SAFE_INTEGER },
   examples: ["dfs cp /report /report.old", "dfs cp -r -p /project /backup/"],
   json: [
-    "one row at the end: files directories symlinks others hardLinks bytes failed seconds, all numbers",
+    "one row at the end: files directories symlinks others hardLinks bytes failed seconds, all numbers;",
+    "with -n skipped, too",
   ],
   exits: [
     [0, "all is copied"],
@@ -68,8 +72,8 @@ async function copyAll(
   target: Uint8Array,
 ): Promise<ExitCode> {
   const { messages, signal, out, options: chosen } = context;
-  const isInto = await isDirectory(client, target);
-  if (sources.length > 1 && !isInto) {
+  const directory = await directoryAt(client, target, sources.length);
+  if (sources.length > 1 && directory === undefined) {
     throw new DfsError(
       "notDirectory",
       `cannot copy ${sources.length} sources to ${quoted(target)}: it is no directory\n` +
@@ -79,23 +83,30 @@ async function copyAll(
   const wish = {
     recursive: chosen.recursive || chosen.archive,
     preserve: chosen.preserve || chosen.archive,
+    noReplace: chosen.noReplace,
   };
   const findTotal = (): Promise<Total | undefined> =>
     treeTotal(client, sources, { signal, follow: !wish.recursive, countsDirectories: false });
   const progress = new Progress(messages, { style: chosen.progress, findTotal });
   const around = { client, signal, outcome: new Outcome(context), progress };
   const copier = new Copier(around, wish, chosen.verbose && !chosen.json ? out : undefined);
-  const copies = sources.map((from) => ({ from, to: isInto ? placeInside(target, from) : target }));
+  const copies = sources.map((from) => ({
+    from,
+    to: directory === undefined ? target : placeInside(directory, from),
+  }));
   try {
     await walkTree(copier.roots(copies), TRANSFER_WIDTH, signal);
   } catch (error) {
     if (!signal.aborted) throw error;
-    throw interruptedCopy(progress, wish, isInto, sources[0]!);
+    throw interruptedCopy(progress, wish, directory !== undefined, sources[0]!);
   } finally {
     progress.end();
   }
   progress.stop("copied");
-  if (chosen.json) await out.row(tallyRow(copier.tally, around));
+  if (chosen.json) {
+    const { skipped } = copier.tally;
+    await out.row({ ...tallyRow(copier.tally, around), ...(chosen.noReplace ? { skipped } : {}) });
+  }
   return around.outcome.exitCode;
 }
 
@@ -111,14 +122,4 @@ function interruptedCopy(
   const content = quoted(contentOf(source));
   const how = isInto || !recursive ? "" : `, with ${content} in place of ${quoted(source)},`;
   return interrupted(done, `give the same command again${how} to do it from the beginning`);
-}
-
-async function isDirectory(client: DfsClient, path: Uint8Array): Promise<boolean> {
-  try {
-    return (await client.stat(path, { follow: true })).type === "directory";
-  } catch (error) {
-    const isNone = ["notFound", "notDirectory", "loop"] as const;
-    if (isNone.some((kind) => isDfsError(error, kind))) return false;
-    throw error;
-  }
 }

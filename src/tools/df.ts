@@ -9,6 +9,7 @@ import { kibibytes, shortSize } from "./shared/format.ts";
 import { tableLines, type Column } from "./shared/table.ts";
 
 const options = {
+  kibibytes: flag("accepted for habit's sake: sizes are in KiB without -h", { short: "k" }),
   human: flag("sizes with units (1.5K, 214M), not in KiB", { short: "h" }),
   servers: flag("each data server as well"),
   ...clientOptions,

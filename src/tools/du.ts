@@ -31,6 +31,7 @@ const options = {
     { short: "d" },
   ),
   total: flag("the sum of all in a last line", { short: "c" }),
+  kibibytes: flag("accepted for habit's sake: sizes are in KiB without -h", { short: "k" }),
   human: flag("sizes with units (1.5K, 214M), not in KiB", { short: "h" }),
   apparentSize: flag("lengths of files instead of what they take up"),
   bytes: flag("lengths of files, in bytes", { short: "b" }),

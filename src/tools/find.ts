@@ -60,13 +60,16 @@ const options = {
   ...jsonOption,
 };
 
+/** What find(1) has between its tests. */
+const OPERATORS: ReadonlySet<string> = new Set(["!", "(", ")", ","]);
+
 type FindContext = Context<typeof options>;
 
 export const find = defineCommand({
   usage: "find [PATH...] [-name GLOB] [-type f|d|l] [-size N] [-mtime N] ... [-print0] [-delete]",
   description: `
 Lists what is in trees, / when no path is given, and is all that the options say; their order does not matter. They may be
-typed with one dash, as find has them, or two. Symbolic links are not followed. There is no -o, no -exec: use -print0 and xargs.
+typed with one dash, as find has them, or two. Symbolic links are not followed. There is no -o, no !, no -exec: use -print0 and xargs.
 -delete has no way back, and leaves the root directory.`,
   options,
   singleDash: true,
@@ -93,6 +96,15 @@ typed with one dash, as find has them, or two. Symbolic links are not followed. 
     if (mindepth > maxdepth) throw new DfsError("usage", "--mindepth is more than --maxdepth");
     if (context.options.delete && !context.typed.has("delete")) {
       throw new DfsError("usage", "DFS_DELETE counts for nothing here: type -delete");
+    }
+    const operator = context.args.find(({ text }) => OPERATORS.has(text))?.text;
+    if (operator !== undefined) {
+      // Taken for a path it would turn -delete upon what was to be kept.
+      throw new DfsError(
+        "usage",
+        `${operator} is none of the things that this find knows: it lists what is all that the options say\n` +
+          `for a file of this name type /${operator}`,
+      );
     }
     const typed = context.args.length === 0 ? [argument("/")] : context.args;
     const paths = typed.map(remotePath);

@@ -37,7 +37,8 @@ export const get = defineCommand({
   description: `
 Fetches files from the cluster, by the rules of cp: when LOCAL is a directory, the sources go into it under their own
 names; otherwise it is the new name. Several sources need a directory. LOCAL may be - for standard output.
-Files are written under a temporary name and renamed when they are whole, so an interrupted get leaves no half file.
+Files get their name when they are whole, so an interrupted get leaves no half file. A file that is replaced keeps its
+mode, and its owner where it may, unless -p; further names of it keep the old content.
 Only bytes that were verified are written. With -r nothing is ever written outside LOCAL, whatever names and links the
 cluster holds: links are fetched as links and never followed, neither those nor any found inside LOCAL.
 With -r files keep the time of their last change, and one that is here already with the same length and the same time is

@@ -3,6 +3,7 @@
  */
 import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { DfsError } from "../base/errors.ts";
 import { defaultDirectory } from "./shared/cluster-file.ts";
 import { KEY_FILE, writeNewKey } from "./shared/cluster-key.ts";
 import { defineCommand, flag, value } from "./shared/command.ts";
@@ -40,6 +41,12 @@ A cluster takes a new key, or its first, when all of it is stopped and started a
     [4, "the directory of FILE is missing"],
   ],
   async run({ args: [file], options: chosen, env, out }) {
+    if (file?.text === "" || file?.text === "-") {
+      throw new DfsError(
+        "usage",
+        "a key goes into a file: name one, or none for the local cluster",
+      );
+    }
     const keyFile =
       file === undefined ? ownKey(chosen.dir ?? defaultDirectory(env)) : resolve(file.text);
     writeNewKey(keyFile, chosen.force);

@@ -1,7 +1,7 @@
 /**
  * `dfs ln`: give files further names, or make symbolic links.
  */
-import { DfsError, isDfsError } from "../base/errors.ts";
+import { DfsError } from "../base/errors.ts";
 import { MAX_SYMLINK_BYTES } from "../base/limits.ts";
 import type { DfsClient } from "../client/api.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
@@ -11,6 +11,8 @@ import { CHANGED_KEYS, Teller } from "./shared/changing.ts";
 import { defineCommand, flag, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { Reason } from "./shared/errors.ts";
+import { JustMade } from "./shared/just-made.ts";
+import { directoryAt, leadsNowhere } from "./shared/links.ts";
 import { Outcome } from "./shared/outcome.ts";
 import { ownOwner } from "./shared/ownership.ts";
 import {
@@ -61,8 +63,9 @@ not. A further name of a symbolic link is one of the link itself; directories ha
       throw new DfsError("usage", "a target is empty\ngive a path such as /directory/file");
     }
     return withClient(context, async (client) => {
-      const isInto = await isDirectory(client, link, context.options.noDereference);
-      if (targets.length > 1 && !isInto) {
+      const isName = context.options.noDereference && (await isSymlink(client, link));
+      const directory = isName ? undefined : await directoryAt(client, link, targets.length);
+      if (targets.length > 1 && directory === undefined) {
         throw new DfsError(
           "notDirectory",
           `cannot make ${targets.length} links as ${quoted(link)}: it is no directory\n` +
@@ -71,24 +74,23 @@ not. A further name of a symbolic link is one of the link itself; directories ha
       }
       const linker = new Linker(context, client);
       for (const target of targets) {
-        await linker.link(target, isInto ? joined(link, baseName(target.bytes)) : link);
+        await linker.link(
+          target,
+          directory === undefined ? link : joined(directory, baseName(target.bytes)),
+        );
       }
       return linker.outcome.exitCode;
     });
   },
 });
 
-async function isDirectory(
-  client: DfsClient,
-  path: Uint8Array,
-  noDereference: boolean,
-): Promise<boolean> {
+/** True for the name of a symbolic link; `NAME/` is what the link leads to. */
+async function isSymlink(client: DfsClient, path: Uint8Array): Promise<boolean> {
+  if (endsInSlash(path)) return false;
   try {
-    const follow = !noDereference || endsInSlash(path);
-    return (await client.stat(path, { follow })).type === "directory";
+    return (await client.stat(path, { follow: false })).type === "symlink";
   } catch (error) {
-    const isNone = ["notFound", "notDirectory", "loop", "nameTooLong"] as const;
-    if (isNone.some((kind) => isDfsError(error, kind))) return false;
+    if (leadsNowhere(error)) return false;
     throw error;
   }
 }
@@ -99,7 +101,7 @@ class Linker {
   readonly #options: LnContext["options"];
   readonly #teller: Teller;
   /** Names made by this command: two targets of one name must not replace each other. */
-  readonly #made = new Set<string>();
+  readonly #made = new JustMade();
 
   constructor(context: LnContext, client: DfsClient) {
     this.#client = client;
@@ -115,10 +117,10 @@ class Linker {
       if (isNameless(path)) throw new Reason("exists", "a directory is there");
       if (endsInSlash(path)) throw new Reason("notFound", "no such directory");
       const make = await this.#maker(target, path);
-      const key = Buffer.from(path).toString("latin1");
-      if (force && !this.#made.has(key)) await appear(this.#client, path, make);
+      this.#made.refuse(path);
+      if (force) await appear(this.#client, path, make);
       else await make(path);
-      this.#made.add(key);
+      this.#made.add(path);
       const attributes = await this.#client.stat(path, { follow: false });
       const arrow = symbolic ? "->" : "=>";
       const line = `${escaped(path)} ${arrow} ${escaped(target.bytes)}`;

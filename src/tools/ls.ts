@@ -23,6 +23,10 @@ const options = {
   byTime: flag("latest change of content first", { short: "t" }),
   reverse: flag("the other way round", { short: "r" }),
   inode: flag("number of the inode", { short: "i" }),
+  size: flag("what each takes up on one copy, in KiB, in front", {
+    short: "s",
+    env: "DFS_ALLOCATED", // DFS_SIZE is a length, of truncate and find
+  }),
   classify: flag("/ behind directories, @ links, * programs, | fifos, = sockets", { short: "F" }),
   all: flag("accepted for habit's sake: all names are always shown", { short: "a" }),
   almostAll: flag("accepted likewise", { short: "A" }),
@@ -40,7 +44,7 @@ type Named = Pick<Item, "path" | "name">;
 const ROWS_AT_ONCE = 1024;
 
 export const ls = defineCommand({
-  usage: "ls [-l] [-R] [-d] [-S | -t] [-r] [-h] [-i] [-F] [PATH...]",
+  usage: "ls [-l] [-R] [-d] [-S | -t] [-r] [-h] [-i] [-s] [-F] [PATH...]",
   description: `
 Lists directories, / when no path is given, in the byte order of the names; a file is listed as itself.
 Bytes of a name that a terminal should not see are shown as \\n, \\xff, \\u{202e}; a backslash as \\\\.

@@ -197,6 +197,9 @@ async function tell(
   await out.line(
     "  - files deleted or overwritten since are back; what is gone of them is an error when read",
   );
+  await out.line(
+    "  - data servers that joined since keep their ids; the next new one gets an id in the thousands",
+  );
   await out.line(`start it with: dfs meta --dir ${shellWord(dir)}${listen}`);
 }
 

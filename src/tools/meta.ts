@@ -8,7 +8,13 @@ import { readKey } from "./shared/cluster-key.ts";
 import { generalOptions, jsonOption, keyOption } from "./shared/connect.ts";
 import { endWithInput, endWithInputOption } from "./shared/end-with-input.ts";
 import { EXIT } from "./shared/exit-codes.ts";
-import { serviceOptions, serviceWishOf, type ServiceWish } from "./shared/service-options.ts";
+import {
+  serviceOptions,
+  serviceRow,
+  serviceWishOf,
+  type ServiceSettings,
+  type ServiceWish,
+} from "./shared/service-options.ts";
 import { settingsOf, settingsOptions } from "./shared/settings-options.ts";
 import { jsonRow } from "./shared/text.ts";
 import { address, directory } from "./shared/values.ts";
@@ -28,6 +34,7 @@ export interface MetaStart {
   readonly onReady: (ready: {
     readonly address: string;
     readonly settings: Required<ClusterSettings>;
+    readonly service: ServiceSettings;
   }) => void;
 }
 
@@ -62,7 +69,9 @@ export function metaCommand(run: MetaRunner): Command<OptionSet> {
     usage: "meta --dir DIR [--listen HOST:PORT] [--block-size N] [--replicas N] ...",
     description: `
 Runs a metadata server until it is asked to end (Ctrl-C, SIGTERM). An empty or missing directory becomes that of a new
-cluster with the settings given; later they may be left out, and others than the cluster has are refused.
+cluster with the settings given; later they may be left out, and others than the cluster has are refused. How silence is
+judged, repairs are made and backups kept up (--lease-timeout to --backup-interval) may be changed at each start, and is
+remembered in the database.
 It prints one line when it is ready; its log goes to standard error. Addresses that other machines can reach need a
 cluster key.
 Data servers refuse a database that is older than what they have seen. With --accept-older they go along with it, once:
@@ -71,7 +80,10 @@ meta restore brings a backup back.`,
     options,
     operands: { least: 0, most: 0 },
     examples: ["dfs meta --dir /srv/dfs/meta --listen 127.0.0.1:7000"],
-    json: ["one row when ready: ready (meta), address, pid, dir, settings"],
+    json: [
+      "one row when ready: ready (meta), address, pid, dir, settings, service (leaseTimeoutSeconds, downDelaySeconds,",
+      "outDelaySeconds, repairBytesPerSecond, backupIntervalSeconds)",
+    ],
     exits: [
       [1, "could not start (port or directory in use, database damaged), or could not go on"],
       [2, "usage, also settings that the cluster does not have"],
@@ -99,11 +111,18 @@ meta restore brings a backup back.`,
         acceptOlder: chosen.acceptOlder,
         debug: chosen.debug,
         signal: context.signal,
-        onReady: ({ address: at, settings }) => {
+        onReady: ({ address: at, settings, service }) => {
           const { pid } = process;
           void out.announce(
             chosen.json
-              ? jsonRow({ ready: "meta", address: at, pid, dir, settings })
+              ? jsonRow({
+                  ready: "meta",
+                  address: at,
+                  pid,
+                  dir,
+                  settings,
+                  service: serviceRow(service),
+                })
               : `metadata server ready at ${at} (process ${pid}, ${dir})`,
           );
         },

@@ -8,11 +8,11 @@ import { clientOptions, withClient } from "./shared/connect.ts";
 import { Outcome } from "./shared/outcome.ts";
 import { ownOwner } from "./shared/ownership.ts";
 import { components, joined, remotePath, ROOT_PATH } from "./shared/paths.ts";
-import { quoted } from "./shared/text.ts";
+import { escaped, quoted } from "./shared/text.ts";
 import { mode } from "./shared/values.ts";
 
 export const mkdir = defineCommand({
-  usage: "mkdir [-p] [-m MODE] DIRECTORY...",
+  usage: "mkdir [-p] [-m MODE] [-v] DIRECTORY...",
   description: `
 Makes directories. Their owner is you; their mode is 777 less your umask, unless -m says otherwise.`,
   options: {
@@ -22,6 +22,7 @@ Makes directories. Their owner is you; their mode is 777 less your umask, unless
     mode: value("<mode>", mode, "permission bits in octal, of the last directory of each path", {
       short: "m",
     }),
+    verbose: flag("tell each directory that is made", { short: "v" }),
     ...clientOptions,
   },
   operands: { least: 1, most: Number.MAX_SAFE_INTEGER },
@@ -34,15 +35,19 @@ Makes directories. Their owner is you; their mode is 777 less your umask, unless
     [5, "cluster unreachable"],
   ],
   run(context) {
-    const { parents, mode: wanted } = context.options;
+    const { parents, mode: wanted, verbose } = context.options;
     const paths = context.args.map(remotePath);
     return withClient(context, async (client) => {
+      const make = async (path: Uint8Array, owner: FileOwner): Promise<void> => {
+        await client.mkdir(path, owner);
+        if (verbose) await context.out.line(`made ${escaped(path)}`);
+      };
       const outcome = new Outcome(context);
       for (const path of paths) {
         const owner = ownOwner(0o777);
         const last = wanted === undefined ? owner : { ...owner, mode: wanted };
         await outcome.attempt(`cannot make directory ${quoted(path)}`, () =>
-          parents ? withParents(client, path, owner, last) : client.mkdir(path, last),
+          parents ? withParents(client, make, path, owner, last) : make(path, last),
         );
       }
       return outcome.exitCode;
@@ -50,9 +55,12 @@ Makes directories. Their owner is you; their mode is 777 less your umask, unless
   },
 });
 
+type Make = (path: Uint8Array, owner: FileOwner) => Promise<void>;
+
 /** Makes what is missing of a path, from the top down. */
 async function withParents(
   client: DfsClient,
+  make: Make,
   path: Uint8Array,
   owner: FileOwner,
   last: FileOwner,
@@ -62,17 +70,18 @@ async function withParents(
   for (const [index, part] of parts.entries()) {
     at = joined(at, part);
     const isDots = /^\.\.?$/.test(Buffer.from(part).toString("latin1"));
-    if (!isDots) await ensureDirectory(client, at, index === parts.length - 1 ? last : owner);
+    if (!isDots) await ensureDirectory(client, make, at, index === parts.length - 1 ? last : owner);
   }
 }
 
 async function ensureDirectory(
   client: DfsClient,
+  make: Make,
   path: Uint8Array,
   owner: FileOwner,
 ): Promise<void> {
   try {
-    await client.mkdir(path, owner);
+    await make(path, owner);
   } catch (error) {
     if (!isDfsError(error, "exists")) throw error;
     // The name is taken: by a directory, or a link to one, that is as good.

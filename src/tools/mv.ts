@@ -1,12 +1,14 @@
 /**
  * `dfs mv`: rename or move files and directories. Data stays where it is: only names change.
  */
-import { DfsError, isDfsError } from "../base/errors.ts";
+import { DfsError } from "../base/errors.ts";
 import type { DfsClient } from "../client/api.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import { Reason } from "./shared/errors.ts";
 import { defineCommand, flag } from "./shared/command.ts";
 import { clientOptions, withClient } from "./shared/connect.ts";
+import { JustMade } from "./shared/just-made.ts";
+import { directoryAt, leadsNowhere } from "./shared/links.ts";
 import { Outcome } from "./shared/outcome.ts";
 import {
   baseName,
@@ -16,16 +18,18 @@ import {
   remotePath,
   withoutTrailingSlashes,
 } from "./shared/paths.ts";
-import { quoted } from "./shared/text.ts";
+import { escaped, quoted } from "./shared/text.ts";
 import { statIfThere } from "./transfer/stored-already.ts";
 
 export const mv = defineCommand({
-  usage: "mv [-n] SOURCE... TARGET",
+  usage: "mv [-n] [-v] SOURCE... TARGET",
   description: `
 Renames SOURCE to TARGET, replacing a file of that name in one step. When TARGET is a directory, the sources move into
 it. Blocks are not moved: placement was decided when a file was created.`,
   options: {
     noReplace: flag("do not replace anything: a taken name is an error", { short: "n" }),
+    force: flag("accepted for habit's sake: what can be replaced is, without -n", { short: "f" }),
+    verbose: flag("tell each move", { short: "v" }),
     ...clientOptions,
   },
   operands: { least: 2, most: Number.MAX_SAFE_INTEGER },
@@ -41,43 +45,40 @@ it. Blocks are not moved: placement was decided when a file was created.`,
     const paths = context.args.map(remotePath);
     const target = paths.at(-1) ?? new Uint8Array();
     const sources = paths.slice(0, -1);
-    const how = context.options.noReplace ? "noReplace" : "replace";
+    const { noReplace, verbose } = context.options;
+    const how = noReplace ? "noReplace" : "replace";
     return withClient(context, async (client) => {
       const outcome = new Outcome(context);
-      const isInto = await isDirectory(client, target);
-      if (sources.length > 1 && !isInto) {
+      const directory = await directoryAt(client, target, sources.length);
+      if (sources.length > 1 && directory === undefined) {
         throw new DfsError(
           "notDirectory",
           `cannot move ${sources.length} sources to ${quoted(target)}: it is no directory\n` +
             "make it first: dfs mkdir",
         );
       }
+      const made = new JustMade();
       for (const source of sources) {
         await outcome.attempt(`cannot move ${quoted(source)} to ${quoted(target)}`, async () => {
           if (isNameless(source)) throw new Reason("invalid", "this has no name of its own");
-          // `NAME/` is a directory's name: looking it up refuses anything else.
-          if (endsInSlash(source)) await client.stat(source, { follow: true });
-          const to = isInto
-            ? joined(target, baseName(source))
-            : await newName(client, source, target);
           const from = withoutTrailingSlashes(source);
-          await refuseSame(client, from, to);
+          // `NAME/` is a directory's name, also that of one behind a link; the link itself is not what is meant.
+          if (endsInSlash(source)) await refuseAllButDirectory(client, from);
+          const to =
+            directory === undefined
+              ? await newName(client, source, target)
+              : joined(directory, baseName(source));
+          const { type } = await refuseSame(client, from, to);
+          if (type !== "directory") made.refuse(to); // one replaces an empty one alone
           await client.rename(from, to, how);
+          made.add(to);
+          if (verbose) await context.out.line(`${escaped(from)} -> ${escaped(to)}`);
         });
       }
       return outcome.exitCode;
     });
   },
 });
-
-async function isDirectory(client: DfsClient, path: Uint8Array): Promise<boolean> {
-  try {
-    return (await client.stat(path, { follow: true })).type === "directory";
-  } catch (error) {
-    if (leadsNowhere(error)) return false;
-    throw error;
-  }
-}
 
 /** What a link leads to, if anything. */
 async function behindLink(client: DfsClient, link: Uint8Array): Promise<Attributes | undefined> {
@@ -89,24 +90,25 @@ async function behindLink(client: DfsClient, link: Uint8Array): Promise<Attribut
   }
 }
 
-function leadsNowhere(error: unknown): boolean {
-  return (["notFound", "notDirectory", "loop"] as const).some((kind) => isDfsError(error, kind));
-}
-
 /**
  * Refuses what mv refuses. Of two names of one file rename(2) removes none and calls that done; a link that takes the place of
- * what it leads to would lead to itself, and the file would be lost.
+ * what it leads to would lead to itself, and the file would be lost. Returns the attributes of what is moved.
  */
-async function refuseSame(client: DfsClient, from: Uint8Array, to: Uint8Array): Promise<void> {
+async function refuseSame(
+  client: DfsClient,
+  from: Uint8Array,
+  to: Uint8Array,
+): Promise<Attributes> {
   const [source, target] = await Promise.all([
     client.stat(from, { follow: false }),
     statIfThere(client, to),
   ]);
-  if (target === undefined) return;
+  if (target === undefined) return source;
   const behind = source.type === "symlink" ? await behindLink(client, from) : undefined;
   if (source.inode === target.inode || behind?.inode === target.inode) {
     throw new Reason("invalid", "both are the same file");
   }
+  return source;
 }
 
 /** `TARGET/` may be a new name for a directory only. */
@@ -116,7 +118,11 @@ async function newName(
   target: Uint8Array,
 ): Promise<Uint8Array> {
   if (!endsInSlash(target)) return target;
-  const { type } = await client.stat(withoutTrailingSlashes(source), { follow: false });
-  if (type !== "directory") throw new Reason("notDirectory", "not a directory");
+  await refuseAllButDirectory(client, withoutTrailingSlashes(source));
   return withoutTrailingSlashes(target);
+}
+
+async function refuseAllButDirectory(client: DfsClient, path: Uint8Array): Promise<void> {
+  const { type } = await client.stat(path, { follow: false });
+  if (type !== "directory") throw new Reason("notDirectory", "not a directory");
 }

@@ -2,12 +2,13 @@
  * `dfs put`: store files and trees.
  */
 import { lstat, readdir } from "node:fs/promises";
-import { DfsError, isDfsError } from "../base/errors.ts";
+import { DfsError } from "../base/errors.ts";
 import type { DfsClient } from "../client/api.ts";
 import type { Argument } from "./shared/arguments.ts";
 import { defineCommand, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { EXIT, type ExitCode } from "./shared/exit-codes.ts";
+import { directoryAt } from "./shared/links.ts";
 import { Outcome } from "./shared/outcome.ts";
 import type { Exclusion } from "./shared/exclude.ts";
 import {
@@ -40,9 +41,10 @@ export const put = defineCommand({
 Stores local files in the cluster, by the rules of cp: when REMOTE is a directory, the sources go into it under their own
 names; otherwise it is the new name. Several sources need a directory. LOCAL may be - for standard input.
 Each file appears whole or not at all, also when the command is interrupted: until then readers see the old one. A file
-that is replaced keeps its mode, owner and attributes, unless -p. Holes of sparse files are kept.
+that is replaced keeps its mode, owner and attributes, unless -p; further names of it keep the old content. Holes
+of sparse files are kept.
 With -r symbolic links are stored as links. Devices need -p and the superuser. What cannot be stored is listed on
-standard error while the rest goes on.
+standard error while the rest goes on. Of a file that changes while it is read there is a warning.
 With -r files keep the time of their last change, and one that is there already with the same length and the same time is
 skipped. So a command that was interrupted goes on where it stopped when it is given again; with LOCAL/. in place of LOCAL
 if REMOTE did not exist and has been made by it, as cp would have it. Without -r a file is always stored. With --checksum it
@@ -97,7 +99,8 @@ async function run(
   target: Uint8Array,
 ): Promise<ExitCode> {
   const { messages, signal } = context;
-  const isInto = await isDirectory(client, target);
+  const directory = await directoryAt(client, target, sources.length);
+  const isInto = directory !== undefined;
   if (sources.length > 1 && !isInto) {
     throw new DfsError(
       "notDirectory",
@@ -117,7 +120,7 @@ async function run(
       if (isInto || endsInSlash(target)) throw noNameForStdin(target);
       await uploader.stream(Bun.stdin.stream(), target);
     } else {
-      uploads.push(...sources.map((source) => uploadOf(source, target, isInto)));
+      uploads.push(...sources.map((source) => uploadOf(source, target, directory)));
       const width = context.options.jobs ?? TRANSFER_WIDTH;
       await walkTree(uploader.roots(uploads), width, signal);
     }
@@ -132,17 +135,9 @@ async function run(
   return around.outcome.exitCode ?? EXIT.done;
 }
 
-async function isDirectory(client: DfsClient, path: Uint8Array): Promise<boolean> {
-  try {
-    return (await client.stat(path, { follow: true })).type === "directory";
-  } catch (error) {
-    if (isDfsError(error, "notFound")) return false;
-    throw error;
-  }
-}
-
-function uploadOf(source: Argument, target: Uint8Array, isInto: boolean): Upload {
-  return { from: source.bytes, to: isInto ? placeInside(target, source.bytes) : target };
+function uploadOf(source: Argument, target: Uint8Array, directory: Uint8Array | undefined): Upload {
+  const { bytes: from } = source;
+  return { from, to: directory === undefined ? target : placeInside(directory, from) };
 }
 
 function noNameForStdin(target: Uint8Array): DfsError {

@@ -10,6 +10,7 @@ import { defineCommand, flag, type Context } from "./shared/command.ts";
 import { clientOptions, withClient } from "./shared/connect.ts";
 import type { ExitCode } from "./shared/exit-codes.ts";
 import { interrupted, tellingInterruption } from "./shared/interruption.ts";
+import type { Output } from "./shared/output.ts";
 import { Outcome } from "./shared/outcome.ts";
 import {
   components,
@@ -20,7 +21,7 @@ import {
   withoutTrailingSlashes,
 } from "./shared/paths.ts";
 import { Progress, progressOption, THINGS, type Total } from "./shared/progress.ts";
-import { quoted } from "./shared/text.ts";
+import { escaped, quoted } from "./shared/text.ts";
 import { treeTotal } from "./shared/tree-total.ts";
 import { walkTree, type Step } from "./shared/tree.ts";
 
@@ -44,12 +45,13 @@ const WIDTH = 64;
 const options = {
   recursive: flag("directories and everything in them", { short: "r" }),
   force: flag("a path that does not exist is no error", { short: "f" }),
+  verbose: flag("tell each thing that is removed", { short: "v" }),
   ...progressOption,
   ...clientOptions,
 };
 
 export const rm = defineCommand({
-  usage: "rm [-r] [-f] PATH...",
+  usage: "rm [-r] [-f] [-v] PATH...",
   description: `
 Removes files and symbolic links (never what a link leads to), and with -r directories with all that is in them. There
 is no way back. The root directory is refused.`,
@@ -66,7 +68,7 @@ is no way back. The root directory is refused.`,
   ],
   run(context) {
     if (context.args.length === 0 && !context.options.force) {
-      throw new DfsError("usage", "nothing to remove is named: dfs rm [-r] [-f] PATH...");
+      throw new DfsError("usage", "nothing to remove is named: dfs rm [-r] [-f] [-v] PATH...");
     }
     const paths = context.args.map(remotePath);
     return withClient(context, (client) => removeAll(context, client, paths));
@@ -74,7 +76,7 @@ is no way back. The root directory is refused.`,
 });
 
 async function removeAll(
-  { messages, signal, options: chosen }: Context<typeof options>,
+  { messages, out, signal, options: chosen }: Context<typeof options>,
   client: DfsClient,
   paths: readonly Uint8Array[],
 ): Promise<ExitCode> {
@@ -91,10 +93,17 @@ async function removeAll(
       })) ?? {};
     return things === undefined ? undefined : { things: things + left.uncounted };
   };
-  const { progress: style, force, recursive } = chosen;
+  const { progress: style, force, recursive, verbose } = chosen;
   const progress = new Progress(messages, { style, ...THINGS, findTotal });
   const outcome = new Outcome({ messages, signal });
-  const remover = new Remover(client, { outcome, progress, left, force, recursive });
+  const remover = new Remover(client, {
+    outcome,
+    progress,
+    left,
+    force,
+    recursive,
+    told: verbose ? out : undefined,
+  });
   const words = (): DfsError =>
     interrupted(
       progress.files === 0 ? "nothing was removed" : `removed ${progress.summary()}`,
@@ -136,6 +145,8 @@ interface Job {
   readonly left: Left;
   readonly force: boolean;
   readonly recursive: boolean;
+  /** Where each removal is told; undefined: nowhere. */
+  readonly told: Output | undefined;
 }
 
 class Remover {
@@ -190,7 +201,7 @@ class Remover {
     }
     await this.#attempt(path, parent, async () => {
       await this.#client.rmdir(path);
-      this.#removed(parent);
+      await this.#removed(path, parent);
       return undefined;
     });
   }
@@ -214,14 +225,16 @@ class Remover {
 
   async #file(path: Uint8Array, parent: Leaving | undefined): Promise<undefined> {
     await this.#client.unlink(path);
-    this.#removed(parent);
+    await this.#removed(path, parent);
     return undefined;
   }
 
-  #removed(parent: Leaving | undefined): void {
-    this.#job.outcome.succeed();
-    this.#job.progress.files++;
-    this.#job.left.removed(parent?.path ?? COMMAND_LINE);
+  async #removed(path: Uint8Array, parent: Leaving | undefined): Promise<void> {
+    const { outcome, progress, left, told } = this.#job;
+    outcome.succeed();
+    progress.files++;
+    left.removed(parent?.path ?? COMMAND_LINE);
+    await told?.line(`removed ${escaped(path)}`);
   }
 
   /**

@@ -13,6 +13,7 @@ import { assess, type Health } from "./shared/health.ts";
 import { repairSummary } from "./shared/repair-words.ts";
 import { riskRow } from "./shared/risk-words.ts";
 import { scrubRow, type ScrubFact } from "./shared/scrub-words.ts";
+import { serviceRow } from "./shared/service-options.ts";
 import { serverRow } from "./shared/server-words.ts";
 import { statusLines } from "./shared/status-words.ts";
 import { outputColumns } from "./shared/terminal.ts";
@@ -34,6 +35,8 @@ the metadata are, and what one more failure would cost: which server, how many b
     "cluster           its id",
     "meta              reign, lsn (64-bit numbers as text), started (UTC)",
     "blockSize replicas writeQuorum",
+    "service           how the metadata server goes on: leaseTimeoutSeconds downDelaySeconds outDelaySeconds",
+    "                  repairBytesPerSecond backupIntervalSeconds (missing when it is an older one that does not tell)",
     "servers           total, and how many are up, suspect, down, out, draining, full, filling (being refilled)",
     "inodes files directories liveBytes liveBlocks deadBlocks missingCopies sessions",
     "blocksByCopies    list: blocks with no copy on a server that is up, with 1, with 2, ...",
@@ -52,8 +55,8 @@ the metadata are, and what one more failure would cost: which server, how many b
     "dataServers       list: server, state, since, heard (UTC or null: before the service was started, not since then),",
     "                  outInSeconds (or null), heldBack (too many are silent for it to go out), refuses (this metadata is",
     "                  older than what it has served), filling, full, copies",
-    "scrub             oldest (server, lastPass in UTC; or null), never, silent (ids of servers that never ended a pass, and",
-    "                  of those that do not answer)",
+    "scrub             oldest (server, lastPass in UTC; or null), never, paused, silent (ids of servers that never ended a",
+    "                  pass, of those that were told to pause, and of those that do not answer)",
     "storage           list, one for each data server: server, blocks, blockBytes, segments, segmentBytes, deadBytes,",
     "                  badReplicas, compaction (running, segments, movedBytes, freedBytes), scrub (state, lastPass in UTC",
     "                  or null, rotten); or server, error",
@@ -122,7 +125,11 @@ async function storageOf(client: DfsClient, server: ServerList[number]): Promise
 function scrubFacts(storage: readonly Storage[]): ScrubFact[] {
   return storage
     .filter(({ server: { state } }) => state !== "down" && state !== "out")
-    .map(({ server, stats }) => ({ server: server.server, lastPassNs: stats?.scrubbedNs }));
+    .map(({ server, stats }) => ({
+      server: server.server,
+      lastPassNs: stats?.scrubbedNs,
+      paused: stats?.scrub === "paused",
+    }));
 }
 
 function jsonStorage({ server: { server }, stats, error }: Storage): object {
@@ -149,6 +156,7 @@ function jsonStatus(state: ClusterStatus, health: Health, settings: Settings): o
     reasons: health.reasons,
     nextFailure: health.nextFailure,
     ...settings,
+    ...(state.service === null ? {} : { service: serviceRow(state.service) }),
     meta: {
       reign: state.reign.toString(),
       lsn: state.lsn.toString(),

@@ -15,7 +15,7 @@ import {
 } from "./shared/changing.ts";
 import { defineCommand, flag, value, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
-import { parseDate } from "./shared/dates.ts";
+import { parseDate, parseStamp } from "./shared/dates.ts";
 import { behindLinks } from "./shared/links.ts";
 import { ownOwner } from "./shared/ownership.ts";
 import { remotePath } from "./shared/paths.ts";
@@ -28,6 +28,9 @@ const options = {
   date: value("<date>", (given) => parseDate(given, Date.now()), "this time instead of now", {
     short: "d",
   }),
+  stamp: value("<stamp>", parseStamp, "this time, as [[CC]YY]MMDDhhmm[.ss]: 202601311200.05", {
+    short: "t",
+  }),
   reference: value("<remote>", text, "the times of this file in the cluster instead of now", {
     short: "r",
   }),
@@ -39,7 +42,7 @@ type TouchContext = Context<typeof options>;
 type Times = Pick<SetAttributes, "atimeNs" | "mtimeNs">;
 
 export const touch = defineCommand({
-  usage: "touch [-a] [-m] [-c] [-d DATE | -r REMOTE] PATH...",
+  usage: "touch [-a] [-m] [-c] [-d DATE | -t STAMP | -r REMOTE] PATH...",
   description: `
 Sets the times of the last access and of the last change of content, both unless -a or -m says which, to the present time of
 the metadata service. A file that is missing is made, empty. A symbolic link is followed.
@@ -58,9 +61,9 @@ alone or behind a day.`,
     [5, "cluster unreachable"],
   ],
   run(context) {
-    const { date, reference } = context.options;
-    if (date !== undefined && reference !== undefined) {
-      throw new DfsError("usage", "-d and -r both name a time: give one of them");
+    const { date, stamp, reference } = context.options;
+    if ([date, stamp, reference].filter((each) => each !== undefined).length > 1) {
+      throw new DfsError("usage", "-d, -t and -r each name a time: give one of them");
     }
     const model = reference === undefined ? undefined : remotePath(argument(reference));
     const paths = typedPaths(context.args);
@@ -83,7 +86,7 @@ async function wantedTimes(
 ): Promise<Times> {
   const isBoth = chosen.access === chosen.modification;
   const given = model === undefined ? undefined : await modelOf(client, model, "times");
-  const { date = "now" } = chosen;
+  const date = chosen.date ?? chosen.stamp ?? "now";
   return {
     ...(isBoth || chosen.access ? { atimeNs: given?.atimeNs ?? date } : {}),
     ...(isBoth || chosen.modification ? { mtimeNs: given?.mtimeNs ?? date } : {}),

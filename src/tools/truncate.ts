@@ -20,6 +20,7 @@ import { behindLinks } from "./shared/links.ts";
 import { ownOwner } from "./shared/ownership.ts";
 import { remotePath } from "./shared/paths.ts";
 import { parseResizing, resized, type Resizing } from "./shared/resize.ts";
+import { quoted } from "./shared/text.ts";
 import { text } from "./shared/values.ts";
 
 export const truncate = defineCommand({
@@ -61,7 +62,7 @@ or up (%) to a multiple of; < and > need quotes in a shell.`,
     const paths = typedPaths(context.args);
     const teller = new Teller(context);
     return withClient(context, async (client) => {
-      const from = model === undefined ? undefined : (await modelOf(client, model, "length")).size;
+      const from = model === undefined ? undefined : await lengthOf(client, model);
       const resizing: Resizing = size ?? { sign: "+", bytes: 0n };
       const truncated = await forEachPath(paths, context, "truncate", async (path) => {
         const file = await fileAt(client, path, !noCreate);
@@ -82,6 +83,13 @@ function checkUsage(size: Resizing | undefined, reference: string | undefined): 
   if (size?.sign === "" && reference !== undefined) {
     throw new DfsError("usage", "-r and -s both name a length: give one, or -s with a sign");
   }
+}
+
+/** The length of the file at `path`. That of a directory is 0 and nobody's wish: files would be emptied by it. */
+async function lengthOf(client: DfsClient, path: Uint8Array): Promise<number> {
+  const { type, size } = await modelOf(client, path, "length");
+  if (type === "file") return size;
+  throw new DfsError("invalid", `cannot take the length of ${quoted(path)}: it is a ${type}`);
 }
 
 /** The regular file at `path`, made if it is missing and may be; undefined when it may not. */

@@ -22,7 +22,12 @@ import { generalOptions, jsonOption, keyOption, shellWord } from "./shared/conne
 import { EXIT, type ExitCode } from "./shared/exit-codes.ts";
 import { interrupted } from "./shared/interruption.ts";
 import { OutputClosed, OutputFailed } from "./shared/output.ts";
-import { serviceOptions, serviceWishOf } from "./shared/service-options.ts";
+import {
+  serviceOptions,
+  serviceWishOf,
+  settingsOfRow,
+  unusualFlags,
+} from "./shared/service-options.ts";
 import { settingsOf, settingsOptions } from "./shared/settings-options.ts";
 import { aligned } from "./shared/table.ts";
 import { count, directory } from "./shared/values.ts";
@@ -75,7 +80,8 @@ export const up = defineCommand({
   description: `
 Starts a metadata server and data servers on this machine, waits until they are ready, and says how to go on. On its own
 running cluster it starts only what is missing. Settings are decided at the first start; a directory with other settings,
-or with something else in it, is refused.
+or with something else in it, is refused. How the metadata server judges silence, repairs and backs up (--lease-timeout to
+--backup-interval) is remembered too, and changed by giving it when that server is started again.
 Ctrl-C stops all servers; the data stays, and the next dfs up finds it, on the same ports. A server that dies is told but
 not started again by itself: dfs up in another terminal does that.
 Its key is that of --key-file, which is remembered, else cluster.key in its directory, where dfs key new makes one; without
@@ -93,7 +99,8 @@ logs.`,
   ],
   json: [
     "one row for each server when all are ready, and for the mount: service (meta, data-1, ..., mount),",
-    "id (of a data server), address pid dir state (started, running: it ran already)",
+    "id (of a data server), address pid dir state (started, running: it ran already); of meta also leaseTimeoutSeconds",
+    "downDelaySeconds outDelaySeconds repairBytesPerSecond backupIntervalSeconds",
   ],
   exits: [
     [0, "the cluster is ready (--detach), was running already, or was stopped from elsewhere"],
@@ -233,7 +240,7 @@ async function tellServices(
   mount: ClusterMount | undefined,
 ): Promise<void> {
   if (chosen.json) {
-    for (const { name, id, address, pid, dir, ranBefore } of services) {
+    for (const { name, id, address, pid, dir, ranBefore, goesBy } of services) {
       const state = ranBefore ? "running" : "started";
       await out.row({
         service: name,
@@ -242,6 +249,7 @@ async function tellServices(
         pid,
         dir,
         state,
+        ...goesBy,
       });
     }
     if (mount === undefined) return;
@@ -266,6 +274,9 @@ async function tellServices(
     Math.max(...rows.map((row) => row[column]?.length ?? 0)),
   );
   for (const row of rows) await out.line(aligned([], widths, row));
+  const goesBy = services.find((service) => service.goesBy !== undefined)?.goesBy;
+  const flags = goesBy === undefined ? [] : unusualFlags(settingsOfRow(goesBy));
+  if (flags.length > 0) await out.line(`the metadata server goes by ${flags.join(" ")}`);
 }
 
 /** Three commands to try, with the paths that they need here. */

@@ -19,7 +19,7 @@ import { sessionOpen } from "../../src/protocol/messages/session.ts";
 import type { Item } from "../../src/protocol/schema.ts";
 import { anyCbor, joined, mutatedItem, valueOf } from "../fuzz/generate.ts";
 import { allMessages, isRequest } from "../protocol/messages.ts";
-import { framed, HELLO, lengthBytes, RawSocket } from "./raw-socket.ts";
+import { counts, framed, HELLO, lengthBytes, open, RawSocket } from "./raw-socket.ts";
 
 /** What an attack works on. */
 export interface Target {
@@ -30,6 +30,8 @@ export interface Target {
   /** Where a cluster with a key listens, and its key, for attacks that need one to fail. */
   readonly seed: number;
   readonly seconds: number;
+  /** After that, how long connections are followed to their end, to know of which the log must tell. */
+  readonly settleSeconds: number;
   /** The key of the cluster: to listen to a right conversation, not to hold one. */
   readonly key: Uint8Array | undefined;
 }
@@ -41,6 +43,8 @@ interface Round {
   readonly going: () => boolean;
   /** Waits, but not beyond the end. */
   readonly pause: (ms: number) => Promise<void>;
+  /** How long the end of a connection may be waited for. */
+  readonly leftMs: () => number;
 }
 
 export interface Attack {
@@ -54,24 +58,27 @@ export interface Attack {
 }
 
 const BUSY_PAUSE_MS = 20;
-const AFTER_MS = 250;
 
-/** Runs an attack until its time is over. */
+/** Runs an attack until its time is over, and follows its connections to their end. */
 export async function run(attack: Attack, target: Target): Promise<void> {
   const endMs = performance.now() + target.seconds * 1000;
   const going = (): boolean => performance.now() < endMs;
   const pause = (ms: number): Promise<void> =>
     Bun.sleep(Math.max(1, Math.min(ms, endMs - performance.now())));
+  const leftMs = (): number => endMs + target.settleSeconds * 1000 - performance.now();
   const lane = async (number: number): Promise<void> => {
     const random = seededRandom(target.seed + number);
     while (going()) {
-      await attack.attempt({ target, random, going, pause });
+      await attack.attempt({ target, random, going, pause, leftMs });
       await Bun.sleep(0);
     }
   };
   const lanes = Array.from({ length: attack.width }, (_, number) => lane(number));
-  // One that waits for a server that does not read is not waited for.
-  await Promise.race([Promise.all(lanes), Bun.sleep(target.seconds * 1000 + AFTER_MS)]);
+  await Promise.race([
+    Promise.all(lanes),
+    Bun.sleep((target.seconds + target.settleSeconds) * 1000),
+  ]);
+  counts.unsettled += open.size;
 }
 
 /** Opens a connection, does something with it, and ends it. */
@@ -81,7 +88,7 @@ async function connected(round: Round, work: (raw: RawSocket) => Promise<unknown
   try {
     await work(raw);
   } finally {
-    raw.close();
+    await raw.leave(Math.max(1, round.leftMs()));
   }
 }
 
@@ -168,7 +175,12 @@ export const ATTACKS: readonly Attack[] = [
     attempt: (round) =>
       connected(round, async (raw) => {
         if (round.random.below(2) === 0) await raw.hello();
-        while (round.going() && (await raw.send(round.random.bytes(1 + round.random.below(4096)))));
+        while (
+          round.going() &&
+          (await raw.send(round.random.bytes(1 + round.random.below(4096))))
+        ) {
+          raw.offends = true;
+        }
       }),
   },
   {
@@ -179,9 +191,10 @@ export const ATTACKS: readonly Attack[] = [
         while (round.going() && !raw.closed) {
           const body = anyCbor(round.random);
           const asBody = round.random.below(2) === 0;
-          await raw.send(
-            asBody ? oddFrame(0x0203, body) : framed(body.length > 0 ? body : Uint8Array.of(0)),
-          );
+          const bytes = asBody
+            ? oddFrame(0x0203, body)
+            : framed(body.length > 0 ? body : Uint8Array.of(0));
+          if (!(await raw.send(bytes))) return;
         }
       }),
   },
@@ -213,6 +226,7 @@ export const ATTACKS: readonly Attack[] = [
     attempt: (round) =>
       connected(round, async (raw) => {
         if (round.random.below(2) === 0) await raw.hello();
+        raw.offends = true;
         await raw.send(lengthBytes(HUGE_LENGTHS[round.random.below(HUGE_LENGTHS.length)]!));
         await stay(round, raw);
       }),
@@ -225,6 +239,7 @@ export const ATTACKS: readonly Attack[] = [
         const depth = [17, 1000, MAX_HEAD_BYTES - 100, MAX_FRAME_BYTES - 100][
           round.random.below(4)
         ]!;
+        raw.offends = true;
         await raw.send(
           oddFrame(0x0203, new Uint8Array(depth).fill(round.random.below(2) === 0 ? 0x81 : 0x9f)),
         );
@@ -236,6 +251,7 @@ export const ATTACKS: readonly Attack[] = [
     width: 16,
     attempt: (round) =>
       admitted(round, async (raw) => {
+        raw.offends = true;
         await raw.send(oddFrame(0x0203, FORBIDDEN[round.random.below(FORBIDDEN.length)]!));
         await stay(round, raw);
       }),
@@ -270,7 +286,7 @@ export const ATTACKS: readonly Attack[] = [
             raw.send(framed(encodeHead(FRAME_KINDS.request, 2, auth.code, [new Uint8Array(32)]))),
           () => raw.send(framed(encodeHead(FRAME_KINDS.reply, 9, 0, []))),
           () => raw.send(framed(encodeHead(FRAME_KINDS.notice, 0, 0x0901, []))),
-          () => raw.send(helloFrame),
+          async () => void raw.hello(), // may not be answered, when it is not the first one
           () => raw.send(Buffer.concat([ask(5, readdir.code), ask(5, readdir.code)])),
         ];
         if (random.below(2) === 0) await raw.hello();
@@ -290,6 +306,7 @@ export const ATTACKS: readonly Attack[] = [
         const right = makeProof(round.target.key!, "caller", HELLO, reply);
         const taken = await first.ask(2, auth.code, [right]);
         if (taken?.kind !== FRAME_KINDS.reply) throw new Error("the right proof was not taken");
+        first.admitted = true;
         for (let again = 0; again < 20 && round.going(); again++) {
           await connected(round, async (raw) => {
             await raw.hello(); // the same words and nonce
@@ -350,7 +367,8 @@ export const ATTACKS: readonly Attack[] = [
         if (role === "meta")
           await raw.ask(2, sessionOpen.code, sessionOpen.request.encode({ label: "deaf" }));
         raw.stopReading();
-        for (let id = 3; round.going() && !raw.closed; id++) {
+        // It ends when the server has given it up: what it has asked for is far too much to be read afterwards.
+        for (let id = 3; !raw.closed; id++) {
           const head =
             role === "data"
               ? encodeHead(FRAME_KINDS.request, id, blockGet.code, [block.id, 0, block.length])
@@ -388,6 +406,9 @@ export const ATTACKS: readonly Attack[] = [
     name: "connections that come and go",
     width: 64,
     attempt: (round) =>
-      connected(round, (raw) => (round.random.below(2) === 0 ? raw.hello() : Promise.resolve())),
+      connected(round, async (raw) => {
+        if (round.random.below(2) === 0) await raw.hello();
+        raw.close();
+      }),
   },
 ];

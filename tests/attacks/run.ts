@@ -1,14 +1,15 @@
 /**
  * Attacks on the ports of a cluster, and what they do to a client that behaves.
  *
- *     bin/dfs-bun tests/attacks/run.ts                          each attack for a minute on each kind of server, 35 minutes
+ *     bin/dfs-bun tests/attacks/run.ts                          each attack for a minute on each kind of server, 45 minutes
  *     bin/dfs-bun tests/attacks/run.ts --seconds 5              shorter
  *     bin/dfs-bun tests/attacks/run.ts --only "huge lengths"    one of them; --role meta or data: one kind of server
  *     DFS_TEST_SEED=4711 bin/dfs-bun tests/attacks/run.ts       with the same random choices
  *
  * A new client connects, opens a file of 1 MiB, reads it and goes, again and again: "before", "during" and "after" are the
- * milliseconds that this takes (median; the longest). "RSS" is the most memory of the server that is attacked. Exits with 1 when
- * a server has ended, an error was taken by nobody, memory was over the bound, or the client waited longer afterwards.
+ * milliseconds that this takes (median; the longest). "RSS" is the most memory of the server that is attacked. "offending" are
+ * the connections that did what they must not, "told of" those in the server's log, by lines and numbers. Exits with 1 when these
+ * differ, a server has ended, an error was taken by nobody, memory was over the bound, or the client waited longer afterwards.
  */
 import { ATTACKS } from "./attacks.ts";
 import { faultsOf, median, Victims, type Seen } from "./victims.ts";
@@ -21,7 +22,19 @@ const seed = Number(process.env["DFS_TEST_SEED"] ?? Math.floor(Math.random() * 2
 
 console.log(`DFS_TEST_SEED=${seed}, ${seconds} s each`);
 console.log(
-  row(["attack", "on", "connections", "MiB", "before", "during", "after", "RSS MiB", "log lines"]),
+  row([
+    "attack",
+    "on",
+    "connections",
+    "MiB",
+    "before",
+    "during",
+    "after",
+    "RSS MiB",
+    "offending",
+    "told of",
+    "lines",
+  ]),
 );
 let failed = false;
 for (const keyed of [false, true]) {
@@ -37,13 +50,14 @@ for (const keyed of [false, true]) {
       for (const kind of ["meta", "data"] as const) {
         if (role !== undefined && role !== kind) continue;
         const seen = await victims.attack(attack, kind, seconds, seed);
-        console.log(shown(seen));
-        for (const fault of faultsOf(seen).slice(0, MOST_FAULTS)) {
+        const { log, connections } = await seen.told;
+        console.log(shown(seen, log.length, connections));
+        for (const fault of (await faultsOf(seen)).slice(0, MOST_FAULTS)) {
           failed = true;
           console.log(`    ${fault}`);
         }
         if (process.argv.includes("--log"))
-          for (const line of seen.log.slice(0, 30)) console.log(`    | ${line}`);
+          for (const line of log.slice(0, 30)) console.log(`    | ${line}`);
       }
     }
   } finally {
@@ -52,16 +66,8 @@ for (const keyed of [false, true]) {
 }
 process.exit(failed ? 1 : 0);
 
-function shown({
-  attack,
-  role: on,
-  attacker,
-  before,
-  during,
-  after,
-  residentMiB,
-  log,
-}: Seen): string {
+function shown(seen: Seen, lines: number, told: number): string {
+  const { attack, role: on, attacker, before, during, after, residentMiB } = seen;
   const times = (all: readonly number[]): string =>
     `${median(all).toFixed(0)}; ${Math.max(...all).toFixed(0)}`;
   return row([
@@ -73,12 +79,14 @@ function shown({
     times(during),
     times(after),
     residentMiB.toFixed(0),
-    String(log.length),
+    `${attacker.offending}${attacker.unsettled > 0 ? ` to ${attacker.offending + attacker.unsettled}` : ""}`,
+    String(told),
+    String(lines),
   ]);
 }
 
 function row(cells: readonly string[]): string {
-  const widths = [34, 5, 24, 9, 10, 12, 10, 8, 9];
+  const widths = [34, 5, 24, 9, 10, 12, 10, 8, 14, 9, 6];
   return cells.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join(" ");
 }
 

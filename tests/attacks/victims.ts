@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
+import { INTERVAL_MS } from "../../src/base/limited-lines.ts";
 import { messageOf } from "../../src/base/errors.ts";
 import type { BlockId } from "../../src/base/ids.ts";
 import { silentLogger } from "../../src/base/logger.ts";
@@ -20,7 +21,7 @@ import { bytesOf, MiB, OWNER, patterned } from "../support/cluster.ts";
 import { spawnCluster, type ProcessCluster, type ServerProcess } from "../support/processes.ts";
 import type { Attack, Target } from "./attacks.ts";
 
-const SERVERS = 3;
+export const SERVERS = 3;
 /** Names in the root: a whole page of a listing. */
 const NAMES = 1000;
 const PROBE = bytesOf("/probe");
@@ -29,6 +30,9 @@ const SAMPLE_MS = 100;
 /** Measurements before and after an attack. */
 const PROBES = 20;
 const PROBE_TIMEOUT_MS = 30_000;
+
+/** How long connections are followed after an attack: a peer that does not read is given up after a minute. */
+const SETTLE_SECONDS = 75;
 
 /** How long the server that was attacked may take to answer, on a machine that is busy. */
 const ANSWER_TIMEOUT_MS = 10_000;
@@ -50,6 +54,9 @@ export interface Seen {
     readonly connections: number;
     readonly refused: number;
     readonly ended: number;
+    /** Of these the log must tell, of each once; and those of which that is not known. */
+    readonly offending: number;
+    readonly unsettled: number;
     readonly bytes: number;
   };
   /** Milliseconds that a well-behaved client waited, for each probe, before, during and after. */
@@ -58,12 +65,22 @@ export interface Seen {
   readonly after: readonly number[];
   /** The most resident memory of the server that was attacked, and of any, in MiB. */
   readonly residentMiB: number;
-  readonly log: readonly string[];
+  /** What the server that was attacked had to say, when it has said all of it. */
+  readonly told: Promise<Told>;
   /** All servers run, and none has written of a rejection or error that nobody took. */
   readonly faults: readonly string[];
 }
 
+export interface Told {
+  readonly log: readonly string[];
+  /** Connections that were refused, ended or lost, by lines and by numbers. */
+  readonly connections: number;
+}
+
 export class Victims {
+  /** By server: what has to be told of the last attack, before the next one begins. */
+  private readonly telling = new Map<ServerProcess, Promise<Told>>();
+
   private constructor(
     private readonly cluster: ProcessCluster,
     private readonly folder: string,
@@ -105,13 +122,15 @@ export class Victims {
     role: "meta" | "data",
     seconds: number,
     seed: number,
-    probes = PROBES,
+    { probes = PROBES, settleSeconds = SETTLE_SECONDS, at = 0 } = {},
   ): Promise<Seen> {
-    const server = role === "meta" ? this.cluster.meta : this.cluster.server(0);
+    const server = role === "meta" ? this.cluster.meta : this.cluster.server(at);
+    await this.telling.get(server);
     const logStarts = this.servers.map(({ log }) => log().length);
     const logStart = server.log().length;
     const before = await this.probes(probes);
-    const target: Omit<Target, "block" | "key"> = { address: server.address, role, seconds, seed };
+    const { address } = server;
+    const target: Omit<Target, "block" | "key"> = { address, role, seconds, settleSeconds, seed };
     const json = {
       ...target,
       block: { id: String(this.block.id), length: this.block.length },
@@ -140,13 +159,20 @@ export class Victims {
     const faults = this.faults(await complaint, logStarts);
     const after = await this.probes(probes);
     faults.push(...(await this.unanswered(server, role)));
-    const log = server
-      .log()
-      .slice(logStart)
-      .split("\n")
-      .filter((line) => line !== "");
     const attacker = JSON.parse((await said) || "{}") as Seen["attacker"];
-    return { attack: attack.name, role, attacker, before, during, after, residentMiB, log, faults };
+    const told = toldBy(server, logStart, attacker.offending);
+    this.telling.set(server, told);
+    return {
+      attack: attack.name,
+      role,
+      attacker,
+      before,
+      during,
+      after,
+      residentMiB,
+      told,
+      faults,
+    };
   }
 
   /** A client reads elsewhere when a data server does not answer: it is asked itself as well. */
@@ -228,12 +254,42 @@ export const MOST_RESIDENT_MIB = 250;
 const SLOWER = 3;
 const SLOWER_MS = 250;
 
+/** Waits until a server has told of so many connections, but not much longer than it may take. */
+async function toldBy(server: ServerProcess, logStart: number, expected: number): Promise<Told> {
+  const endMs = performance.now() + INTERVAL_MS + ANSWER_TIMEOUT_MS;
+  for (;;) {
+    const log = server
+      .log()
+      .slice(logStart)
+      .split("\n")
+      .filter((line) => line !== "");
+    const connections = log.reduce((sum, line) => sum + connectionsIn(line), 0);
+    if (connections >= expected || performance.now() > endMs) return { log, connections };
+    await Bun.sleep(SAMPLE_MS);
+  }
+}
+
+/** Of how many connections that were refused, ended or lost a line tells. */
+function connectionsIn(line: string): number {
+  if (/ (?:warn|info) .*: (?:refused|ended|lost) the connection from \S+:\d+: ./.test(line))
+    return 1;
+  return Number(
+    /: (\d+) more connections (?:from \S+ )?were .* in the last \d+ s: ./.exec(line)?.[1] ?? 0,
+  );
+}
+
 /** What must not have come of an attack, and did. */
-export function faultsOf({ faults, residentMiB, before, after }: Seen): string[] {
+export async function faultsOf(seen: Seen): Promise<string[]> {
+  const { faults, residentMiB, before, after, attacker } = seen;
+  const { offending, unsettled } = attacker;
+  const { connections } = await seen.told;
   const waited = median(after);
   const allowed = Math.max(SLOWER * median(before), median(before) + SLOWER_MS);
   return [
     ...faults,
+    ...(connections < offending || connections > offending + unsettled
+      ? [`the log tells of ${connections} connections, and ${offending} offended`]
+      : []),
     ...(residentMiB > MOST_RESIDENT_MIB
       ? [`${residentMiB.toFixed(0)} MiB of memory, over ${MOST_RESIDENT_MIB}`]
       : []),

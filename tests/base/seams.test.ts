@@ -66,6 +66,10 @@ describe("lineLogger", () => {
     const logger = lineLogger(fixed, "x", (line) => lines.push(line), "error");
     logger.info("no");
     logger.error("yes", { name: "a\nb" });
-    expect(lines).toEqual(['2023-11-14T22:13:20.123Z error x: yes  name="a\\nb"\n']);
+    logger.error("it said: a\nb\u001b[2J\u0085\u2028", { name: "\u009b" });
+    expect(lines).toEqual([
+      '2023-11-14T22:13:20.123Z error x: yes  name="a\\nb"\n',
+      '2023-11-14T22:13:20.123Z error x: it said: a\\u000ab\\u001b[2J\\u0085\\u2028  name="\\u009b"\n',
+    ]);
   });
 });

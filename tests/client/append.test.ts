@@ -3,6 +3,8 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { seededRandom, type Random } from "../../src/base/random.ts";
 import type { OpenFile } from "../../src/client/api.ts";
+import { isNoAnswer } from "../../src/client/retry.ts";
+import { commit } from "../../src/protocol/messages/content.ts";
 import {
   bytesOf,
   collected,
@@ -12,6 +14,8 @@ import {
   type Cluster,
   type TestClient,
 } from "../support/cluster.ts";
+import { failureOf } from "../support/failure.ts";
+import { HoldingProxy } from "../support/holding-proxy.ts";
 import { DeafTransport } from "./support/deaf-transport.ts";
 
 /** Small, so that records cross the borders of blocks and bytes that are moved have to be cut anew. */
@@ -170,6 +174,67 @@ test("an append whose commit was done, and whose session expired before the answ
     await leased.stop();
   }
 });
+
+// As on a soft mount: the flush gave up while the answer to its commit was outstanding, and the next one appended the bytes again.
+test("an append whose commit was done, and whose flush gave up before the answer came, is there once", async () => {
+  const cluster = await startCluster({ servers: 3, transport: "tcp" });
+  const proxy = await HoldingProxy.to(cluster.metaAddress);
+  try {
+    const witness = await cluster.client();
+    const writer = await cluster.client({ metaAddress: proxy.address, retryTimeoutMs: 1_000 });
+    const path = bytesOf("/soft");
+    const file = await writer.create(path, OWNER);
+    await file.append(bytesOf("first "));
+    await file.flush();
+    await file.append(bytesOf("second "));
+    proxy.hold(commit);
+    const flushed = failureOf(file.flush());
+    await proxy.untilHeld(1);
+    proxy.releaseAndLoseAnswers();
+    expect(isNoAnswer(await flushed)).toBe(true);
+    await until("it is committed", async () => (await witness.stat(path)).size === 13);
+    await file.append(bytesOf("third "));
+    expect(isNoAnswer(await failureOf(file.flush()))).toBe(true); // it cannot be learned yet whether it was
+    await file.append(bytesOf("fourth"));
+    expect(await textOf(witness, path)).toBe("first second ");
+    proxy.cut();
+    await until("it is reached again", () => file.flush().then(always, never));
+    expect(await textOf(witness, path)).toBe("first second third fourth");
+    expect(new TextDecoder().decode(await file.read(0, 100))).toBe("first second third fourth");
+  } finally {
+    await cluster.stop();
+    proxy.close();
+  }
+});
+
+test("an append whose commit never arrived, and whose flush gave up, is there once, behind what others appended", async () => {
+  const cluster = await startCluster({ servers: 3, transport: "tcp" });
+  const proxy = await HoldingProxy.to(cluster.metaAddress);
+  try {
+    const witness = await cluster.client();
+    const writer = await cluster.client({ metaAddress: proxy.address, retryTimeoutMs: 1_000 });
+    const path = bytesOf("/soft");
+    const file = await writer.create(path, OWNER);
+    await file.append(bytesOf("mine "));
+    proxy.hold(commit);
+    expect(isNoAnswer(await failureOf(file.flush()))).toBe(true);
+    const other = await witness.open(path);
+    await other.append(bytesOf("another's "));
+    await other.close();
+    await file.append(bytesOf("mine too"));
+    proxy.cut();
+    proxy.release();
+    await until("it is reached again", () => file.flush().then(always, never));
+    expect(await textOf(witness, path)).toBe("another's mine mine too");
+    expect(new TextDecoder().decode(await file.read(0, 100))).toBe("another's mine mine too");
+  } finally {
+    await cluster.stop();
+    proxy.close();
+  }
+});
+
+const always = (): boolean => true;
+const never = (): boolean => false;
 
 async function textOf(client: TestClient, path: Uint8Array): Promise<string> {
   const file = await client.open(path);

@@ -28,6 +28,8 @@ import { decodeScrubState, encodeScrubState } from "../../src/log/scrub-file.ts"
 import { decodeSegmentImage } from "../../src/log/segment-image.ts";
 import * as backups from "../../src/server/data/backup-file.ts";
 import { decodeIdentity, encodeIdentity, type Identity } from "../../src/server/data/identity.ts";
+import { isDfsError } from "../../src/base/errors.ts";
+import { readKey } from "../../src/tools/shared/cluster-key.ts";
 import { readClusterFile } from "../../src/tools/shared/cluster-file.ts";
 import { makeBlock } from "../log/blocks.ts";
 import { CLUSTER, SERVER } from "../log/identity.ts";
@@ -354,6 +356,32 @@ const clusterFiles: Target = {
   },
 };
 
+/** A file that was named as the cluster key may be any file of the machine. */
+const keyFiles: Target = {
+  name: "key-files",
+  generate: (random) =>
+    joined([random.bytes(random.below(random.below(2) === 0 ? 64 : 5000)), Uint8Array.of(0x0a)]),
+  read: (input) => {
+    const dir = mkdtempSync(join(tmpdir(), "dfs-fuzz-"));
+    const path = join(dir, "key");
+    try {
+      writeFileSync(path, input, { mode: 0o600 });
+      const key = readKey(path);
+      mustHold(key.length <= 4096, "a key is no longer than the longest");
+      mustHold(sameBytes(key, input.subarray(0, key.length)), "a key is what is in the file");
+      mustHold(input.length - key.length <= 1, "no more than a newline is taken away");
+      return `taken ${about(key.length)}`;
+    } catch (error) {
+      const shown = isDfsError(error) ? error.message : "";
+      const text = Buffer.from(input.subarray(0, 12)).toString("latin1");
+      mustHold(text.length < 12 || !shown.includes(text), "an error shows nothing of the file");
+      return refusalOf(error, "invalid");
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  },
+};
+
 export const DISK_TARGETS: readonly Target[] = [
   segments,
   sealedSegments,
@@ -365,4 +393,5 @@ export const DISK_TARGETS: readonly Target[] = [
   identities,
   backupManifests,
   clusterFiles,
+  keyFiles,
 ];

@@ -23,7 +23,11 @@ export function mustHold(holds: boolean, what: string): void {
 /** What an error says without what differs from input to input; errors of other kinds than these are passed on. */
 export function refusalOf(error: unknown, ...kinds: ErrorKind[]): string {
   if (!kinds.some((kind) => isDfsError(error, kind))) throw error;
-  return messageOf(error).replaceAll(/-?\d+/g, "N").replaceAll(/\/\S*/g, "PATH").slice(0, 120);
+  return messageOf(error)
+    .replace(/(JSON Parse error: \w+ \w+)[^]*/, "$1") // what follows is a part of the input
+    .replaceAll(/-?\d+/g, "N")
+    .replaceAll(/\/\S*/g, "PATH")
+    .slice(0, 120);
 }
 
 /** 0, 1, 2, 3-4, 5-8, ...: numbers that are alike are one behaviour. */

@@ -123,6 +123,11 @@ class FaultFile implements DiskFile {
     return this.file.write([whole.subarray(0, count)], position);
   }
 
+  beginWriteback(position: number, length: number): void {
+    this.disk.events.push(`writeback ${position} ${length}`);
+    this.file.beginWriteback?.(position, length);
+  }
+
   truncate(length: number): void {
     if (this.disk.truncateError !== undefined) throw systemError(this.disk.truncateError);
     this.disk.events.push(`truncate ${length}`);

@@ -430,6 +430,13 @@ example(
         files: { files: 1000, more: true, paths: [utf8("/one"), utf8("/two")] },
       },
     },
+    service: {
+      leaseTimeoutMs: 60_000,
+      downDelayMs: 5_000,
+      outDelayMs: 600_000,
+      repairBytesPerSecond: LARGE,
+      backupIntervalMs: 3_600_000,
+    },
   },
 );
 example(

@@ -36,22 +36,55 @@ function receiverOf(rest: Uint8Array, most: number) {
 }
 
 describe("FrameParser", () => {
-  test("completes a frame that has begun with bytes that are put into its memory, and takes no others", () => {
+  test("completes a frame that has begun with bytes that are put into its memory, and takes those behind it", () => {
     const long = patterned(LIMIT, 4);
     const stream = Buffer.concat([framed(BODIES[0]!), framed(long), framed(BODIES[2]!)]);
-    const end = framed(BODIES[0]!).length + framed(long).length;
+    const end = stream.length - framed(BODIES[2]!).length;
     for (const cut of [0, 3, 5, 6, 8, 9, 10, 500, end - 1, end]) {
       const { parser, frames } = collect();
       parser.push(stream.subarray(0, cut));
       const { receive, taken } = receiverOf(stream.subarray(cut), 30_001);
       const isInside = cut >= 9 && cut < end; // of the long one, behind its length
-      expect(parser.fill(receive)).toBe(isInside ? end - cut : 0);
-      expect(taken()).toBe(isInside ? end - cut : 0);
+      expect(parser.fill(receive)).toBe(isInside ? stream.length - cut : 0);
+      expect(taken()).toBe(isInside ? stream.length - cut : 0);
       parser.push(stream.subarray(cut + taken()));
       expect(frames.map((frame) => Bun.hash(frame))).toEqual(
         [BODIES[0]!, long, BODIES[2]!].map((body) => Bun.hash(body)),
       );
     }
+  });
+
+  test("takes whole frames straight into memory behind a long one, cut anywhere, and ends after some", () => {
+    const bodies = [4, 70_000, 5, 100_000, 1, 99_999].map((length, seed) =>
+      patterned(length, seed),
+    );
+    const stream = Buffer.concat(bodies.map((body) => framed(body)));
+    const start = framed(bodies[0]!).length + 10; // inside the first long one
+    for (const most of [1, 3, 4, 5, 1000, 1 << 20]) {
+      const { parser, frames } = collect();
+      parser.push(stream.subarray(0, start));
+      const { receive } = receiverOf(stream.subarray(start), most);
+      expect(parser.fill(receive)).toBe(stream.length - start);
+      expect(frames.map((frame) => Bun.hash(frame))).toEqual(bodies.map((body) => Bun.hash(body)));
+      expect(parser.insideFrame).toBe(false);
+    }
+    const { parser } = collect();
+    parser.push(stream.subarray(0, start));
+    const endless = (target: Uint8Array, offset: number): number => {
+      if (target.length === 4) target.set([0, 1, 0, 0].slice(offset), offset);
+      return target.length - offset;
+    };
+    expect(parser.fill(endless)).toBeLessThan(5 * 1024 * 1024);
+  });
+
+  test("refuses a length that it takes straight, as any other", () => {
+    const { parser } = collect();
+    parser.push(framed(patterned(LIMIT, 4)).subarray(0, 10));
+    const { receive } = receiverOf(
+      Buffer.concat([patterned(LIMIT, 4).subarray(6), Uint8Array.of(0, 1, 0x86, 0xa1)]), // 100,001
+      1 << 20,
+    );
+    expect(() => parser.fill(receive)).toThrow("the peer sent a frame length of 100001 bytes");
   });
 
   test("takes nothing straight into memory while it is paused, has stopped, or holds bytes back", () => {

@@ -33,7 +33,7 @@ const REQUEST_ID = 0x01020304;
 async function wireBytes(head: Uint8Array, bulk?: Uint8Array): Promise<Uint8Array> {
   const written: Uint8Array[] = [];
   const ignore = (): void => undefined;
-  const queue = new SendQueue({ onProgress: ignore, onBlocked: ignore });
+  const queue = new SendQueue({ onProgress: ignore, onBlocked: ignore, onBroken: ignore });
   queue.attach({
     remoteAddress: "",
     write: (bytes) => {

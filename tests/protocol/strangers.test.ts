@@ -2,8 +2,10 @@
 
 import { describe, expect, test } from "bun:test";
 import { systemClock } from "../../src/base/clock.ts";
+import { MAX_LINES } from "../../src/base/limited-lines.ts";
 import { MAX_HELLO_FRAME_BYTES } from "../../src/base/limits.ts";
-import { FRAME_KINDS } from "../../src/protocol/cbor.ts";
+import { parseAddress } from "../../src/protocol/address.ts";
+import { encodeHead, FRAME_KINDS } from "../../src/protocol/cbor.ts";
 import { HELLO_TIMEOUT_MS } from "../../src/protocol/handshake.ts";
 import { auth, hello } from "../../src/protocol/messages/hello.ts";
 import { memoryNetwork } from "../../src/protocol/transports/memory.ts";
@@ -13,6 +15,7 @@ import {
   echo,
   eventually,
   failureOf,
+  framed,
   helloBody,
   listenFor,
   poke,
@@ -116,5 +119,77 @@ describe("connectPeer", () => {
     const error = await failureOf(connectTo(address));
     expect(error.kind).toBe("unreachable");
     expect(error.message).toContain("before the hello");
+  });
+});
+
+// Each was logged at a level that is not shown, so that somebody could try a port thousands of times without a trace.
+describe("a connection that its other side breaks off", () => {
+  const request = framed(
+    encodeHead(FRAME_KINDS.request, 1, hello.code, hello.request.encode(helloBody)),
+  );
+  const ways: [what: string, work: (raw: RawPeer) => unknown, line: RegExp | undefined][] = [
+    ["without a word", () => undefined, /closed it before its hello/],
+    [
+      "inside its hello",
+      (raw) => raw.send(request.subarray(0, 9)),
+      /closed it in the middle of a frame before its hello/,
+    ],
+    [
+      "in the middle of a later frame",
+      async (raw) => {
+        await raw.ask(1, hello, helloBody);
+        raw.send(Uint8Array.of(0, 0, 9, 9, 1));
+      },
+      /closed it in the middle of a frame/,
+    ],
+    ["when all is said", (raw) => raw.ask(1, hello, helloBody), undefined],
+  ];
+  for (const [what, work, line] of ways) {
+    test(`${what} has ${line === undefined ? "no line" : "one line"} in the log`, async () => {
+      const { logger, lines } = recordingLogger();
+      const listener = await listenFor({ logger });
+      const raw = await RawPeer.open(tcp, listener.address);
+      await work(raw);
+      raw.stream.end();
+      await eventually(() => raw.ended, "the connection ends");
+      const other = await connectTo(listener.address); // what the listener has to say it has said by then
+      expect((await other.request(echo, { value: 1 }, options)).body.value).toBe(1);
+      expect(lines).toHaveLength(line === undefined ? 0 : 1);
+      if (line !== undefined) {
+        expect(lines[0]).toMatch(line);
+        expect(lines[0]).toMatch(/ info  test: lost the connection from 127\.0\.0\.1:\d+: /);
+      }
+    });
+  }
+
+  test("is counted beyond the first ones, and the number told when the listener closes", async () => {
+    const { logger, lines } = recordingLogger();
+    const listener = await listenFor({ logger });
+    for (let number = 0; number < MAX_LINES + 5; number++) {
+      const raw = await RawPeer.open(tcp, listener.address);
+      raw.stream.end();
+      await eventually(() => raw.ended, "the connection ends");
+    }
+    await listener.close();
+    expect(lines).toHaveLength(MAX_LINES + 1);
+    expect(lines.at(-1)).toMatch(
+      / info {2}test: 5 more connections from 127\.0\.0\.1 were refused, ended or lost in the last \d+ s: the other side closed it before its hello/,
+    );
+  });
+
+  test("and that was reset before it was accepted has one line too", async () => {
+    const { logger, lines } = recordingLogger();
+    const listener = await listenFor({ logger });
+    const script = `
+      for (let left = 20; left > 0; left--) {
+        const socket = await Bun.connect({ hostname: "127.0.0.1", port: ${parseAddress(listener.address).port}, socket: { data() {} } });
+        socket.terminate();
+      }`;
+    Bun.spawnSync([process.execPath, "-e", script]); // this process accepts nothing meanwhile
+    await eventually(() => lines.length >= 20, "all of them have a line");
+    const other = await connectTo(listener.address);
+    expect((await other.request(echo, { value: 1 }, options)).body.value).toBe(1);
+    expect(lines).toHaveLength(20);
+    expect(lines.every((line) => line.includes("lost the connection from unknown:0: "))).toBe(true);
   });
 });

@@ -1,6 +1,7 @@
 // The rules of a ByteStream, the same for every transport, and what each transport adds.
 
 import { describe, expect, test } from "bun:test";
+import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import { formatAddress, isLoopback, parseAddress } from "../../src/protocol/address.ts";
 import { memoryNetwork } from "../../src/protocol/transports/memory.ts";
@@ -290,6 +291,35 @@ describe("a tcp transport", () => {
     );
     expect(error.kind).toBe("unreachable");
     expect(error.message).toContain("no-such-host.invalid:1");
+  });
+
+  // With too low a limit every server was said not to be running, the ones that ran very well.
+  test("says when it is this process that may open no more files", async () => {
+    const listener = await tcpTransport(systemClock).listen("127.0.0.1:0", (stream) => {
+      stream.end();
+      return { onData: () => undefined, onWritable: () => undefined, onClose: () => undefined };
+    });
+    const from = (path: string): string => JSON.stringify(join(import.meta.dir, "../../src", path));
+    const script = `
+      import { openSync } from "node:fs";
+      import { systemClock } from ${from("base/clock.ts")};
+      import { tcpTransport } from ${from("protocol/transports/tcp.ts")};
+      const events = { onData() {}, onWritable() {}, onClose() {} };
+      const connect = () => tcpTransport(systemClock).connect("${listener.address}", events, 10_000);
+      (await connect()).end();
+      try { for (;;) openSync("/dev/null", "r"); } catch {}
+      await connect().catch((error) => console.log(error.message));
+      process.exit(0);`;
+    const child = Bun.spawn(
+      ["bash", "-c", `ulimit -n 64; exec "$0" -e "$1"`, process.execPath, script],
+      { stdout: "pipe", stderr: "pipe" },
+    );
+    const told = [await child.stdout.text(), await child.stderr.text()];
+    listener.close();
+    expect(told).toEqual([
+      `cannot connect to ${listener.address}: this process may open no more files (ulimit -n)\n`,
+      "",
+    ]);
   });
 
   test("works over IPv6, when the machine has it", async () => {

@@ -1,7 +1,15 @@
 // The cluster key in processes as people start them: who gets in, who does not, what they are told, and where the key is not.
 
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { chmodSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import { tcpTransport } from "../../src/protocol/transports/tcp.ts";
@@ -150,6 +158,24 @@ describe("a cluster with a key", () => {
     expect(await own.rows("server", "list", "--key-file", keyCopy(own))).toHaveLength(2);
   });
 
+  // Segments, and the backups of the metadata, could be read by every user of the machine: no key was needed for that.
+  test("keeps what it stores from other users of the machine, whatever the umask", async () => {
+    const before = process.umask(0);
+    try {
+      const own = await withKey();
+      await own.ok("meta", "backup");
+      for (const name of ["meta", "data-1", "data-2"]) {
+        expect(statSync(join(own.dir, name)).mode & 0o077).toBe(0);
+      }
+      const stored = readdirSync(own.dir, { recursive: true, encoding: "utf8" });
+      const content = stored.filter((path) => /\.seg$|backups\//.test(path));
+      expect(content.length).toBeGreaterThan(2);
+      for (const path of content) expect(statSync(join(own.dir, path)).mode & 0o077).toBe(0);
+    } finally {
+      process.umask(before);
+    }
+  });
+
   test("is not let in by a conversation that was recorded and is played again", async () => {
     const own = await withKey();
     const { meta } = own.describe();
@@ -209,6 +235,7 @@ describe("a server that other machines can reach", () => {
     expect(refused.code).toBe(1);
     expect(refused.stderr).toContain(`cannot listen on ${listen} without a cluster key`);
     expect(refused.stderr).toContain("dfs key new");
+    expect(existsSync(cluster.path("meta"))).toBe(false); // a cluster was made first, and refused then
     await cluster.ok("key", "new", cluster.path("key"));
     const { line } = await firstLine([...args, "--key-file", cluster.path("key")]);
     expect(JSON.parse(line)).toMatchObject({ ready: "meta" });

@@ -61,6 +61,12 @@ describe("a new key", () => {
     expect(readKey(path).length).toBe(64);
   });
 
+  test.each(["", "-"])("goes into a file, not into %j", async (name) => {
+    const result = await dfs(["key", "new", name], { home: folder.path });
+    expect(result.code).toBe(2);
+    expect(result.stderr).toContain("a key goes into a file: name one");
+  });
+
   test("in a directory that is missing is refused by name", async () => {
     const path = join(folder.path, "missing", "key");
     const result = await dfs(["key", "new", path], { home: folder.path });
@@ -93,6 +99,38 @@ describe("readKey", () => {
     expect(() => readKey(missing)).toThrow(`${missing}: no such file or directory`);
   });
 });
+
+// The error repeated the key, into terminals and logs, with --debug twice.
+test.each([
+  "87640e09641ba265bfdb757afa049abe58f2ecc1ed3168c7634da3645f2fafe0",
+  "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQ",
+])("a key in place of its file is not repeated: %s", async (key) => {
+  for (const args of [
+    ["ls", "--debug", "--meta", "127.0.0.1:9", "--key-file", key, "/"],
+    ["up", "--debug", "--dir", join(folder.path, "typed-key"), "--key-file", key],
+    ["meta", "--debug", "--dir", join(folder.path, "typed-meta"), "--key-file", key],
+  ]) {
+    const result = await dfs([...args], { home: folder.path });
+    expect(result.code).toBe(4);
+    expect(result.stderr).toContain("looks like a key and is not shown");
+    expect(result.stdout + result.stderr).not.toContain(key);
+  }
+});
+
+test("a key may come out of a pipe; one that nobody writes to does not hold up the command", async () => {
+  const path = join(folder.path, "fifo");
+  expect(Bun.spawnSync(["mkfifo", "-m", "600", path]).exitCode).toBe(0);
+  expect(readKey(path).length).toBe(0); // it waited here for ever, and no signal but KILL ended it
+  const late = `sleep 0.3; cat ${keyFile("piped", "0123456789abcdef\n")}`;
+  const reading = Bun.spawn(["bash", "-c", `"${process.execPath}" -e '${READ_TYPED}' <(${late})`], {
+    stdout: "pipe",
+  });
+  expect(await reading.stdout.text()).toBe("0123456789abcdef");
+});
+
+const READ_TYPED =
+  `import { readKey } from "${join(import.meta.dir, "../../src/tools/shared/cluster-key.ts")}";` +
+  `process.stdout.write(readKey(process.argv.at(-1)));`;
 
 describe("findKey", () => {
   const text = (name: string): string => `the key of ${name.padEnd(16)}`;

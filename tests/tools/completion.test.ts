@@ -12,7 +12,7 @@ beforeAll(async () => {
   cluster = await LocalCluster.up("--data-servers", "3");
   mkdirSync(cluster.path("localdir"));
   writeFileSync(cluster.path("local file"), "");
-  for (const name of ["deep/er", "two words", "co:lon", "equal=s"]) {
+  for (const name of ["deep/er", "two words", "co:lon", "equal=s", "wei$rd\\`"]) {
     await cluster.ok("mkdir", "-p", `/tree/${name}`);
   }
   await cluster.ok("touch", "/tree/file", "/tree/.hidden", "/tree/naïve", "/tree/a\nb");
@@ -66,7 +66,7 @@ const LINES: readonly (readonly [line: string, offered: readonly string[]])[] = 
 
 /** As readline cuts a line: blanks end words, = and : are words of their own, quotes and backslashes keep blanks. */
 function cutByBash(line: string): string[] {
-  const words = line.match(/(?:\\.|"[^"]*"?|[^\s=:"\\])+|[=:]+/g) ?? [];
+  const words = line.match(/(?:\\.|"[^"]*"?|'[^']*'?|[^\s=:"'\\])+|[=:]+/g) ?? [];
   return /\s$/.test(line) ? [...words, ""] : [...words];
 }
 
@@ -115,6 +115,14 @@ describe("bash", () => {
   test("words with blanks, colons and equals signs, and local files", async () => {
     expect(await bash("dfs ls /tree/tw")).toEqual(["/tree/two\\ words/"]);
     expect(await bash("dfs ls /tree/two\\ w")).toEqual(["/tree/two\\ words/"]);
+    // Within quotes they were escaped all the same, which made another path of them.
+    expect(await bash("dfs ls '/tree/tw")).toEqual(["/tree/two words/"]);
+    expect(await bash('dfs ls "/tree/tw')).toEqual(["/tree/two words/"]);
+    expect(await bash("dfs ls '/tree/wei")).toEqual(["/tree/wei$rd\\`/"]);
+    expect(await bash('dfs ls "/tree/wei')).toEqual(["/tree/wei\\$rd\\\\\\`/"]);
+    expect(await bash("dfs ls /tree/wei")).toEqual(["/tree/wei\\$rd\\\\\\`/"]);
+    expect(await bash("dfs ls /tree/wei\\$rd\\\\")).toEqual(["/tree/wei\\$rd\\\\\\`/"]);
+    expect(await bash("dfs ls '/tree/co:l")).toEqual(["/tree/co:lon/"]);
     expect(await bash("dfs ls /tree/co:l")).toEqual(["lon/"]); // bash keeps what is before the colon
     expect(await bash("dfs fsck --level=me")).toEqual(["meta"]);
     expect(await bash("dfs fsck --level=")).toEqual(["full", "meta", "presence"]);
@@ -126,6 +134,11 @@ describe("bash", () => {
 describe.if(canRun("completion in zsh", whyWithout("zsh")))("zsh", () => {
   test.each(LINES)("%s", async (line, offered) => {
     expect(await zsh(line)).toEqual([...offered].toSorted());
+  });
+
+  test("words within quotes", async () => {
+    expect(await zsh("dfs ls '/tree/tw")).toEqual(["/tree/two words/"]);
+    expect(await zsh('dfs ls "/tree/tw')).toEqual(["/tree/two words/"]);
   });
 });
 
@@ -165,6 +178,7 @@ describe("dfs completion", () => {
       "/tree/file",
       "/tree/naïve",
       "/tree/two words/",
+      "/tree/wei$rd\\`/",
       "",
     ]);
   });

@@ -50,6 +50,14 @@ test("the root of the tree is never left out, and a pattern of nothing is refuse
     expect(() => excludePattern(text)).toThrow(DfsError);
 });
 
+// ./build was taken, and left nothing out.
+test.each(["./build", "../x", "a/./b", "!./x", "."])(
+  "%j can match nothing and is refused",
+  (text) => {
+    expect(() => excludePattern(text)).toThrow("without . and ..");
+  },
+);
+
 const SEED = Number(process.env["DFS_TEST_SEED"] ?? Math.floor(Math.random() * 2 ** 32));
 
 test.if(canRun("patterns beside git", whyWithout("git")))(`as git has it, seed ${SEED}`, () => {

@@ -107,10 +107,14 @@ describe("find", () => {
       ["-exec", "rm"],
       ["-print0", "--json"],
       ["-mindepth", "2", "-maxdepth", "1"],
+      // The ! was taken for a path, and all that was to be kept was removed.
+      ["!", "-type", "d", "-delete"],
+      ["(", "-name", "b.txt", ")"],
     ];
     const codes = await Promise.all(
       wrong.map(async (args) => (await cluster.run(["find", "/tree", ...args])).code),
     );
     expect(codes).toEqual(wrong.map(() => 2));
+    expect((await cluster.ok("find", "/tree", "-name", "b.txt")).text).not.toBe("");
   });
 });

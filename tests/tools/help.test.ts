@@ -90,6 +90,7 @@ describe("dfs help TOPIC", () => {
   test.each(TOPICS.map(({ name }) => [name] as const))("%s", async (name) => {
     const { code, stdout, stderr } = await dfs(["help", name], { home: tmpdir() });
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    expect(stdout).toStartWith(`dfs help ${name}: `); // a command of the same name was told of instead
     expect(stdout).toBe(golden(`topic-${name}`, stdout));
     for (const line of stdout.split("\n")) expect(line.length).toBeLessThanOrEqual(WIDEST);
   });

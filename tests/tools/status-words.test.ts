@@ -5,7 +5,7 @@ import { incarnationId, instanceId, lsn, reignId, serverId } from "../../src/bas
 import type { ClusterStatus } from "../../src/client/api.ts";
 import type { RiskStatus, ServerInfo } from "../../src/protocol/messages/cluster.ts";
 import { assess } from "../../src/tools/shared/health.ts";
-import type { ScrubFact } from "../../src/tools/shared/scrub-words.ts";
+import { scrubRow, type ScrubFact } from "../../src/tools/shared/scrub-words.ts";
 import { refuseChange } from "../../src/server/meta/server-changes.ts";
 import { serverLines, serverRow } from "../../src/tools/shared/server-words.ts";
 import { statusLines } from "../../src/tools/shared/status-words.ts";
@@ -79,6 +79,7 @@ function cluster(more: Partial<ClusterStatus> = {}): ClusterStatus {
       untold: [],
     },
     risk: NO_RISK,
+    service: null,
     ...more,
   };
 }
@@ -86,6 +87,7 @@ function cluster(more: Partial<ClusterStatus> = {}): ClusterStatus {
 const SCRUBBED: ScrubFact[] = [1, 2, 3, 4].map((id) => ({
   server: serverId(id),
   lastPassNs: NOW - (id === 3 ? 12n * DAY : DAY),
+  paused: false,
 }));
 
 function text(
@@ -306,10 +308,17 @@ describe("statusLines", () => {
     expect(advised).toBeGreaterThan(0);
   });
 
+  const fact = (id: number, lastPassNs: bigint | null | undefined, paused = false): ScrubFact => ({
+    server: serverId(id),
+    lastPassNs,
+    paused,
+  });
+  const lineOf = (facts: ScrubFact[]): string | undefined =>
+    text(cluster(), ALL_UP, facts).find((each) => each.startsWith("Scrub:"));
+
   test("scrubs that never ended, and servers that do not answer", () => {
     const line = (...passes: (bigint | null | undefined)[]): string | undefined => {
-      const facts = passes.map((lastPassNs, at) => ({ server: serverId(at + 1), lastPassNs }));
-      return text(cluster(), ALL_UP, facts).find((each) => each.startsWith("Scrub:"));
+      return lineOf(passes.map((lastPassNs, at) => fact(at + 1, lastPassNs)));
     };
     expect(line(NOW - DAY, NOW, null)).toBe(
       "Scrub:    server 3 has never been scrubbed to the end; oldest: server 1, 24 h ago",
@@ -318,6 +327,19 @@ describe("statusLines", () => {
     expect(line(NOW - 3n * DAY, undefined)).toBe(
       "Scrub:    oldest: server 1, 3 days ago; server 2 does not answer",
     );
+  });
+
+  // A scrub that somebody had paused, and forgotten, was told by nothing: rot that nobody reads stayed.
+  test("scrubs that were paused, and passes that are late", () => {
+    expect(lineOf([fact(1, NOW - DAY), fact(2, NOW - 40n * DAY, true), fact(3, NOW, true)])).toBe(
+      "Scrub:    oldest: server 2, 40 days ago (late: it should end every 14 days); " +
+        "paused on servers 2, 3: dfs scrub 2 3 resume",
+    );
+    expect(lineOf([fact(1, NOW - 14n * DAY)])).toBe("Scrub:    oldest: server 1, 14 days ago");
+    expect(scrubRow([fact(1, NOW), fact(2, null, true)])).toMatchObject({
+      never: [2],
+      paused: [2],
+    });
   });
 });
 

@@ -54,7 +54,7 @@ describe("put, as cp", () => {
     await cluster.ok("put", "b.txt", "/put/");
     expect(await names("/put")).toEqual(["a.txt", "b.txt", "new"]);
     const slash = await cluster.run(["put", "a.txt", "/put/nothing/"]);
-    expect(slash.code).toBe(1);
+    expect(slash.code).toBe(4);
     expect(slash.stderr).toContain("no such directory");
   });
 
@@ -176,7 +176,7 @@ describe("get, as cp", () => {
     expect(await cluster.run(["get", "/get/a.txt", "/get/b.txt", "got"])).toMatchObject({
       code: 1,
     });
-    expect(await cluster.run(["get", "/get/a.txt", "nothing/"])).toMatchObject({ code: 1 });
+    expect(await cluster.run(["get", "/get/a.txt", "nothing/"])).toMatchObject({ code: 4 });
   });
 
   test("a tree: a new name, into a directory, or its content with /.", async () => {
@@ -313,6 +313,40 @@ test("names that are no text can be typed, here and there", async () => {
   expect(JSON.parse(row ?? "")).toMatchObject({ path: "/\ufffd", pathBase64: "L4A=" });
 });
 
+// The file that standard output had been redirected to was replaced: what was written to it afterwards was lost.
+test("get to /dev/stdout or another open file writes into it, where it stands", async () => {
+  const result = await shell(
+    `printf content | "$0" put - /into && exec 3> three > one && echo before && "$0" get /into /dev/stdout && echo && ` +
+      `"$0" get /into /dev/fd/3 && echo -n after && "$0" get /into /dev/stdout >> two && cat one three two >&2`,
+  );
+  expect(result.stderr).toBe("before\ncontent\naftercontentcontent");
+  expect(result.code).toBe(0);
+});
+
+test("a file that is written to while it is stored: a warning, and put -r stores it again", async () => {
+  mkdirSync(cluster.path("changing"));
+  const path = cluster.path("changing/file");
+  const [before, after] = [6, 7].map((seed) => seededRandom(seed).bytes(3_000_000));
+  writeFileSync(path, before!);
+  // Servers that stand still keep the file open for as long as it takes to change it.
+  const servers = cluster.describe().servers.map(({ pid }) => pid!);
+  for (const pid of servers) process.kill(pid, "SIGSTOP");
+  const child = cluster.spawn(["put", "-r", "changing", "/changing"]);
+  const finished = finish(child);
+  try {
+    await until(() => hasOpenIn(child.pid, cluster.path("changing")), "the put to have begun");
+    writeFileSync(path, after!);
+  } finally {
+    for (const pid of servers) process.kill(pid, "SIGCONT");
+  }
+  const { code, stderr } = await finished;
+  expect(code).toBe(0);
+  expect(stderr).toContain("changing/file changed while it was stored");
+  const again = await cluster.ok("put", "-r", "changing/.", "/changing");
+  expect(again.stderr).not.toContain("changed");
+  expect((await cluster.ok("cat", "/changing/file")).stdout.equals(readFileSync(path))).toBe(true);
+});
+
 describe("interrupted", () => {
   test("a put by Ctrl-C: exit 130, the old file is whole", async () => {
     await cluster.ok("put", "a.txt", "/whole");
@@ -335,10 +369,21 @@ describe("interrupted", () => {
     mkdirSync(cluster.path("half"));
     const child = cluster.spawn(["get", "/big", "half/big"]);
     const finished = finish(child);
-    await until(() => readdirSync(cluster.path("half")).length > 0, "the get to have begun");
+    await until(() => hasOpenIn(child.pid, cluster.path("half")), "the get to have begun");
     child.kill("SIGINT");
     const result = await finished;
     expect(result.code).toBe(130);
     expect(readdirSync(cluster.path("half"))).toEqual([]);
   });
 });
+
+/** True when a process has a file in `dir` open, with a name or without. */
+function hasOpenIn(pid: number, dir: string): boolean {
+  return readdirSync(`/proc/${pid}/fd`).some((fd) => {
+    try {
+      return readlinkSync(`/proc/${pid}/fd/${fd}`).startsWith(`${dir}/`);
+    } catch {
+      return false; // closed meanwhile
+    }
+  });
+}

@@ -179,6 +179,21 @@ export const riskStatus = record({
 });
 export type RiskStatus = Infer<typeof riskStatus>;
 
+/** How the metadata service judges silence, repairs and backs up. */
+export const serviceSettings = record({
+  /** A session that is silent for this long ends. */
+  leaseTimeoutMs: uint53,
+  /** From losing a data server to calling it down. */
+  downDelayMs: uint53,
+  /** From losing a data server to making its copies elsewhere. */
+  outDelayMs: uint53,
+  /** Bytes that repairs copy in a second, except of blocks with one good copy left; 0: no limit. */
+  repairBytesPerSecond: uint53,
+  /** Between two backups of the database, when it changes. */
+  backupIntervalMs: uint53,
+});
+export type ServiceSettings = Infer<typeof serviceSettings>;
+
 /** Health of the whole cluster in figures. */
 export const status = request(
   0x0503,
@@ -206,6 +221,8 @@ export const status = request(
     /** Backups of the metadata; null from a service that makes none. */
     backup: optional(backupStatus),
     risk: optional(riskStatus),
+    /** Null from a service that does not tell. */
+    service: optional(serviceSettings),
   }),
 );
 

@@ -66,8 +66,8 @@ export const blockPut = request(
 
 /**
  * Reads a range of a block. The bulk bytes are the whole pieces that the range touches, starting with piece number
- * floor(offset / 64 KiB). Errors: `noBlock`, `badChecksum` (the server found its own copy rotten), `io`, `invalid`
- * (the range is not inside the block).
+ * floor(offset / 64 KiB). The server has verified the list of hashes, but not always the bytes: whoever gets them does. Errors:
+ * `noBlock`, `badChecksum` (the server found its own copy rotten), `io`, `invalid` (the range is not inside the block).
  */
 export const blockGet = request(
   0x0702,
@@ -254,7 +254,7 @@ export const blockCopyMany = request(
 
 /**
  * Reads many blocks whole. The bulk bytes are those of the blocks that can be given, in the order of the request. A
- * block that is not held with this length, or cannot be read, is left out; the server sees to a rotten one by itself.
+ * block that is not held with this length, or cannot be read, is left out; the server sees to a rotten one by itself. One that comes alone may not have been verified.
  * Errors: `invalid` (a block twice, an empty one, too many bytes in all).
  */
 export const blockGetMany = request(

@@ -6,10 +6,13 @@
  * `drain` follows a short write. Bun's socket timeouts are not used, as they are unreliable; ours are the clock's.
  */
 import type { Socket, SocketHandler } from "bun";
+import { closeSync, openSync } from "node:fs";
 import type { Clock } from "../../base/clock.ts";
 import { DfsError, messageOf, systemCodeOf } from "../../base/errors.ts";
+import type { FilePart } from "../../base/file-part.ts";
 import { formatAddress, parseAddress } from "../address.ts";
 import { receiveNow } from "./receive-now.ts";
+import { canSendFiles, sendFileNow } from "./send-file.ts";
 import type { Address, ByteStream, Listener, StreamEvents, Transport } from "../transport.ts";
 
 /** TCP between machines or over the loopback. */
@@ -26,6 +29,8 @@ interface SocketState {
   /** The first error seen, for onClose. */
   error: Error | undefined;
 }
+
+const UNKNOWN_ADDRESS = "unknown:0";
 
 type TcpSocket = Socket<SocketState | undefined>;
 
@@ -74,7 +79,7 @@ async function listen(
 ): Promise<Listener> {
   const { host, port } = parseAddress(address);
   const open = (socket: TcpSocket): void => {
-    adopt(socket, formatAddress({ host: socket.remoteAddress, port: socket.remotePort }), accept);
+    adopt(socket, remoteAddressOf(socket), accept);
   };
   try {
     const server = Bun.listen<SocketState | undefined>({
@@ -92,6 +97,13 @@ async function listen(
   }
 }
 
+/** The kernel does not know it any more when the other side has reset the connection before it was accepted. */
+function remoteAddressOf(socket: TcpSocket): Address {
+  const { remoteAddress, remotePort } = socket as Partial<TcpSocket>;
+  if (remoteAddress === undefined || remotePort === undefined) return UNKNOWN_ADDRESS;
+  return formatAddress({ host: remoteAddress, port: remotePort });
+}
+
 /** Makes a stream of an open socket. */
 function adopt(
   socket: TcpSocket,
@@ -102,6 +114,9 @@ function adopt(
   const stream: ByteStream = {
     remoteAddress,
     write: (bytes) => socket.write(bytes),
+    ...(canSendFiles && {
+      sendFile: (part: FilePart, from: number) => sendFileNow(socket, part, from),
+    }),
     receive: (target, offset) => receiveNow(socket, target, offset),
     pause: () => socket.pause(),
     resume: () => socket.resume(),
@@ -138,14 +153,25 @@ function noAnswer(address: Address, timeoutMs: number): DfsError {
 
 function unreachable(address: Address, error: unknown): DfsError {
   const code = systemCodeOf(error);
-  const why =
-    code === "ECONNREFUSED"
+  const why = hasNoDescriptorLeft()
+    ? "this process may open no more files (ulimit -n)"
+    : code === "ECONNREFUSED"
       ? "nobody listens there; is the server running?"
       : (code ?? messageOf(error));
   return new DfsError("unreachable", `cannot connect to ${address}: ${why}`, {
     details: { address },
     cause: error,
   });
+}
+
+/** Bun calls it a refused connection, too, when there is no descriptor for the socket. */
+function hasNoDescriptorLeft(): boolean {
+  try {
+    closeSync(openSync("/dev/null", "r"));
+    return false;
+  } catch (error) {
+    return systemCodeOf(error) === "EMFILE" || systemCodeOf(error) === "ENFILE";
+  }
 }
 
 function cannotListen(address: Address, error: unknown): DfsError {

@@ -6,7 +6,8 @@
  *     its connection to the service     data.delete, data.list, data.copy, data.copyMany, data.verify
  *                                       the metadata service
  *
- * Bytes are verified before they are appended and after they were read. Nothing is answered before the server has been
+ * Bytes are verified before they are appended and after they were read; those that are sent straight out of the system's memory of
+ * a file are verified by who gets them. Nothing is answered before the server has been
  * accepted by a metadata service whose database is not older than what it has seen.
  *
  * Deletions are executed one after the other, so that the answer to one tells that those before it have ended as well.
@@ -101,11 +102,13 @@ function handlersForClients(options: HandlerOptions, counters: Counters): Handle
   table.onRequest(
     blockGet,
     async ({ body: { block, offset, length } }) => {
-      const range = await served.log().get(block, offset, length);
+      const log = served.log();
+      const found = await log.find(block, offset, length);
+      const range = found ?? (await log.get(block, offset, length));
       counters.gets++;
       return {
         body: { blockLength: range.blockLength, pieces: range.pieces },
-        bulk: range.bytes,
+        bulk: "part" in range ? range.part : range.bytes,
         sent: () => range.release(),
       };
     },

@@ -4,7 +4,9 @@
 import { DfsError, isDfsError } from "../../base/errors.ts";
 import type { BlockId } from "../../base/ids.ts";
 import { MAX_GIVEN_BYTES } from "../../base/limits.ts";
+import type { Bulk } from "../../protocol/peer.ts";
 import { BufferPool } from "../../log/buffers.ts";
+import type { StoredRange } from "../../log/block-reader.ts";
 import type { BlockLog } from "../../log/log.ts";
 
 /** A block and its length. */
@@ -17,7 +19,7 @@ export interface Sized {
 export interface ManyBlocks {
   /** For each block asked for, whether it is among them. */
   readonly given: readonly boolean[];
-  readonly bytes: Uint8Array;
+  readonly bytes: Bulk;
   /** Must be called once, when `bytes` are not needed any more. */
   readonly release: () => void;
 }
@@ -45,7 +47,7 @@ export function checkMany(blocks: readonly Sized[], mostBytes: number): void {
 }
 
 /**
- * Reads blocks whole, and verified. Those that are not held with that length, rotten or unreadable are left out.
+ * Reads blocks whole, and verified unless one comes alone and is given where it lies. Those that are not held with that length, rotten or unreadable are left out.
  * @throws DfsError `invalid` as `checkMany`; `unreachable` when the log has been closed.
  */
 export async function readMany(log: BlockLog, blocks: readonly Sized[]): Promise<ManyBlocks> {
@@ -68,8 +70,12 @@ export async function readMany(log: BlockLog, blocks: readonly Sized[]): Promise
   }
 }
 
-/** A block that comes alone is given out of the buffer that it was read into. */
+/** A block that comes alone is given from where it lies in the log, else out of the buffer that it was read into. */
 async function readAlone(log: BlockLog, block: Sized): Promise<ManyBlocks> {
+  const found = await findOne(log, block);
+  if (found !== undefined) {
+    return { given: [true], bytes: found.part, release: () => found.release() };
+  }
   const range = await readOne(log, block);
   if (range === undefined) return { given: [false], bytes: NOTHING, release: () => undefined };
   return { given: [true], bytes: range.bytes, release: () => range.release() };
@@ -119,6 +125,17 @@ function closeGaps(
     end += length;
   }
   return end;
+}
+
+async function findOne(log: BlockLog, { block, length }: Sized): Promise<StoredRange | undefined> {
+  try {
+    const found = await log.find(block, 0, length);
+    if (found === undefined || found.blockLength === length) return found;
+    found.release();
+  } catch (error) {
+    if (!isDfsError(error)) throw error; // reading it tells
+  }
+  return undefined;
 }
 
 async function readOne(log: BlockLog, { block, length }: Sized) {

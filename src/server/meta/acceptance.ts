@@ -27,7 +27,7 @@
  */
 import { DfsError } from "../../base/errors.ts";
 import { serverId, type ServerId } from "../../base/ids.ts";
-import { MAX_ACCEPTANCES } from "../../base/limits.ts";
+import { MAX_ACCEPTANCES, MAX_SERVERS } from "../../base/limits.ts";
 import type { Random } from "../../base/random.ts";
 import type { IdKind } from "./id-ranges.ts";
 import { SERVER_COUNTER } from "./server-ids.ts";
@@ -45,8 +45,12 @@ const LEAST_SKIP = 1n << 40n;
 /** Ids for each millisecond of the clock: many more than could be given out in one. */
 const IDS_PER_MS_BITS = 20n;
 
-/** Ids of servers that are left to those that joined in the time that is lost. */
-const SERVERS_SKIPPED = 65_536n;
+/**
+ * Ids of servers that are left, at least, to those that joined in the time that is lost: as many as a cluster can have. New
+ * servers go on at the next thousand, so that people see where another life began: 1, 2, 3, 4, 2000.
+ */
+const SERVERS_SKIPPED = BigInt(MAX_SERVERS);
+const ROUND = 1_000n;
 
 const NS_PER_MS = 1_000_000n;
 
@@ -86,7 +90,7 @@ function* accept(random: Random, nowNs: bigint): Operation<Acceptance> {
     yield* ask("counter.put", kind, markAfterLoss(mark, nowNs));
   }
   const above = yield* ask("counter.get", SERVER_COUNTER);
-  const upTo = above + SERVERS_SKIPPED;
+  const upTo = lastServerSkipped(above);
   yield* ask("counter.put", SERVER_COUNTER, upTo);
   const acceptance: Acceptance = {
     acceptance: random.id64(),
@@ -107,6 +111,10 @@ export function markAfterLoss(mark: bigint, nowNs: bigint): bigint {
   const byClock = (nowNs / NS_PER_MS) << IDS_PER_MS_BITS;
   const least = mark + LEAST_SKIP;
   return byClock > least ? byClock : least;
+}
+
+function lastServerSkipped(above: bigint): bigint {
+  return ((above + SERVERS_SKIPPED) / ROUND + 1n) * ROUND - 1n;
 }
 
 type Stored = readonly [acceptance: string, acceptedNs: string, above: number, upTo: number];

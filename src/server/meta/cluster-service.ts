@@ -30,6 +30,7 @@ export interface ClusterServiceOptions {
   readonly repair: Repair;
   readonly backups: Backups;
   readonly quarantine: Quarantine;
+  readonly settings: cluster.ServiceSettings;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Servers or the placement table have changed, durably. */
@@ -151,6 +152,7 @@ class ClusterService {
       repair: { queue: [...counted.repairs], ...this.options.repair.progress() },
       backup: await this.options.backups.status(),
       risk: counted.risk,
+      service: serviceSettingsOf(this.options.settings),
     };
   }
 
@@ -188,6 +190,17 @@ class ClusterService {
     }
     return this.inodes.count;
   }
+}
+
+/** Whole numbers, and none that was above 0 becomes 0, which is no limit. */
+function serviceSettingsOf(settings: cluster.ServiceSettings): cluster.ServiceSettings {
+  return {
+    leaseTimeoutMs: Math.ceil(settings.leaseTimeoutMs),
+    downDelayMs: Math.ceil(settings.downDelayMs),
+    outDelayMs: Math.ceil(settings.outDelayMs),
+    repairBytesPerSecond: Math.ceil(settings.repairBytesPerSecond),
+    backupIntervalMs: Math.ceil(settings.backupIntervalMs),
+  };
 }
 
 function* placementView() {

@@ -239,10 +239,12 @@ function idSourceOf(ids: IdRanges): IdSource {
 }
 
 function accept({ store }: OpenDatabase, { random, clock, logger }: EngineOptions): void {
-  acceptOlder(store, random, clock.nowNs());
+  const { servers } = acceptOlder(store, random, clock.nowNs());
   logger.warn(
     "this copy of the metadata database has been accepted, however old it is: data servers go along with it once; " +
-      "sessions are ended, later blocks are left alone. Start without --accept-older from now on",
+      "sessions are ended, later blocks are left alone; " +
+      `new data servers get ids from ${servers.upTo + 1} on, since those below may belong to servers that joined later. ` +
+      "Start without --accept-older from now on",
   );
 }
 

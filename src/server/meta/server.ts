@@ -31,6 +31,7 @@
  *     placement.ts, placement-operations.ts   plans the placement table; edits it
  *     server-change-service.ts, server-changes.ts   servers are drained, replaced, removed
  *     database.ts, rebuild.ts, settings.ts   formats, opens and mends the directory
+ *     service-settings.ts                 what was asked for at a start, kept for the next ones
  */
 import { systemClock, type Clock } from "../../base/clock.ts";
 import { watchDirectory } from "../../base/directory-watch.ts";
@@ -40,7 +41,13 @@ import { lineLogger, type Logger } from "../../base/logger.ts";
 import { standardErrorWriter } from "../../base/standard-error.ts";
 import { guardOwnMemory } from "../../base/memory-guard.ts";
 import { systemRandom, type Random } from "../../base/random.ts";
-import { listenPeers, type HandlerTable, type PeerListener } from "../../protocol/endpoint.ts";
+import {
+  listenPeers,
+  refuseOpenDoor,
+  type HandlerTable,
+  type PeerListener,
+} from "../../protocol/endpoint.ts";
+import type { ServiceSettings } from "../../protocol/messages/cluster.ts";
 import { clusterIdOf, type ClusterSettings } from "../../protocol/messages/common.ts";
 import type { Transport } from "../../protocol/transport.ts";
 import { tcpTransport } from "../../protocol/transports/tcp.ts";
@@ -59,24 +66,20 @@ import { Repair } from "./repair/repair.ts";
 import { reconcile } from "./reconcile.ts";
 import { makeService } from "./service.ts";
 import { Sessions } from "./sessions.ts";
+import { serviceSettings } from "./service-settings.ts";
 import type { SettingsWish } from "./settings.ts";
 import { ask } from "./store/store.ts";
 import type { SyncFile } from "./wal-sync.ts";
 
-const DEFAULT_LEASE_TIMEOUT_MS = 60_000;
 const DEFAULT_HEARTBEAT_INTERVAL_MS = 1_000;
-const DEFAULT_DOWN_DELAY_MS = 5_000;
 const DEFAULT_REAPER_INTERVAL_MS = 1_000;
 const DEFAULT_GRACE_MS = 3_600_000;
-const DEFAULT_OUT_DELAY_MS = 600_000;
 const DEFAULT_REPAIR_INTERVAL_MS = 1_000;
-const DEFAULT_REPAIR_BYTES_PER_SECOND = 100 * 1024 * 1024;
 const DEFAULT_COPIES_PER_SERVER = 4;
-const DEFAULT_BACKUP_INTERVAL_MS = 3_600_000;
 
 const ROOT_MODE = 0o755;
 
-export interface MetaServerOptions {
+export interface MetaServerOptions extends Partial<ServiceSettings> {
   /** The directory; one that is missing or empty becomes that of a new cluster. */
   readonly dir: string;
   /** `host:port`; left out: where it listened before, else a free port of 127.0.0.1. */
@@ -86,28 +89,18 @@ export interface MetaServerOptions {
   readonly key?: Uint8Array | undefined;
   /** Owner of the root directory of a new cluster; left out: the user of this process. */
   readonly rootOwner?: RootOwner;
-  /** A session that is silent for this long ends. Default 60 s. */
-  readonly leaseTimeoutMs?: number;
   /** How often data servers report. Default 1 s. */
   readonly heartbeatIntervalMs?: number;
-  /** From losing a data server to calling it down. Default 5 s. */
-  readonly downDelayMs?: number;
   /** Between two looks for blocks to delete. Default 1 s. */
   readonly reaperIntervalMs?: number;
   /** How long unused blocks of an ended session are left alone. Default 1 h. */
   readonly graceMs?: number;
-  /** From losing a data server to making its copies elsewhere. Default 10 min. */
-  readonly outDelayMs?: number;
   /** Between two looks for repairs. Default 1 s. */
   readonly repairIntervalMs?: number;
-  /** Bytes that repairs copy in a second, except of blocks with one good copy left; 0: no limit. Default 100 MiB. */
-  readonly repairBytesPerSecond?: number;
   /** Repairs at a time to one data server, and from one; of blocks up to 64 KiB 16 count as one. Default 4. */
   readonly copiesPerServer?: number;
   /** Whether copies on stand-ins are moved back when the servers that should have them are. Default true. */
   readonly moveMisplaced?: boolean;
-  /** Between two backups of the database, when it changes. Default 1 h. */
-  readonly backupIntervalMs?: number;
   /** The database is an older copy, and the newer one is lost: go on from it. */
   readonly acceptOlder?: boolean;
   // Seams.
@@ -125,6 +118,7 @@ export interface MetaServer {
   readonly address: string;
   readonly cluster: ClusterId;
   readonly settings: ClusterSettings;
+  readonly service: ServiceSettings;
   /** Resolves when the server cannot go on: its disk failed. The process must end; connections are closed already. */
   readonly failed: Promise<DfsError>;
   /** Answers what it has accepted, closes all connections and gives the directory up. */
@@ -142,6 +136,7 @@ export async function startMetaServer(options: MetaServerOptions): Promise<MetaS
   const random = options.random ?? systemRandom;
   const logger = options.logger ?? stderrLogger(clock, false);
   const failure = Promise.withResolvers<DfsError>();
+  refuseOpenDoor(addressToListenOn(options.dir, options.listen), options.key); // before anything is made
   const engine = await Engine.open({
     dir: options.dir,
     wish: options.settings ?? {},
@@ -154,7 +149,8 @@ export async function startMetaServer(options: MetaServerOptions): Promise<MetaS
     ...(options.syncFile === undefined ? {} : { syncFile: options.syncFile }),
     ...(options.defer === undefined ? {} : { defer: options.defer }),
   });
-  const running = new Running(options, engine, { clock, random, logger });
+  const service = await settingsFor(engine, options);
+  const running = new Running({ ...options, ...service }, engine, { clock, random, logger });
   try {
     await running.start();
     const listener = await listen(options, engine, running.service, { clock, random, logger });
@@ -169,6 +165,7 @@ export async function startMetaServer(options: MetaServerOptions): Promise<MetaS
       address: listener.address,
       cluster: clusterIdOf(engine.settings.cluster),
       settings: engine.settings,
+      service,
       failed: failure.promise,
       stop: () => running.stop(listener),
     };
@@ -187,6 +184,7 @@ export interface MetaRunOptions extends MetaServerOptions {
   readonly onReady?: (ready: {
     readonly address: string;
     readonly settings: Required<SettingsWish>;
+    readonly service: ServiceSettings;
   }) => void;
 }
 
@@ -202,6 +200,7 @@ export async function runMetaServer(options: MetaRunOptions): Promise<void> {
   options.onReady?.({
     address: server.address,
     settings: { blockSize, replicas, writeQuorum, readQuorum },
+    service: server.service,
   });
   const watch = watchDirectory(options.dir, options.clock ?? systemClock);
   const stopGuard = guardOwnMemory(options.clock ?? systemClock);
@@ -235,7 +234,7 @@ class Running {
   private readonly fsck: Fsck;
   private stopped = false;
 
-  constructor(options: MetaServerOptions, engine: Engine, seams: Seams) {
+  constructor(options: MetaServerOptions & ServiceSettings, engine: Engine, seams: Seams) {
     const { clock, logger } = seams;
     this.engine = engine;
     this.logger = logger;
@@ -247,7 +246,7 @@ class Running {
         clientNotices.forget(session);
         clientNotices.publish(changes, undefined);
       },
-      leaseTimeoutMs: options.leaseTimeoutMs ?? DEFAULT_LEASE_TIMEOUT_MS,
+      leaseTimeoutMs: options.leaseTimeoutMs,
     });
     const notices = new ClusterNotices({
       clients: () => this.sessions.clients,
@@ -260,9 +259,9 @@ class Running {
       clock,
       logger,
       heartbeatIntervalMs: options.heartbeatIntervalMs ?? DEFAULT_HEARTBEAT_INTERVAL_MS,
-      downDelayMs: options.downDelayMs ?? DEFAULT_DOWN_DELAY_MS,
+      downDelayMs: options.downDelayMs,
       onChanged: () => notices.changed(),
-      outDelayMs: options.outDelayMs ?? DEFAULT_OUT_DELAY_MS,
+      outDelayMs: options.outDelayMs,
       onRegistered: (member) => {
         void this.compare(member);
         void this.backups.registered(member);
@@ -280,7 +279,7 @@ class Running {
       intervalMs: options.repairIntervalMs ?? DEFAULT_REPAIR_INTERVAL_MS,
       copiesPerServer: options.copiesPerServer ?? DEFAULT_COPIES_PER_SERVER,
       moveMisplaced: options.moveMisplaced ?? true,
-      bytesPerSecond: options.repairBytesPerSecond ?? DEFAULT_REPAIR_BYTES_PER_SECOND,
+      bytesPerSecond: options.repairBytesPerSecond,
     });
     this.quarantine = new Quarantine(engine, this.members);
     this.backups = new Backups({
@@ -290,7 +289,7 @@ class Running {
       copier: engine.copier,
       ...seams,
       dir: options.dir,
-      intervalMs: options.backupIntervalMs ?? DEFAULT_BACKUP_INTERVAL_MS,
+      intervalMs: options.backupIntervalMs,
       quarantined: () => this.quarantine.copies,
     });
     this.reaper = new Reaper({
@@ -319,6 +318,7 @@ class Running {
       repair: this.repair,
       backups: this.backups,
       quarantine: this.quarantine,
+      settings: options,
       clock,
       logger,
       onServersChanged: () => notices.changed(),
@@ -362,6 +362,15 @@ class Running {
 
   private logUnlessStopped(what: string, error: unknown): void {
     if (!this.stopped) this.logger.warn(`${what}: ${messageOf(error)}`);
+  }
+}
+
+async function settingsFor(engine: Engine, wish: MetaServerOptions): Promise<ServiceSettings> {
+  try {
+    return await engine.change(() => serviceSettings(wish));
+  } catch (error) {
+    await engine.close();
+    throw error;
   }
 }
 

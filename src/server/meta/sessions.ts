@@ -12,6 +12,7 @@ import type { Clock } from "../../base/clock.ts";
 import { DfsError, messageOf } from "../../base/errors.ts";
 import { sessionId, type SessionId } from "../../base/ids.ts";
 import { MAX_ENTRIES_PER_PAGE } from "../../base/limits.ts";
+import { LimitedLines } from "../../base/limited-lines.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Random } from "../../base/random.ts";
 import type { ReplyOf, RequestOf } from "../../protocol/message.ts";
@@ -56,9 +57,12 @@ export class Sessions {
   /** Sessions of before the start that have not come back. */
   private readonly awaited = new Set<SessionId>();
   private readonly ending = new Set<SessionId>();
+  /** Whoever may connect can open as many sessions as he likes and leave them. */
+  private readonly expiries: LimitedLines;
 
   constructor(options: SessionsOptions) {
     this.options = options;
+    this.expiries = new LimitedLines(options.logger, options.clock, ["sessions", "have expired"]);
     this.silence = new Silence({
       clock: options.clock,
       tickMs: Math.max(1, options.leaseTimeoutMs / TICKS_PER_LEASE),
@@ -86,6 +90,7 @@ export class Sessions {
 
   stop(): void {
     this.silence.stop();
+    this.expiries.close();
   }
 
   /** True until all sessions of before the start have come back or ended. */
@@ -223,7 +228,11 @@ export class Sessions {
         if (changes === undefined) return;
         this.forget(session);
         onEnded(session, changes);
-        logger.info(`session ${session} has expired: not heard of for ${leaseTimeoutMs} ms`);
+        this.expiries.tell({
+          level: "info",
+          message: `session ${session} has expired`,
+          why: `not heard of for ${leaseTimeoutMs} ms`,
+        });
       })
       .catch((error: unknown) => {
         // The next tick tries again.

@@ -11,6 +11,7 @@ import { join } from "node:path";
 import { DfsError, messageOf } from "../../base/errors.ts";
 import { END_WITH_INPUT } from "../shared/end-with-input.ts";
 import type { ClusterSettings } from "../shared/cluster-file.ts";
+import type { ServiceRow } from "../shared/service-options.ts";
 import { RUNTIME_ENV } from "../shared/runtime-env.ts";
 
 const PROJECT = join(import.meta.dir, "../../..");
@@ -27,6 +28,8 @@ export interface ReadyLine {
   readonly server?: number;
   /** Of a metadata server: the settings of its cluster. */
   readonly settings?: Required<ClusterSettings>;
+  /** Of a metadata server: how it judges silence, repairs and backs up. */
+  readonly service?: ServiceRow;
 }
 
 /** What a data server prints instead when it waits for a newer database of the metadata server, and why. */

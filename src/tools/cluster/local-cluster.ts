@@ -28,7 +28,13 @@ import { listenAddress } from "./ports.ts";
 import { dataServerIn, metaAddressIn } from "./server-files.ts";
 import { serverIn, stopServer, type Stopped } from "./processes.ts";
 import { shellWord } from "../shared/connect.ts";
-import { serviceFlags } from "../shared/service-options.ts";
+import {
+  serviceFlags,
+  settingsOfRow,
+  unmet,
+  type ServiceRow,
+  type ServiceWish,
+} from "../shared/service-options.ts";
 import { checkSettings, commonFlags, keyFileFor, settingFlags, type Wish } from "./wish.ts";
 
 const DEFAULT_DATA_SERVERS = 4;
@@ -42,6 +48,8 @@ export interface Service {
   readonly dir: string;
   /** True when it ran already. */
   readonly ranBefore: boolean;
+  /** Of the metadata server, as far as it is known: how it judges silence, repairs and backs up. */
+  readonly goesBy?: ServiceRow;
 }
 
 /** A server that `stop` has dealt with. */
@@ -232,6 +240,7 @@ export class LocalCluster {
     const before = metaAddressIn(dir) ?? this.#file.meta;
     if (pid !== undefined && before !== undefined) {
       this.#save({ meta: before, metaPid: pid });
+      this.#warnOfUnmet(wish.service);
       this.#tell({ name: "meta", address: before, pid, dir, ranBefore: true });
       return before;
     }
@@ -253,9 +262,22 @@ export class LocalCluster {
       meta: ready.address,
       metaPid: ready.pid,
       settings: ready.settings ?? this.#file.settings,
+      ...(ready.service === undefined ? {} : { service: ready.service }),
     });
     this.#tell({ name: "meta", address: ready.address, pid: ready.pid, dir, ranBefore: false });
     return ready.address;
+  }
+
+  /** A metadata server that runs goes by what it was started with. */
+  #warnOfUnmet(wish: ServiceWish): void {
+    const { service } = this.#file;
+    const flags = serviceFlags(unmet(wish, service && settingsOfRow(service))).join(" ");
+    if (flags === "") return;
+    const where = `--dir ${shellWord(this.dir)}`;
+    this.#events.onWarning(
+      `${flags} is not taken: the metadata server runs already, and takes it only when it is started\n` +
+        `dfs down ${where}; then dfs up ${where} ${flags}`,
+    );
   }
 
   async #startData(dir: string, meta: string, wish: Wish): Promise<void> {
@@ -377,7 +399,9 @@ export class LocalCluster {
 
   #tell(service: Service): void {
     if (service.ranBefore && service.id !== undefined) this.#ranBefore.push(service.id);
-    this.#events.onService(service);
+    const { service: goesBy } = this.#file;
+    const isMeta = service.id === undefined && service.dir === metaDirectory(this.dir);
+    this.#events.onService(isMeta && goesBy !== undefined ? { ...service, goesBy } : service);
   }
 }
 

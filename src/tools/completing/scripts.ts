@@ -15,7 +15,7 @@ export type Shell = (typeof SHELLS)[number];
  */
 const BASH = `# Completion of dfs for bash: eval "$(dfs completion bash)"
 _dfs() {
-  local IFS=$'\\n' line="\${COMP_LINE:0:COMP_POINT}" name quoted word i current cut=""
+  local IFS=$'\\n' line="\${COMP_LINE:0:COMP_POINT}" name quoted word i current cut="" quote="" kept=$'\\x01'
   local rest="$line"
   local -a words=()
   COMPREPLY=()
@@ -31,12 +31,21 @@ _dfs() {
     rest="\${rest#"$word"}"
   done
   current="\${words[\${#words[@]}-1]}"
-  [[ "$current" == *[=:]* ]] && cut="\${current%"\${current##*[=:]}"}"
+  # Within quotes bash cuts nothing, and a backslash is one.
+  [[ "$current" == [\\'\\"]* ]] && quote="\${current:0:1}"
+  [[ -z "$quote" && "$current" == *[=:]* ]] && cut="\${current%"\${current##*[=:]}"}"
   for ((i = 0; i < \${#words[@]}; i++)); do
     word="\${words[i]}"
-    [[ "$word" == [\\'\\"]* ]] && word="\${word:1}"
-    word="\${word%[\\'\\"]}"
-    words[i]="\${word//\\\\/}"
+    if [[ "$word" == \\'* ]]; then
+      word="\${word:1}"
+      words[i]="\${word%\\'}"
+      continue
+    fi
+    [[ "$word" == \\"* ]] && word="\${word:1}"
+    word="\${word%\\"}"
+    word="\${word//\\\\\\\\/$kept}"
+    word="\${word//\\\\/}"
+    words[i]="\${word//$kept/\\\\}"
   done
   cut="\${cut//\\\\/}"
   current="\${words[\${#words[@]}-1]#"$cut"}"
@@ -47,7 +56,17 @@ _dfs() {
       :directories) compopt -o filenames 2>/dev/null; COMPREPLY+=($(compgen -d -- "$current")) ;;
       *)
         [[ "$name" == *[/=] ]] && compopt -o nospace 2>/dev/null
-        printf -v quoted '%q' "\${name#"$cut"}"
+        name="\${name#"$cut"}"
+        case "$quote" in
+          \\') [[ "$name" == *\\'* ]] && continue; quoted="$name" ;; # within '' nothing stands for a '
+          \\")
+            quoted="\${name//\\\\/\\\\\\\\}"
+            quoted="\${quoted//\\"/\\\\\\"}"
+            quoted="\${quoted//\\$/\\\\\\$}"
+            quoted="\${quoted//\\\`/\\\\\\\`}"
+            ;;
+          *) printf -v quoted '%q' "$name" ;;
+        esac
         COMPREPLY+=("$quoted")
         ;;
     esac
@@ -61,6 +80,8 @@ _dfs() {
   local line name
   local -a asked plain plainTold open openTold
   asked=("\${(@Q)words[2,CURRENT]}")
+  # A quote that is not closed yet is no quote to (Q).
+  [[ "$words[CURRENT]" == [\\'\\"]* ]] && asked[-1]="\${\${(Q)words[CURRENT]}#[\\'\\"]}"
   for line in "\${(@f)$("\${words[1]}" completion candidates -- "\${asked[@]}" 2>/dev/null)}"; do
     name="\${line%%$'\\t'*}"
     case "$name" in

@@ -8,6 +8,7 @@
  *         { "id": 1, "address": "127.0.0.1:40002", "pid": 4712, "dir": "/.../data-1" }
  *       ],
  *       "keyFile": "/.../cluster.key",      the file with the cluster key, when it has one
+ *       "service": { "outDelaySeconds": ... },   how the metadata server judges silence and so on, as it said last
  *       "settings": { "blockSize": ..., "replicas": ..., "writeQuorum": ..., "readQuorum": ... }
  *     }
  *
@@ -18,6 +19,15 @@ import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { DfsError, messageOf, systemCodeOf } from "../../base/errors.ts";
+import type { ServiceRow } from "./service-options.ts";
+
+const SERVICE_KEYS: readonly (keyof ServiceRow)[] = [
+  "leaseTimeoutSeconds",
+  "downDelaySeconds",
+  "outDelaySeconds",
+  "repairBytesPerSecond",
+  "backupIntervalSeconds",
+];
 
 const FILE = "cluster.json";
 
@@ -40,6 +50,7 @@ export interface ClusterFile {
   readonly metaPid: number | null;
   readonly servers: readonly ClusterServer[];
   readonly settings: ClusterSettings;
+  readonly service?: ServiceRow;
   /** Absolute path of the file with the cluster key. */
   readonly keyFile?: string;
 }
@@ -92,10 +103,10 @@ export function readClusterFile(dir: string): ClusterFile | undefined {
 export function writeClusterFile(dir: string, file: ClusterFile): void {
   const path = clusterFilePath(dir);
   const temporary = `${path}.new`; // one writer at a time: the directory's lock
-  const { meta, metaPid, servers, settings, keyFile } = file;
+  const { meta, metaPid, servers, settings, service, keyFile } = file;
   writeFileSync(
     temporary,
-    `${JSON.stringify({ meta, metaPid, servers, settings, keyFile }, undefined, 2)}\n`,
+    `${JSON.stringify({ meta, metaPid, servers, settings, service, keyFile }, undefined, 2)}\n`,
   );
   renameSync(temporary, path);
 }
@@ -112,6 +123,7 @@ function checked(value: unknown): ClusterFile {
     metaPid: optionalNumber(file["metaPid"], '"metaPid"') ?? null,
     servers: servers.map(checkedServer),
     settings: checkedSettings(file["settings"]),
+    ...checkedService(file["service"]),
   };
 }
 
@@ -137,6 +149,13 @@ function checkedSettings(value: unknown): ClusterSettings {
     if (number !== undefined) settings[key] = number;
   }
   return settings;
+}
+
+/** It only tells what was: one that cannot be understood is left out. */
+function checkedService(value: unknown): { service?: ServiceRow } {
+  const from = (value ?? {}) as Record<string, unknown>;
+  const isWhole = SERVICE_KEYS.every((key) => Number.isFinite(from[key]));
+  return isWhole ? { service: from as unknown as ServiceRow } : {};
 }
 
 function fields(value: unknown, what: string): Record<string, unknown> {

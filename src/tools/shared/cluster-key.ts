@@ -6,6 +6,7 @@
  */
 import {
   closeSync,
+  constants,
   existsSync,
   fstatSync,
   fsyncSync,
@@ -16,9 +17,9 @@ import {
   writeSync,
   unlinkSync,
 } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { DfsError, systemCodeOf } from "../../base/errors.ts";
-import { localError } from "./errors.ts";
+import { isNotFound, localError } from "./errors.ts";
 
 /** The key of the local cluster whose directory it lies in. */
 export const KEY_FILE = "cluster.key";
@@ -30,6 +31,11 @@ const MAX_KEY_FILE_BYTES = 4096;
 /** Permission bits of everybody but the owner. */
 const OTHERS = 0o077;
 const NEWLINE = 0x0a;
+/** Something that might be a key itself, in hexadecimal, base64 or of a password generator, and is no usual name. */
+const MAYBE_KEY = /^(?=.*\d)[A-Za-z0-9+=_-]{24,}$/;
+/** A pipe, such as <(pass dfs), is waited for so long. */
+const PIPE_MS = 10_000;
+const PIPE_STEP_MS = 5;
 
 /**
  * The key in the file `path`.
@@ -45,13 +51,14 @@ export function readKey(path: string | undefined): Uint8Array | undefined {
   try {
     ({ bytes, mode } = contentOf(path));
   } catch (error) {
+    if (isNotFound(error) && MAYBE_KEY.test(basename(path))) throw keyInsteadOfFile();
     throw localError(`cannot read the cluster key ${path}`, error);
   }
   if ((mode & OTHERS) !== 0) {
     throw new DfsError(
       "invalid",
       `cannot use the cluster key ${path}: others than its owner may use the file (mode ${octal(mode)})\n` +
-        `close it with: chmod 600 ${path}\nand when somebody may have read it already, make a new one: dfs key new`,
+        `close it with: chmod 600 ${path}\nand when somebody may have read it already, make a new one: dfs key new --force ${path}`,
     );
   }
   if (bytes.length > MAX_KEY_FILE_BYTES) {
@@ -97,20 +104,46 @@ export function ownKeyFile(dir: string): string | undefined {
   return existsSync(own) ? own : undefined;
 }
 
+/** Whoever typed the key in place of its file must not find it in a log as well. */
+function keyInsteadOfFile(): DfsError {
+  return new DfsError(
+    "notFound",
+    "cannot read the cluster key: there is no file of the name that was given, which looks like a key and is not shown\n" +
+      "name the file that holds the key; a key that was typed has been seen by others: dfs key new makes another",
+  );
+}
+
+/** Opened without waiting: a fifo that nobody writes to would hold up the command for ever. */
 function contentOf(path: string): { bytes: Buffer; mode: number } {
-  const descriptor = openSync(path, "r");
+  const descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
     const { mode } = fstatSync(descriptor);
     const buffer = Buffer.alloc(MAX_KEY_FILE_BYTES + 1);
     let length = 0;
     for (;;) {
-      const count = readSync(descriptor, buffer, length, buffer.length - length, null);
+      const count = readSoon(descriptor, buffer, length);
       length += count;
       if (count === 0 || length === buffer.length)
         return { bytes: buffer.subarray(0, length), mode };
     }
   } finally {
     closeSync(descriptor);
+  }
+}
+
+/** Reads what there is from `offset` of the buffer on, as soon as there is something. @throws DfsError `timeout` */
+function readSoon(descriptor: number, buffer: Buffer, offset: number): number {
+  const endMs = performance.now() + PIPE_MS;
+  for (;;) {
+    try {
+      return readSync(descriptor, buffer, offset, buffer.length - offset, null);
+    } catch (error) {
+      if (systemCodeOf(error) !== "EAGAIN") throw error;
+    }
+    if (performance.now() > endMs) {
+      throw new DfsError("timeout", `nothing came out of the pipe for ${PIPE_MS / 1000} s`);
+    }
+    Bun.sleepSync(PIPE_STEP_MS);
   }
 }
 

@@ -18,6 +18,9 @@ const MS_PER_MINUTE = 60 * MS_PER_S;
 const EARLIEST_NS = -(2n ** 63n);
 const LATEST_NS = 2n ** 63n - 1n;
 
+/** Two digits of a year: from these on they are of the 20th century. */
+const FIRST_OF_1900 = 69;
+
 const EPOCH = /^@([+-]?)(\d{1,17})(?:[.,](\d{1,9})\d*)?$/;
 const DAY = /^(\d{4})-(\d{1,2})-(\d{1,2})(?:t(?=\d)|\s+|$)/;
 const TIME = /^(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9})\d*)?)?/;
@@ -53,6 +56,27 @@ export function parseDate(text: string, nowMs: number): bigint | "now" {
   const ns = epoch === null ? new DateReader(wanted, nowMs).read() : secondsOf(epoch);
   if (ns >= EARLIEST_NS && ns <= LATEST_NS) return ns;
   throw new DfsError("usage", "times can be kept from the year 1678 to 2262");
+}
+
+/**
+ * The time that `text` names in the form of touch -t, [[CC]YY]MMDDhhmm[.ss], local time, in nanoseconds since 1970.
+ * @throws DfsError `usage`
+ */
+export function parseStamp(text: string): bigint {
+  const match = /^(\d{2})?(\d{2})?(\d{2})(\d{2})(\d{2})(\d{2})(?:\.(\d{2}))?$/.exec(text);
+  if (match === null) {
+    throw new DfsError("usage", "expected [[CC]YY]MMDDhhmm[.ss], such as 202601311200");
+  }
+  const [, first, second, month, day, hour, minute, seconds = "00"] = match;
+  const date = `${yearOf(first, second)}-${month}-${day} ${hour}:${minute}:${seconds}`;
+  return BigInt(parseDate(date, Date.now()));
+}
+
+/** Four digits; two of them are of 1969 to 2068, as POSIX has it; none: this year. */
+function yearOf(first: string | undefined, second: string | undefined): string {
+  if (first === undefined) return String(new Date().getFullYear()).padStart(4, "0");
+  if (second !== undefined) return first + second;
+  return (Number(first) >= FIRST_OF_1900 ? "19" : "20") + first;
 }
 
 function secondsOf([, sign, whole, fraction]: RegExpExecArray): bigint {

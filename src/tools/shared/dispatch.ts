@@ -75,12 +75,13 @@ function helpOn(words: readonly Argument[], commands: readonly CommandEntry[]): 
   const [first, second] = words.map(({ text }) => text);
   if (first === "--man") return { kind: "manual" };
   if (first === undefined || HELP.has(first)) return { kind: "list" };
+  // Before the commands: `completion` is both, and of a command --help tells as well.
+  const topic = TOPICS.find(({ name }) => name === first);
+  if (topic !== undefined) return { kind: "topic", topic };
   const command =
     commands.find(({ name }) => name === `${first} ${second ?? ""}`) ??
     commands.find(({ name }) => name === first);
   if (command !== undefined) return { kind: "command", entry: command, args: [argument("--help")] };
-  const topic = TOPICS.find(({ name }) => name === first);
-  if (topic !== undefined) return { kind: "topic", topic };
   const near = nearest(
     first,
     [...TOPICS, ...commands].map(({ name }) => name),

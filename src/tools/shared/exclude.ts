@@ -55,6 +55,12 @@ function ruleOf(text: string): Rule {
   const words = bare.split("/").filter((word) => word !== "");
   if (words.length === 0)
     throw new DfsError("usage", "expected a pattern, such as *.log or /build");
+  if (words.some((word) => word === "." || word === "..")) {
+    throw new DfsError(
+      "usage",
+      "expected a pattern without . and .., which no path in a tree has; /NAME is what lies right in the tree",
+    );
+  }
   const isTied = bare.includes("/");
   const parts = words.map((word): Part => (word === "**" ? "anyDepth" : globMatcher(word)));
   return {

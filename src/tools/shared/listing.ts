@@ -3,7 +3,7 @@
  */
 import type { Attributes } from "../../protocol/messages/common.ts";
 import { blue, cyan, yellow } from "./colours.ts";
-import { deviceNumbers, localTime, modeText, shortSize } from "./format.ts";
+import { deviceNumbers, kibibytes, localTime, modeText, shortSize } from "./format.ts";
 import { OwnerNames } from "./owners.ts";
 import { aligned, type Column } from "./table.ts";
 import { escaped } from "./text.ts";
@@ -22,12 +22,15 @@ export interface ListingOptions {
   /** Sizes with units. */
   readonly human: boolean;
   readonly inode: boolean;
+  /** What the blocks of a file take up. */
+  readonly size: boolean;
   /** A character behind the name that tells what it is. */
   readonly classify: boolean;
 }
 
 type Align = Pick<Column, "align">;
 
+const SIZE_COLUMN: Align = { align: "right" };
 const INODE_COLUMN: Align = { align: "right" };
 const LONG_COLUMNS: readonly Align[] = [
   { align: "left" },
@@ -85,6 +88,7 @@ export class Listing {
     this.#options = options;
     this.#columns = [
       ...(options.inode ? [INODE_COLUMN] : []),
+      ...(options.size ? [SIZE_COLUMN] : []),
       ...(options.long ? LONG_COLUMNS : []),
       NAME_COLUMN,
     ];
@@ -104,11 +108,13 @@ export class Listing {
   }
 
   #row({ name, attributes }: Listed, target: Uint8Array | undefined): string[] {
-    const { long, inode, classify } = this.#options;
+    const { long, inode, size, human, classify } = this.#options;
+    const { allocated } = attributes;
     const arrow = target === undefined ? "" : ` -> ${escaped(target)}`;
     const mark = classify && target === undefined ? indicator(attributes) : "";
     return [
       ...(inode ? [String(attributes.inode)] : []),
+      ...(size ? [human ? shortSize(allocated) : String(kibibytes(allocated))] : []),
       ...(long ? this.#facts(attributes) : []),
       `${nameShown(name, attributes)}${mark}${arrow}`,
     ];

@@ -69,6 +69,11 @@ export class Outcome {
     this.#done++;
   }
 
+  /** What was done is not all that one would think. */
+  warn(text: string): void {
+    this.#messages.warning(text);
+  }
+
   /**
    * One thing was not done: "cannot list /x: no such file or directory". The rest may go on.
    * @throws the error itself when there is no point in going on; that a disk is full is told with what was being done.

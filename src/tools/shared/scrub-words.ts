@@ -9,13 +9,21 @@ export interface ScrubFact {
   readonly server: ServerId;
   /** When its last whole pass ended; null: there was none. Undefined: it did not answer. */
   readonly lastPassNs: bigint | null | undefined;
+  /** Somebody has told it to pause: nothing is found until it is resumed. */
+  readonly paused: boolean;
 }
+
+const DAY_MS = 24 * 3600_000;
+
+/** Passes end this often, at least, if nothing keeps them from it. */
+const PERIOD_MS = 14 * DAY_MS;
 
 /** One line for `dfs status`, without its title; undefined when no server was asked. */
 export function scrubLine(facts: readonly ScrubFact[], nowNs: bigint): string | undefined {
   if (facts.length === 0) return undefined;
   const never = facts.filter(({ lastPassNs }) => lastPassNs === null);
   const silent = facts.filter(({ lastPassNs }) => lastPassNs === undefined);
+  const paused = facts.filter((fact) => fact.paused);
   const oldest = oldestPass(facts);
   const parts: string[] = [];
   if (never.length > 0) {
@@ -25,7 +33,12 @@ export function scrubLine(facts: readonly ScrubFact[], nowNs: bigint): string | 
   }
   if (oldest !== undefined) {
     const ageMs = Math.max(0, Number((nowNs - oldest.lastPassNs) / 1_000_000n));
-    parts.push(`oldest: server ${oldest.server}, ${roughDuration(ageMs)} ago`);
+    const late = ageMs > PERIOD_MS + DAY_MS ? " (late: it should end every 14 days)" : "";
+    parts.push(`oldest: server ${oldest.server}, ${roughDuration(ageMs)} ago${late}`);
+  }
+  if (paused.length > 0) {
+    const ids = paused.map(({ server }) => server).join(" ");
+    parts.push(`paused on ${named(paused)}: dfs scrub ${ids} resume`);
   }
   if (silent.length > 0) {
     parts.push(`${named(silent)} ${silent.length === 1 ? "does" : "do"} not answer`);
@@ -41,6 +54,7 @@ export function scrubRow(facts: readonly ScrubFact[]): object {
     oldest:
       oldest === undefined ? null : { server: oldest.server, lastPass: isoTime(oldest.lastPassNs) },
     never: ids(facts.filter(({ lastPassNs }) => lastPassNs === null)),
+    paused: ids(facts.filter(({ paused }) => paused)),
     silent: ids(facts.filter(({ lastPassNs }) => lastPassNs === undefined)),
   };
 }

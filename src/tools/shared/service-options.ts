@@ -1,40 +1,52 @@
 /**
- * How a metadata server judges silence, repairs and backs up, as options for `dfs meta` and `dfs up`. They hold for one run of
- * the server and are no settings of the cluster.
+ * How a metadata server judges silence, repairs and backs up, as options for `dfs meta` and `dfs up`. What is given is kept in
+ * its database, and holds until something else is given.
  */
+import { SERVICE_DEFAULTS } from "../../base/service-defaults.ts";
+import type { ClusterStatus } from "../../client/api.ts";
 import { value, type OptionValues } from "./command.ts";
 import { rate, seconds } from "./values.ts";
 
 export const serviceOptions = {
-  leaseTimeout: value("<seconds>", seconds, "a client silent for so long has gone (default: 60)"),
-  downDelay: value("<seconds>", seconds, "a data server silent for so long is down (default: 5)"),
+  leaseTimeout: value(
+    "<seconds>",
+    seconds,
+    "a client silent for so long has gone (default: as before, at first 60)",
+  ),
+  downDelay: value(
+    "<seconds>",
+    seconds,
+    "a data server silent for so long is down (default: as before, at first 5)",
+  ),
   outDelay: value(
     "<seconds>",
     seconds,
-    "a data server silent for so long is replaced by others (default: 600)",
+    "a data server silent for so long is replaced (default: as before, at first 600)",
   ),
   repairRate: value(
     "<bytes>",
     rate,
-    "bytes that repairs copy in a second, 0: no limit (default: 100M)",
+    "bytes that repairs copy in a second, 0: no limit (default: as before, at first 100M)",
   ),
   backupInterval: value(
     "<seconds>",
     seconds,
-    "between two backups onto data servers, when something changes (default: 3600)",
+    "between two backups onto data servers (default: as before, at first 3600)",
   ),
 };
 
-/** What was chosen; what was not is left to the server. */
-export interface ServiceWish {
-  /** A session that is silent for so long ends. */
-  readonly leaseTimeoutMs?: number;
-  /** From losing a data server to calling it down. */
-  readonly downDelayMs?: number;
-  readonly outDelayMs?: number;
-  readonly repairBytesPerSecond?: number;
-  /** Between two backups of the database. */
-  readonly backupIntervalMs?: number;
+export type ServiceSettings = NonNullable<ClusterStatus["service"]>;
+
+/** What was chosen; what was not is as before. */
+export type ServiceWish = Partial<ServiceSettings>;
+
+/** The same for programs, as rows of JSON and the cluster file have it. */
+export interface ServiceRow {
+  readonly leaseTimeoutSeconds: number;
+  readonly downDelaySeconds: number;
+  readonly outDelaySeconds: number;
+  readonly repairBytesPerSecond: number;
+  readonly backupIntervalSeconds: number;
 }
 
 /** The options that were given. */
@@ -51,14 +63,55 @@ export function serviceWishOf(options: OptionValues<typeof serviceOptions>): Ser
 
 /** The same as flags of `dfs meta`. */
 export function serviceFlags(wish: ServiceWish): string[] {
-  const inSeconds = (flag: string, milliseconds: number | undefined): string[] =>
-    milliseconds === undefined ? [] : [flag, String(milliseconds / 1000)];
-  const { repairBytesPerSecond } = wish;
-  return [
-    ...inSeconds("--lease-timeout", wish.leaseTimeoutMs),
-    ...inSeconds("--down-delay", wish.downDelayMs),
-    ...inSeconds("--out-delay", wish.outDelayMs),
-    ...(repairBytesPerSecond === undefined ? [] : ["--repair-rate", String(repairBytesPerSecond)]),
-    ...inSeconds("--backup-interval", wish.backupIntervalMs),
-  ];
+  return FLAGS.flatMap(([flag, name, unit]) => {
+    const wished = wish[name];
+    return wished === undefined ? [] : [flag, String(wished / unit)];
+  });
 }
+
+export function serviceRow(settings: ServiceSettings): ServiceRow {
+  return {
+    leaseTimeoutSeconds: settings.leaseTimeoutMs / 1000,
+    downDelaySeconds: settings.downDelayMs / 1000,
+    outDelaySeconds: settings.outDelayMs / 1000,
+    repairBytesPerSecond: settings.repairBytesPerSecond,
+    backupIntervalSeconds: settings.backupIntervalMs / 1000,
+  };
+}
+
+export function settingsOfRow(row: ServiceRow): ServiceSettings {
+  return {
+    leaseTimeoutMs: row.leaseTimeoutSeconds * 1000,
+    downDelayMs: row.downDelaySeconds * 1000,
+    outDelayMs: row.outDelaySeconds * 1000,
+    repairBytesPerSecond: row.repairBytesPerSecond,
+    backupIntervalMs: row.backupIntervalSeconds * 1000,
+  };
+}
+
+/** Those that are not the defaults, as flags: what a start has to be given to be the same. */
+export function unusualFlags(settings: ServiceSettings): string[] {
+  return serviceFlags(
+    Object.fromEntries(
+      Object.entries(settings).filter(
+        ([name, value]) => SERVICE_DEFAULTS[name as keyof ServiceSettings] !== value,
+      ),
+    ),
+  );
+}
+
+/** The part of a wish that a server with these settings does not do. */
+export function unmet(wish: ServiceWish, settings: ServiceSettings | undefined): ServiceWish {
+  const names = Object.keys(wish) as (keyof ServiceSettings)[];
+  const missing = names.filter((name) => settings?.[name] !== wish[name]);
+  return Object.fromEntries(missing.map((name) => [name, wish[name]]));
+}
+
+/** How each is called on the command line, and what one of its units there is here. */
+const FLAGS: readonly (readonly [flag: string, name: keyof ServiceSettings, unit: number])[] = [
+  ["--lease-timeout", "leaseTimeoutMs", 1000],
+  ["--down-delay", "downDelayMs", 1000],
+  ["--out-delay", "outDelayMs", 1000],
+  ["--repair-rate", "repairBytesPerSecond", 1],
+  ["--backup-interval", "backupIntervalMs", 1000],
+];

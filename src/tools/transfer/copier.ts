@@ -11,17 +11,22 @@ import type { FileOwner } from "../../client/api.ts";
 import type { Attributes } from "../../protocol/messages/common.ts";
 import { appear } from "../shared/appear.ts";
 import { Reason } from "../shared/errors.ts";
+import { JustMade } from "../shared/just-made.ts";
 import { behindLinks } from "../shared/links.ts";
 import type { Output } from "../shared/output.ts";
 import { isSuperuser, ownOwner } from "../shared/ownership.ts";
 import { endsInSlash, joined, parentPath } from "../shared/paths.ts";
 import { escaped, quoted } from "../shared/text.ts";
 import type { Step } from "../shared/tree.ts";
+import { copiedMode, keptMode } from "./attributes.ts";
 import { attempt, HardLinks, Tally, type Surroundings, type TransferOptions } from "./jobs.ts";
 
-const ALL_PERMISSIONS = 0o777;
-const SET_ID = 0o6000;
 const USER_PREFIX = "user.";
+
+export interface CopyWish extends TransferOptions {
+  /** What is there already, and is no directory, stays. */
+  readonly noReplace: boolean;
+}
 
 /** A source and where it goes. */
 export interface Copy {
@@ -39,14 +44,14 @@ interface Found extends Copy {
 export class Copier {
   readonly tally = new Tally();
   readonly #around: Surroundings;
-  readonly #options: TransferOptions;
+  readonly #options: CopyWish;
   /** Where each copy is told; undefined: nowhere. */
   readonly #told: Output | undefined;
   readonly #links = new HardLinks<Uint8Array>();
   /** Names of files that were named: a second source of one name must not replace the first. */
-  readonly #made = new Set<string>();
+  readonly #made = new JustMade();
 
-  constructor(around: Surroundings, options: TransferOptions, told: Output | undefined) {
+  constructor(around: Surroundings, options: CopyWish, told: Output | undefined) {
     this.#around = around;
     this.#options = options;
     this.#told = told;
@@ -72,18 +77,13 @@ export class Copier {
       throw new Reason("invalid", "it is a directory\n-r copies it with everything in it");
     }
     if (!isDirectory && endsInSlash(to)) throw new Reason("notDirectory", "no such directory");
-    if (!isDirectory) this.#refuseTwice(to);
+    if (!isDirectory) {
+      this.#made.refuse(to);
+      this.#made.add(to);
+    }
     await this.#refuseSame(from, to, source);
     if (isDirectory) await this.#refuseInside(source, to);
     return this.#entry({ from, to, source, isNamed: true });
-  }
-
-  #refuseTwice(to: Uint8Array): void {
-    const key = Buffer.from(to).toString("latin1");
-    if (this.#made.has(key)) {
-      throw new Reason("exists", "another source of that name has just been copied there");
-    }
-    this.#made.add(key);
   }
 
   /** Neither a file onto itself, nor a link onto what it leads to. */
@@ -126,6 +126,11 @@ export class Copier {
   async #entry(found: Found): ReturnType<Step> {
     const { from, to, source } = found;
     if (source.type === "directory") return this.#directory(found);
+    if (this.#options.noReplace && (await this.#inodeAt(to, false)) !== undefined) {
+      this.tally.skipped++;
+      this.#around.outcome.succeed();
+      return undefined;
+    }
     const make = async (): Promise<void> => {
       if (source.type === "file") await this.#file(found);
       else if (source.type === "symlink") await this.#symlink(found);
@@ -230,11 +235,10 @@ export class Copier {
    * the source's permissions less the umask.
    */
   #owner(source: Attributes): FileOwner {
-    const own = ownOwner(source.mode & ALL_PERMISSIONS);
+    const own = ownOwner(copiedMode(source.mode, source.type));
     if (!this.#options.preserve) return own;
     const { mode, uid, gid } = source;
-    if (isSuperuser() || (uid === own.uid && gid === own.gid)) return { mode, uid, gid };
-    return { ...own, mode: mode & ~SET_ID };
+    return { ...(isSuperuser() ? { uid, gid } : own), mode: keptMode(mode, uid, gid) };
   }
 
   /** The user's attributes; all of them for the superuser. */

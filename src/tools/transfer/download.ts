@@ -2,11 +2,12 @@
  * From the cluster to the local machine: one file, or a tree.
  *
  * Nothing is ever written outside the target, whatever names and links the cluster holds: names are checked, directories
- * are entered through descriptors (local-directories.ts), and everything is made under a temporary name, exclusively and
- * without following links, and renamed. So an interrupted download leaves no half file either.
+ * are entered through descriptors (local-directories.ts), and everything is made without a name (unnamed-file.ts) or under a
+ * temporary one, exclusively and without following links. So an interrupted download leaves no half file either.
  */
 import {
   chmodSync,
+  chownSync,
   closeSync,
   constants,
   fchmodSync,
@@ -26,15 +27,17 @@ import { MAX_NAME_BYTES } from "../../base/limits.ts";
 import type { Attributes } from "../../protocol/messages/common.ts";
 import { Reason } from "../shared/errors.ts";
 import { forgetTemporary, rememberTemporary } from "../shared/interruption.ts";
+import { JustMade } from "../shared/just-made.ts";
 import { isSuperuser } from "../shared/ownership.ts";
 import { joined } from "../shared/paths.ts";
 import { quoted } from "../shared/text.ts";
 import type { Step } from "../shared/tree.ts";
-import { fetchAttributes, localMode, TYPE_BITS } from "./attributes.ts";
+import { fetchAttributes, localMode, removeOtherLocalAttributes, TYPE_BITS } from "./attributes.ts";
 import { attempt, HardLinks, Tally, type Surroundings, type TransferWish } from "./jobs.ts";
 import { O_PATH, type LocalDirectories, type LocalDirectory } from "./local-directories.ts";
 import { fetchedAlready } from "./fetched-already.ts";
 import { makeNode, setTimes, type FileTimes } from "./native.ts";
+import { temporaryName, UnnamedFile } from "./unnamed-file.ts";
 import { writeContent } from "./write-content.ts";
 
 /** Where a copy goes: a name in a directory, and the whole path for messages. */
@@ -59,7 +62,6 @@ interface Found {
 
 const NAMED_ITSELF = new Uint8Array();
 
-const TEMPORARY_PREFIX = ".dfs-get.";
 const PRIVATE = 0o600;
 const NS_PER_MS = 1_000_000n;
 
@@ -69,6 +71,8 @@ export class Downloader {
   readonly #wish: TransferWish;
   readonly #directories: LocalDirectories;
   readonly #links = new HardLinks<LocalPlace>();
+  readonly #made = new JustMade();
+  #hasWarned = false;
 
   constructor(around: Surroundings, wish: TransferWish, directories: LocalDirectories) {
     this.#around = around;
@@ -82,6 +86,10 @@ export class Downloader {
       throw new Reason("invalid", "it is a directory\n-r fetches it with everything in it");
     }
     const found = { from, inTree: NAMED_ITSELF, attributes };
+    if ("directory" in to && attributes.type !== "directory") {
+      this.#made.refuse(to.path);
+      this.#made.add(to.path);
+    }
     if ("directory" in to) return this.#entry(found, to);
     if (attributes.type !== "directory") throw new Reason("isDirectory", "a directory is there");
     return this.#enter(found, to, false);
@@ -148,8 +156,10 @@ export class Downloader {
       const pair = { from, place, attributes };
       if (!(await fetchedAlready(this.#around.client, this.#wish, pair))) return false;
       if (rehearsal === undefined && attributes.type === "file") {
-        if (preserve) await this.#finish(from, place, attributes, chmodUnfollowed);
-        else if (recursive) setTimes(place, keptTimes(attributes));
+        if (preserve) {
+          await this.#finish(from, place, attributes, false);
+          await removeOtherLocalAttributes(this.#around.client, from, place);
+        } else if (recursive) setTimes(place, keptTimes(attributes));
       }
       return true;
     });
@@ -165,7 +175,7 @@ export class Downloader {
         if (rehearsal !== undefined || (!isNew && !preserve)) return;
         await this.#attempt(from, to.path, async () => {
           await this.#directories.use(to, (prefix) =>
-            this.#finish(from, Buffer.concat([prefix, Buffer.from(".")]), attributes, chmodSync),
+            this.#finish(from, Buffer.concat([prefix, Buffer.from(".")]), attributes, false),
           );
           return undefined;
         });
@@ -193,22 +203,20 @@ export class Downloader {
   }
 
   async #file(from: Uint8Array, to: LocalPlace, attributes: Attributes): Promise<void> {
-    await this.#appear(to, async (temporary, present) => {
-      const { preserve, recursive } = this.#wish;
-      const flags =
-        constants.O_CREAT | constants.O_EXCL | constants.O_WRONLY | constants.O_NOFOLLOW;
-      const descriptor = openSync(temporary, flags, PRIVATE);
+    const { preserve, recursive } = this.#wish;
+    await this.#directories.use(to.directory, async (prefix) => {
+      const place = Buffer.concat([prefix, to.name]);
+      const present = presentAt(place);
+      const file = UnnamedFile.open(prefix);
       try {
-        await this.#content(from, descriptor);
+        await this.#content(from, file.descriptor);
         const replaced = present?.isFile() && !preserve ? present : undefined;
-        if (replaced !== undefined) keepOwner(descriptor, replaced);
-        else {
-          const setMode = (_path: Buffer, mode: number): void => fchmodSync(descriptor, mode);
-          await this.#finish(from, temporary, attributes, setMode);
-        }
-        if (recursive && !preserve) setTimes(temporary, keptTimes(attributes));
+        if (replaced === undefined) await this.#finish(from, file.path, attributes, true);
+        else keepOwner(file.descriptor, replaced);
+        if (recursive && !preserve) setTimes(file.path, keptTimes(attributes), true);
+        file.giveName(place);
       } finally {
-        closeSync(descriptor);
+        file.close();
       }
     });
   }
@@ -242,7 +250,7 @@ export class Downloader {
     }
     await this.#appear(to, async (temporary) => {
       makeNode(temporary, TYPE_BITS[type] | PRIVATE, isDevice ? BigInt(attributes.rdev) : 0n);
-      await this.#finish(undefined, temporary, attributes, chmodUnfollowed);
+      await this.#finish(undefined, temporary, attributes, false);
     });
   }
 
@@ -280,19 +288,14 @@ export class Downloader {
   }
 
   /** Lets `make` make something under a temporary name, and gives it its name when it is whole. */
-  async #appear(
-    to: LocalPlace,
-    make: (temporary: Buffer, present: Stats | undefined) => Promise<void> | void,
-  ): Promise<void> {
+  async #appear(to: LocalPlace, make: (temporary: Buffer) => Promise<void> | void): Promise<void> {
     await this.#directories.use(to.directory, async (prefix) => {
       const place = Buffer.concat([prefix, to.name]);
-      const present = lstatSync(place, { throwIfNoEntry: false });
-      if (present?.isDirectory()) throw new Reason("isDirectory", "a directory is there");
-      const unique = Buffer.from(`${TEMPORARY_PREFIX}${crypto.randomUUID()}`);
-      const temporary = Buffer.concat([prefix, unique]);
+      const present = presentAt(place);
+      const temporary = temporaryName(prefix);
       rememberTemporary(temporary);
       try {
-        await make(temporary, present);
+        await make(temporary);
         renameSync(temporary, place);
         // Of two names of one file, rename(2) does nothing, and both stay.
         if (present !== undefined && present.nlink > 1) unlinkIfThere(temporary);
@@ -305,18 +308,35 @@ export class Downloader {
     });
   }
 
-  /** Gives a finished copy its owner, attributes, mode and times, in this order: each would undo one before it. */
+  /**
+   * Gives a finished copy its owner, attributes, mode and times, in this order: each would undo one before it. `path` is
+   * followed when it is the link of an open file.
+   */
   async #finish(
     from: Uint8Array | undefined,
     path: Buffer,
     attributes: Attributes,
-    setMode: (path: Buffer, mode: number) => void,
+    follow: boolean,
   ): Promise<void> {
     const { preserve } = this.#wish;
-    if (preserve && isSuperuser()) lchownSync(path, attributes.uid, attributes.gid);
-    if (preserve && from !== undefined) await fetchAttributes(this.#around.client, from, path);
+    const setOwner = follow ? chownSync : lchownSync;
+    if (preserve && isSuperuser()) setOwner(path, attributes.uid, attributes.gid);
+    if (preserve && from !== undefined) {
+      const areKept = await fetchAttributes(this.#around.client, from, path, follow);
+      if (!areKept) this.#warnWithoutAttributes();
+    }
+    const setMode = follow ? chmodSync : chmodUnfollowed;
     setMode(path, localMode(attributes, preserve));
-    if (preserve) setTimes(path, attributes);
+    if (preserve) setTimes(path, attributes, follow);
+  }
+
+  /** Once: what has attributes has them everywhere in a tree. */
+  #warnWithoutAttributes(): void {
+    if (this.#hasWarned) return;
+    this.#hasWarned = true;
+    this.#around.outcome.warn(
+      "the local file system keeps no extended attributes: what has some is fetched without",
+    );
   }
 
   #attempt(from: Uint8Array, to: Uint8Array, work: () => ReturnType<Step>): ReturnType<Step> {
@@ -375,6 +395,13 @@ function chmodUnfollowed(path: Buffer, mode: number): void {
   } finally {
     closeSync(descriptor);
   }
+}
+
+/** What has the name already; not a directory, which nothing replaces. */
+function presentAt(place: Buffer): Stats | undefined {
+  const present = lstatSync(place, { throwIfNoEntry: false });
+  if (present?.isDirectory()) throw new Reason("isDirectory", "a directory is there");
+  return present;
 }
 
 function unlinkIfThere(path: Buffer): void {

@@ -3,8 +3,10 @@
  * something that takes a stream of bytes (a pipe, a device).
  */
 import { constants, type Stats } from "node:fs";
-import { lstat, open, realpath, stat } from "node:fs/promises";
+import { lstat, open, readlink, realpath, stat } from "node:fs/promises";
+import { basename, dirname, resolve } from "node:path";
 import { systemCodeOf } from "../../base/errors.ts";
+import { MAX_SYMLINKS_FOLLOWED } from "../../base/limits.ts";
 import type { DfsClient } from "../../client/api.ts";
 import type { FileType } from "../../protocol/messages/common.ts";
 import { Reason } from "../shared/errors.ts";
@@ -19,26 +21,41 @@ export class LocalTarget {
   /** As typed. */
   readonly path: Uint8Array;
   readonly #stats: Stats | undefined;
+  /** Of /dev/stdout and its like: the descriptor of this process that the path leads to. */
+  readonly #descriptor: number | undefined;
   readonly #directories: LocalDirectories;
   #opened: LocalDirectory | undefined;
 
-  private constructor(path: Uint8Array, stats: Stats | undefined, directories: LocalDirectories) {
+  private constructor(
+    path: Uint8Array,
+    stats: Stats | undefined,
+    descriptor: number | undefined,
+    directories: LocalDirectories,
+  ) {
     this.path = path;
     this.#stats = stats;
+    this.#descriptor = descriptor;
     this.#directories = directories;
   }
 
   /** Looks at what is there now. */
   static async find(path: Uint8Array, directories: LocalDirectories): Promise<LocalTarget> {
-    return new LocalTarget(path, await statIfThere(path), directories);
+    const stats = await statIfThere(path);
+    const isThing = stats !== undefined && !stats.isDirectory();
+    const descriptor = isThing ? await descriptorBehind(path) : undefined;
+    return new LocalTarget(path, stats, descriptor, directories);
   }
 
   get isDirectory(): boolean {
     return this.#stats?.isDirectory() === true;
   }
 
-  /** True for what bytes are written into as it is, like /dev/null or a fifo. */
+  /**
+   * True for what bytes are written into as it is, like /dev/null or a fifo. So is what stands open: the file that standard
+   * output was redirected to is not to be replaced while others write to it.
+   */
   get isStream(): boolean {
+    if (this.#descriptor !== undefined) return true;
     return this.#stats !== undefined && !this.#stats.isFile() && !this.#stats.isDirectory();
   }
 
@@ -54,7 +71,7 @@ export class LocalTarget {
       throw new Reason("notDirectory", `${quoted(this.path)} is there and is no directory`);
     }
     if (type !== "directory" && endsInSlash(this.path)) {
-      throw new Reason("notDirectory", `there is no local directory ${quoted(this.path)}`);
+      throw new Reason("notFound", `there is no local directory ${quoted(this.path)}`);
     }
     const path = await this.#behindLink();
     const parent = parentPath(path);
@@ -68,16 +85,20 @@ export class LocalTarget {
 
   /** Writes a file's content into the pipe or device that the target is. */
   async write(client: DfsClient, from: Uint8Array, around: Surroundings): Promise<void> {
-    const handle = await open(Buffer.from(this.path), constants.O_WRONLY);
+    const opened =
+      this.#descriptor === undefined
+        ? await open(Buffer.from(this.path), constants.O_WRONLY)
+        : undefined;
+    const descriptor = opened?.fd ?? this.#descriptor!;
     const file = await client.open(from);
     try {
       for await (const chunk of file.stream({ signal: around.signal })) {
-        await writeNext(handle.fd, chunk);
+        await writeNext(descriptor, chunk);
         around.progress.bytes += chunk.length;
       }
     } finally {
       await file.close();
-      await handle.close();
+      await opened?.close();
     }
   }
 
@@ -98,6 +119,22 @@ export class LocalTarget {
     }
     return path;
   }
+}
+
+/** The number of this process's own descriptor that `path` leads to; undefined when it leads elsewhere. */
+async function descriptorBehind(path: Uint8Array): Promise<number | undefined> {
+  let at = resolve(Buffer.from(path).toString());
+  for (let links = 0; links < MAX_SYMLINKS_FOLLOWED; links++) {
+    try {
+      const isOwn = (await realpath(dirname(at))) === `/proc/${process.pid}/fd`;
+      if (isOwn && /^\d+$/.test(basename(at))) return Number(basename(at));
+      at = resolve(dirname(at), await readlink(at));
+    } catch (error) {
+      if (systemCodeOf(error) === undefined) throw error;
+      return undefined; // no link, or none that can be followed: what else is wrong is told when it is opened
+    }
+  }
+  return undefined;
 }
 
 async function statIfThere(path: Uint8Array): Promise<Stats | undefined> {

@@ -1,13 +1,14 @@
 /**
  * The few system calls that copying trees needs and Bun does not offer: times in nanoseconds, special files, extended
- * attributes, and where a sparse file has data. Linux, through bun:ffi. Paths are bytes.
+ * attributes, where a sparse file has data, and a name for a file that has none. Linux, through bun:ffi. Paths are bytes.
  *
- * All of them act on symbolic links themselves, never on what a link leads to.
+ * All of them act on symbolic links themselves, not on what a link leads to, unless they are told to follow them.
  */
 import { dlopen, read } from "bun:ffi";
 
 const AT_FDCWD = -100; // fcntl.h
 const AT_SYMLINK_NOFOLLOW = 0x100; // fcntl.h
+const AT_SYMLINK_FOLLOW = 0x400; // fcntl.h
 const SEEK_DATA = 3; // unistd.h
 const SEEK_HOLE = 4; // unistd.h
 const NS_PER_S = 1_000_000_000n;
@@ -22,10 +23,12 @@ const ERRNO_NAMES: Readonly<Record<number, string>> = {
   12: "ENOMEM",
   13: "EACCES",
   17: "EEXIST",
+  18: "EXDEV",
   20: "ENOTDIR",
   22: "EINVAL",
   28: "ENOSPC",
   30: "EROFS",
+  31: "EMLINK",
   34: "ERANGE",
   36: "ENAMETOOLONG",
   40: "ELOOP",
@@ -38,10 +41,13 @@ const SYMBOLS = {
   __errno_location: { args: [], returns: "ptr" },
   utimensat: { args: ["i32", "ptr", "ptr", "i32"], returns: "i32" },
   mknod: { args: ["ptr", "u32", "u64"], returns: "i32" },
+  linkat: { args: ["i32", "ptr", "i32", "ptr", "i32"], returns: "i32" },
   lseek: { args: ["i32", "i64", "i32"], returns: "i64" },
   llistxattr: { args: ["ptr", "ptr", "u64"], returns: "i64" },
   lgetxattr: { args: ["ptr", "ptr", "ptr", "u64"], returns: "i64" },
   lsetxattr: { args: ["ptr", "ptr", "ptr", "u64", "i32"], returns: "i32" },
+  setxattr: { args: ["ptr", "ptr", "ptr", "u64", "i32"], returns: "i32" },
+  lremovexattr: { args: ["ptr", "ptr"], returns: "i32" },
 } as const;
 
 type Library = ReturnType<typeof open>;
@@ -97,6 +103,13 @@ export function makeNode(path: Uint8Array, mode: number, rdev: bigint): void {
   if (libc().mknod(terminated(path), mode, rdev) !== 0) throw new SystemError("mknod");
 }
 
+/** Gives an open file, also one without a name, the name `path`, which nothing may have yet. @throws SystemError */
+export function linkDescriptor(descriptor: number, path: Uint8Array): void {
+  const file = terminated(Buffer.from(`/proc/self/fd/${descriptor}`));
+  const result = libc().linkat(AT_FDCWD, file, AT_FDCWD, terminated(path), AT_SYMLINK_FOLLOW);
+  if (result !== 0) throw new SystemError("linkat");
+}
+
 /**
  * The next run of data at or after `offset`: where it begins and where the hole behind it does. Undefined when there is
  * only a hole up to the end. File systems without holes call everything data.
@@ -139,11 +152,23 @@ export function getAttribute(path: Uint8Array, name: Uint8Array): Buffer {
 }
 
 /** Sets an extended attribute, whether it exists or not. @throws SystemError */
-export function setAttribute(path: Uint8Array, name: Uint8Array, value: Uint8Array): void {
+export function setAttribute(
+  path: Uint8Array,
+  name: Uint8Array,
+  value: Uint8Array,
+  follow = false,
+): void {
   // A pointer to nothing is refused, also where the length is 0.
   const bytes = value.length === 0 ? new Uint8Array(1) : value;
-  const result = libc().lsetxattr(terminated(path), terminated(name), bytes, value.length, 0);
-  if (result !== 0) throw new SystemError("lsetxattr");
+  const set = follow ? libc().setxattr : libc().lsetxattr;
+  const result = set(terminated(path), terminated(name), bytes, value.length, 0);
+  if (result !== 0) throw new SystemError("setxattr");
+}
+
+/** Removes an extended attribute. @throws SystemError */
+export function removeAttribute(path: Uint8Array, name: Uint8Array): void {
+  const result = libc().lremovexattr(terminated(path), terminated(name));
+  if (result !== 0) throw new SystemError("lremovexattr");
 }
 
 /** Calls once for the size and once for the bytes; again when they grew in between. */

@@ -3,6 +3,7 @@
  */
 import { counted, sizeText } from "../shared/format.ts";
 import type { Output } from "../shared/output.ts";
+import { endsInSlash } from "../shared/paths.ts";
 import { escaped, jsonName } from "../shared/text.ts";
 import type { FileType } from "../../protocol/messages/common.ts";
 import type { Tally } from "./jobs.ts";
@@ -35,8 +36,9 @@ export class Rehearsal {
       const row = { ...jsonName("from", from), ...jsonName("to", to), type, bytes: bytes ?? null };
       await this.#out.row({ would: this.#verb, ...row });
     } else {
-      const slash = type === "directory" ? "/" : "";
-      await this.#out.line(`${escaped(from)}${slash} -> ${escaped(to)}${slash}`);
+      const shown = (path: Uint8Array): string =>
+        `${escaped(path)}${type === "directory" && !endsInSlash(path) ? "/" : ""}`;
+      await this.#out.line(`${shown(from)} -> ${shown(to)}`);
     }
   }
 

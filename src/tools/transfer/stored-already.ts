@@ -6,7 +6,7 @@ import { closeSync, constants, openSync, type BigIntStats } from "node:fs";
 import { isDfsError } from "../../base/errors.ts";
 import type { DfsClient, SetAttributes } from "../../client/api.ts";
 import type { Attributes } from "../../protocol/messages/common.ts";
-import { remoteOwner, sendAttributes, timesOf } from "./attributes.ts";
+import { remoteOwner, removeOtherAttributes, sendAttributes, timesOf } from "./attributes.ts";
 import type { TransferWish } from "./jobs.ts";
 import { haveSameContent } from "./same-content.ts";
 
@@ -56,6 +56,7 @@ export async function bringUpToDate(
     if (isOther) Object.assign(change, { mode, uid, gid });
     if (isOtherTime) change.atimeNs = timesOf(stats).atimeNs;
     await sendAttributes(client, from, target);
+    await removeOtherAttributes(client, from, target);
   }
   if (Object.keys(change).length > 0) await client.setattr(target, change, { follow: false });
 }

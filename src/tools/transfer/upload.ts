@@ -23,6 +23,7 @@ import type { ContentRun, FileOwner } from "../../client/api.ts";
 import type { FileType } from "../../protocol/messages/common.ts";
 import { appear } from "../shared/appear.ts";
 import { Reason } from "../shared/errors.ts";
+import { JustMade } from "../shared/just-made.ts";
 import { behindLinks } from "../shared/links.ts";
 import { isSuperuser, ownOwner } from "../shared/ownership.ts";
 import { baseName, endsInSlash, joined, parentPath } from "../shared/paths.ts";
@@ -54,6 +55,7 @@ export class Uploader {
   readonly #around: Surroundings;
   readonly #wish: TransferWish;
   readonly #links = new HardLinks<Uint8Array>();
+  readonly #made = new JustMade();
 
   constructor(around: Surroundings, wish: TransferWish) {
     this.#around = around;
@@ -107,7 +109,11 @@ export class Uploader {
       throw new Reason("invalid", "it is a directory\n-r stores it with everything in it");
     }
     if (!stats.isDirectory() && endsInSlash(to)) {
-      throw new Reason("notDirectory", "no such directory");
+      throw new Reason("notFound", "no such directory");
+    }
+    if (!stats.isDirectory()) {
+      this.#made.refuse(to);
+      this.#made.add(to);
     }
     try {
       if (this.#wish.rehearsal !== undefined) await client.stat(parentPath(to), { follow: true });
@@ -182,10 +188,21 @@ export class Uploader {
         signal,
         ...(preserve ? timesOf(opened) : recursive ? { mtimeNs: opened.mtimeNs } : {}),
       });
+      if (opened.isFile())
+        this.#warnIfChanged(from, opened, fstatSync(descriptor, { bigint: true }));
       if (preserve) await sendAttributes(client, from, target);
     } finally {
       closeSync(descriptor);
     }
+  }
+
+  /** cp(1) says nothing then; whoever makes backups wants to know. The time that is kept is the one of before. */
+  #warnIfChanged(from: Uint8Array, before: BigIntStats, after: BigIntStats): void {
+    if (before.mtimeNs === after.mtimeNs && before.size === after.size) return;
+    this.#around.outcome.warn(
+      `${quoted(from)} changed while it was stored, which may be partly as it was before and partly as it is now\n` +
+        "store it again when nobody writes to it",
+    );
   }
 
   async #symlink({ from, to, mayBeThere }: Found, stats: BigIntStats): Promise<void> {

@@ -1,6 +1,8 @@
 import { describe, expect, test } from "bun:test";
-import type { Clock } from "../../../src/base/clock.ts";
+import { systemClock, type Clock } from "../../../src/base/clock.ts";
 import { ROOT_INODE } from "../../../src/base/ids.ts";
+import { MAX_LINES } from "../../../src/base/limited-lines.ts";
+import { lineLogger } from "../../../src/base/logger.ts";
 import { commit, nameless, reserve } from "../../../src/protocol/messages/content.ts";
 import { status } from "../../../src/protocol/messages/cluster.ts";
 import { memberHeartbeat } from "../../../src/protocol/messages/member.ts";
@@ -133,6 +135,27 @@ describe("sessions", () => {
     const resumed = await failureOf(client.resume(meta.address));
     expect(resumed).toMatchObject({ kind: "stale" });
     await meta.stop();
+  });
+
+  // Sessions that a stranger had opened and left gave a line each: 1,689 in a minute.
+  test("however many sessions expire, the log has a few lines, whose numbers add up", async () => {
+    using dir = temporaryDirectory();
+    const lines: string[] = [];
+    const logger = lineLogger(systemClock, "meta", (line) => lines.push(line));
+    const meta = await startMeta(dir.path, { leaseTimeoutMs: 240, logger });
+    for (let number = 0; number < 3 * MAX_LINES; number++) {
+      const client = await TestClient.open(meta.address);
+      client.peer.close("left");
+    }
+    const watcher = await TestClient.open(meta.address);
+    await until(async () => (await watcher.ask(status, {})).sessions === 1);
+    await meta.stop();
+    const expired = lines.filter((line) => line.includes("expired"));
+    expect(expired).toHaveLength(MAX_LINES + 1);
+    expect(expired[0]).toMatch(/info {2}meta: session \d+ has expired: not heard of for 240 ms/);
+    expect(expired.at(-1)).toMatch(
+      new RegExp(`: ${2 * MAX_LINES} more sessions have expired in the last \\d+ s: not heard of`),
+    );
   });
 
   test("heartbeats keep a session alive, and so does any request", async () => {

@@ -7,6 +7,7 @@ import { messageOf } from "../../../src/base/errors.ts";
 import { chmod } from "../../../src/tools/chmod.ts";
 import { chown } from "../../../src/tools/chown.ts";
 import { cp } from "../../../src/tools/cp.ts";
+import { find } from "../../../src/tools/find.ts";
 import { ln } from "../../../src/tools/ln.ts";
 import { ls } from "../../../src/tools/ls.ts";
 import { get } from "../../../src/tools/get.ts";
@@ -26,6 +27,7 @@ const COMMANDS: Readonly<Record<string, Command<OptionSet>>> = {
   chmod,
   chown,
   cp,
+  find,
   get,
   ln,
   ls,
@@ -57,8 +59,15 @@ export async function rowsIn<Row>(cluster: LocalCluster, ...words: string[]): Pr
   return lines.map((line) => JSON.parse(line) as Row);
 }
 
-/** What may be compared of each file. Sizes of directories and links of directories differ between file systems. */
-export type Compared = "mode" | "owner" | "size" | "times" | "nlink";
+/**
+ * What may be compared of each file. Sizes of directories and links of directories differ between file systems. `oldTimes` are
+ * times of change that were set or kept, to the nanosecond; others are of today, and differ. Those of directories are left out:
+ * a file that is replaced by put or cp changes them, as its name is given to another file; cp(1) writes to the file itself.
+ */
+export type Compared = "mode" | "owner" | "size" | "times" | "oldTimes" | "nlink";
+
+/** Nothing that happens in a test happens before. */
+const TODAY_NS = 1_700_000_000_000_000_000n;
 
 interface Row {
   readonly path: string;
@@ -178,6 +187,9 @@ function factsOf(row: Row, compared: readonly Compared[]): object {
     ...(wants("owner") ? { uid: row.uid, gid: row.gid } : {}),
     ...(wants("size") && !isDirectory ? { size: row.size } : {}),
     ...(wants("nlink") && !isDirectory ? { nlink: row.nlink } : {}),
+    ...(wants("oldTimes") && !isDirectory
+      ? { mtimeNs: BigInt(row.mtimeNs) < TODAY_NS ? row.mtimeNs : "today" }
+      : {}),
     ...(wants("times") ? { atimeNs: row.atimeNs, mtimeNs: row.mtimeNs } : {}),
   };
 }

@@ -9,6 +9,7 @@
 import type { Clock } from "../../../base/clock.ts";
 import { messageOf } from "../../../base/errors.ts";
 import type { BlockId, ServerId } from "../../../base/ids.ts";
+import { LimitedLines } from "../../../base/limited-lines.ts";
 import type { Logger } from "../../../base/logger.ts";
 import type { ReplicaVerdict } from "../../../protocol/messages/data.ts";
 import type { Commands } from "../commands.ts";
@@ -27,6 +28,8 @@ const AT_ONCE = 16;
 
 /** A server that could not be asked is asked again after so long. */
 const RETRY_MS = 5_000;
+
+const REPORTED = { message: "a bad copy was reported" };
 
 export interface SuspectsOptions {
   readonly engine: Engine;
@@ -55,9 +58,12 @@ export class Suspects {
   private readonly waiting = new Map<ServerId, Set<BlockId>>();
   private readonly verifying = new Map<ServerId, Promise<void>>();
   private stopped = false;
+  /** Whoever may connect can report what he likes. What comes of it has lines of its own. */
+  private readonly reports: LimitedLines;
 
   constructor(options: SuspectsOptions) {
     this.options = options;
+    this.reports = new LimitedLines(options.logger, options.clock, ["bad copies", "were reported"]);
   }
 
   /** Copies that wait to be verified, on servers that can be asked. */
@@ -71,17 +77,22 @@ export class Suspects {
 
   /** Has a copy verified, if it is on record as one that is read. */
   async report({ block, server, problem, detail, reporter }: Report): Promise<void> {
-    const { engine, logger } = this.options;
+    const { engine } = this.options;
     const isRead = await engine.question(() => isReadable(block, server));
-    const facts = { block, server, problem, detail, reporter };
+    const fields = { block, server, problem, detail, reporter };
     if (!isRead) {
-      logger.info("a bad copy was reported that is not read any more", facts);
+      this.reports.tell({ level: "info", ...REPORTED, why: "it is not read any more", fields });
       return;
     }
     const blocks = this.waiting.get(server) ?? new Set<BlockId>();
     this.waiting.set(server, blocks);
     if (blocks.has(block)) return;
-    logger.warn("a bad copy was reported; its server is asked to verify it", facts);
+    this.reports.tell({
+      level: "warn",
+      ...REPORTED,
+      why: "its server is asked to verify it",
+      fields,
+    });
     blocks.add(block);
     for (const oldest of blocks) {
       if (blocks.size <= MOST_WAITING) break;
@@ -98,6 +109,7 @@ export class Suspects {
   /** Begins nothing any more, and waits for what is under way. */
   async stop(): Promise<void> {
     this.stopped = true;
+    this.reports.close();
     await Promise.all(this.verifying.values());
   }
 
