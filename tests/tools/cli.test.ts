@@ -100,7 +100,7 @@ describe("dfs", () => {
     ],
     [
       ["mkdir"],
-      "dfs mkdir: something is missing: dfs mkdir [-p] [-m MODE] DIRECTORY...\nusage is told by: dfs mkdir --help\n",
+      "dfs mkdir: something is missing: dfs mkdir [-p] [-m MODE] [-v] DIRECTORY...\nusage is told by: dfs mkdir --help\n",
     ],
     [
       ["explain", "/a", "/b"],

@@ -338,6 +338,20 @@ describe.if(canRun("commands with a full disk", whyNotAsRoot()))("with a disk th
       "dfs meta restore --dir local/meta --from $(dfs server list --json | grep -o '127[^\"]*' | paste -sd,)",
       "ls -A local",
       "dfs fsck",
+      // Something else fills the disk of all servers, to its last block.
+      "cat /dev/zero > cluster/filler 2>/dev/null; df --output=avail cluster | tail -1",
+      "for i in $(seq 9); do dfs mkdir /m-$i 2>/dev/null || break; done",
+      "dfs mkdir /m",
+      "dfs put file /f",
+      "dfs touch /directory/empty",
+      "dfs xattr set user.a other /file",
+      "dfs ln /file /again",
+      "dfs ls /directory",
+      "dfs cat /file | cmp - file",
+      "dfs get /file got && cmp got file",
+      "dfs rm /directory/moved",
+      "dfs fsck --dry-run",
+      "rm cluster/filler; dfs mkdir /m",
     ]) {
       await transcript.run(each);
     }

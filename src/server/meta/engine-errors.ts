@@ -21,7 +21,7 @@ export interface EngineFailure {
 /** Judges `error`, which anything but an operation of ours has thrown. */
 export function classifyEngineError(error: unknown): EngineFailure {
   const code = systemCodeOf(error) ?? "";
-  if (code.startsWith("SQLITE_FULL")) return { error: full(error), fatal: false };
+  if (code.startsWith("SQLITE_FULL")) return { error: diskFull(error), fatal: false };
   if (code.startsWith("SQLITE_BUSY") || code.startsWith("SQLITE_LOCKED")) {
     return { error: busy(error), fatal: false };
   }
@@ -30,10 +30,12 @@ export function classifyEngineError(error: unknown): EngineFailure {
   return { error: new DfsError("internal", message, { cause: error }), fatal: false };
 }
 
-function full(cause: unknown): DfsError {
+/** A change was refused for want of room; `cause` when the database itself has found none. */
+export function diskFull(cause?: unknown): DfsError {
   return new DfsError(
     "noSpace",
-    "the disk that holds the metadata database is full: reading goes on, changes are refused until there is room",
+    "the disk that holds the metadata database is full\n" +
+      "reading and removing go on; other changes are refused until there is room on it",
     { cause },
   );
 }

@@ -7,8 +7,8 @@
  */
 import { mkdirSync } from "node:fs";
 import type { Clock } from "../../base/clock.ts";
-import { lockDirectory, type DirectoryLock } from "../../base/directory-lock.ts";
-import { DfsError, isDfsError, messageOf } from "../../base/errors.ts";
+import { liveOwner, lockDirectory, type DirectoryLock } from "../../base/directory-lock.ts";
+import { DfsError, isDfsError, messageOf, systemCodeOf } from "../../base/errors.ts";
 import { blockId, inodeId, type Lsn } from "../../base/ids.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Random } from "../../base/random.ts";
@@ -17,6 +17,7 @@ import { acceptOlder } from "./acceptance.ts";
 import { CopyThread } from "./backup/copy.ts";
 import { Checkpointer, CheckpointThread } from "./checkpoint.ts";
 import { openDatabase, type OpenDatabase } from "./database.ts";
+import { DiskReserve } from "./disk-reserve.ts";
 import { classifyEngineError } from "./engine-errors.ts";
 import { FiguresThread, type FiguresCounter } from "./figures.ts";
 import { GroupCommit } from "./group-commit.ts";
@@ -63,7 +64,12 @@ export class Engine {
   private readonly group: GroupCommit;
   private readonly checkpointer: Checkpointer;
 
-  private constructor(options: EngineOptions, lock: DirectoryLock, database: OpenDatabase) {
+  private constructor(
+    options: EngineOptions,
+    lock: DirectoryLock,
+    database: OpenDatabase,
+    reserve: DiskReserve,
+  ) {
     const { store } = database;
     this.options = options;
     this.lock = lock;
@@ -89,6 +95,7 @@ export class Engine {
     this.group = new GroupCommit({
       store,
       mark: this.mark,
+      reserve,
       defer: options.defer ?? setImmediate,
       onUndone: () => this.ids.undone(),
       onCommitted: (bytes) => this.checkpointer.logChanged(bytes),
@@ -101,20 +108,37 @@ export class Engine {
    * @throws DfsError `locked` when another process serves from the directory, and what `openDatabase` throws.
    */
   static async open(options: EngineOptions): Promise<Engine> {
-    const { dir, wish, owner, random, logger } = options;
+    const { dir, logger } = options;
     makeDirectory(dir);
-    const lock = lockDirectory(dir);
+    const reserve = new DiskReserve(dir, logger);
+    if (liveOwner(dir) === undefined) reserve.relieve(); // else it is that of another process
+    const lock = ownDirectory(dir);
     try {
       rebuildIfNeeded(dir, logger);
-      const nowNs = options.clock.nowNs();
-      const database = openDatabase({ dir, wish, owner, nowNs, random, logger });
-      if (options.acceptOlder === true) accept(database, options);
-      const engine = new Engine(options, lock, database);
+      const engine = Engine.begin(options, lock, reserve);
+      reserve.prepare();
       await engine.syncReign();
       return engine;
     } catch (error) {
       lock.release();
       throw startFailure(dir, error);
+    }
+  }
+
+  /** On a full disk, in the room of the reserve. */
+  private static begin(options: EngineOptions, lock: DirectoryLock, reserve: DiskReserve): Engine {
+    const { dir, wish, owner, random, logger } = options;
+    let database: OpenDatabase | undefined;
+    try {
+      const nowNs = options.clock.nowNs();
+      database = openDatabase({ dir, wish, owner, nowNs, random, logger });
+      if (options.acceptOlder === true) accept(database, options);
+      return new Engine(options, lock, database, reserve);
+    } catch (error) {
+      database?.store.close();
+      const isFull = !isDfsError(error) && classifyEngineError(error).error.kind === "noSpace";
+      if (isFull && reserve.spend()) return Engine.begin(options, lock, reserve);
+      throw error;
     }
   }
 
@@ -139,6 +163,12 @@ export class Engine {
     return this.group.change((lsn) => runSync(primitives, operation(lsn)));
   }
 
+  /** Runs a change that must be possible on a full disk: it lets clients read, or makes room. */
+  vital<T>(operation: (lsn: Lsn) => Operation<T>): Promise<T> {
+    const { primitives } = this.database.store;
+    return this.group.vital((lsn) => runSync(primitives, operation(lsn)));
+  }
+
   /** Runs a change that need not survive a power cut. */
   lazy<T>(operation: (lsn: Lsn) => Operation<T>): Promise<T> {
     const { primitives } = this.database.store;
@@ -153,7 +183,7 @@ export class Engine {
 
   /** Resolves when everything that has been committed so far is durable, lazy changes included. */
   settle(): Promise<void> {
-    return this.change(nothing);
+    return this.vital(nothing);
   }
 
   /** Refuses new work; resolves when what has been handed in is durable and answered. */
@@ -225,6 +255,16 @@ function startFailure(dir: string, error: unknown): DfsError {
   return new DfsError(kind, `cannot use the metadata database in ${dir}: ${messageOf(error)}`, {
     cause: error,
   });
+}
+
+function ownDirectory(dir: string): DirectoryLock {
+  try {
+    return lockDirectory(dir);
+  } catch (error) {
+    if (systemCodeOf(error) !== "ENOSPC") throw error;
+    const words = `cannot use ${dir}: its disk is full\nmake room there, then start again`;
+    throw new DfsError("noSpace", words, { cause: error });
+  }
 }
 
 function makeDirectory(dir: string): void {

@@ -4,6 +4,7 @@
  *
  * Kinds of work
  * - A change is answered when it is durable.
+ * - A vital change is made on a full disk as well, in the room that is kept for that (`disk-reserve.ts`).
  * - A lazy change (a file was opened, replies were trimmed) matters only while this machine runs: it is committed, but
  *   nobody waits for it.
  * - A question sees everything committed so far, and is answered when what it may have seen is durable: at once when
@@ -19,7 +20,8 @@
  */
 import { assert, DfsError, isDfsError, messageOf } from "../../base/errors.ts";
 import { lsn as lsnOf, type Lsn } from "../../base/ids.ts";
-import { classifyEngineError } from "./engine-errors.ts";
+import { classifyEngineError, diskFull } from "./engine-errors.ts";
+import type { Reserve } from "./disk-reserve.ts";
 import type { SyncStore } from "./store/store.ts";
 import type { DurableMark } from "./wal-sync.ts";
 
@@ -29,11 +31,13 @@ const MAX_GROUP = 256;
 /** Name of the counter that holds the LSN of the newest transaction. */
 export const LSN_COUNTER = "lsn";
 
-type Kind = "change" | "lazy" | "question";
+type Kind = "change" | "vital" | "lazy" | "question";
 
 export interface GroupCommitOptions {
   readonly store: SyncStore;
   readonly mark: DurableMark;
+  /** Room for vital changes on a full disk. */
+  readonly reserve?: Reserve;
   /** Calls back in a later turn of the event loop. */
   readonly defer: (callback: () => void) => void;
   /** A transaction or savepoint was undone. */
@@ -98,6 +102,11 @@ export class GroupCommit {
     return this.enqueue("change", run);
   }
 
+  /** Executes a change that must be possible on a full disk; resolves as `change`. */
+  vital<T>(run: (lsn: Lsn) => T): Promise<T> {
+    return this.enqueue("vital", run);
+  }
+
   /** Executes a change that nobody needs to survive a power cut; resolves as a question does. */
   lazy<T>(run: (lsn: Lsn) => T): Promise<T> {
     return this.enqueue("lazy", run);
@@ -133,6 +142,10 @@ export class GroupCommit {
         reject(this.fatal ?? new DfsError("unreachable", "the metadata service is shutting down"));
         return;
       }
+      if (kind === "change" && this.options.reserve?.refuses() === true) {
+        reject(diskFull());
+        return;
+      }
       const work: Work = { kind, run, resolve: resolve as (value: unknown) => void, reject };
       (kind === "question" ? this.questions : this.changes).push(work);
       this.planTurn();
@@ -166,9 +179,20 @@ export class GroupCommit {
     } catch (error) {
       const failure = this.undo(error, group);
       if (!this.isAlive()) return;
+      const isFull = failure.kind === "noSpace";
+      if (isFull && this.options.reserve?.spend() === true) return this.runVital(group);
       if (group.length > 1) return this.runOneByOne(group);
       this.hold(group.map((work) => ({ work, result: { error: failure } })));
     }
+  }
+
+  /** The disk is full, and the reserve has just been spent: what is not vital is refused. */
+  private runVital(group: readonly Work[]): void {
+    const isVital = ({ kind }: Work): boolean => kind !== "change";
+    const refused = group.filter((work) => !isVital(work));
+    this.runOneByOne(group.filter(isVital));
+    if (!this.isAlive()) for (const work of refused) work.reject(outcomeUnknown());
+    else this.hold(refused.map((work) => ({ work, result: { error: diskFull() } })));
   }
 
   private runOneByOne(group: readonly Work[]): void {
@@ -297,7 +321,8 @@ function hasSucceeded(outcome: Outcome): boolean {
 }
 
 function hasChanged(outcome: Outcome): boolean {
-  return outcome.work.kind === "change" && hasSucceeded(outcome);
+  const { kind } = outcome.work;
+  return (kind === "change" || kind === "vital") && hasSucceeded(outcome);
 }
 
 function settle({ work, result }: Outcome): void {

@@ -254,7 +254,7 @@ export class Members {
     body: Registration,
   ): Promise<ReplyOf<typeof memberRegister>> {
     const { engine, heartbeatIntervalMs, logger } = this.options;
-    const { server, joined } = await engine.change(() => this.registration(body));
+    const { server, joined } = await engine.vital(() => this.registration(body));
     logger.info(joined ? "a new data server has joined" : "a data server has registered", {
       server: server.id,
       address: server.address,

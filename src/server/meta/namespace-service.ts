@@ -3,7 +3,8 @@
  * that is run.
  *
  * - A question sees everything committed, and is answered when what it saw is durable.
- * - A change is executed once, under its session and operation number, and answered when it is durable.
+ * - A change is executed once, under its session and operation number, and answered when it is durable. One that is vital is
+ *   also made on a full disk.
  * - `open` and `release` are written but not waited for: they matter only while the session lives, and a client that
  *   resumes its session says again what it has open.
  */
@@ -48,15 +49,15 @@ export function serveNamespace(
   serve.change(names.symlink, operations.symlink);
   serve.change(names.mknod, operations.mknod);
   serve.change(names.link, operations.link);
-  serve.change(names.unlink, operations.unlink);
-  serve.change(names.rmdir, operations.rmdir);
+  serve.vital(names.unlink, operations.unlink);
+  serve.vital(names.rmdir, operations.rmdir);
   serve.change(names.rename, operations.rename);
   serve.change(names.setattr, operations.setattr);
   serve.change(names.xattrSet, operations.xattrSet);
-  serve.change(names.xattrRemove, operations.xattrRemove);
+  serve.vital(names.xattrRemove, operations.xattrRemove);
   serve.question(lockGet, getLock);
   serve.change(lockSet, setLock);
-  serve.change(lockRelease, releaseLocks);
+  serve.vital(lockRelease, releaseLocks);
   serve.change(content.reserve, operations.reserve);
   serve.change(content.commit, operations.commit);
   serve.change(content.nameless, operations.nameless);
@@ -128,11 +129,26 @@ class Server {
     definition: RequestDefinition<Request, Reply>,
     operation: Ask<Request, Omit<Reply, "lsn">>,
   ): void {
+    this.once(definition, operation, (run) => this.engine.change(run));
+  }
+
+  vital<Request extends MutationHead, Reply extends { lsn: Lsn }>(
+    definition: RequestDefinition<Request, Reply>,
+    operation: Ask<Request, Omit<Reply, "lsn">>,
+  ): void {
+    this.once(definition, operation, (run) => this.engine.vital(run));
+  }
+
+  private once<Request extends MutationHead, Reply extends { lsn: Lsn }>(
+    definition: RequestDefinition<Request, Reply>,
+    operation: Ask<Request, Omit<Reply, "lsn">>,
+    execute: (run: (lsn: Lsn) => Operation<Reply>) => Promise<Reply>,
+  ): void {
     const { engine, sessions, notices } = this;
     this.table.onRequest(definition, async ({ peer, body }) => {
       const session = sessions.of(peer);
       let changes = new Changes();
-      const reply = await engine.change(function* (lsn) {
+      const reply = await execute(function* (lsn) {
         sessions.checkBound(peer, session);
         const context = operationContext(engine, sessions, session);
         changes = notices.changesOf(session);

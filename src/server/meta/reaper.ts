@@ -114,7 +114,7 @@ export class Reaper {
     const { engine } = this.options;
     let more = (await engine.question(() => ask("reclaim.list", 1))).length > 0;
     while (more && !this.stopped) {
-      const step = await engine.change(() => reclaimStep({ nowNs: engine.nowNs }, EXTENTS_AT_ONCE));
+      const step = await engine.vital(() => reclaimStep({ nowNs: engine.nowNs }, EXTENTS_AT_ONCE));
       more = step.more;
     }
   }
@@ -131,7 +131,7 @@ export class Reaper {
       await engine.settle(); // a lazy change may have given them up: it must be durable before they are deleted
       await commands.deleteBlocks(member, blocks);
       const { replicas } = engine.settings;
-      const { forgotten, needy } = await engine.change(() =>
+      const { forgotten, needy } = await engine.vital(() =>
         forgetCopies(blocks, server, { replicas, nowNs: engine.nowNs }),
       );
       if (needy > 0) this.options.onNeedy();
@@ -148,7 +148,7 @@ export class Reaper {
       if (page.length === 0) return;
       const blocks = page.flatMap((each) => each.blocks);
       const done = await this.deleteEverywhere(blocks);
-      await engine.change(() => forgetOrphans(page, done));
+      await engine.vital(() => forgetOrphans(page, done));
     }
   }
 
@@ -175,7 +175,7 @@ export class Reaper {
     const beforeNs = engine.nowNs - BigInt(graceMs) * NS_PER_MS;
     for (const state of ["closed", "expired"] as const) {
       const due = await engine.question(() => longEnded(state, beforeNs, SESSIONS_AT_ONCE));
-      if (due.length > 0) await engine.change(() => forgetSessions(due));
+      if (due.length > 0) await engine.vital(() => forgetSessions(due));
     }
   }
 }

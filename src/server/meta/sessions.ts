@@ -145,7 +145,7 @@ export class Sessions {
       throw new DfsError("busy", `there are ${MAX_SESSIONS} sessions already; try again later`);
     }
     const token = random.id64();
-    const session = await engine.change(() =>
+    const session = await engine.vital(() =>
       openSession(engine.ids, token, body.label, engine.nowNs),
     );
     this.live.add(session);
@@ -166,7 +166,7 @@ export class Sessions {
       throw new DfsError("protocol", "this connection has another session already");
     }
     const bind = (): void => this.bind(session, peer);
-    const gone = await engine.change(function* () {
+    const gone = await engine.vital(function* () {
       const missing = yield* resumeSession(session, token, open, engine.startedNs);
       bind(); // from here on nothing is executed for the connection that had the session before
       return missing;
@@ -193,7 +193,7 @@ export class Sessions {
   async close(peer: Peer): Promise<void> {
     const { engine, onEnded } = this.options;
     const session = this.of(peer);
-    const changes = await engine.change(() => this.end(session, "closed"));
+    const changes = await engine.vital(() => this.end(session, "closed"));
     this.forget(session);
     onEnded(session, changes);
   }

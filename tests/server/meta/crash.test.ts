@@ -157,7 +157,7 @@ describe("a metadata server that is killed under load", () => {
     const kept = (await results).filter((each) => each.status === "fulfilled");
     expect(kept.length).toBe(50);
     const files = [...new Bun.Glob("*").scanSync({ cwd: dir.path })].sort();
-    expect(files).toEqual(["address", "lock", "meta.db"]);
+    expect(files).toEqual(["address", "lock", "meta.db", "reserve"]);
   }, 30_000);
 });
 
