@@ -27,7 +27,9 @@ export interface Memory {
   readonly nowMiB: number;
 }
 
-interface Service {
+/** A server. */
+export interface Service {
+  /** meta, data-1, ... */
   readonly name: string;
   readonly pid: number;
 }
@@ -38,6 +40,7 @@ export class ToolCluster {
   private readonly dir: string;
   private readonly services: readonly Service[];
   private mostResidentMiB = 0;
+  private readonly commands = new Set<number>();
 
   private constructor(dir: string, meta: string, services: readonly Service[]) {
     this.dir = dir;
@@ -74,6 +77,7 @@ export class ToolCluster {
     const command = Bun.spawn([DFS, ...words, "--meta", this.meta], {
       stdio: ["ignore", "ignore", "inherit"],
     });
+    this.commands.add(command.pid);
     const watched = mostResident(command.pid);
     const code = await command.exited;
     const ms = performance.now() - beganMs;
@@ -89,6 +93,16 @@ export class ToolCluster {
       dataCpuMs: after.data - before.data,
       residentMiB,
     };
+  }
+
+  /** The servers. */
+  processes(): readonly Service[] {
+    return this.services;
+  }
+
+  /** Whether a command has run, or runs, in this process. */
+  isCommand(pid: number): boolean {
+    return this.commands.has(pid);
   }
 
   /** Of each server, and of the commands so far. */

@@ -1,9 +1,10 @@
 // Who runs in a server's directory, and how it is stopped: real processes, real locks.
 
-import { afterAll, afterEach, describe, expect, test } from "bun:test";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { afterAll, afterEach, describe, expect, spyOn, test } from "bun:test";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { serverIn, stopServer } from "../../src/tools/cluster/processes.ts";
+import { canRun, whyNotAsRoot } from "../support/conditions.ts";
 import { temporaryFolder } from "./support/files.ts";
 
 const folder = temporaryFolder("processes");
@@ -71,7 +72,56 @@ describe("serverIn", () => {
   });
 });
 
+// Only the superuser may look into a process that is just ending. For everybody else dfs drill failed in every other fault, and
+// left a stack trace and its scratch cluster behind; dfs down could do the same.
+describe.if(canRun("what another user sees of a server", whyNotAsRoot()))("another user", () => {
+  const OTHER = 65534;
+
+  /** Where others may look, unlike in the temporary folder of the suite. */
+  function openDirectory(): string {
+    const dir = mkdtempSync("/tmp/dfs-processes-");
+    chmodSync(dir, 0o755);
+    return dir;
+  }
+
+  test("takes the lock's word for a process that cannot be looked into", async () => {
+    const dir = openDirectory();
+    try {
+      const child = await owner(dir, "process.exit(0)");
+      chmodSync(join(dir, "lock"), 0o644);
+      process.seteuid!(OTHER);
+      let pid: number | undefined;
+      try {
+        pid = serverIn(dir);
+      } finally {
+        process.seteuid!(0);
+      }
+      expect(pid).toBe(child.pid);
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  });
+});
+
 describe("stopServer", () => {
+  test("says whose the process is that it may not end", async () => {
+    const dir = freshDirectory("others");
+    const { pid } = await owner(dir, "process.exit(0)");
+    const refused = Object.assign(new Error("kill() failed: EPERM"), { code: "EPERM" });
+    const kill = spyOn(process, "kill").mockImplementation(() => {
+      throw refused;
+    });
+    try {
+      const told = `cannot end process ${pid}: it belongs to another user`;
+      await stopServer(dir, 100).then(
+        () => expect.unreachable(),
+        (error: unknown) => expect(String(error)).toContain(told),
+      );
+    } finally {
+      kill.mockRestore();
+    }
+  });
+
   test("asks, and waits until the process has ended", async () => {
     const dir = freshDirectory("asks");
     const child = await owner(dir, "setTimeout(() => process.exit(7), 50)");

@@ -244,6 +244,28 @@ describe("--exclude and --dry-run", () => {
     ]);
     expect(nowhere).toMatchObject({ code: 4 });
   });
+
+  test("tell what could not be done for a directory in the way, as the transfer itself does", async () => {
+    const files = cluster.path("way/files");
+    const directories = cluster.path("way/directories");
+    mkdirSync(join(directories, "thing"), { recursive: true });
+    mkdirSync(files);
+    writeFileSync(join(files, "thing"), "");
+    await transfer("put", "-r", directories, "/way-directories");
+    await transfer("put", "-r", files, "/way-files");
+    for (const args of [
+      ["put", "-r", "-n", `${files}/.`, "/way-directories"],
+      ["get", "-r", "-n", "/way-files/.", directories],
+    ] as const) {
+      const [name, ...rest] = args;
+      const planned = await runInProcess(cluster, name, name === "put" ? put : get, rest);
+      expect(planned).toMatchObject({ code: 3 }); // it would store or fetch the file, it said
+      expect(planned.stderr).toContain("thing: a directory is there");
+      const done = rest.filter((word) => word !== "-n");
+      const real = await runInProcess(cluster, name, name === "put" ? put : get, done);
+      expect(real).toMatchObject({ code: 3 });
+    }
+  });
 });
 
 describe("a transfer that is interrupted", () => {

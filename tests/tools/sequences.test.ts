@@ -239,7 +239,8 @@ class Generator {
   }
 
   #copy(): Step | undefined {
-    const [sources, target] = [this.#paths(), this.#path()];
+    const [typed, target] = [this.#paths(), this.#path()];
+    const sources = [...new Set(typed)]; // of one that is named twice cp(1) only warns
     const recursive = this.#random.below(2) === 0;
     const keep = this.#random.below(2) === 0;
     for (const source of sources) {

@@ -7,7 +7,7 @@
 import { readdirSync, readFileSync, readlinkSync, realpathSync } from "node:fs";
 import { join } from "node:path";
 import { liveOwner } from "../../base/directory-lock.ts";
-import { systemCodeOf } from "../../base/errors.ts";
+import { DfsError, systemCodeOf } from "../../base/errors.ts";
 
 const TERMINATE_TIMEOUT_MS = 10_000;
 const KILL_TIMEOUT_MS = 5_000;
@@ -98,7 +98,13 @@ function send(signal: "SIGTERM" | "SIGKILL", pid: number): void {
   try {
     process.kill(pid, signal);
   } catch (error) {
-    if (systemCodeOf(error) !== "ESRCH") throw error; // else it has ended by itself
+    const code = systemCodeOf(error);
+    if (code === "ESRCH") return; // it has ended by itself
+    if (code !== "EPERM") throw error;
+    throw new DfsError(
+      "notPermitted",
+      `cannot end process ${pid}: it belongs to another user\nend it as that user, or as the superuser`,
+    );
   }
 }
 
@@ -110,7 +116,11 @@ function hasOpen(pid: number, path: string): boolean {
     const real = realpathSync(path);
     return readdirSync(folder).some((name) => linkTarget(join(folder, name)) === real);
   } catch (error) {
-    if (systemCodeOf(error) === "ENOENT") return false; // the process has ended
+    const code = systemCodeOf(error);
+    if (code === "ENOENT") return false; // the process has ended
+    // Only the superuser may look into one that is just ending, and still has the lock; or it is somebody else's, whom we can
+    // do nothing to. The lock alone has to do.
+    if (code === "EACCES") return true;
     throw error;
   }
 }

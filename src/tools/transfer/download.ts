@@ -135,6 +135,7 @@ export class Downloader {
     const { type } = attributes;
     if (await this.#isThere(from, to, attributes)) return this.#skipped(attributes.size);
     if (rehearsal !== undefined) {
+      await this.#refuseDirectory(to);
       await rehearsal.tell({
         from,
         to: to.path,
@@ -145,6 +146,13 @@ export class Downloader {
     else if (type === "symlink") await this.#symlink(from, to, attributes);
     else await this.#special(to, attributes);
     this.#done(type);
+  }
+
+  async #refuseDirectory({ directory, name }: LocalPlace): Promise<void> {
+    if (directory.isOnlyPlanned) return;
+    await this.#directories.use(directory, (prefix) => {
+      presentAt(Buffer.concat([prefix, name]));
+    });
   }
 
   /** True when a complete copy is at the target; what else a transfer keeps it has got then, too. */

@@ -32,6 +32,7 @@ import type { Step } from "../shared/tree.ts";
 import { remoteOwner, sendAttributes, timesOf, typeOf } from "./attributes.ts";
 import { attempt, HardLinks, Tally, type Surroundings, type TransferWish } from "./jobs.ts";
 import { localContent } from "./local-content.ts";
+import type { Planned } from "./rehearsal.ts";
 import { bringUpToDate, statIfThere, storedAlready } from "./stored-already.ts";
 
 /** A source and where it goes. */
@@ -151,9 +152,16 @@ export class Uploader {
       const [one, other] = [await statIfThere(client, first), await statIfThere(client, to)];
       if (one !== undefined && one.inode === other?.inode) return this.#skipped(0);
     }
-    if (rehearsal !== undefined) await rehearsal.tell({ from, to, type });
+    if (rehearsal !== undefined) await this.#rehearse({ from, to, type }, mayBeThere);
     else await appear(client, to, (name) => client.link(first, name));
     this.#done(type);
+  }
+
+  /** Tells what would be made. @throws Reason when a directory is in its place. */
+  async #rehearse(planned: Planned, mayBeThere: boolean): Promise<void> {
+    const present = mayBeThere ? await statIfThere(this.#around.client, planned.to) : undefined;
+    if (present?.type === "directory") throw new Reason("isDirectory", "a directory is there");
+    await this.#wish.rehearsal?.tell(planned);
   }
 
   async #file(upload: Found, stats: BigIntStats): Promise<void> {
@@ -169,7 +177,10 @@ export class Uploader {
       return this.#skipped(present.size);
     }
     if (rehearsal === undefined) await this.#store(from, target);
-    else await rehearsal.tell({ from, to: target, type: "file", bytes: Number(stats.size) });
+    else {
+      const planned = { from, to: target, type: "file", bytes: Number(stats.size) } as const;
+      await this.#rehearse(planned, mayBeThere);
+    }
     this.#done("file");
   }
 
@@ -216,7 +227,7 @@ export class Uploader {
       }
     }
     const { uid, gid } = remoteOwner(stats, preserve);
-    if (rehearsal !== undefined) await rehearsal.tell({ from, to, type: "symlink" });
+    if (rehearsal !== undefined) await this.#rehearse({ from, to, type: "symlink" }, mayBeThere);
     else {
       await appear(client, to, async (name) => {
         await client.symlink(target, name, { uid, gid });
@@ -226,7 +237,7 @@ export class Uploader {
     this.#done("symlink");
   }
 
-  async #special({ from, to }: Found, stats: BigIntStats): Promise<void> {
+  async #special({ from, to, mayBeThere }: Found, stats: BigIntStats): Promise<void> {
     const { client } = this.#around;
     const { preserve, rehearsal } = this.#wish;
     const type = typeOf(stats);
@@ -235,7 +246,7 @@ export class Uploader {
       throw new Reason("notPermitted", "it is a device; the superuser stores those with -p");
     }
     const rdev = isDevice ? Number(stats.rdev) : 0;
-    if (rehearsal !== undefined) await rehearsal.tell({ from, to, type });
+    if (rehearsal !== undefined) await this.#rehearse({ from, to, type }, mayBeThere);
     else {
       await appear(client, to, async (name) => {
         await client.mknod(name, type, rdev, remoteOwner(stats, preserve));
