@@ -20,6 +20,7 @@ import { FrameParser } from "./frame.ts";
 import type { ConnectionLog } from "./connection-log.ts";
 import type { HandlerTable } from "./handlers.ts";
 import { IncomingRequests } from "./incoming.ts";
+import type { LongReplies } from "./long-replies.ts";
 import type { NoticeDefinition, Question } from "./message.ts";
 import { isHandshakeCode } from "./messages/hello.ts";
 import { bulkOf, settle } from "./outgoing.ts";
@@ -55,6 +56,7 @@ export interface ConnectionOptions {
   readonly log: ConnectionLog;
   /** What it shares with other connections; left out: nothing. */
   readonly memory?: SharedMemory;
+  readonly longReplies?: LongReplies;
 }
 
 export class Connection implements Peer, MemoryUser {
@@ -129,6 +131,7 @@ export class Connection implements Peer, MemoryUser {
       setReading: (on) => this.setReading(on),
       onHeld: (bytes) => memory?.count("receivedBytes", bytes),
       isOneOfMany: memory !== undefined,
+      longReplies: options.longReplies,
       defer: (callback) => options.clock.setTimer(0, callback, { background: true }),
       maySend: (bytes) => memory?.maySend(this, bytes) ?? true,
       onPromised: (bytes) => this.promise(bytes),

@@ -16,6 +16,7 @@ import { checkKey } from "./authentication.ts";
 import { Connection } from "./connection.ts";
 import { callerLog, ListenerLog } from "./connection-log.ts";
 import { Door } from "./door.ts";
+import { LongReplies } from "./long-replies.ts";
 import { SharedMemory } from "./shared-memory.ts";
 import { callerGate, greet, ListenerGate } from "./handshake.ts";
 import { HandlerTable } from "./handlers.ts";
@@ -108,6 +109,9 @@ export async function listenPeers(options: ListenOptions): Promise<PeerListener>
     log,
     peers,
     memory: new SharedMemory(),
+    longReplies: new LongReplies((callback) =>
+      options.clock.setTimer(0, callback, { background: true }),
+    ),
     door: new Door(options.clock),
   };
   let closing = false;
@@ -138,12 +142,14 @@ export async function listenPeers(options: ListenOptions): Promise<PeerListener>
 interface House extends ListenOptions {
   readonly peers: Set<Peer>;
   readonly memory: SharedMemory;
+  readonly longReplies: LongReplies;
   readonly door: Door;
   readonly log: ListenerLog;
 }
 
 function acceptStream(house: House, remoteAddress: Address): Connection {
   const { identity, handlers, clock, random, logger, log, key, peers, memory, door } = house;
+  const { longReplies } = house;
   const gate = new ListenerGate({
     identity: typeof identity === "function" ? identity : () => identity,
     key,
@@ -156,7 +162,16 @@ function acceptStream(house: House, remoteAddress: Address): Connection {
     random,
     log,
   });
-  const options = { address: remoteAddress, handlers, gate, clock, logger, log, memory };
+  const options = {
+    address: remoteAddress,
+    handlers,
+    gate,
+    clock,
+    logger,
+    log,
+    memory,
+    longReplies,
+  };
   const connection = new Connection(options);
   gate.watch(connection);
   try {

@@ -2,6 +2,7 @@
  * The table of what one end answers: message codes and their handlers.
  */
 import { assert } from "../base/errors.ts";
+import { mayBeLong } from "./long-replies.ts";
 import type { NoticeDefinition, RequestDefinition } from "./message.ts";
 import type { Handlers, NoticeHandler, RequestHandler } from "./peer.ts";
 
@@ -12,6 +13,8 @@ export interface RequestEntry {
   readonly replyBytes: ((body: unknown) => number) | undefined;
   /** How long replies without bulk bytes usually are; undefined before the first. */
   usualReplyBytes: number | undefined;
+  /** Whether replies without bulk bytes can be long. */
+  readonly mayBeLong: boolean;
 }
 
 /** A notice that is listened to here. */
@@ -33,7 +36,14 @@ export class HandlerTable implements Handlers {
   ): void {
     assert(!this.requests.has(definition.code), `two handlers for request ${definition.name}`);
     // The code names the definition, and the definition's schema gives the body its type before the handler sees it.
-    const entry = { definition, handler, replyBytes, usualReplyBytes: undefined };
+    const isLong = mayBeLong(definition.reply.shape);
+    const entry = {
+      definition,
+      handler,
+      replyBytes,
+      usualReplyBytes: undefined,
+      mayBeLong: isLong,
+    };
     this.requests.set(definition.code, entry as unknown as RequestEntry);
   }
 

@@ -6,7 +6,7 @@
  * handled; they are not left unread, because two ends that both stopped reading would wait for each other forever. And
  * of requests whose replies carry bulk bytes, or are long otherwise, only a few are handled at a time: a peer that asks for
  * much at once must not make all others wait until that is done. What all connections of a listener hold together is bounded
- * as well (shared-memory.ts).
+ * as well (shared-memory.ts), and so are the long replies that are made for all of them at a time (long-replies.ts).
  */
 import { DfsError, isDfsError, messageOf } from "../base/errors.ts";
 import {
@@ -20,6 +20,7 @@ import { decodeBody, encodeHead, FRAME_KINDS, type Frame } from "./cbor.ts";
 import { encodeError } from "./error-body.ts";
 import { frameMemory } from "./frame-memory.ts";
 import type { HandlerTable, RequestEntry } from "./handlers.ts";
+import { LONG_REPLY_BYTES, type LongReplies } from "./long-replies.ts";
 import type { RequestDefinition } from "./message.ts";
 import type { HandlerReply, Peer } from "./peer.ts";
 import type { SendQueue } from "./send-queue.ts";
@@ -52,6 +53,8 @@ export interface IncomingOptions {
   onHeld(bytes: number): void;
   /** Whether the peer is one of many, of whom none must keep the others waiting. */
   readonly isOneOfMany: boolean;
+  /** Turns at long replies; left out: they are begun as they come. */
+  readonly longReplies?: LongReplies | undefined;
   /** Calls back in a later turn of the event loop. */
   defer(callback: () => void): void;
   /** May up to so many bytes be read in order to be sent? When not, `handleParked` is called later. */
@@ -65,6 +68,14 @@ interface Unanswered {
   readonly length: number;
   /** Its handler may use the memory of the frame after the connection has ended. */
   readonly hasBulk: boolean;
+}
+
+/** What a request that is handled has taken, and gives back. */
+interface Begun {
+  /** Bytes that are being read in order to be sent. */
+  readonly promised: number;
+  /** It is its turn at a long reply. */
+  readonly turns: LongReplies | undefined;
 }
 
 export class IncomingRequests {
@@ -180,6 +191,7 @@ export class IncomingRequests {
   /** The connection has ended: nothing is handled or answered any more. */
   end(): void {
     this.ended = true;
+    this.options.longReplies?.forget(this);
     for (const frame of this.parked.splice(0)) {
       this.forget(frame.id);
       frameMemory.giveBack(frame.buffer); // no handler has seen it
@@ -231,8 +243,10 @@ export class IncomingRequests {
       return;
     }
     const promised = entry.replyBytes?.(body) ?? 0;
+    const turns = bulk === "none" && isLong(entry) ? this.options.longReplies : undefined;
     if (isBulky && !this.options.maySend(promised)) this.park(frame);
-    else this.handle(entry, frame, body, promised);
+    else if (turns?.take(this) === false) this.park(frame);
+    else this.handle(entry, frame, body, { promised, turns });
   }
 
   private park(frame: Frame): void {
@@ -272,23 +286,24 @@ export class IncomingRequests {
     });
   }
 
-  private handle(entry: RequestEntry, frame: Frame, body: unknown, promised: number): void {
+  private handle(entry: RequestEntry, frame: Frame, body: unknown, begun: Begun): void {
     const release = frameMemory.releaserOf(frame.buffer);
     const { peer } = this.options;
     try {
       const result = entry.handler({ body, bulk: frame.bulk ?? NO_BYTES, release, peer });
-      if (result instanceof Promise) this.awaitReply(entry, frame, result, promised);
-      else this.answer(frame, entry.definition, result);
+      if (result instanceof Promise) return this.awaitReply(entry, frame, result, begun);
+      this.answer(frame, entry.definition, result);
     } catch (error) {
       this.refuse(entry, frame, error);
     }
+    begun.turns?.ended();
   }
 
   private awaitReply(
     entry: RequestEntry,
     frame: Frame,
     promise: Promise<HandlerReply<unknown>>,
-    promised: number,
+    { promised, turns }: Begun,
   ): void {
     const expected = entry.usualReplyBytes;
     const count = (by: 1 | -1): void => {
@@ -309,6 +324,7 @@ export class IncomingRequests {
       )
       .then(() => {
         count(-1);
+        turns?.ended();
         this.handleParked();
       });
   }
@@ -333,6 +349,10 @@ export class IncomingRequests {
     this.reading = on;
     this.options.setReading(on);
   }
+}
+
+function isLong({ usualReplyBytes, mayBeLong }: RequestEntry): boolean {
+  return usualReplyBytes === undefined ? mayBeLong : usualReplyBytes > LONG_REPLY_BYTES;
 }
 
 /** @throws DfsError `protocol` when the request is not as its definition says. */
