@@ -45,7 +45,7 @@ each block; what they say is compared with the block's checksum, and one right c
     const work = async (client: DfsClient): Promise<ExitCode> => {
       checkReadQuorum(client);
       const outcome = new Outcome(context);
-      const place: Place = { path: undefined, offset: 0 };
+      const place: Place = { path: undefined, offset: 0, isWriting: false };
       await tellingInterruption(
         context.signal,
         () => interruptedAt(place),
@@ -67,12 +67,14 @@ each block; what they say is compared with the block's checksum, and one right c
 interface Place {
   path: Uint8Array | undefined;
   offset: number;
+  /** Bytes are being handed to a reader that does not take them: how many it has taken nobody can tell. */
+  isWriting: boolean;
   /** What --length leaves to do; undefined: up to the end of the file. */
   left?: number;
 }
 
-function interruptedAt({ path, offset, left }: Place): DfsError {
-  if (path === undefined) return interruptedTelling("written");
+function interruptedAt({ path, offset, left, isWriting }: Place): DfsError {
+  if (path === undefined || isWriting) return interruptedTelling("written");
   const length = left === undefined ? "" : ` --length ${left}`;
   return interrupted(
     `the output ends in ${quoted(path)}, at offset ${offset}`,
@@ -86,13 +88,18 @@ async function write(
   path: Uint8Array,
   place: Place,
 ): Promise<void> {
+  const put = async (chunk: Uint8Array): Promise<void> => {
+    place.isWriting = true;
+    await out.bytes(chunk);
+    place.isWriting = false;
+  };
   const file = await client.open(path);
   try {
     const offset = chosen.offset ?? 0;
     Object.assign(place, { path, offset });
     if (chosen.length === undefined) {
       for await (const chunk of file.stream({ offset, signal })) {
-        await out.bytes(chunk);
+        await put(chunk);
         place.offset += chunk.length;
       }
       return;
@@ -102,7 +109,7 @@ async function write(
     for (let at = offset; at < end;) {
       const chunk = await file.read(at, Math.min(end - at, RANGE_BYTES), { signal });
       if (chunk.length === 0) return;
-      await out.bytes(chunk);
+      await put(chunk);
       at += chunk.length;
       Object.assign(place, { offset: at, left: end - at });
     }

@@ -20,6 +20,7 @@ import { interrupted, unlessAborted } from "./shared/interruption.ts";
 import { ownOwner } from "./shared/ownership.ts";
 import { remotePath } from "./shared/paths.ts";
 import { Progress, progressOption } from "./shared/progress.ts";
+import { quoted } from "./shared/text.ts";
 import { count, size, text, words } from "./shared/values.ts";
 import { withoutFlags } from "./up.ts";
 
@@ -222,11 +223,18 @@ async function inLiveCluster(
   const connections = connectionsOf(context, findKey(context, meta), () => meta.address);
   const parent = remotePath({ text: scratch, bytes: Buffer.from(scratch) });
   const made = await connections.with((client) => makeDirectory(client, parent));
+  const { path } = made;
+  const onExit = (): void =>
+    context.messages.warning(
+      `${quoted(path)} is left in the cluster\nto remove it: dfs rm -r ${quoted(path)}`,
+    );
+  process.once("exit", onExit);
   try {
-    return await play(context, { ...plan, own: undefined, root: made.path, connections });
+    return await play(context, { ...plan, own: undefined, root: path, connections });
   } finally {
     plan.progress.end();
     await connections.with((client) => clearDirectory(client, made));
+    process.off("exit", onExit);
   }
 }
 

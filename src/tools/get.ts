@@ -6,7 +6,7 @@ import type { DfsClient } from "../client/api.ts";
 import { defineCommand, flag, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import type { ExitCode } from "./shared/exit-codes.ts";
-import { interrupted, tellingInterruption } from "./shared/interruption.ts";
+import { interrupted, interruptedTelling, tellingInterruption } from "./shared/interruption.ts";
 import { Outcome } from "./shared/outcome.ts";
 import { endsInSlash, remotePath } from "./shared/paths.ts";
 import { besideOutput, Progress, progressOption, type Total } from "./shared/progress.ts";
@@ -177,23 +177,29 @@ async function toStdout(
   const { messages, out, signal, options: chosen } = context;
   const outcome = new Outcome(context);
   const progress = new Progress(messages, { style: besideOutput(chosen.progress), things: "none" });
+  let isWriting = false;
   const write = async (): Promise<void> => {
     const file = await client.open(source);
     progress.total = { bytes: file.attributes.size };
     try {
       for await (const chunk of file.stream({ signal })) {
+        isWriting = true;
         await out.bytes(chunk);
+        isWriting = false;
         progress.bytes += chunk.length;
       }
     } finally {
       await file.close();
     }
   };
+  // While a reader does not take what it is handed, nobody can tell how much it has taken.
   const words = (): DfsError =>
-    interrupted(
-      `wrote ${progress.summary()}, which is not all of it`,
-      `dfs cat --offset ${progress.bytes} ${quoted(source)} writes the rest`,
-    );
+    isWriting
+      ? interruptedTelling("written")
+      : interrupted(
+          `wrote ${progress.summary()}, which is not all of it`,
+          `dfs cat --offset ${progress.bytes} ${quoted(source)} writes the rest`,
+        );
   try {
     await tellingInterruption(signal, words, () =>
       outcome.attempt(`cannot fetch ${quoted(source)}`, write),

@@ -33,6 +33,9 @@ interface Leaving {
   mustStay: boolean;
 }
 
+/** Stands for the directory of what was named. */
+const COMMAND_LINE = new Uint8Array();
+
 /** Directories that are remembered while it is counted how much there is to remove. */
 const MOST_DIRECTORIES = 100_000;
 
@@ -79,9 +82,15 @@ async function removeAll(
 ): Promise<ExitCode> {
   const left = new Left();
   const findTotal = async (): Promise<Total | undefined> => {
-    const onDirectory = (path: Uint8Array): void => left.count(path);
-    const counting = { signal, follow: false, countsDirectories: true, onDirectory };
-    const { things } = (await treeTotal(client, paths, counting)) ?? {};
+    left.count(COMMAND_LINE);
+    const { things } =
+      (await treeTotal(client, paths, {
+        signal,
+        follow: false,
+        countsDirectories: true,
+        onDirectory: (path) => left.count(path),
+        isVanishing: true,
+      })) ?? {};
     return things === undefined ? undefined : { things: things + left.uncounted };
   };
   const { progress: style, force, recursive, verbose } = chosen;
@@ -224,7 +233,7 @@ class Remover {
     const { outcome, progress, left, told } = this.#job;
     outcome.succeed();
     progress.files++;
-    if (parent !== undefined) left.removed(parent.path);
+    left.removed(parent?.path ?? COMMAND_LINE);
     await told?.line(`removed ${escaped(path)}`);
   }
 

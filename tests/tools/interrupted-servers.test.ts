@@ -109,3 +109,37 @@ test("dfs meta restore: nothing is restored, and the same command does it", asyn
     proxy.close();
   }
 });
+
+test("dfs drill --scratch: Ctrl-C removes what it has stored; pressed twice, it says what is left", async () => {
+  const cluster = await started();
+  await cluster.ok("mkdir", "/scratch");
+  const inScratch = async (): Promise<string> => (await cluster.ok("ls", "/scratch")).text;
+  const begun = async (): Promise<ReturnType<LocalCluster["spawn"]>> => {
+    const child = cluster.spawn([
+      "drill",
+      "--scratch",
+      "/scratch",
+      "--faults",
+      "rot-1,rot-2,lose-1,lose-2",
+    ]);
+    await until(async () => (await inScratch()) !== "", "the drill to store files");
+    return child;
+  };
+  const once = await begun();
+  once.kill("SIGINT");
+  const { code, stderr } = await finish(once);
+  expect(stderr).toContain("dfs drill: interrupted: played 0 faults");
+  expect({ code, left: await inScratch() }).toEqual({ code: 130, left: "" });
+
+  const twice = await begun();
+  process.kill(twice.pid, "SIGSTOP");
+  twice.kill("SIGINT");
+  twice.kill("SIGTERM");
+  process.kill(twice.pid, "SIGCONT");
+  const ended = await finish(twice);
+  const [left = ""] = (await inScratch()).split("\n");
+  expect(left).toStartWith("drill-");
+  expect(ended.stderr).toContain(
+    `dfs drill: warning: /scratch/${left} is left in the cluster\nto remove it: dfs rm -r /scratch/${left}\n`,
+  );
+});

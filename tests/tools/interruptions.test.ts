@@ -14,7 +14,7 @@ import {
   setDefaultTimeout,
   test,
 } from "bun:test";
-import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { clusterBackup } from "../../src/protocol/messages/backup.ts";
@@ -243,6 +243,7 @@ describe("Ctrl-C in the middle of", () => {
   });
 
   test("get -r: what is there is whole, no temporary file, and the advice leads to the whole tree", async () => {
+    await cluster.ok("chmod", "-R", "u=rwX,go=rX", "/tree");
     const { code, stderr } = await interrupted(["get", "-r", "-j", "4", "/tree", "fetched"], {
       after: 9,
       kinds: [open],
@@ -257,6 +258,9 @@ describe("Ctrl-C in the middle of", () => {
     const there = readdirSync(cluster.path("fetched"), { recursive: true, encoding: "utf8" });
     expect(there.filter((name) => name.includes(".dfs-get."))).toEqual([]);
     await cluster.ok("get", "-r", "/tree/.", "fetched");
+    await cluster.ok("get", "-r", "/tree", "at-once");
+    const modeOf = (path: string): number => statSync(cluster.path(path, "below")).mode;
+    expect(modeOf("fetched")).toBe(modeOf("at-once"));
     expect(readdirSync(cluster.path("fetched")).length).toBe(await names("/tree"));
   });
 
@@ -272,6 +276,36 @@ describe("Ctrl-C in the middle of", () => {
     expect((await cluster.run(["stat", "/one"])).code).toBe(4);
   });
 
+  test("meta backup shows bytes of bytes, and after Ctrl-C the service goes on with it", async () => {
+    const { pid } = cluster.server(3);
+    process.kill(pid, "SIGSTOP"); // the backup cannot end before this server has taken it
+    try {
+      const child = cluster.spawn(["meta", "backup", "--progress", "bar"]);
+      let seen = "";
+      const reading = (async () => {
+        for await (const piece of child.stderr) seen += Buffer.from(piece).toString("utf8");
+      })();
+      const SHOWN = / ([\d.]+) ([KM])iB of ([\d.]+) ([KM])iB, .*\/s, .*backing the metadata up/;
+      await until(() => SHOWN.test(seen), "the progress");
+      const [, done, doneUnit, total, totalUnit] = SHOWN.exec(seen) ?? [];
+      const kibibytes = (count = "", unit = ""): number =>
+        Number(count) * (unit === "M" ? 1024 : 1);
+      expect(kibibytes(done, doneUnit)).toBeGreaterThan(0);
+      expect(kibibytes(done, doneUnit)).toBeLessThan(kibibytes(total, totalUnit));
+      child.kill("SIGINT");
+      await reading;
+      expect(await child.exited).toBe(130);
+      expect(seen.split("\u001b[K").at(-1)).toMatch(
+        /^dfs meta backup: interrupted: written [\d.]+ [KM]iB in .*; the metadata service goes on with the backup by itself\n/,
+      );
+    } finally {
+      process.kill(pid, "SIGCONT");
+    }
+    const { text, stderr } = await cluster.ok("meta", "backup");
+    expect(text).toContain("is on data servers 1, 2, 3");
+    expect(stderr).toBe("");
+  });
+
   test("watching a drain: the work goes on by itself", async () => {
     await cluster.ok("up", "--detach", "--data-servers", "4");
     const { code, stderr } = await interrupted(["server", "drain", "4"], {
@@ -284,41 +318,6 @@ describe("Ctrl-C in the middle of", () => {
     expect(code).toBe(130);
     await cluster.ok("server", "undrain", "4");
   });
-});
-
-/** What `1.05 MiB` means. */
-function bytesIn(shown = ""): number {
-  const [number, unit] = shown.split(" ");
-  return Number(number) * (unit === "MiB" ? 1024 : 1) * 1024;
-}
-
-test("meta backup shows bytes of bytes, and after Ctrl-C the service goes on with it", async () => {
-  const { pid } = cluster.server(3);
-  process.kill(pid, "SIGSTOP"); // the backup cannot end before this server has taken it
-  try {
-    const child = cluster.spawn(["meta", "backup", "--progress", "bar"]);
-    let seen = "";
-    const reading = (async () => {
-      for await (const piece of child.stderr) seen += Buffer.from(piece).toString("utf8");
-    })();
-    const SHOWN =
-      / ([\d.]+ [KM]iB) of ([\d.]+ [KM]iB), [\d.]+ [KM]?i?B\/s, .*backing the metadata up/;
-    await until(() => SHOWN.test(seen), "the progress");
-    const [, done, total] = SHOWN.exec(seen) ?? [];
-    expect(bytesIn(done)).toBeGreaterThan(0);
-    expect(bytesIn(done)).toBeLessThan(bytesIn(total));
-    child.kill("SIGINT");
-    await reading;
-    expect(await child.exited).toBe(130);
-    expect(seen.split("\u001b[K").at(-1)).toMatch(
-      /^dfs meta backup: interrupted: written [\d.]+ [KM]iB in .*; the metadata service goes on with the backup by itself\n/,
-    );
-  } finally {
-    process.kill(pid, "SIGCONT");
-  }
-  const { text, stderr } = await cluster.ok("meta", "backup");
-  expect(text).toContain("is on data servers 1, 2, 3");
-  expect(stderr).toBe("");
 });
 
 test.each([

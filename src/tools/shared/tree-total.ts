@@ -2,6 +2,7 @@
  * How much there is in trees of the cluster, for the progress of what goes through them. It is counted while the work goes
  * on, many names a question, which is many times faster than the work.
  */
+import { isDfsError } from "../../base/errors.ts";
 import type { DfsClient } from "../../client/api.ts";
 import type { Attributes } from "../../protocol/messages/common.ts";
 import { joined } from "./paths.ts";
@@ -18,6 +19,8 @@ export interface Counting {
   readonly excludes?: (inTree: Uint8Array, isDirectory: boolean) => boolean;
   /** Called before a directory is listed. @throws anything, to give up. */
   readonly onDirectory?: (path: Uint8Array) => void;
+  /** The work removes what is counted: what is not there any more is none. */
+  readonly isVanishing?: boolean;
 }
 
 /**
@@ -27,8 +30,9 @@ export interface Counting {
 export async function treeTotal(
   client: Pick<DfsClient, "readdir" | "stat">,
   paths: readonly Uint8Array[],
-  { signal, follow, countsDirectories, excludes, onDirectory }: Counting,
+  counting: Counting,
 ): Promise<Total | undefined> {
+  const { signal, follow, countsDirectories, excludes, onDirectory } = counting;
   const stack: { readonly path: Uint8Array; readonly inTree: Uint8Array }[] = [];
   let things = 0;
   let bytes = 0;
@@ -37,15 +41,28 @@ export async function treeTotal(
     if (type !== "directory" || countsDirectories) things++;
     if (type === "file") bytes += size;
   };
-  for (const path of paths) count(path, new Uint8Array(), await client.stat(path, { follow }));
-  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
-    onDirectory?.(next.path);
-    for await (const { name, attributes } of client.readdir(next.path)) {
-      if (signal.aborted) return undefined;
-      const inTree = joined(next.inTree, name);
-      if (excludes?.(inTree, attributes.type === "directory")) continue;
-      count(joined(next.path, name), inTree, attributes);
+  const look = async (work: () => Promise<void>): Promise<void> => {
+    try {
+      await work();
+    } catch (error) {
+      const isGone = isDfsError(error, "notFound") || isDfsError(error, "stale");
+      if (counting.isVanishing !== true || !isGone) throw error;
     }
+  };
+  for (const path of paths) {
+    await look(async () => count(path, new Uint8Array(), await client.stat(path, { follow })));
+  }
+  for (let next = stack.pop(); next !== undefined && !signal.aborted; next = stack.pop()) {
+    const { path, inTree } = next;
+    onDirectory?.(path);
+    await look(async () => {
+      for await (const { name, attributes } of client.readdir(path)) {
+        if (signal.aborted) return;
+        const below = joined(inTree, name);
+        if (excludes?.(below, attributes.type === "directory")) continue;
+        count(joined(path, name), below, attributes);
+      }
+    });
   }
   return signal.aborted ? undefined : { things, bytes };
 }

@@ -112,9 +112,11 @@ export class Downloader {
   }
 
   async #directory(found: Found, to: LocalPlace): ReturnType<Step> {
-    const { rehearsal } = this.#wish;
+    const { rehearsal, preserve } = this.#wish;
     if (rehearsal === undefined) {
-      const made = this.#directories.make(to.directory, to.name, to.path);
+      // The right ones from the start: after an interruption nobody could tell that they are still to be set.
+      const mode = preserve ? undefined : localMode(found.attributes, false);
+      const made = this.#directories.make(to.directory, to.name, to.path, mode);
       return this.#enter(found, made.directory, made.isNew);
     }
     const directory = this.#directories.find(to.directory, to.name, to.path);

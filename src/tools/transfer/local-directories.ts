@@ -49,17 +49,19 @@ export class LocalDirectories {
   }
 
   /**
-   * Makes the directory `name` in `parent`, or finds the one that is there.
+   * Makes the directory `name` in `parent`, or finds the one that is there. A new one has the permissions `mode`, and all of
+   * the owner until what goes into it is there.
    * @throws Reason when something else is there, also a symbolic link to a directory.
    */
   make(
     parent: LocalDirectory,
     name: Uint8Array,
     path: Uint8Array,
+    mode = OPEN_NEW,
   ): { directory: LocalDirectory; isNew: boolean } {
     const held = this.#hold(parent);
     try {
-      const isNew = makeDirectory(Buffer.concat([prefixOf(held), name]), path);
+      const isNew = makeDirectory(Buffer.concat([prefixOf(held), name]), path, mode);
       return { directory: { parent, name, path }, isNew };
     } finally {
       this.#release(held);
@@ -155,9 +157,9 @@ function openIn(parent: number | undefined, name: Uint8Array): number {
 }
 
 /** Returns true when the directory is new. `shown` is its path for messages. */
-function makeDirectory(place: Buffer, shown: Uint8Array): boolean {
+function makeDirectory(place: Buffer, shown: Uint8Array, mode: number): boolean {
   try {
-    mkdirSync(place, OPEN_NEW);
+    mkdirSync(place, mode | OPEN_NEW);
     return true;
   } catch (error) {
     if (systemCodeOf(error) !== "EEXIST") throw error;
