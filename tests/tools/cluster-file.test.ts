@@ -43,6 +43,16 @@ describe("the cluster file", () => {
     expect(raw).toMatchObject({ meta: FILE.meta, metaPid: 4711 });
   });
 
+  // What docs/operations.md says made a file that nobody could understand: the line was the last one.
+  test("can be read when the line of the key is taken out", () => {
+    const dir = directoryWith("without-key");
+    writeClusterFile(dir, { ...FILE, keyFile: "/k" });
+    const path = join(dir, "cluster.json");
+    const lines = readFileSync(path, "utf8").split("\n");
+    writeFileSync(path, lines.filter((line) => !line.includes('"keyFile"')).join("\n"));
+    expect(readClusterFile(dir)).toEqual(FILE);
+  });
+
   test.each([
     ["{", "JSON"],
     ["[]", "the file is not an object"],

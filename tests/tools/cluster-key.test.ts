@@ -1,7 +1,7 @@
 // The file with the cluster key: how it is made, which one is meant, and which are refused.
 
 import { afterAll, describe, expect, test } from "bun:test";
-import { chmodSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { MIN_KEY_BYTES } from "../../src/protocol/authentication.ts";
 import { readKey, writeNewKey } from "../../src/tools/shared/cluster-key.ts";
@@ -115,6 +115,22 @@ test.each([
     expect(result.stderr).toContain("looks like a key and is not shown");
     expect(result.stdout + result.stderr).not.toContain(key);
   }
+});
+
+test("a key that was remembered and is gone: what to do", async () => {
+  const dir = join(folder.path, "remembered");
+  mkdirSync(dir);
+  const keyFile = join(folder.path, "gone");
+  writeFileSync(
+    join(dir, "cluster.json"),
+    JSON.stringify({ meta: "127.0.0.1:9", servers: [], keyFile }),
+  );
+  const result = await dfs(["up", "--detach", "--dir", dir], { home: folder.path });
+  expect(result.code).toBe(4);
+  expect(result.stderr).toContain(
+    `cannot read the cluster key ${keyFile}: no such file or directory\n`,
+  );
+  expect(result.stderr).toContain("put the file back, or name another with --key-file");
 });
 
 test("a key may come out of a pipe; one that nobody writes to does not hold up the command", async () => {

@@ -44,7 +44,7 @@ function attributesOf(held: Held): Attributes {
   return {
     inode: inodeId(2n),
     type,
-    mode: 0o644,
+    mode: type === "directory" ? 0o755 : 0o644,
     uid: 0,
     gid: 0,
     nlink: 1,

@@ -241,7 +241,8 @@ class Generator {
   #copy(): Step | undefined {
     const [typed, target] = [this.#paths(), this.#path()];
     const sources = [...new Set(typed)]; // of one that is named twice cp(1) only warns
-    const recursive = this.#random.below(2) === 0;
+    // cp(1) takes a directory that it meets a second time, inside another source, for a hard link to one.
+    const recursive = sources.length === 1 && this.#random.below(2) === 0;
     const keep = this.#random.below(2) === 0;
     for (const source of sources) {
       if (recursive && this.#isInside(source, target)) return undefined;

@@ -1,7 +1,7 @@
 /**
  * What `dfs up` is asked for, and whether that goes together with the cluster that there is.
  */
-import { DfsError } from "../../base/errors.ts";
+import { DfsError, isDfsError } from "../../base/errors.ts";
 import type { ClusterFile, ClusterSettings } from "../shared/cluster-file.ts";
 import { ownKeyFile, readKey } from "../shared/cluster-key.ts";
 import type { ServiceWish } from "../shared/service-options.ts";
@@ -61,7 +61,18 @@ export function keyFileFor(
         "a cluster takes a new key when all of it is stopped and started: dfs down, then dfs up",
     );
   }
-  readKey(keyFile);
+  try {
+    readKey(keyFile);
+  } catch (error) {
+    const isRemembered = wish.keyFile === undefined && isDfsError(error, "notFound");
+    if (!isRemembered) throw error;
+    throw new DfsError(
+      "notFound",
+      `${error.message}\nthe cluster in ${dir} was started with it: put the file back, or name another with --key-file; without\n` +
+        "a key again: take the line keyFile out of cluster.json there",
+      { cause: error },
+    );
+  }
   return keyFile;
 }
 

@@ -104,10 +104,9 @@ export function writeClusterFile(dir: string, file: ClusterFile): void {
   const path = clusterFilePath(dir);
   const temporary = `${path}.new`; // one writer at a time: the directory's lock
   const { meta, metaPid, servers, settings, service, keyFile } = file;
-  writeFileSync(
-    temporary,
-    `${JSON.stringify({ meta, metaPid, servers, settings, service, keyFile }, undefined, 2)}\n`,
-  );
+  // Not the last one: its line may be taken out by hand (docs/operations.md), and JSON minds the comma before.
+  const fields = { meta, metaPid, keyFile, servers, settings, service };
+  writeFileSync(temporary, `${JSON.stringify(fields, undefined, 2)}\n`);
   renameSync(temporary, path);
 }
 
