@@ -329,7 +329,7 @@ test("a file that is written to while it is stored: a warning, and put -r stores
   const [before, after] = [6, 7].map((seed) => seededRandom(seed).bytes(3_000_000));
   writeFileSync(path, before!);
   // Servers that stand still keep the file open for as long as it takes to change it.
-  const servers = cluster.describe().servers.map(({ pid }) => pid!);
+  const servers = cluster.describe().servers.map(({ pid }) => pid);
   for (const pid of servers) process.kill(pid, "SIGSTOP");
   const child = cluster.spawn(["put", "-r", "changing", "/changing"]);
   const finished = finish(child);
