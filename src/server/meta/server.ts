@@ -367,7 +367,7 @@ class Running {
 
 async function settingsFor(engine: Engine, wish: MetaServerOptions): Promise<ServiceSettings> {
   try {
-    return await engine.change(() => serviceSettings(wish));
+    return await engine.vital(() => serviceSettings(wish));
   } catch (error) {
     await engine.close();
     throw error;
