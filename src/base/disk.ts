@@ -34,7 +34,7 @@ import {
 import { dirname, join, resolve } from "node:path";
 import { readCached } from "./cached-read.ts";
 import { systemCodeOf } from "./errors.ts";
-import { isCached, type FilePart } from "./file-part.ts";
+import { isCached, isFilled, type FilePart } from "./file-part.ts";
 import { beginWriteback } from "./writeback.ts";
 
 /** How a file is opened: for reading, for reading and writing, or made anew (failing with EEXIST if there is one). */
@@ -224,7 +224,7 @@ class RealFile implements DiskFile {
     if (position + length > this.size()) return undefined;
     const isCachedFrom = (from: number): boolean =>
       isCached(descriptor, position + from, length - from);
-    if (!isCachedFrom(0)) return undefined;
+    if (!isCachedFrom(0) || !isFilled(descriptor, position, length)) return undefined;
     const read = async (from: number): Promise<Uint8Array> => {
       const bytes = new Uint8Array(length - from);
       return bytes.subarray(0, await this.read(bytes, position + from));

@@ -118,7 +118,7 @@ export class Batch {
     return this.end - this.start;
   }
 
-  /** Bytes that have been added and not taken to be written. */
+  /** Bytes that have been added and not been written. */
   get unwritten(): number {
     return this.end - this.written;
   }

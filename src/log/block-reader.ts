@@ -17,7 +17,7 @@ import type { CorruptionKind, CorruptionReporter } from "./corruption.ts";
 import type { SegmentIdentity } from "./format.ts";
 import type { BlockIndex, IndexEntry } from "./index.ts";
 import { decodeRecordHeader, putBodyLength, RECORD_HEADER_BYTES, recordBytes } from "./record.ts";
-import type { SegmentReaders } from "./segment.ts";
+import type { HeldSegment, SegmentReaders } from "./segment.ts";
 
 /** Verified bytes of a block. */
 export interface BlockRange {
@@ -103,20 +103,19 @@ export class BlockReader {
   async find(entry: IndexEntry, offset: number, length: number): Promise<StoredRange | undefined> {
     const { from, to } = wholePieces(entry, offset, length);
     if (entry.rotten || to - from <= LEAST_PART_BYTES) return undefined;
-    const dataAt = dataOffset(entry);
-    const { file, identity, release } = this.segments.hold(entry.segment);
-    const part = file.part?.(entry.position + dataAt + from, to - from);
-    const head = part === undefined ? undefined : await readHead(file, identity, entry, dataAt);
-    if (part === undefined || head === undefined) {
-      release();
+    const held = this.holdQuietly(entry);
+    if (held === undefined) return undefined;
+    const found = await findIn(held, entry, from, to).catch(() => undefined);
+    if (found === undefined) {
+      held.release();
       return undefined;
     }
     const failed = (): void => void this.isRight(entry).catch(() => undefined); // a read tells what is wrong
     return {
       blockLength: entry.length,
-      pieces: head.subarray(RECORD_HEADER_BYTES),
-      part: { ...part, failed },
-      release,
+      pieces: found.pieces,
+      part: { ...found.part, failed },
+      release: held.release,
     };
   }
 
@@ -128,6 +127,16 @@ export class BlockReader {
     } catch (error) {
       if (isDfsError(error, "badChecksum") || isDfsError(error, "io")) return false;
       throw error;
+    }
+  }
+
+  /** The open segment of a block; undefined when it cannot be opened. @throws DfsError `noBlock` when it has been removed. */
+  private holdQuietly({ segment }: IndexEntry): HeldSegment | undefined {
+    try {
+      return this.segments.hold(segment);
+    } catch (error) {
+      if (isDfsError(error)) throw error;
+      return undefined;
     }
   }
 
@@ -176,7 +185,21 @@ function dataOffset(entry: IndexEntry): number {
   return RECORD_HEADER_BYTES + pieceCount(entry.length) * PIECE_HASH_BYTES;
 }
 
-/** Header and list of a record; undefined when they cannot be read or are not right. */
+/** Pieces of a block where they lie in its segment, and the hashes of all. */
+async function findIn(
+  { file, identity }: HeldSegment,
+  entry: IndexEntry,
+  from: number,
+  to: number,
+): Promise<Pick<StoredRange, "pieces" | "part"> | undefined> {
+  const dataAt = dataOffset(entry);
+  const part = file.part?.(entry.position + dataAt + from, to - from);
+  if (part === undefined) return undefined;
+  const head = await readHead(file, identity, entry, dataAt);
+  return head && { part, pieces: head.subarray(RECORD_HEADER_BYTES) };
+}
+
+/** Header and list of a record; undefined when they are not right. */
 async function readHead(
   file: DiskFile,
   identity: SegmentIdentity,
@@ -184,7 +207,7 @@ async function readHead(
   dataAt: number,
 ): Promise<Uint8Array | undefined> {
   const head = new Uint8Array(dataAt);
-  const count = await file.read(head, entry.position).catch(() => 0);
+  const count = await file.read(head, entry.position);
   const isRight = count === dataAt && problemOfHead(entry, identity, head) === undefined;
   return isRight ? head : undefined;
 }

@@ -322,8 +322,7 @@ export class LogWriter {
         const group = batch.takeGroup(WRITE_BYTES);
         if (group === undefined) return true;
         if (batch.written > batch.start) await nextTurn();
-        if (batch.unwritten > 0) this.writeGroup(current, batch, group);
-        else batch.written = writeFully(current.file, group, batch.written); // the sync follows
+        this.writeGroup(current, batch, group, true);
       }
     } catch (error) {
       if (isDiskFull(error) && this.takeBack(current, filled)) {
@@ -335,12 +334,21 @@ export class LogWriter {
     }
   }
 
-  /** Hands a part of a batch to the system, which begins to bring it to the disk: it may be a while until the sync. */
-  private writeGroup({ file }: OpenSegment, batch: Batch, group: readonly Uint8Array[]): void {
+  /**
+   * Hands a part of a batch to the system, which begins to bring it to the disk: it may be a while until the sync. When that follows
+   * on the last part, that is left to it, which does so beside the event loop.
+   */
+  private writeGroup(
+    { file }: OpenSegment,
+    batch: Batch,
+    group: readonly Uint8Array[],
+    syncFollows = false,
+  ): void {
     const from = batch.written;
     batch.written = writeFully(file, group, from);
     const length = batch.written - from;
-    if (length >= AHEAD_BYTES) file.beginWriteback?.(from, length);
+    const isForSync = syncFollows && batch.unwritten === 0;
+    if (length >= AHEAD_BYTES && !isForSync) file.beginWriteback?.(from, length);
   }
 
   /** Removes a batch that was written in part: nothing of it was synced, and everything before it is durable. */

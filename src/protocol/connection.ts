@@ -103,7 +103,7 @@ export class Connection implements Peer, MemoryUser {
       onProgress: () => this.onProgress(),
       onBlocked: () => this.stallWatch.blocked(),
       onBytes: (change) => memory?.count("queuedBytes", change),
-      onBroken: (error) => this.fail(asDfsError(error)),
+      onBroken: (error) => this.broken(error),
     });
     this.stallWatch = new StallWatch(
       options.clock,
@@ -300,6 +300,13 @@ export class Connection implements Peer, MemoryUser {
     if (!this.open) return;
     this.options.log.ended(this.address, error.message, this.admitted?.label);
     this.end(error);
+    this.queue.clear();
+    this.stream?.terminate();
+  }
+
+  /** What is queued cannot be sent any more: an end that waits for that comes now. */
+  private broken(error: unknown): void {
+    if (this.open) return this.fail(asDfsError(error));
     this.queue.clear();
     this.stream?.terminate();
   }

@@ -1,12 +1,13 @@
 // Blocks found where they lie, for who sends them without having read them: the right bytes, as long as nothing seems to be wrong.
 
 import { afterEach, describe, expect, test } from "bun:test";
-import { readdirSync, readFileSync, truncateSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, truncateSync } from "node:fs";
 import { join } from "node:path";
-import { realDisk, type Disk } from "../../src/base/disk.ts";
+import { realDisk, type Disk, type DiskFile } from "../../src/base/disk.ts";
+import { isDfsError } from "../../src/base/errors.ts";
 import type { BlockLog, BlockToPut } from "../../src/log/log.ts";
 import { cleanUp, close, flipBit, makeBlock, openTestLog, temporaryFolder } from "./support.ts";
-import { messageOfFailure } from "../support/failure.ts";
+import { failureOf, messageOfFailure } from "../support/failure.ts";
 
 afterEach(cleanUp);
 
@@ -106,6 +107,23 @@ describe("finding a range of a block", () => {
     expect(await found(log, block, 0, 500_000)).toBeDefined();
   });
 
+  test("is left to a read, which tells, when the segment cannot be opened", async () => {
+    const opened = await openTestLog(temporaryFolder());
+    await opened.log.put(block);
+    await close(opened);
+    const { log, directory } = await openTestLog(opened.directory); // has opened no segment for reading yet
+    rmSync(placeOf(directory, block).path);
+    expect(await found(log, block, 0, 1_000_000)).toBeUndefined();
+    expect(isDfsError(await failureOf(log.get(block.block, 0, 1_000_000)), "io")).toBe(true);
+  });
+
+  test("is left to a read when the file cannot be looked at, and keeps no segment open", async () => {
+    const opened = await openTestLog(temporaryFolder(), { disk: withoutParts(failingPart) });
+    await opened.log.put(block);
+    expect(await found(opened.log, block, 0, 1_000_000)).toBeUndefined();
+    await close(opened); // would wait for who holds a segment
+  });
+
   test("that cannot be sent is read, which tells whether it is rotten", async () => {
     const rotten: bigint[] = [];
     const { log, directory } = await openTestLog(temporaryFolder(), {
@@ -133,8 +151,13 @@ describe("finding a range of a block", () => {
   });
 });
 
-/** A disk that tells nothing of the system's memory. */
-function withoutParts(): Disk {
+/** A `part` of a file of whose disk nothing comes any more. */
+function failingPart(): never {
+  throw Object.assign(new Error("EIO: made by a test"), { code: "EIO" });
+}
+
+/** A disk that tells nothing of the system's memory, unless by `part`. */
+function withoutParts(part?: DiskFile["part"]): Disk {
   const open: Disk["open"] = (path, mode) => {
     const file = realDisk.open(path, mode);
     return {
@@ -147,6 +170,7 @@ function withoutParts(): Disk {
       syncData: () => file.syncData(),
       sync: () => file.sync(),
       close: () => file.close(),
+      ...(part && { part }),
     };
   };
   return { ...realDisk, open };

@@ -132,6 +132,21 @@ describe("group commit", () => {
     expect(idsOf(log)).toEqual([1, 2, 3, 4, 5]);
   });
 
+  test("the last part of a batch is left to the sync that follows, those before are not", async () => {
+    const disk = new FaultDisk();
+    const { log, directory } = await openOn(disk);
+    const writebacks = (): number[] =>
+      disk.events
+        .filter((event) => event.startsWith("writeback "))
+        .map((event) => Number(event.split(" ")[2]));
+    await log.put(makeBlock(1, 512 * 1024));
+    expect(writebacks()).toEqual([]);
+    const end = statSync(segmentFile(directory).path).size;
+    await log.put(makeBlock(2, 2.5 * 2 ** 20));
+    expect(writebacks()).toEqual([2 ** 20, 2 ** 20]);
+    expect(statSync(segmentFile(directory).path).size - end).toBeGreaterThan(2.5 * 2 ** 20);
+  });
+
   test("what is written during a sync says that only what was durable then is durable", async () => {
     const disk = new FaultDisk();
     const { log, directory } = await openOn(disk, { aheadBytes: 1 });

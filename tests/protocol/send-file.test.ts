@@ -13,11 +13,14 @@ import { request } from "../../src/protocol/message.ts";
 import { record, uint } from "../../src/protocol/schema.ts";
 import type { ByteStream } from "../../src/protocol/transport.ts";
 import { tcpTransport } from "../../src/protocol/transports/tcp.ts";
+import { ManualClock } from "../support/manual-clock.ts";
 import {
   connectedPair,
+  connectTo,
   eventually,
   failureOf,
   later,
+  listenFor,
   patterned,
   TIMEOUT_MS,
   TRANSPORTS,
@@ -233,6 +236,31 @@ for (const [name, transport] of TRANSPORTS) {
       resolve(content.subarray(0, MIB));
       expect((await answer).kind).toBe("unreachable");
       await eventually(() => sent() === 1, "the part is given back");
+    });
+
+    test("that cannot be read does not keep a connection that is being closed", async () => {
+      const { promise, reject } = Promise.withResolvers<Uint8Array>();
+      let isReading = false;
+      const read = (): Promise<Uint8Array> => {
+        isReading = true;
+        return promise;
+      };
+      const handlers = new HandlerTable();
+      handlers.onRequest(getPart, ({ body: { length } }) => ({
+        body: {},
+        bulk: partOf(0, length, { isCached: () => false, read }),
+      }));
+      // On this clock the time after which the stream is cut off does not come.
+      const clock = new ManualClock();
+      const network = transport();
+      const listener = await listenFor({ transport: network, handlers, clock });
+      const caller = await connectTo(listener.address, { transport: network });
+      const answer = failureOf(caller.request(getPart, { length: MIB }, { timeoutMs: TIMEOUT_MS }));
+      await eventually(() => isReading, "it is being read");
+      const closing = listener.close();
+      reject(new Error("made by a test"));
+      await closing;
+      expect((await answer).kind).toBe("unreachable");
     });
   });
 }

@@ -1,6 +1,6 @@
 /**
- * Copies of many blocks from one source: fetched in parts, two of them at a time, so that one is on its way while the other
- * is verified and written, and memory does not grow with the batch.
+ * Copies of many blocks from one source: fetched in parts, a few of them at a time, so that some are on their way while others
+ * are verified and written, and memory does not grow with the batch.
  */
 import { checksumOf, pieceHashes } from "../../base/checksum.ts";
 import { DfsError, isDfsError } from "../../base/errors.ts";
