@@ -19,7 +19,7 @@ import { verdictOn } from "./verification.ts";
 export const GET_TIMEOUT_MS = 30_000;
 
 /** Parts of a batch under way. */
-const PARTS_AT_ONCE = 4;
+const PARTS_AT_ONCE = 2;
 
 /** Copies of blocks from one source. */
 export type BatchOrder = Pick<RequestOf<typeof blockCopyMany>, "source" | "blocks">;

@@ -28,31 +28,36 @@ interface OpenBatch extends CopyBatch {
 export class Batches {
   private full: OpenBatch[] = [];
   private readonly open = new Map<string, OpenBatch>();
-  private readonly targets = new Set<ServerId>();
 
   /** Whether the copy may be made together with others. */
   takes(job: CopyJob): boolean {
     return job.sources.length > 0 && job.block.length <= MAX_BATCHABLE_BYTES;
   }
 
-  /** Whether copies are being put together for the target, from this source or from any. */
-  isOpen(target: ServerId, source?: ServerId): boolean {
-    if (source !== undefined) return this.open.has(keyOf(target, source));
-    return this.targets.has(target);
+  /** Whether copies from this source are being put together that the copy can be added to. */
+  fits({ target, block }: CopyJob, source: ServerId): boolean {
+    const batch = this.open.get(keyOf(target, source));
+    return batch !== undefined && hasRoom(batch, block.length);
+  }
+
+  /** What is still free in the open batches of a target, in parts of a batch. */
+  free(target: ServerId): number {
+    let bytes = 0;
+    for (const batch of this.open.values()) {
+      if (batch.target === target && batch.jobs.length < MAX_BATCHED_BLOCKS) {
+        bytes += MAX_BATCHED_BYTES - batch.bytes;
+      }
+    }
+    return bytes / MAX_BATCHED_BYTES;
   }
 
   /** Adds a copy to the batch that it fits into, which is returned. */
   add(job: CopyJob): CopyBatch {
     const source = job.sources[0]!;
     const key = keyOf(job.target, source.server);
-    this.targets.add(job.target);
     const { length } = job.block;
     let batch = this.open.get(key);
-    const hasRoom =
-      batch !== undefined &&
-      batch.jobs.length < MAX_BATCHED_BLOCKS &&
-      batch.bytes + length <= MAX_BATCHED_BYTES;
-    if (batch === undefined || !hasRoom) {
+    if (batch === undefined || !hasRoom(batch, length)) {
       if (batch !== undefined) this.full.push(batch);
       batch = openBatch(job.target, source);
       this.open.set(key, batch);
@@ -67,9 +72,12 @@ export class Batches {
     const taken = [...this.full, ...this.open.values()];
     this.full = [];
     this.open.clear();
-    this.targets.clear();
     return taken;
   }
+}
+
+function hasRoom({ jobs, bytes }: OpenBatch, length: number): boolean {
+  return jobs.length < MAX_BATCHED_BLOCKS && bytes + length <= MAX_BATCHED_BYTES;
 }
 
 const keyOf = (target: ServerId, source: ServerId): string => `${target} ${source}`;

@@ -109,25 +109,28 @@ export function decide(
 
 /**
  * The same copy, from the source with the least to do first; `busy` when its target or all sources have enough to do. Small
- * blocks come in batches: the first of a batch waits until its target has room for a whole one, and the others come from
- * the source that the batch has. Small batches would cost as many messages and syncs as full ones.
+ * blocks come in batches: the first of a batch waits until its target has room for a whole one beside those that are being put
+ * together, and the others come from the source that the batch has. Small batches would cost as many messages and syncs as full
+ * ones.
  */
 export function whenFree(
   job: CopyJob,
   { loads, perServer }: Pick<ChoiceLimits, "loads" | "perServer">,
-  batches?: Pick<Batches, "takes" | "isOpen">,
+  batches?: Pick<Batches, "takes" | "fits" | "free">,
 ): CopyJob | "busy" {
   const { target } = job;
   const isBatched = batches?.takes(job) === true;
   const incoming = loads.incoming(target);
   // The best target is waited for: a stand-in that is free now would have to be moved later.
   if (incoming >= perServer) return "busy";
-  if (isBatched && !batches.isOpen(target) && incoming > perServer - 1) return "busy";
-  const isNext = ({ server }: Seen): number => Number(isBatched && batches.isOpen(target, server));
-  const outgoing = (seen: Seen): number => loads.outgoing(seen.server) - isNext(seen) * perServer;
+  const joins = ({ server }: Seen): boolean => isBatched && batches.fits(job, server);
+  const outgoing = (seen: Seen): number =>
+    loads.outgoing(seen.server) - Number(joins(seen)) * perServer;
   const sources = job.sources
     .filter(({ server }) => loads.outgoing(server) < perServer)
     .toSorted((one, other) => outgoing(one) - outgoing(other));
+  const isFirst = isBatched && !sources.some(joins);
+  if (isFirst && incoming + batches.free(target) > perServer - 1) return "busy";
   if (sources.length === 0) return "busy";
   const others = job.sources.filter((source) => !sources.includes(source));
   return { ...job, sources: [...sources, ...others] };
