@@ -79,7 +79,7 @@ export function isFilled(descriptor: number, position: number, length: number): 
   if (states.length < pages) states = new Uint8Array(pages);
   const result = libc.mincore(address, bytes, ptr(states));
   libc.munmap(address, bytes);
-  return result === 0 && states.subarray(0, pages).every((state) => (state & 1) === 1);
+  return result === 0 && !states.subarray(0, pages).includes(0); // all other bits are reserved, and 0
 }
 
 function pagesOf(position: number, length: number): number {
