@@ -7,7 +7,7 @@ import {
   closeSync,
   fdatasyncSync,
   fsyncSync,
-  mkdirSync,
+  mkdtempSync,
   openSync,
   rmSync,
   writeSync,
@@ -33,10 +33,9 @@ export function rawStream(dir: string, mib: number): number {
   return mib / seconds;
 }
 
-/** Files of 4 KiB per second, each synced, one after the other. */
+/** Files of 4 KiB per second, each synced, one after the other. They stay in `dir`. */
 export function rawFiles(dir: string, count: number): number {
-  const folder = join(dir, "raw-files");
-  mkdirSync(folder);
+  const folder = mkdtempSync(join(dir, "raw-files-"));
   const buffer = patterned(SMALL_BYTES);
   const startedMs = performance.now();
   for (let index = 0; index < count; index++) {
@@ -46,7 +45,6 @@ export function rawFiles(dir: string, count: number): number {
     closeSync(file);
   }
   const seconds = (performance.now() - startedMs) / 1000;
-  rmSync(folder, { recursive: true });
   return count / seconds;
 }
 
