@@ -45,14 +45,35 @@ async function restart(): Promise<void> {
   await cluster.ok("up", "--detach");
 }
 
-/** Reads the file, which must be right, with one warning for each of these servers and none for others. */
-async function expectRead(warnedOf: readonly number[]): Promise<string> {
+/** Reads the file, which must be right. Returns what was said, and the servers that it warned of, one warning each. */
+async function readRight(): Promise<{ stderr: string; warnedOf: number[] }> {
   const { text, stderr } = await cluster.ok("cat", "/abc");
   expect(text).toBe(TEXT);
   const warnings = stderr.split("\n").filter((line) => line.includes("warning"));
-  const of = warnings.map((line) => Number(/data server (\d+)/.exec(line)?.[1]));
-  expect(of.toSorted((a, b) => a - b)).toEqual(warnedOf.toSorted((a, b) => a - b));
-  return stderr;
+  const warnedOf = warnings.map((line) => Number(/data server (\d+)/.exec(line)?.[1]));
+  return { stderr, warnedOf: sorted(warnedOf) };
+}
+
+const sorted = (servers: readonly number[]): number[] => servers.toSorted((a, b) => a - b);
+
+/** Reads the file, which must be right, with one warning for each of these servers and none for others. */
+async function expectRead(which: readonly number[]): Promise<void> {
+  expect((await readRight()).warnedOf).toEqual(sorted(which));
+}
+
+/**
+ * Makes a situation and reads as `expectRead`, which must meet the servers that `make` returns. A copy that is slow to come is raced
+ * against the next one, and need not be met then: on a machine that is so busy all is made anew.
+ */
+async function expectMet(make: () => Promise<readonly number[]>): Promise<string> {
+  for (let attempt = 1; ; attempt++) {
+    await begin();
+    const which = sorted(await make());
+    const { stderr, warnedOf } = await readRight();
+    if (warnedOf.join() === which.join()) return stderr;
+    expect(which).toEqual(expect.arrayContaining(warnedOf));
+    expect(attempt).toBeLessThan(10);
+  }
 }
 
 async function expectUnreadable(): Promise<void> {
@@ -114,20 +135,24 @@ describe("servers down", () => {
 
 describe("copies corrupt", () => {
   test("4. one: read right, reported and repaired", async () => {
-    await begin();
-    await corrupt(servers[0]!);
-    expect(await expectRead([servers[0]!])).toContain("reported for repair");
+    const said = await expectMet(async () => {
+      await corrupt(servers[0]!);
+      return servers.slice(0, 1);
+    });
+    expect(said).toContain("reported for repair");
     await expectMended();
     await expectAlone(servers[0]!);
   });
 
   test("5. two: read right, reported and repaired", async () => {
-    await begin();
-    const two = servers.slice(0, 2);
-    await corrupt(...two);
-    expect(await expectRead(two)).toMatch(/reported for repair[^]*reported for repair/);
+    const said = await expectMet(async () => {
+      const two = servers.slice(0, 2);
+      await corrupt(...two);
+      return two;
+    });
+    expect(said).toMatch(/reported for repair[^]*reported for repair/);
     await expectMended();
-    await expectAlone(...two);
+    await expectAlone(...servers.slice(0, 2));
   });
 
   test("6. three: cannot be read, and no other bytes are shown instead", async () => {
@@ -139,13 +164,15 @@ describe("copies corrupt", () => {
   });
 
   test("7. one, and another one down: read right, the corrupt one repaired, and the other has its data when it returns", async () => {
-    await begin();
-    const [rotten, away] = servers;
-    await corrupt(rotten!);
-    await crash(away!);
-    await expectRead([rotten!, away!]);
+    await expectMet(async () => {
+      const [rotten, away] = servers;
+      await corrupt(rotten!);
+      await crash(away!);
+      return [rotten!, away!];
+    });
     await restart();
     await expectMended();
+    const [rotten, away] = servers;
     await expectAlone(away!, rotten!);
   });
 });
