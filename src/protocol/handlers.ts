@@ -13,8 +13,16 @@ export interface RequestEntry {
   readonly replyBytes: ((body: unknown) => number) | undefined;
   /** How long replies without bulk bytes usually are; undefined before the first. */
   usualReplyBytes: number | undefined;
-  /** Whether replies without bulk bytes can be long. */
-  readonly mayBeLong: boolean;
+  /** Whether replies without bulk bytes can be long, and take turns. */
+  readonly takesTurns: boolean;
+}
+
+/** What is known of the replies to a request. */
+export interface ReplyOptions<Request> {
+  /** How many bulk bytes the reply has at most; needed when it has any. */
+  readonly replyBytes?: (body: Request) => number;
+  /** The handler waits for something else to happen: whoever waits for a turn must not wait for that. */
+  readonly waits?: boolean;
 }
 
 /** A notice that is listened to here. */
@@ -28,22 +36,15 @@ export class HandlerTable implements Handlers {
   private readonly requests = new Map<number, RequestEntry>();
   private readonly notices = new Map<number, NoticeEntry>();
 
-  /** `replyBytes` tells how many bulk bytes the reply to a request may have at most; needed when it has any. */
   onRequest<Request, Reply>(
     definition: RequestDefinition<Request, Reply>,
     handler: RequestHandler<Request, Reply>,
-    replyBytes?: (body: Request) => number,
+    { replyBytes, waits = false }: ReplyOptions<Request> = {},
   ): void {
     assert(!this.requests.has(definition.code), `two handlers for request ${definition.name}`);
     // The code names the definition, and the definition's schema gives the body its type before the handler sees it.
-    const isLong = mayBeLong(definition.reply.shape);
-    const entry = {
-      definition,
-      handler,
-      replyBytes,
-      usualReplyBytes: undefined,
-      mayBeLong: isLong,
-    };
+    const takesTurns = !waits && mayBeLong(definition.reply.shape);
+    const entry = { definition, handler, replyBytes, usualReplyBytes: undefined, takesTurns };
     this.requests.set(definition.code, entry as unknown as RequestEntry);
   }
 

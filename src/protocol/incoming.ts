@@ -20,7 +20,7 @@ import { decodeBody, encodeHead, FRAME_KINDS, type Frame } from "./cbor.ts";
 import { encodeError } from "./error-body.ts";
 import { frameMemory } from "./frame-memory.ts";
 import type { HandlerTable, RequestEntry } from "./handlers.ts";
-import { LONG_REPLY_BYTES, type LongReplies } from "./long-replies.ts";
+import type { Line, LongReplies } from "./long-replies.ts";
 import type { RequestDefinition } from "./message.ts";
 import type { HandlerReply, Peer } from "./peer.ts";
 import type { SendQueue } from "./send-queue.ts";
@@ -74,8 +74,8 @@ interface Unanswered {
 interface Begun {
   /** Bytes that are being read in order to be sent. */
   readonly promised: number;
-  /** It is its turn at a long reply. */
-  readonly turns: LongReplies | undefined;
+  /** Where it was its turn, of replies that can be long. */
+  readonly line: Line | undefined;
 }
 
 export class IncomingRequests {
@@ -156,12 +156,12 @@ export class IncomingRequests {
     this.updateReading();
   }
 
-  /** Queues the reply to a registered request. */
+  /** Queues the reply to a registered request. Returns how many bytes it has, without bulk bytes. */
   answer(
     frame: Frame,
     definition: RequestDefinition<unknown, unknown>,
     reply: HandlerReply<unknown>,
-  ): void {
+  ): number {
     let head: Uint8Array;
     const bulk = definition.bulk === "reply" ? (reply.bulk ?? NO_BYTES) : undefined;
     try {
@@ -174,18 +174,19 @@ export class IncomingRequests {
     } catch (error) {
       reply.sent?.();
       this.logFailure(definition.name, error);
-      this.answerError(frame, error);
-      return;
+      return this.answerError(frame, error);
     }
     if (this.finish(frame)) this.options.queue.push(head, bulk, reply.sent);
     else reply.sent?.();
+    return head.length;
   }
 
-  /** Queues an error as the answer to a registered request. */
-  answerError(frame: Frame, error: unknown): void {
+  /** Queues an error as the answer to a registered request. Returns how many bytes it has. */
+  answerError(frame: Frame, error: unknown): number {
     const { code, body } = encodeError(error);
     const head = encodeHead(FRAME_KINDS.error, frame.id, code, body);
     if (this.finish(frame)) this.options.queue.push(head);
+    return head.length;
   }
 
   /** The connection has ended: nothing is handled or answered any more. */
@@ -234,19 +235,25 @@ export class IncomingRequests {
     if (isBulky && this.bulkInProgress >= MAX_BULK_REPLIES_IN_PROGRESS) return this.park(frame);
     // Those with bulk bytes hold memory until they are answered: they are not kept.
     if (bulk === "none" && this.hasMuchToSend(entry)) return this.park(frame);
+    const line = this.lineOf(entry);
+    if (line?.take(this) === false) return this.park(frame);
     let body: unknown;
     try {
       body = decodeRequest(entry, frame);
     } catch (error) {
-      this.refuse(entry, frame, error);
+      const length = this.refuse(entry, frame, error);
+      line?.ended(length);
       frameMemory.giveBack(frame.buffer); // no handler has seen it
       return;
     }
     const promised = entry.replyBytes?.(body) ?? 0;
-    const turns = bulk === "none" && isLong(entry) ? this.options.longReplies : undefined;
     if (isBulky && !this.options.maySend(promised)) this.park(frame);
-    else if (turns?.take(this) === false) this.park(frame);
-    else this.handle(entry, frame, body, { promised, turns });
+    else this.handle(entry, frame, body, { promised, line });
+  }
+
+  private lineOf({ takesTurns, definition, usualReplyBytes }: RequestEntry): Line | undefined {
+    if (!takesTurns || definition.bulk !== "none") return undefined;
+    return this.options.longReplies?.lineFor(usualReplyBytes);
   }
 
   private park(frame: Frame): void {
@@ -289,21 +296,22 @@ export class IncomingRequests {
   private handle(entry: RequestEntry, frame: Frame, body: unknown, begun: Begun): void {
     const release = frameMemory.releaserOf(frame.buffer);
     const { peer } = this.options;
+    let length: number;
     try {
       const result = entry.handler({ body, bulk: frame.bulk ?? NO_BYTES, release, peer });
       if (result instanceof Promise) return this.awaitReply(entry, frame, result, begun);
-      this.answer(frame, entry.definition, result);
+      length = this.answer(frame, entry.definition, result);
     } catch (error) {
-      this.refuse(entry, frame, error);
+      length = this.refuse(entry, frame, error);
     }
-    begun.turns?.ended();
+    begun.line?.ended(length);
   }
 
   private awaitReply(
     entry: RequestEntry,
     frame: Frame,
     promise: Promise<HandlerReply<unknown>>,
-    { promised, turns }: Begun,
+    { promised, line }: Begun,
   ): void {
     const expected = entry.usualReplyBytes;
     const count = (by: 1 | -1): void => {
@@ -322,17 +330,17 @@ export class IncomingRequests {
         (reply) => this.answer(frame, entry.definition, reply),
         (error: unknown) => this.refuse(entry, frame, error),
       )
-      .then(() => {
+      .then((length) => {
         count(-1);
-        turns?.ended();
+        line?.ended(length);
         this.handleParked();
       });
   }
 
-  private refuse(entry: RequestEntry, frame: Frame, error: unknown): void {
+  private refuse(entry: RequestEntry, frame: Frame, error: unknown): number {
     if (!isDfsError(error) || error.kind === "internal")
       this.logFailure(entry.definition.name, error);
-    this.answerError(frame, error);
+    return this.answerError(frame, error);
   }
 
   private logFailure(name: string, error: unknown): void {
@@ -349,10 +357,6 @@ export class IncomingRequests {
     this.reading = on;
     this.options.setReading(on);
   }
-}
-
-function isLong({ usualReplyBytes, mayBeLong }: RequestEntry): boolean {
-  return usualReplyBytes === undefined ? mayBeLong : usualReplyBytes > LONG_REPLY_BYTES;
 }
 
 /** @throws DfsError `protocol` when the request is not as its definition says. */

@@ -1,23 +1,31 @@
 /**
- * Turns at making long replies without bulk bytes, such as pages of large directories, for all connections of a listener.
+ * Turns at making replies without bulk bytes that can be long, such as pages of large directories, for all connections of a
+ * listener.
  *
  * Each connection has a bound of its own (incoming.ts), but many of them would add up to seconds of work in one turn of the event
  * loop, during which nobody else is answered and no garbage is collected. So few are made at a time. Who wants one meanwhile
  * waits in line: one reply, and then the others, however much a connection asks for.
+ *
+ * How long replies usually are is known from those before, and may be wrong: somebody who lists empty directories and then large
+ * ones makes them look short. What has been begun cannot be taken back, so of those that can be long and usually are not only
+ * some are begun together as well. They have a line of their own: who opens a file does not wait behind listings.
  */
 import type { Shape } from "./schema.ts";
 
-/** Replies that are usually longer than this take turns. */
+/** A reply of so many bytes is a long one. */
 export const LONG_REPLY_BYTES = 64 * 1024;
 
 const LONGEST_INTEGER_BYTES = 9;
 
-/** So many are made at a time. */
+/** So many that are usually long are made at a time, and in one turn of the event loop. */
 export const LONG_REPLIES_AT_ONCE = 4;
 
-/** Whether a reply of this shape can be so long: what is supposed of it before the first one is known. */
+/** So many that can be long are made at a time, when they usually are not. */
+export const UNSURE_REPLIES_AT_ONCE = 32;
+
+/** Whether a reply of this shape can be so long. */
 export function mayBeLong(shape: Shape): boolean {
-  return mostBytes(shape) > LONG_REPLY_BYTES;
+  return mostBytes(shape) >= LONG_REPLY_BYTES;
 }
 
 function mostBytes(shape: Shape): number {
@@ -43,34 +51,67 @@ export interface Waiter {
   handleParked(): void;
 }
 
+/** The lines of a listener. */
 export class LongReplies {
-  private readonly waiting = new Set<Waiter>();
-  private readonly defer: (callback: () => void) => void;
-  private running = 0;
-  private called: Waiter | undefined;
-  private isPlanned = false;
+  private readonly long: Line;
+  private readonly unsure: Line;
 
   /** `defer` calls back in a later turn of the event loop. */
   constructor(defer: (callback: () => void) => void) {
+    this.long = new Line(LONG_REPLIES_AT_ONCE, defer);
+    this.unsure = new Line(UNSURE_REPLIES_AT_ONCE, defer);
+  }
+
+  /** The line for replies that can be long and usually have so many bytes (undefined: nobody knows). */
+  lineFor(usualBytes: number | undefined): Line {
+    return (usualBytes ?? Infinity) >= LONG_REPLY_BYTES ? this.long : this.unsure;
+  }
+
+  /** It wants nothing any more. */
+  forget(waiter: Waiter): void {
+    this.long.forget(waiter);
+    this.unsure.forget(waiter);
+  }
+}
+
+/** Places for replies that are made at a time, and those who wait for one. */
+export class Line {
+  private readonly places: number;
+  private readonly waiting = new Set<Waiter>();
+  private readonly defer: (callback: () => void) => void;
+  private taken = 0;
+  /** Of these, places whose replies were long: they are free in the next turn of the event loop. */
+  private freedLater = 0;
+  private called: Waiter | undefined;
+  private isDeferred = false;
+  private isCalling = false;
+
+  constructor(places: number, defer: (callback: () => void) => void) {
+    this.places = places;
     this.defer = defer;
   }
 
-  /** True when one may be begun, which `ended` must follow; otherwise `handleParked` is called later. */
+  /** True when a reply may be begun, which `ended` must follow; otherwise `handleParked` is called later. */
   take(waiter: Waiter): boolean {
     const isTurn = this.waiting.size === 0 || this.called === waiter;
-    if (this.running >= LONG_REPLIES_AT_ONCE || !isTurn) {
+    if (this.taken >= this.places || !isTurn) {
       this.waiting.add(waiter);
       return false;
     }
     this.called = undefined;
-    this.running++;
+    this.taken++;
     return true;
   }
 
-  /** One that was begun has ended, in whatever way. */
-  ended(): void {
-    this.running--;
-    if (this.waiting.size > 0) this.plan();
+  /** A reply that was begun has ended, in whatever way, and has so many bytes. */
+  ended(bytes: number): void {
+    if (bytes >= LONG_REPLY_BYTES) {
+      this.freedLater++;
+      this.freeLater();
+      return;
+    }
+    this.taken--;
+    this.callSoon();
   }
 
   /** It wants nothing any more. */
@@ -78,11 +119,23 @@ export class LongReplies {
     this.waiting.delete(waiter);
   }
 
-  private plan(): void {
-    if (this.isPlanned) return;
-    this.isPlanned = true;
+  private freeLater(): void {
+    if (this.isDeferred) return;
+    this.isDeferred = true;
     this.defer(() => {
-      this.isPlanned = false;
+      this.isDeferred = false;
+      this.taken -= this.freedLater;
+      this.freedLater = 0;
+      this.callWaiting();
+    });
+  }
+
+  /** Not from inside `ended`: a handler that answers at once would call it again from there. */
+  private callSoon(): void {
+    if (this.isCalling || this.waiting.size === 0) return;
+    this.isCalling = true;
+    queueMicrotask(() => {
+      this.isCalling = false;
       this.callWaiting();
     });
   }
@@ -90,12 +143,13 @@ export class LongReplies {
   private callWaiting(): void {
     const before = [...this.waiting];
     for (const waiter of before) {
-      if (this.running >= LONG_REPLIES_AT_ONCE) break;
+      if (this.taken >= this.places) break;
       if (!this.waiting.delete(waiter)) continue; // it has ended
       this.called = waiter;
       waiter.handleParked(); // who wants more is the last of those who wait now
       this.called = undefined;
     }
-    if (this.waiting.size > 0 && this.running === 0) this.plan();
+    // Nobody is left whose end would call those who wait now.
+    if (this.waiting.size > 0 && this.taken === 0) this.freeLater();
   }
 }

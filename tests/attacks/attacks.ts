@@ -8,6 +8,7 @@ import {
   MAX_FRAME_BYTES,
   MAX_HEAD_BYTES,
   MAX_HELLO_FRAME_BYTES,
+  MAX_REQUESTS_IN_FLIGHT,
   PIECE_BYTES,
 } from "../../src/base/limits.ts";
 import { makeProof } from "../../src/protocol/authentication.ts";
@@ -155,6 +156,14 @@ const HUGE_LENGTHS = [
 
 /** What somebody may ask for who is let in, and what ends a server or damages it because that was asked for. */
 const MEANT_TO_HARM = new Set(["data.stop", "data.corrupt", "cluster.setServer"]);
+
+/** So many listings of nothing make the server believe that listings are short. */
+const SHORT_LISTINGS = 100;
+const SECOND_MS = 1000;
+const LAST_NAME = new Uint8Array(255).fill(0xff);
+
+/** A page of the root, of the names behind one. */
+const listing = (after: Uint8Array | null): Item => [1n, after, MAX_ENTRIES_PER_PAGE, true];
 
 const messages = (await allMessages()).filter(({ name }) => !MEANT_TO_HARM.has(name));
 
@@ -364,21 +373,23 @@ export const ATTACKS: readonly Attack[] = [
     attempt: (round) =>
       admitted(round, async (raw) => {
         const { block, role } = round.target;
-        if (role === "meta")
+        if (role === "meta") {
           await raw.ask(2, sessionOpen.code, sessionOpen.request.encode({ label: "deaf" }));
+          for (let id = 3; id < 3 + SHORT_LISTINGS; id++)
+            await raw.ask(id, readdir.code, listing(LAST_NAME));
+          await round.pause(SECOND_MS - (Date.now() % SECOND_MS)); // all of them at once
+        }
         raw.stopReading();
         // It ends when the server has given it up: what it has asked for is far too much to be read afterwards.
-        for (let id = 3; !raw.closed; id++) {
-          const head =
-            role === "data"
-              ? encodeHead(FRAME_KINDS.request, id, blockGet.code, [block.id, 0, block.length])
-              : encodeHead(FRAME_KINDS.request, id, readdir.code, [
-                  1n,
-                  null,
-                  MAX_ENTRIES_PER_PAGE,
-                  true,
-                ]);
-          if (!(await raw.send(framed(head)))) return;
+        for (let id = 3 + SHORT_LISTINGS; !raw.closed; id += MAX_REQUESTS_IN_FLIGHT) {
+          const requests = Array.from({ length: MAX_REQUESTS_IN_FLIGHT }, (_, at) => {
+            const [code, body]: [number, Item] =
+              role === "data"
+                ? [blockGet.code, [block.id, 0, block.length]]
+                : [readdir.code, listing(null)];
+            return framed(encodeHead(FRAME_KINDS.request, id + at, code, body));
+          });
+          if (!(await raw.send(joined(requests)))) return;
         }
       }),
   },

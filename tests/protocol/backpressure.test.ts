@@ -65,7 +65,7 @@ for (const [name, transport] of TRANSPORTS) {
           handled++;
           return { body, bulk: block };
         },
-        () => block.length,
+        { replyBytes: () => block.length },
       );
       const made = transport();
       const listener = await listenFor({ transport: made, handlers });
@@ -203,11 +203,9 @@ for (const [name, transport] of TRANSPORTS) {
       const block = new Uint8Array(4 * MIB);
       const handlers = new HandlerTable();
       handlers.onRequest(upload, async ({ body }) => ({ body }));
-      handlers.onRequest(
-        download,
-        async ({ body }) => ({ body, bulk: block }),
-        () => block.length,
-      );
+      handlers.onRequest(download, async ({ body }) => ({ body, bulk: block }), {
+        replyBytes: () => block.length,
+      });
       const made = transport();
       const { caller, listenerEnd } = await connectedPair(made, handlers, handlers);
       const flood = (peer: Peer) =>

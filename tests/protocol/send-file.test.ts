@@ -167,7 +167,7 @@ for (const [name, transport] of TRANSPORTS) {
           bulk: length === 0 ? new Uint8Array(3) : partFor(length),
           sent: () => sent++,
         }),
-        ({ length }) => length,
+        { replyBytes: ({ length }) => length },
       );
       const { caller, listenerEnd } = await connectedPair(transport(), handlers);
       const ask = (length: number) =>

@@ -182,11 +182,9 @@ describe("connections that hold memory and do not get on", () => {
   test("that ask for much and do not read are ended when others wait for what they hold", async () => {
     const block = new Uint8Array(4 * MIB);
     const handlers = new HandlerTable();
-    handlers.onRequest(
-      download,
-      async ({ body }) => ({ body, bulk: block }),
-      () => block.length,
-    );
+    handlers.onRequest(download, async ({ body }) => ({ body, bulk: block }), {
+      replyBytes: () => block.length,
+    });
     const { clock, listener, lines, raw, connect } = await house(handlers);
     const deaf = await raw();
     deaf.stream.pause();

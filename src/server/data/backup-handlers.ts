@@ -47,7 +47,7 @@ function answerQuestions(table: HandlerTable, { store, server }: BackupHandlerOp
       const { chunks, bytes } = await store.get(backup, chunk);
       return { body: { chunks }, bulk: bytes };
     },
-    () => BACKUP_CHUNK_BYTES,
+    { replyBytes: () => BACKUP_CHUNK_BYTES },
   );
 }
 

@@ -112,7 +112,8 @@ function handlersForClients(options: HandlerOptions, counters: Counters): Handle
         sent: () => range.release(),
       };
     },
-    ({ length }) => Math.min(length + 2 * PIECE_BYTES, MAX_BLOCK_BYTES), // whole pieces are given
+    // Whole pieces are given.
+    { replyBytes: ({ length }) => Math.min(length + 2 * PIECE_BYTES, MAX_BLOCK_BYTES) },
   );
   table.onRequest(
     blockGetMany,
@@ -121,7 +122,7 @@ function handlersForClients(options: HandlerOptions, counters: Counters): Handle
       counters.gets += blocks.length;
       return { body: { given }, bulk: bytes, sent: release };
     },
-    ({ blocks }) => Math.min(bytesOf(blocks), MAX_GIVEN_BYTES),
+    { replyBytes: ({ blocks }) => Math.min(bytesOf(blocks), MAX_GIVEN_BYTES) },
   );
   table.onRequest(dataStats, () => {
     const uptimeMs = Math.floor(clock.monotonicMs() - startMs);

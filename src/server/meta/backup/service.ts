@@ -17,11 +17,15 @@ export interface BackupServiceOptions {
 
 export function serveBackups(table: HandlerTable, options: BackupServiceOptions): void {
   const { sessions, backups, quarantine } = options;
-  table.onRequest(clusterBackup, async ({ peer, body }) => {
-    sessions.of(peer);
-    const waitMs = body.waitMs ?? MAX_BACKUP_WAIT_MS;
-    return { body: await backups.outcome(body.backup ?? backups.begin(), waitMs) };
-  });
+  table.onRequest(
+    clusterBackup,
+    async ({ peer, body }) => {
+      sessions.of(peer);
+      const waitMs = body.waitMs ?? MAX_BACKUP_WAIT_MS;
+      return { body: await backups.outcome(body.backup ?? backups.begin(), waitMs) };
+    },
+    { waits: true },
+  );
   table.onRequest(clusterQuarantine, async ({ peer, body }) => {
     sessions.of(peer);
     return { body: await quarantine.page(body.server, body.after) };
