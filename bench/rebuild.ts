@@ -22,6 +22,8 @@
  *
  *     time      from the start of the server's process until the record says that it has been refilled
  *     of cp     time of `cp -r` and `sync -f`, divided by that time: the target is 0.5
+ *     of files  the same of `cp -r` and `sync -f` of as many files as there were blocks on the server, each as long as a block:
+ *               what a copy costs that has to know them one by one, and has a name for each
  *     of plain  the same of a plain copy of the directory through sockets (plain-copy.ts); a rebuild has to keep a record, ask
  *               for what it gets, and verify it besides
  *     cpu       processor seconds of the copy; of the rebuild: the metadata server's, the refilled server's, the others'.
@@ -30,7 +32,7 @@
  *               number while nothing else happens, the other while the server is refilled. Copies of what it puts go to
  *               the other servers and to the one that is refilled
  */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { isDfsError } from "../src/base/errors.ts";
@@ -54,6 +56,9 @@ const LOOK_MS = 20;
 /** Between two looks at the record while copies are being made. */
 const RARELY_MS = 1_000;
 
+/** Of the files that are copied for comparison. */
+const FILES_IN_DIRECTORY = 256;
+
 /** Which server is lost: its index, its id is one more. */
 const LOST = 1;
 
@@ -66,6 +71,9 @@ interface Run {
   readonly rebuildMs: number;
   /** Time of the copy by that of the rebuild. */
   readonly ofCopy: number;
+  readonly filesMs: number;
+  /** Time of the copy of a file for each block by that of the rebuild. */
+  readonly ofFiles: number;
   readonly plainMs: number;
   /** Time of the plain copy by that of the rebuild. */
   readonly ofPlain: number;
@@ -143,6 +151,7 @@ async function measureOnce(
   command("sync", "-f", cluster.dir);
   const plainMs = await plainCopy(lost, `${lost}-copy`);
   rmSync(`${lost}-copy`);
+  const filesMs = copyOfFiles(cluster.dir, present.copies, blockBytes);
   const others = [0, 1, 2, 3].filter((index) => index !== LOST);
   const pidsOfOthers = others.map((index) => cluster.server(index).process.pid);
   const sourcesBefore = pidsOfOthers.map(cpuMs);
@@ -165,6 +174,8 @@ async function measureOnce(
     copyMs: Math.round(copyMs),
     rebuildMs: Math.round(rebuildMs),
     ofCopy: copyMs / rebuildMs,
+    filesMs: Math.round(filesMs),
+    ofFiles: filesMs / rebuildMs,
     plainMs: Math.round(plainMs),
     ofPlain: plainMs / rebuildMs,
     copyCpuMs,
@@ -268,7 +279,7 @@ function printHead(): void {
     `${cpus().length} x ${cpus()[0]?.model ?? "unknown"}, Bun ${Bun.version}, load ${load}`,
   );
   console.log(
-    "        block   server MiB  cp -r s  plain s  rebuild s  of cp  of plain   MiB/s  blocks/s  cpu s: cp; meta, target, others" +
+    "        block   server MiB  cp -r s  files s  plain s  rebuild s  of cp  of files  of plain   MiB/s  blocks/s  cpu s: cp; meta, target, others" +
       "  with client s" +
       "  puts/s before, during  reads/s before, during",
   );
@@ -279,8 +290,8 @@ function show(kind: "run" | "median", result: Run): void {
     console.log(JSON.stringify({ kind, ...result, load: loadavg()[0] }));
     return;
   }
-  const { blockBytes, serverBytes, copyMs, plainMs, rebuildMs } = result;
-  const { ofCopy, ofPlain, busyRebuildMs } = result;
+  const { blockBytes, serverBytes, copyMs, filesMs, plainMs, rebuildMs } = result;
+  const { ofCopy, ofFiles, ofPlain, busyRebuildMs } = result;
   const { copyCpuMs, metaCpuMs, targetCpuMs, sourcesCpuMs } = result;
   const seconds = rebuildMs / 1000;
   const pair = (before: number, during: number): string =>
@@ -291,9 +302,11 @@ function show(kind: "run" | "median", result: Run): void {
       (blockBytes >= MiB ? `${blockBytes / MiB} MiB` : `${blockBytes / KiB} KiB`).padStart(6),
       (serverBytes / MiB).toFixed(0).padStart(12),
       (copyMs / 1000).toFixed(2).padStart(8),
+      (filesMs / 1000).toFixed(2).padStart(8),
       (plainMs / 1000).toFixed(2).padStart(8),
       seconds.toFixed(2).padStart(10),
       ofCopy.toFixed(2).padStart(6),
+      ofFiles.toFixed(2).padStart(9),
       ofPlain.toFixed(2).padStart(9),
       (serverBytes / MiB / seconds).toFixed(1).padStart(7),
       (serverBytes / blockBytes / seconds).toFixed(0).padStart(9),
@@ -306,6 +319,25 @@ function show(kind: "run" | "median", result: Run): void {
       pair(result.readsBefore, result.readsDuring).padStart(23),
     ].join(" "),
   );
+}
+
+/** Milliseconds of `cp -r` and `sync -f` of so many files, a few hundred in a directory. */
+function copyOfFiles(dir: string, count: number, bytes: number): number {
+  const [from, to] = [join(dir, "files"), join(dir, "files-copy")];
+  const content = patterned(bytes, bytes);
+  for (let number = 0; number < count; number++) {
+    const parent = join(from, String(Math.floor(number / FILES_IN_DIRECTORY)));
+    if (number % FILES_IN_DIRECTORY === 0) mkdirSync(parent, { recursive: true });
+    writeFileSync(join(parent, String(number)), content);
+  }
+  command("sync", "-f", dir);
+  const ms = timed(() => {
+    command("cp", "-r", from, to);
+    command("sync", "-f", to);
+  });
+  for (const each of [from, to]) rmSync(each, { recursive: true });
+  command("sync", "-f", dir);
+  return ms;
 }
 
 /** Runs a command; returns the milliseconds of processor that it took. */
