@@ -2,7 +2,7 @@
  * The table of what one end answers: message codes and their handlers.
  */
 import { assert } from "../base/errors.ts";
-import { mayBeLong } from "./long-replies.ts";
+import { mayBeLong, type Turns } from "./long-replies.ts";
 import type { NoticeDefinition, RequestDefinition } from "./message.ts";
 import type { Handlers, NoticeHandler, RequestHandler } from "./peer.ts";
 
@@ -13,16 +13,19 @@ export interface RequestEntry {
   readonly replyBytes: ((body: unknown) => number) | undefined;
   /** How long replies without bulk bytes usually are; undefined before the first. */
   usualReplyBytes: number | undefined;
-  /** Whether replies without bulk bytes can be long, and take turns. */
-  readonly takesTurns: boolean;
+  /** Where it has its turn, when its replies have no bulk bytes. */
+  readonly turns: Turns;
 }
 
 /** What is known of the replies to a request. */
 export interface ReplyOptions<Request> {
   /** How many bulk bytes the reply has at most; needed when it has any. */
   readonly replyBytes?: (body: Request) => number;
-  /** The handler waits for something else to happen: whoever waits for a turn must not wait for that. */
-  readonly waits?: boolean;
+  /**
+   * Where the request has its turn; left out: with all whose replies can be long, if its own can. `own` when the handler waits
+   * for a thread or for another server, or is work without a long reply; `none` when it waits for something to happen.
+   */
+  readonly turns?: Turns;
 }
 
 /** A notice that is listened to here. */
@@ -39,12 +42,12 @@ export class HandlerTable implements Handlers {
   onRequest<Request, Reply>(
     definition: RequestDefinition<Request, Reply>,
     handler: RequestHandler<Request, Reply>,
-    { replyBytes, waits = false }: ReplyOptions<Request> = {},
+    options: ReplyOptions<Request> = {},
   ): void {
     assert(!this.requests.has(definition.code), `two handlers for request ${definition.name}`);
     // The code names the definition, and the definition's schema gives the body its type before the handler sees it.
-    const takesTurns = !waits && mayBeLong(definition.reply.shape);
-    const entry = { definition, handler, replyBytes, usualReplyBytes: undefined, takesTurns };
+    const { replyBytes, turns = mayBeLong(definition.reply.shape) ? "shared" : "none" } = options;
+    const entry = { definition, handler, replyBytes, usualReplyBytes: undefined, turns };
     this.requests.set(definition.code, entry as unknown as RequestEntry);
   }
 

@@ -152,7 +152,11 @@ export class IncomingRequests {
   /** Handles parked requests, as far as that is possible again. */
   handleParked(): void {
     if (this.parked.length === 0) return;
-    for (const frame of this.parked.splice(0)) this.handleOrPark(frame);
+    for (const frame of this.parked.splice(0)) {
+      // An answer makes room to read, and what is read then can end the connection.
+      if (this.ended) this.drop(frame);
+      else this.handleOrPark(frame);
+    }
     this.updateReading();
   }
 
@@ -193,10 +197,7 @@ export class IncomingRequests {
   end(): void {
     this.ended = true;
     this.options.longReplies?.forget(this);
-    for (const frame of this.parked.splice(0)) {
-      this.forget(frame.id);
-      frameMemory.giveBack(frame.buffer); // no handler has seen it
-    }
+    for (const frame of this.parked.splice(0)) this.drop(frame);
     for (const [id, { hasBulk }] of this.unanswered) if (!hasBulk) this.forget(id);
   }
 
@@ -251,9 +252,15 @@ export class IncomingRequests {
     else this.handle(entry, frame, body, { promised, line });
   }
 
-  private lineOf({ takesTurns, definition, usualReplyBytes }: RequestEntry): Line | undefined {
-    if (!takesTurns || definition.bulk !== "none") return undefined;
-    return this.options.longReplies?.lineFor(usualReplyBytes);
+  private lineOf(entry: RequestEntry): Line | undefined {
+    if (entry.definition.bulk !== "none") return undefined;
+    return this.options.longReplies?.lineFor(entry);
+  }
+
+  /** The connection has ended before the request was handled. */
+  private drop(frame: Frame): void {
+    this.forget(frame.id);
+    frameMemory.giveBack(frame.buffer); // no handler has seen it
   }
 
   private park(frame: Frame): void {

@@ -9,6 +9,9 @@
  * How long replies usually are is known from those before, and may be wrong: somebody who lists empty directories and then large
  * ones makes them look short. What has been begun cannot be taken back, so of those that can be long and usually are not only
  * some are begun together as well. They have a line of their own: who opens a file does not wait behind listings.
+ *
+ * A handler that waits for a thread or for another server holds its place as long as that takes. Such requests have lines of
+ * their own, one pair for each kind: nobody else waits for what they wait for.
  */
 import type { Shape } from "./schema.ts";
 
@@ -22,6 +25,19 @@ export const LONG_REPLIES_AT_ONCE = 4;
 
 /** So many that can be long are made at a time, when they usually are not. */
 export const UNSURE_REPLIES_AT_ONCE = 32;
+
+/**
+ * Where a request has its turn: in the lines of all whose replies can be long, in those of its kind alone, or nowhere.
+ */
+export type Turns = "shared" | "own" | "none";
+
+/** What decides about the line of a request. */
+export interface Turning {
+  readonly definition: { readonly code: number };
+  readonly turns: Turns;
+  /** How long its replies usually are; undefined: nobody knows. */
+  readonly usualReplyBytes: number | undefined;
+}
 
 /** Whether a reply of this shape can be so long. */
 export function mayBeLong(shape: Shape): boolean {
@@ -51,26 +67,51 @@ export interface Waiter {
   handleParked(): void;
 }
 
+/** For replies that usually are long, and for those that can be and usually are not. */
+interface Lines {
+  readonly long: Line;
+  readonly unsure: Line;
+}
+
 /** The lines of a listener. */
 export class LongReplies {
-  private readonly long: Line;
-  private readonly unsure: Line;
+  private readonly defer: (callback: () => void) => void;
+  private readonly shared: Lines;
+  /** By the code of the request. */
+  private readonly own = new Map<number, Lines>();
 
   /** `defer` calls back in a later turn of the event loop. */
   constructor(defer: (callback: () => void) => void) {
-    this.long = new Line(LONG_REPLIES_AT_ONCE, defer);
-    this.unsure = new Line(UNSURE_REPLIES_AT_ONCE, defer);
+    this.defer = defer;
+    this.shared = this.newLines();
   }
 
-  /** The line for replies that can be long and usually have so many bytes (undefined: nobody knows). */
-  lineFor(usualBytes: number | undefined): Line {
-    return (usualBytes ?? Infinity) >= LONG_REPLY_BYTES ? this.long : this.unsure;
+  /** The line in which a request has its turn; undefined: it need not wait for one. */
+  lineFor({ definition, turns, usualReplyBytes }: Turning): Line | undefined {
+    if (turns === "none") return undefined;
+    const { long, unsure } = turns === "shared" ? this.shared : this.ownOf(definition.code);
+    return (usualReplyBytes ?? Infinity) >= LONG_REPLY_BYTES ? long : unsure;
   }
 
   /** It wants nothing any more. */
   forget(waiter: Waiter): void {
-    this.long.forget(waiter);
-    this.unsure.forget(waiter);
+    for (const { long, unsure } of [this.shared, ...this.own.values()]) {
+      long.forget(waiter);
+      unsure.forget(waiter);
+    }
+  }
+
+  private ownOf(code: number): Lines {
+    const lines = this.own.get(code) ?? this.newLines();
+    this.own.set(code, lines);
+    return lines;
+  }
+
+  private newLines(): Lines {
+    return {
+      long: new Line(LONG_REPLIES_AT_ONCE, this.defer),
+      unsure: new Line(UNSURE_REPLIES_AT_ONCE, this.defer),
+    };
   }
 }
 

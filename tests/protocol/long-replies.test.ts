@@ -1,9 +1,12 @@
 // Long replies take turns. Sixteen peers that asked for pages of a large directory and read none had the metadata server make
 // hundreds of pages in one turn of its event loop: others waited for ten seconds, and it grew to 528 MiB. The same after somebody
-// had listed empty directories for a while, so that listings seemed to be short: 918 MiB.
+// had listed empty directories for a while, so that listings seemed to be short: 918 MiB. Then those who opened a file waited in
+// one line with those who asked for the blocks that a stopped data server holds: 30 s, until that was given up.
 
 import { expect, test } from "bun:test";
 import { systemClock } from "../../src/base/clock.ts";
+import { MAX_REQUESTS_IN_FLIGHT } from "../../src/base/limits.ts";
+import { encodeHead, FRAME_KINDS } from "../../src/protocol/cbor.ts";
 import { HandlerTable } from "../../src/protocol/endpoint.ts";
 import {
   Line,
@@ -13,21 +16,29 @@ import {
   UNSURE_REPLIES_AT_ONCE,
 } from "../../src/protocol/long-replies.ts";
 import { request } from "../../src/protocol/message.ts";
+import { hello } from "../../src/protocol/messages/hello.ts";
 import { readdir } from "../../src/protocol/messages/namespace.ts";
 import { sessionHeartbeat } from "../../src/protocol/messages/session.ts";
 import { list, record, text, uint } from "../../src/protocol/schema.ts";
 import { memoryNetwork } from "../../src/protocol/transports/memory.ts";
-import { connectTo, echo, eventually, listenFor, TIMEOUT_MS } from "./support.ts";
+import {
+  connectTo,
+  echo,
+  eventually,
+  framed,
+  helloBody,
+  listenFor,
+  RawPeer,
+  TIMEOUT_MS,
+} from "./support.ts";
 
 const PEERS = 8;
 const REQUESTS = 10;
 const options = { timeoutMs: TIMEOUT_MS };
-const page = request(
-  0xf005,
-  "test.page",
-  record({ peer: uint() }),
-  record({ lines: list(text(1000), 1000) }),
-);
+const asking = record({ peer: uint() });
+const lines = record({ lines: list(text(1000), 1000) });
+const page = request(0xf005, "test.page", asking, lines);
+const count = request(0xf006, "test.count", asking, lines);
 
 test("of all connections together a few are made at a time, each connection has its turn, and short ones go on", async () => {
   const transport = memoryNetwork({ clock: systemClock }).transport();
@@ -157,7 +168,7 @@ test("nobody waits behind a handler that waits for something to happen", async (
     await promise;
     return { body: { lines: [] } };
   };
-  handlers.onRequest(page, wait, { waits: true });
+  handlers.onRequest(page, wait, { turns: "none" });
   const listener = await listenFor({ transport, handlers });
   const peer = await connectTo(listener.address, { transport });
   const asked = Array.from({ length: 2 * LONG_REPLIES_AT_ONCE }, () =>
@@ -166,6 +177,61 @@ test("nobody waits behind a handler that waits for something to happen", async (
   await eventually(() => begun === asked.length, "all are begun");
   resolve();
   await Promise.all(asked);
+});
+
+test("a handler that waits for others holds up its own kind alone", async () => {
+  const transport = memoryNetwork({ clock: systemClock }).transport();
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const handlers = new HandlerTable();
+  handlers.onRequest(page, async () => ({ body: { lines: [] } }));
+  let begun = 0;
+  const counting = async () => {
+    if (++begun > 1) await promise;
+    return { body: { lines: [] } };
+  };
+  handlers.onRequest(count, counting, { turns: "own" });
+  const listener = await listenFor({ transport, handlers });
+  const peers = await Promise.all(
+    Array.from({ length: PEERS }, () => connectTo(listener.address, { transport })),
+  );
+  for (const definition of [page, count]) await peers[0]!.request(definition, { peer: 0 }, options);
+  const asked = peers.flatMap((peer) =>
+    Array.from({ length: REQUESTS }, () => peer.request(count, { peer: 0 }, options)),
+  );
+  await eventually(() => begun === 1 + UNSURE_REPLIES_AT_ONCE, "the first are being made");
+  await peers.at(-1)!.request(page, { peer: 0 }, options);
+  expect(begun).toBe(1 + UNSURE_REPLIES_AT_ONCE);
+  resolve();
+  await Promise.all(asked);
+});
+
+test("what waits is not handled any more when its connection ends while others of it are answered", async () => {
+  const transport = memoryNetwork({ clock: systemClock }).transport();
+  const held: (() => void)[] = [];
+  const made = [0, 0];
+  const handlers = new HandlerTable();
+  handlers.onRequest(page, ({ body }) => {
+    made[body.peer]!++;
+    const reply = { body: { lines: [] } };
+    if (body.peer === 1 || held.length === LONG_REPLIES_AT_ONCE) return reply;
+    return new Promise<typeof reply>((resolve) => held.push(() => resolve(reply)));
+  });
+  handlers.onRequest(count, () => new Promise(() => undefined), { turns: "none" });
+  const listener = await listenFor({ transport, handlers });
+  const other = await connectTo(listener.address, { transport });
+  const raw = await RawPeer.open(transport, listener.address);
+  await raw.ask(1, hello, helloBody);
+  const ask = (id: number, { code }: { code: number } = page): Uint8Array =>
+    framed(encodeHead(FRAME_KINDS.request, id, code, asking.encode({ peer: 0 })));
+  // Of these as many are read as may be without an answer. When two are answered, a number is read a second time.
+  const ids = Array.from({ length: MAX_REQUESTS_IN_FLIGHT }, (_, at) => 2 + at);
+  const last = ids.at(-1)!;
+  raw.send(Buffer.concat([...ids.map((id) => ask(id)), ask(last + 1, count), ask(last)]));
+  await eventually(() => held.length === LONG_REPLIES_AT_ONCE, "the first are being made");
+  held[0]!();
+  await eventually(() => raw.ended, "the connection ends");
+  for (let number = 0; number < 5; number++) await other.request(page, { peer: 1 }, options);
+  expect(made[0]).toBe(LONG_REPLIES_AT_ONCE + 1);
 });
 
 test("what can be long is told by its schema, before there was one", () => {

@@ -38,9 +38,13 @@ export function addBackupHandlers(tables: DataHandlers, options: BackupHandlerOp
 }
 
 function answerQuestions(table: HandlerTable, { store, server }: BackupHandlerOptions): void {
-  table.onRequest(backupList, async ({ body }) => ({
-    body: { server: server() ?? null, ...(await listed(store, body)) },
-  }));
+  table.onRequest(
+    backupList,
+    async ({ body }) => ({
+      body: { server: server() ?? null, ...(await listed(store, body)) },
+    }),
+    { turns: "own" },
+  );
   table.onRequest(
     backupGet,
     async ({ body: { backup, chunk } }) => {

@@ -41,18 +41,26 @@ export interface ClusterServiceOptions {
 export function serveCluster(table: HandlerTable, options: ClusterServiceOptions): void {
   const service = new ClusterService(options);
   const { sessions, engine } = options;
-  table.onRequest(cluster.servers, async ({ peer }) => {
-    sessions.of(peer);
-    return { body: await service.servers() };
-  });
+  table.onRequest(
+    cluster.servers,
+    async ({ peer }) => {
+      sessions.of(peer);
+      return { body: await service.servers() };
+    },
+    { turns: "own" },
+  );
   table.onRequest(cluster.placement, async ({ peer }) => {
     sessions.of(peer);
     return { body: await service.placement() };
   });
-  table.onRequest(cluster.status, async ({ peer }) => {
-    sessions.of(peer);
-    return { body: await service.status() };
-  });
+  table.onRequest(
+    cluster.status,
+    async ({ peer }) => {
+      sessions.of(peer);
+      return { body: await service.status() };
+    },
+    { turns: "own" },
+  );
   table.onRequest(cluster.explain, async ({ peer, body }) => {
     const session = sessions.of(peer);
     const rows = await engine.question(() =>

@@ -38,10 +38,14 @@ const NOTHING: CopyCount = { copies: 0, bytes: 0 };
 export function serveServerChanges(table: HandlerTable, options: ClusterServiceOptions): void {
   const service = new ServerChangeService(options);
   const { sessions } = options;
-  table.onRequest(cluster.plan, async ({ peer, body }) => {
-    sessions.of(peer);
-    return { body: await service.plan(body) };
-  });
+  table.onRequest(
+    cluster.plan,
+    async ({ peer, body }) => {
+      sessions.of(peer);
+      return { body: await service.plan(body) };
+    },
+    { turns: "own" },
+  );
   table.onRequest(cluster.setServer, async ({ peer, body }) => {
     sessions.of(peer);
     await service.change(body, peer.identity.label);
@@ -51,10 +55,14 @@ export function serveServerChanges(table: HandlerTable, options: ClusterServiceO
     sessions.of(peer);
     return { body: await service.holdings(body.server) };
   });
-  table.onRequest(cluster.losses, async ({ peer, body }) => {
-    sessions.of(peer);
-    return { body: await service.losses(body) };
-  });
+  table.onRequest(
+    cluster.losses,
+    async ({ peer, body }) => {
+      sessions.of(peer);
+      return { body: await service.losses(body) };
+    },
+    { turns: "own" },
+  );
 }
 
 class ServerChangeService {

@@ -24,10 +24,14 @@ export function serveBackups(table: HandlerTable, options: BackupServiceOptions)
       const waitMs = body.waitMs ?? MAX_BACKUP_WAIT_MS;
       return { body: await backups.outcome(body.backup ?? backups.begin(), waitMs) };
     },
-    { waits: true },
+    { turns: "none" },
   );
-  table.onRequest(clusterQuarantine, async ({ peer, body }) => {
-    sessions.of(peer);
-    return { body: await quarantine.page(body.server, body.after) };
-  });
+  table.onRequest(
+    clusterQuarantine,
+    async ({ peer, body }) => {
+      sessions.of(peer);
+      return { body: await quarantine.page(body.server, body.after) };
+    },
+    { turns: "own" },
+  );
 }
