@@ -1,7 +1,7 @@
 /**
  * `dfs cp`: copy files and trees inside the cluster.
  */
-import { DfsError } from "../base/errors.ts";
+import type { DfsError } from "../base/errors.ts";
 import type { DfsClient } from "../client/api.ts";
 import { defineCommand, flag, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
@@ -11,6 +11,7 @@ import { Outcome } from "./shared/outcome.ts";
 import { placeInside, remotePath } from "./shared/paths.ts";
 import { interrupted } from "./shared/interruption.ts";
 import { Progress, progressOption, type Total } from "./shared/progress.ts";
+import { noRemoteDirectory } from "./shared/several.ts";
 import { quoted } from "./shared/text.ts";
 import { treeTotal } from "./shared/tree-total.ts";
 import { walkTree } from "./shared/tree.ts";
@@ -74,11 +75,7 @@ async function copyAll(
   const { messages, signal, out, options: chosen } = context;
   const directory = await directoryAt(client, target, sources.length);
   if (sources.length > 1 && directory === undefined) {
-    throw new DfsError(
-      "notDirectory",
-      `cannot copy ${sources.length} sources to ${quoted(target)}: it is no directory\n` +
-        "make it first: dfs mkdir",
-    );
+    throw await noRemoteDirectory(client, `copy ${sources.length} sources to`, target);
   }
   const wish = {
     recursive: chosen.recursive || chosen.archive,

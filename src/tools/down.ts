@@ -72,10 +72,12 @@ nothing that was acknowledged. The data stays.`,
       lock.release();
     }
     for (const { name, dir: at, pid, how } of stopped) {
+      const line = `${name} ${how} (process ${pid})`;
       if (chosen.json) await out.row({ service: name, dir: at, pid: pid ?? null, how });
-      else if (pid !== undefined) await out.line(`${name} ${how} (process ${pid})`);
+      else if (pid !== undefined && !chosen.quiet) await out.line(line);
+      else if (how === "still running") messages.error(line);
     }
-    if (!chosen.json && stopped.every(({ pid }) => pid === undefined)) {
+    if (!chosen.json && !chosen.quiet && stopped.every(({ pid }) => pid === undefined)) {
       await out.line("nothing was running");
     }
     return stopped.some(({ how }) => how === "still running") ? EXIT.failed : EXIT.done;

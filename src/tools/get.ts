@@ -11,6 +11,7 @@ import { Outcome } from "./shared/outcome.ts";
 import { endsInSlash, remotePath } from "./shared/paths.ts";
 import { besideOutput, Progress, progressOption, type Total } from "./shared/progress.ts";
 import { quoted } from "./shared/text.ts";
+import { noDirectory } from "./shared/several.ts";
 import { treeTotal } from "./shared/tree-total.ts";
 import { walkTree, type Step } from "./shared/tree.ts";
 import { checkReadQuorum, readQuorumOf, readQuorumOption, VoteTeller } from "./shared/votes.ts";
@@ -123,10 +124,8 @@ async function run(
   const downloader = new Downloader(around, wish, directories);
   const target = await LocalTarget.find(typed, directories);
   if (sources.length > 1 && !target.isDirectory) {
-    throw new DfsError(
-      "notDirectory",
-      `cannot fetch ${sources.length} sources to ${quoted(typed)}: it is no local directory`,
-    );
+    const what = `cannot fetch ${sources.length} sources to ${quoted(typed)}`;
+    throw noDirectory(what, await target.insteadOfDirectory(), `mkdir -p ${quoted(typed)}`);
   }
   try {
     const steps = rootSteps(sources, target, downloader, around, wish);

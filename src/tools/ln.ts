@@ -23,6 +23,7 @@ import {
   parentPath,
   remotePath,
 } from "./shared/paths.ts";
+import { noRemoteDirectory } from "./shared/several.ts";
 import { escaped, jsonName, quoted } from "./shared/text.ts";
 
 const options = {
@@ -66,11 +67,7 @@ not. A further name of a symbolic link is one of the link itself; directories ha
       const isName = context.options.noDereference && (await isSymlink(client, link));
       const directory = isName ? undefined : await directoryAt(client, link, targets.length);
       if (targets.length > 1 && directory === undefined) {
-        throw new DfsError(
-          "notDirectory",
-          `cannot make ${targets.length} links as ${quoted(link)}: it is no directory\n` +
-            "make it first: dfs mkdir",
-        );
+        throw await noRemoteDirectory(client, `make ${targets.length} links as`, link);
       }
       const linker = new Linker(context, client);
       for (const target of targets) {

@@ -1,7 +1,7 @@
 /**
  * `dfs mv`: rename or move files and directories. Data stays where it is: only names change.
  */
-import { DfsError } from "../base/errors.ts";
+import { isDfsError } from "../base/errors.ts";
 import type { DfsClient } from "../client/api.ts";
 import type { Attributes } from "../protocol/messages/common.ts";
 import { Reason } from "./shared/errors.ts";
@@ -18,6 +18,7 @@ import {
   remotePath,
   withoutTrailingSlashes,
 } from "./shared/paths.ts";
+import { noRemoteDirectory } from "./shared/several.ts";
 import { escaped, quoted } from "./shared/text.ts";
 import { statIfThere } from "./transfer/stored-already.ts";
 
@@ -25,9 +26,10 @@ export const mv = defineCommand({
   usage: "mv [-n] [-v] SOURCE... TARGET",
   description: `
 Renames SOURCE to TARGET, replacing a file of that name in one step. When TARGET is a directory, the sources move into
-it. Blocks are not moved: placement was decided when a file was created.`,
+it. With -n what has a name that is taken stays where it is, which is no error. Blocks are not moved: placement was decided
+when a file was created.`,
   options: {
-    noReplace: flag("do not replace anything: a taken name is an error", { short: "n" }),
+    noReplace: flag("leave alone what would replace something", { short: "n" }),
     force: flag("accepted for habit's sake: what can be replaced is, without -n", { short: "f" }),
     verbose: flag("tell each move", { short: "v" }),
     ...clientOptions,
@@ -35,7 +37,7 @@ it. Blocks are not moved: placement was decided when a file was created.`,
   operands: { least: 2, most: Number.MAX_SAFE_INTEGER },
   examples: ["dfs mv /draft.txt /final.txt", "dfs mv /a /b /archive/"],
   exits: [
-    [0, "all were moved"],
+    [0, "all were moved, but for what -n leaves"],
     [1, "not moved"],
     [3, "some could not be moved"],
     [4, "a source, or the directory to move to, is missing"],
@@ -46,16 +48,11 @@ it. Blocks are not moved: placement was decided when a file was created.`,
     const target = paths.at(-1) ?? new Uint8Array();
     const sources = paths.slice(0, -1);
     const { noReplace, verbose } = context.options;
-    const how = noReplace ? "noReplace" : "replace";
     return withClient(context, async (client) => {
       const outcome = new Outcome(context);
       const directory = await directoryAt(client, target, sources.length);
       if (sources.length > 1 && directory === undefined) {
-        throw new DfsError(
-          "notDirectory",
-          `cannot move ${sources.length} sources to ${quoted(target)}: it is no directory\n` +
-            "make it first: dfs mkdir",
-        );
+        throw await noRemoteDirectory(client, `move ${sources.length} sources to`, target);
       }
       const made = new JustMade();
       for (const source of sources) {
@@ -68,9 +65,16 @@ it. Blocks are not moved: placement was decided when a file was created.`,
             directory === undefined
               ? await newName(client, source, target)
               : joined(directory, baseName(source));
-          const { type } = await refuseSame(client, from, to);
-          if (type !== "directory") made.refuse(to); // one replaces an empty one alone
-          await client.rename(from, to, how);
+          const [moved, present] = await Promise.all([
+            client.stat(from, { follow: false }),
+            statIfThere(client, to),
+          ]);
+          if (present !== undefined) {
+            if (noReplace) return;
+            await refuseSame(client, from, moved, present);
+          }
+          if (moved.type !== "directory") made.refuse(to); // one replaces an empty one alone
+          if (!(await renamed(client, from, to, noReplace))) return;
           made.add(to);
           if (verbose) await context.out.line(`${escaped(from)} -> ${escaped(to)}`);
         });
@@ -92,23 +96,34 @@ async function behindLink(client: DfsClient, link: Uint8Array): Promise<Attribut
 
 /**
  * Refuses what mv refuses. Of two names of one file rename(2) removes none and calls that done; a link that takes the place of
- * what it leads to would lead to itself, and the file would be lost. Returns the attributes of what is moved.
+ * what it leads to would lead to itself, and the file would be lost.
  */
 async function refuseSame(
   client: DfsClient,
   from: Uint8Array,
-  to: Uint8Array,
-): Promise<Attributes> {
-  const [source, target] = await Promise.all([
-    client.stat(from, { follow: false }),
-    statIfThere(client, to),
-  ]);
-  if (target === undefined) return source;
-  const behind = source.type === "symlink" ? await behindLink(client, from) : undefined;
-  if (source.inode === target.inode || behind?.inode === target.inode) {
+  moved: Attributes,
+  present: Attributes,
+): Promise<void> {
+  const behind = moved.type === "symlink" ? await behindLink(client, from) : undefined;
+  if (moved.inode === present.inode || behind?.inode === present.inode) {
     throw new Reason("invalid", "both are the same file");
   }
-  return source;
+}
+
+/** False when nothing is to be replaced and the name has just been taken. */
+async function renamed(
+  client: DfsClient,
+  from: Uint8Array,
+  to: Uint8Array,
+  noReplace: boolean,
+): Promise<boolean> {
+  try {
+    await client.rename(from, to, noReplace ? "noReplace" : "replace");
+    return true;
+  } catch (error) {
+    if (noReplace && isDfsError(error, "exists")) return false;
+    throw error;
+  }
 }
 
 /** `TARGET/` may be a new name for a directory only. */

@@ -19,6 +19,7 @@ import {
   withoutTrailingSlashes,
 } from "./shared/paths.ts";
 import { Progress, progressOption, type Total } from "./shared/progress.ts";
+import { noRemoteDirectory } from "./shared/several.ts";
 import { quoted } from "./shared/text.ts";
 import { walkTree } from "./shared/tree.ts";
 import { interruptedTransfer, tellEnd } from "./transfer/end.ts";
@@ -102,11 +103,7 @@ async function run(
   const directory = await directoryAt(client, target, sources.length);
   const isInto = directory !== undefined;
   if (sources.length > 1 && !isInto) {
-    throw new DfsError(
-      "notDirectory",
-      `cannot store ${sources.length} sources as ${quoted(target)}: it is no directory in the cluster\n` +
-        `make it with: dfs mkdir -p ${quoted(target)}`,
-    );
+    throw await noRemoteDirectory(client, `store ${sources.length} sources as`, target);
   }
   const style = context.options.dryRun ? "none" : context.options.progress;
   const uploads: Upload[] = [];

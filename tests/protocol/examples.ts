@@ -437,6 +437,7 @@ example(
       repairBytesPerSecond: LARGE,
       backupIntervalMs: 3_600_000,
     },
+    metadataDisk: { full: true, freeBytes: 4096, neededBytes: LARGE },
   },
 );
 example(

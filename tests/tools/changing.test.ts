@@ -344,7 +344,7 @@ describe("ln", () => {
 
   test.each([
     [["", "/x"], 2, "a target is empty"],
-    [["/one", "/one", "/x"], 1, "cannot make 2 links as /x: it is no directory"],
+    [["/one", "/one", "/x"], 4, "cannot make 2 links as /x: there is no such directory"],
     [["/none", "/x"], 4, "cannot make the link /x to /none: no such file or directory"],
     [["/one", "/none/x"], 4, "no such file or directory"],
     [["/", "/x"], 1, "a directory has one name only"],

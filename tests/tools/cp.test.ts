@@ -200,7 +200,7 @@ test.each([
   [["/small", "/small"], 1, "both are the same file"],
   [["/small", "/small/"], 1, "not"],
   [["/small", "/none/x"], 4, "no such file or directory"],
-  [["/small", "/empty", "/x"], 1, "cannot copy 2 sources to /x: it is no directory"],
+  [["/small", "/empty", "/x"], 4, "cannot copy 2 sources to /x: there is no such directory"],
 ])("%j is refused", async (args, code, message) => {
   const result = await run("cp", ...args);
   expect(result).toMatchObject({ code, text: "" });

@@ -41,6 +41,35 @@ describe("cp -n", () => {
     expect((await dfsIn(cluster, "stat", "/to/nowhere")).code).toBe(4);
     await told("cp", "-f", "/from/kept", "/to/from/kept");
     expect(await contentOf("/to/from/kept")).toBe("new");
+    await told("cp", "-n", "/one", "/one");
+  });
+});
+
+// It ended with status 1 and "exists already", where cp -n and the mv of the system pass over the name.
+describe("mv -n", () => {
+  test("leaves what would replace something, as mv(1) does, and moves the rest", async () => {
+    const mirror = new Mirror(cluster, "moves");
+    await mirror.run("mkdir", "-p", "moves/from", "moves/into/sub", "moves/empty", "moves/full/x");
+    await mirror.run("truncate", "-s", "1", "moves/a", "moves/from/f", "moves/into/taken");
+    await mirror.run("truncate", "-s", "2", "moves/b", "moves/f", "moves/taken", "moves/free");
+    await mirror.run("ln", "moves/a", "moves/second");
+    await mirror.run("ln", "-s", "a", "moves/link");
+    await mirror.run("ln", "-s", "nowhere", "moves/dangling");
+    // The one of coreutils 9.2 to 9.4 leaves the same, and ends with status 1.
+    const leaves = (...paths: string[]) =>
+      mirror.pair(["mv", "-n", ...paths], ["sh", "-c", 'mv -n "$@"; true', "mv", ...paths]);
+    await leaves("moves/a", "moves/b");
+    await leaves("moves/a", "moves/a");
+    await leaves("moves/a", "moves/second");
+    await leaves("moves/link", "moves/a");
+    await leaves("moves/b", "moves/dangling");
+    await leaves("moves/empty", "moves/b"); // a directory over a file
+    await leaves("moves/from/f", "moves/f", "moves/into"); // two of one name
+    await mirror.run("mv", "-n", "moves/taken", "moves/free", "moves/none", "moves/into");
+    await mirror.run("mv", "-n", "moves/none", "moves/b");
+    await mirror.run("mv", "-n", "moves/b", "moves/new");
+    await mirror.expectSame("mode", "owner", "size", "nlink");
+    expect(await told("mv", "-nv", "/moves/a", "/moves/new")).toBe("");
   });
 });
 

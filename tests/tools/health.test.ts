@@ -135,3 +135,21 @@ test("a write quorum of all copies: what a server that is away or full means for
   const usual = assess(figures([0, 0, 0, 4]), servers("up", "up", "up", "down"), WANTED);
   expect(usual.reasons).not.toContain(wait);
 });
+
+test("the disk of the metadata is full: degraded, and what to do; one with room, or unknown, is no matter", () => {
+  const MIB = 2 ** 20;
+  const assessed = (full: boolean | null) => {
+    const metadataDisk =
+      full === null ? null : { full, freeBytes: full ? 4096 : 1, neededBytes: 64 * MIB };
+    const state = { ...figures([0, 0, 0, 12]), metadataDisk };
+    return assess(state, servers("up", "up", "up", "up"), WANTED);
+  };
+  expect(assessed(true)).toMatchObject({
+    level: "degraded",
+    reasons: [
+      "the disk that holds the metadata database is full: everything can be read and files removed, other changes are " +
+        "refused; make room on it: 64 MiB must be free, 4 KiB are",
+    ],
+  });
+  for (const other of [false, null]) expect(assessed(other).level).toBe("healthy");
+});

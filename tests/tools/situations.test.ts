@@ -263,6 +263,9 @@ describe("with a cluster", () => {
 
   test("a terminal of 40 columns, with and without NO_COLOR", async () => {
     const transcript = new Transcript(cluster);
+    // Whoever runs this, and whether it runs alone: names of owners have their own widths.
+    await cluster.ok("put", "file", "/directory");
+    await cluster.ok("chown", "-R", "0:0", "/");
     const shown = [
       "ls -l /",
       "stat /file",
@@ -352,6 +355,8 @@ describe.if(canRun("commands with a full disk", whyNotAsRoot()))("with a disk th
       "dfs get /file got && cmp got file",
       "dfs rm /directory/moved",
       "dfs fsck --dry-run",
+      "dfs status | grep -o 'The cluster is.*\\|the disk that.*free'; echo ${PIPESTATUS[0]}",
+      "dfs status --json | grep -o 'metadataDisk.:{.full.:[a-z]*'",
       "rm cluster/filler; dfs mkdir /m",
     ]) {
       await transcript.run(each);

@@ -80,6 +80,7 @@ function cluster(more: Partial<ClusterStatus> = {}): ClusterStatus {
     },
     risk: NO_RISK,
     service: null,
+    metadataDisk: null,
     ...more,
   };
 }

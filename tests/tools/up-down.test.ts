@@ -129,8 +129,10 @@ describe("dfs up", () => {
       before.servers.map(({ id, address }) => [id, address]),
     );
     expect((await cluster.ok("cat", "/kept")).text).toBe("kept over night");
-    expect((await cluster.ok("down")).code).toBe(0);
+    const quietly = { code: 0, text: "", stderr: "" }; // it named what it stopped, also with -q
+    expect(await cluster.run(["down", "-q"])).toMatchObject(quietly);
     expect((await cluster.ok("down")).text).toBe("nothing was running\n");
+    expect(await cluster.run(["down", "-q"])).toMatchObject(quietly);
   });
 
   test("on a running cluster starts only what is missing", async () => {

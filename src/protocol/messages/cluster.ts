@@ -194,6 +194,16 @@ export const serviceSettings = record({
 });
 export type ServiceSettings = Infer<typeof serviceSettings>;
 
+/** The disk that holds the metadata database. */
+export const metadataDisk = record({
+  /** Everything can be read and files removed; other changes are refused. */
+  full: bool,
+  freeBytes: uint53,
+  /** So much has to be free for changes to go on when it was full. */
+  neededBytes: uint53,
+});
+export type MetadataDisk = Infer<typeof metadataDisk>;
+
 /** Health of the whole cluster in figures. */
 export const status = request(
   0x0503,
@@ -223,6 +233,8 @@ export const status = request(
     risk: optional(riskStatus),
     /** Null from a service that does not tell. */
     service: optional(serviceSettings),
+    /** Null from a service that does not tell. */
+    metadataDisk: optional(metadataDisk),
   }),
 );
 

@@ -161,6 +161,7 @@ class ClusterService {
       backup: await this.options.backups.status(),
       risk: counted.risk,
       service: serviceSettingsOf(this.options.settings),
+      metadataDisk: engine.disk,
     };
   }
 

@@ -29,11 +29,22 @@ export interface Reserve {
   spend(): boolean;
 }
 
+/** How the disk is, for people. */
+export interface DiskCondition {
+  /** Changes that are not vital are refused, or have found no room and would find none now. */
+  readonly full: boolean;
+  readonly freeBytes: number;
+  /** So much has to be free for changes to go on. */
+  readonly neededBytes: number;
+}
+
 export class DiskReserve implements Reserve {
   private readonly dir: string;
   private readonly path: string;
   private readonly logger: Logger;
   private isSpent = false;
+  /** A change has found no room, and there was no reserve to spend. */
+  private hasFailed = false;
 
   constructor(dir: string, logger: Logger) {
     this.dir = dir;
@@ -49,18 +60,34 @@ export class DiskReserve implements Reserve {
 
   /** At a start: on a disk that is full not even the lock could be written. */
   relieve(): void {
-    if (this.freeBytes() < this.wantedBytes() / 2) this.spend();
+    if (this.freeBytes() < this.wantedBytes() / 2) this.release();
   }
 
   refuses(): boolean {
-    if (!this.isSpent) return false;
-    if (this.freeBytes() < 2 * this.wantedBytes() || !this.allocate()) return true;
-    this.isSpent = false;
-    this.logger.info("there is room again on the disk of the metadata database");
-    return false;
+    return this.isSpent && !this.isRestored();
   }
 
   spend(): boolean {
+    const hasMadeRoom = this.release();
+    this.hasFailed = !this.isSpent;
+    return hasMadeRoom;
+  }
+
+  condition(): DiskCondition {
+    const full = (this.isSpent || this.hasFailed) && !this.isRestored();
+    return { full, freeBytes: this.freeBytes(), neededBytes: this.neededBytes() };
+  }
+
+  /** Makes the reserve again when there is room for that, and as much beside it. */
+  private isRestored(): boolean {
+    if (this.freeBytes() < this.neededBytes() || !this.allocate()) return false;
+    this.isSpent = false;
+    this.hasFailed = false;
+    this.logger.info("there is room again on the disk of the metadata database");
+    return true;
+  }
+
+  private release(): boolean {
     if (this.isSpent || !this.isKept()) return false;
     rmSync(this.path, { force: true });
     this.isSpent = true;
@@ -85,6 +112,10 @@ export class DiskReserve implements Reserve {
     const { bsize, blocks } = statfsSync(this.dir);
     const part = Math.floor((bsize * blocks) / PART / UNIT_BYTES) * UNIT_BYTES;
     return Math.max(UNIT_BYTES, Math.min(MOST_BYTES, part));
+  }
+
+  private neededBytes(): number {
+    return 2 * this.wantedBytes();
   }
 
   /** False when there is no room for it. */

@@ -17,7 +17,7 @@ import { acceptOlder } from "./acceptance.ts";
 import { CopyThread } from "./backup/copy.ts";
 import { Checkpointer, CheckpointThread } from "./checkpoint.ts";
 import { openDatabase, type OpenDatabase } from "./database.ts";
-import { DiskReserve } from "./disk-reserve.ts";
+import { DiskReserve, type DiskCondition } from "./disk-reserve.ts";
 import { classifyEngineError } from "./engine-errors.ts";
 import { FiguresThread, type FiguresCounter } from "./figures.ts";
 import { GroupCommit } from "./group-commit.ts";
@@ -60,6 +60,7 @@ export class Engine {
   private readonly options: EngineOptions;
   private readonly lock: DirectoryLock;
   private readonly database: OpenDatabase;
+  private readonly reserve: DiskReserve;
   private readonly mark: WalSync;
   private readonly group: GroupCommit;
   private readonly checkpointer: Checkpointer;
@@ -74,6 +75,7 @@ export class Engine {
     this.options = options;
     this.lock = lock;
     this.database = database;
+    this.reserve = reserve;
     this.settings = database.settings;
     this.startedNs = options.clock.nowNs();
     this.reign = store.transaction(() => runSync(store.primitives, beginReign(options.random)));
@@ -145,6 +147,11 @@ export class Engine {
   /** The database's file, for questions over all of it in a thread of their own. */
   get databasePath(): string {
     return this.database.store.path;
+  }
+
+  /** How the disk of the database is. */
+  get disk(): DiskCondition {
+    return this.reserve.condition();
   }
 
   /** LSN up to which everything is durable. */

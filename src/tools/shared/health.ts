@@ -4,13 +4,13 @@
  * - at risk: some block has no copy on a server that is up (it cannot be read now, and is lost unless a server returns),
  *   or just one although more are wanted.
  * - degraded: everything has two copies or more, but not all the copies or servers that should be there, or a server is being
- *   refilled, or the metadata is not backed up as it should be.
+ *   refilled, or the metadata is not backed up as it should be, or its disk is full.
  */
 import { isStrict } from "../../client/block-writer.ts";
 import type { ClusterStatus, ServerList } from "../../client/api.ts";
-import type { ServerState } from "../../protocol/messages/cluster.ts";
+import type { MetadataDisk, ServerState } from "../../protocol/messages/cluster.ts";
 import { backupTroubles } from "./backup-words.ts";
-import { counted } from "./format.ts";
+import { counted, sizeText } from "./format.ts";
 import { fileWords, lossWords, mostPairs } from "./risk-words.ts";
 
 export interface ServerCounts {
@@ -43,7 +43,7 @@ interface Wanted {
 /** Judges the figures of a cluster with these settings. */
 export function assess(
   state: Pick<ClusterStatus, "blocksByCopies" | "missingCopies" | "liveBlocks"> &
-    Partial<Pick<ClusterStatus, "backup" | "risk">>,
+    Partial<Pick<ClusterStatus, "backup" | "risk" | "metadataDisk">>,
   servers: ServerList,
   wanted: Wanted,
 ): Health {
@@ -52,6 +52,7 @@ export function assess(
   const backup = state.backup ? backupTroubles(state.backup) : [];
   const reasons = [
     ...refusals(servers),
+    ...(state.metadataDisk?.full === true ? [fullDiskWords(state.metadataDisk)] : []),
     ...dangers,
     ...shortcomings(state, counts, wanted),
     ...backup,
@@ -71,6 +72,13 @@ function refusals(servers: ServerList): string[] {
     `${counted(count, "data server")} ${count === 1 ? "refuses" : "refuse"} this metadata database: it is older than what ` +
       "they have served; put the newer one back, or, if that is lost, start dfs meta once with --accept-older",
   ];
+}
+
+function fullDiskWords({ freeBytes, neededBytes }: MetadataDisk): string {
+  return (
+    "the disk that holds the metadata database is full: everything can be read and files removed, other changes are refused; " +
+    `make room on it: ${sizeText(neededBytes)} must be free, ${sizeText(freeBytes)} ${freeBytes === 1 ? "is" : "are"}`
+  );
 }
 
 function countServers(servers: ServerList): ServerCounts {

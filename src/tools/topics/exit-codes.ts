@@ -10,7 +10,7 @@ export const TEXT = `
 
 dfs status
   0    healthy
-  6    degraded: all can be read and written, with fewer copies or servers than wanted
+  6    degraded: all can be read, but copies, servers, backups of the metadata or room for it are missing
   7    at risk: one more failure would lose data, or some of it cannot be read now
 
 dfs fsck, as fsck(8)

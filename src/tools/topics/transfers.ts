@@ -4,6 +4,9 @@ dfs put and dfs get copy between this machine and the cluster, by the rules of c
 
 Whole or not at all
   A file gets its name when it is complete. Readers, and whoever looks after an interruption, see the old file or the new one.
+  kill -9 or a power cut in the moment in which a name is replaced, by a link or special file (with get by a file too), can leave
+  a second one beside it, .dfs-put.* in the cluster or .dfs-get.* here: a link, or another name of the file. Nothing needs it.
+  While no put, cp or ln runs: dfs find / -name '.dfs-put.*' -delete
 
 Going on
   Give an interrupted -r again: files that are there already, with the same length and the same time of change, are skipped.

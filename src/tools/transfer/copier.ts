@@ -81,9 +81,18 @@ export class Copier {
       this.#made.refuse(to);
       this.#made.add(to);
     }
+    if (!isDirectory && (await this.#leaves(to))) return undefined;
     await this.#refuseSame(from, to, source);
     if (isDirectory) await this.#refuseInside(source, to);
     return this.#entry({ from, to, source, isNamed: true });
+  }
+
+  /** True when the name is taken and such are to be left alone; that is counted. */
+  async #leaves(to: Uint8Array): Promise<boolean> {
+    if (!this.#options.noReplace || (await this.#inodeAt(to, false)) === undefined) return false;
+    this.tally.skipped++;
+    this.#around.outcome.succeed();
+    return true;
   }
 
   /** Neither a file onto itself, nor a link onto what it leads to. */
@@ -126,11 +135,7 @@ export class Copier {
   async #entry(found: Found): ReturnType<Step> {
     const { from, to, source } = found;
     if (source.type === "directory") return this.#directory(found);
-    if (this.#options.noReplace && (await this.#inodeAt(to, false)) !== undefined) {
-      this.tally.skipped++;
-      this.#around.outcome.succeed();
-      return undefined;
-    }
+    if (!found.isNamed && (await this.#leaves(to))) return undefined;
     const make = async (): Promise<void> => {
       if (source.type === "file") await this.#file(found);
       else if (source.type === "symlink") await this.#symlink(found);

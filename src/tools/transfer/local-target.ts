@@ -10,7 +10,15 @@ import { MAX_SYMLINKS_FOLLOWED } from "../../base/limits.ts";
 import type { DfsClient } from "../../client/api.ts";
 import type { FileType } from "../../protocol/messages/common.ts";
 import { Reason } from "../shared/errors.ts";
-import { baseName, endsInSlash, isNameless, joined, parentPath } from "../shared/paths.ts";
+import {
+  baseName,
+  endsInSlash,
+  isNameless,
+  joined,
+  parentPath,
+  withoutTrailingSlashes,
+} from "../shared/paths.ts";
+import type { InsteadOfDirectory } from "../shared/several.ts";
 import { quoted } from "../shared/text.ts";
 import type { LocalPlace } from "./download.ts";
 import type { Surroundings } from "./jobs.ts";
@@ -57,6 +65,20 @@ export class LocalTarget {
   get isStream(): boolean {
     if (this.#descriptor !== undefined) return true;
     return this.#stats !== undefined && !this.#stats.isFile() && !this.#stats.isDirectory();
+  }
+
+  /** What there is where several sources need a directory. */
+  async insteadOfDirectory(): Promise<InsteadOfDirectory> {
+    if (this.#stats !== undefined) return "other";
+    try {
+      const stats = await lstat(Buffer.from(withoutTrailingSlashes(this.path)));
+      return stats.isSymbolicLink() ? "danglingLink" : "other";
+    } catch (error) {
+      const code = systemCodeOf(error);
+      if (code === "ENOTDIR") return "belowOther";
+      if (code === "ENOENT") return "nothing";
+      throw error;
+    }
   }
 
   /** Where the copy of `source` goes. @throws Reason, system errors */

@@ -7,7 +7,10 @@ import { expect, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { appendFileSync, existsSync, mkdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { silentLogger } from "../../../src/base/logger.ts";
 import { ROOT_INODE } from "../../../src/base/ids.ts";
+import { DiskReserve } from "../../../src/server/meta/disk-reserve.ts";
+import { status } from "../../../src/protocol/messages/cluster.ts";
 import { lookup, unlink } from "../../../src/protocol/messages/namespace.ts";
 import { canRun, whyNotAsRoot } from "../../support/conditions.ts";
 import { failureOf, temporaryDirectory } from "./support/durable.ts";
@@ -50,6 +53,8 @@ test.if(canRun("metadata on a full disk", whyNotAsRoot()))(
 
       const look = (client: TestClient, name: string): Promise<unknown> =>
         client.ask(lookup, { parent: ROOT_INODE, name: text(name) });
+      const diskOf = async (client: TestClient) => (await client.ask(status, {})).metadataDisk;
+      expect(await diskOf(first)).toMatchObject({ full: false, neededBytes: 4 * MIB });
       const onFullDisk = async (): Promise<void> => {
         const client = await TestClient.open(meta.address);
         let refused: unknown;
@@ -66,6 +71,7 @@ test.if(canRun("metadata on a full disk", whyNotAsRoot()))(
         expect(existsSync(reserve)).toBe(false);
         const other = await TestClient.open(meta.address);
         await look(other, "kept");
+        expect(await diskOf(other)).toMatchObject({ full: true });
         expect(await failureOf(other.create("another"))).toMatchObject({ kind: "noSpace" });
       };
       fill(filler);
@@ -88,12 +94,37 @@ test.if(canRun("metadata on a full disk", whyNotAsRoot()))(
 
       rmSync(filler);
       const last = await TestClient.open(meta.address);
+      expect(await diskOf(last)).toMatchObject({ full: false });
       await last.create("after");
       await look(last, "after");
       expect(statSync(reserve).size).toBe(2 * MIB);
       await meta.stop();
     } finally {
       spawnSync("umount", ["-l", disk]);
+    }
+  },
+);
+
+test.if(canRun("a full disk without a reserve", whyNotAsRoot()))(
+  "without a reserve a disk is full from the first change without room until there is room for a reserve, which is made then",
+  () => {
+    using dir = temporaryDirectory();
+    expect(spawnSync("mount", ["-t", "tmpfs", "-o", "size=32m", "tmpfs", dir.path]).status).toBe(0);
+    try {
+      const filler = join(dir.path, "filler");
+      fill(filler);
+      const reserve = new DiskReserve(dir.path, silentLogger);
+      reserve.relieve();
+      reserve.prepare();
+      expect(reserve.condition()).toEqual({ full: false, freeBytes: 0, neededBytes: 4 * MIB });
+      expect(reserve.spend()).toBe(false);
+      expect(reserve.condition().full).toBe(true);
+      expect(reserve.refuses()).toBe(false); // each change is tried
+      rmSync(filler);
+      expect(reserve.condition().full).toBe(false);
+      expect(statSync(join(dir.path, "reserve")).size).toBe(2 * MIB);
+    } finally {
+      spawnSync("umount", ["-l", dir.path]);
     }
   },
 );
