@@ -54,6 +54,8 @@ export class Sessions {
   private readonly live = new Set<SessionId>();
   private readonly peerOf = new Map<SessionId, Peer>();
   private readonly sessionOf = new Map<Peer, SessionId>();
+  /** Connections whose end is waited for: once, however many sessions one has had. */
+  private readonly watched = new WeakSet<Peer>();
   /** Sessions of before the start that have not come back. */
   private readonly awaited = new Set<SessionId>();
   private readonly ending = new Set<SessionId>();
@@ -208,10 +210,16 @@ export class Sessions {
     }
     this.peerOf.set(session, peer);
     this.sessionOf.set(peer, session);
-    void peer.closed.then(() => {
-      this.sessionOf.delete(peer);
-      if (this.peerOf.get(session) === peer) this.peerOf.delete(session);
-    });
+    if (this.watched.has(peer)) return;
+    this.watched.add(peer);
+    void peer.closed.then(() => this.lost(peer));
+  }
+
+  private lost(peer: Peer): void {
+    const session = this.sessionOf.get(peer);
+    this.sessionOf.delete(peer);
+    if (session !== undefined && this.peerOf.get(session) === peer) this.peerOf.delete(session);
+    this.options.engine.forget(peer);
   }
 
   private expire(session: SessionId): void {
