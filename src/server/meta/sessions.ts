@@ -46,6 +46,8 @@ export interface SessionsOptions {
   readonly leaseTimeoutMs: number;
   /** A session has ended, durably, which has changed this. */
   readonly onEnded: (session: SessionId, changes: Changes) => void;
+  /** A session has lost its connection. It may come back on another one, or has done so already. */
+  readonly onLost: (session: SessionId) => void;
 }
 
 export class Sessions {
@@ -207,6 +209,7 @@ export class Sessions {
     if (former !== undefined) {
       this.sessionOf.delete(former);
       former.close("the session goes on over another connection");
+      this.options.onLost(session);
     }
     this.peerOf.set(session, peer);
     this.sessionOf.set(peer, session);
@@ -218,8 +221,10 @@ export class Sessions {
   private lost(peer: Peer): void {
     const session = this.sessionOf.get(peer);
     this.sessionOf.delete(peer);
-    if (session !== undefined && this.peerOf.get(session) === peer) this.peerOf.delete(session);
     this.options.engine.forget(peer);
+    if (session === undefined || this.peerOf.get(session) !== peer) return;
+    this.peerOf.delete(session);
+    this.options.onLost(session);
   }
 
   private expire(session: SessionId): void {
