@@ -63,6 +63,9 @@ export const MAX_SYMLINK_BYTES = 4095;
 /** Symbolic links followed in one path resolution before ELOOP, as in path_resolution(7). */
 export const MAX_SYMLINKS_FOLLOWED = 40;
 
+/** Parts walked in one path resolution, those of symbolic links included: twice as many as the longest path has. */
+export const MAX_PARTS_WALKED = MAX_PATH_BYTES;
+
 /** Longest name and largest value of an extended attribute, as in xattr(7). */
 export const MAX_XATTR_NAME_BYTES = 255;
 export const MAX_XATTR_VALUE_BYTES = 64 * KiB;

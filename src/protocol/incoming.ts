@@ -40,6 +40,9 @@ const LEAST_IN_PROGRESS = 4;
 /** How much the last reply counts when it is shorter than usual. */
 const NEWEST_SHARE = 1 / 8;
 
+/** What is kept for a request without an answer, besides its frame: about so many bytes, as measured. */
+export const REQUEST_BYTES = 3072;
+
 const NO_BYTES = new Uint8Array(0);
 
 export interface IncomingOptions {
@@ -62,6 +65,9 @@ export interface IncomingOptions {
   /** So many bytes more (or fewer: negative) are being read in order to be sent. */
   onPromised(bytes: number): void;
 }
+
+/** What is needed of a request to answer it: without the memory that its frame came in, which may be much larger. */
+type Asked = Pick<Frame, "id" | "code">;
 
 /** A request without an answer. */
 interface Unanswered {
@@ -115,8 +121,9 @@ export class IncomingRequests {
         `the peer used the number ${frame.id} for two requests at once`,
       );
     }
-    this.unanswered.set(frame.id, { length: frame.length, hasBulk: frame.bulk !== undefined });
-    this.hold(frame.length);
+    const length = frame.length + REQUEST_BYTES;
+    this.unanswered.set(frame.id, { length, hasBulk: frame.bulk !== undefined });
+    this.hold(length);
   }
 
   /** Bytes of the requests without an answer. */
@@ -162,7 +169,7 @@ export class IncomingRequests {
 
   /** Queues the reply to a registered request. Returns how many bytes it has, without bulk bytes. */
   answer(
-    frame: Frame,
+    asked: Asked,
     definition: RequestDefinition<unknown, unknown>,
     reply: HandlerReply<unknown>,
   ): number {
@@ -173,23 +180,23 @@ export class IncomingRequests {
         throw new DfsError("internal", `internal error: ${definition.name} has no bulk reply`);
       }
       const body = definition.reply.encode(reply.body);
-      head = encodeHead(FRAME_KINDS.reply, frame.id, 0, body, bulk?.length);
-      this.learn(frame.code, head.length);
+      head = encodeHead(FRAME_KINDS.reply, asked.id, 0, body, bulk?.length);
+      this.learn(asked.code, head.length);
     } catch (error) {
       reply.sent?.();
       this.logFailure(definition.name, error);
-      return this.answerError(frame, error);
+      return this.answerError(asked, error);
     }
-    if (this.finish(frame)) this.options.queue.push(head, bulk, reply.sent);
+    if (this.finish(asked)) this.options.queue.push(head, bulk, reply.sent);
     else reply.sent?.();
     return head.length;
   }
 
   /** Queues an error as the answer to a registered request. Returns how many bytes it has. */
-  answerError(frame: Frame, error: unknown): number {
+  answerError(asked: Asked, error: unknown): number {
     const { code, body } = encodeError(error);
-    const head = encodeHead(FRAME_KINDS.error, frame.id, code, body);
-    if (this.finish(frame)) this.options.queue.push(head);
+    const head = encodeHead(FRAME_KINDS.error, asked.id, code, body);
+    if (this.finish(asked)) this.options.queue.push(head);
     return head.length;
   }
 
@@ -202,8 +209,8 @@ export class IncomingRequests {
   }
 
   /** Takes a request off the books. Returns false when the connection has ended since. */
-  private finish(frame: Frame): boolean {
-    this.forget(frame.id);
+  private finish({ id }: Asked): boolean {
+    this.forget(id);
     if (this.ended) return false;
     this.updateReading();
     return true;
@@ -301,22 +308,25 @@ export class IncomingRequests {
   }
 
   private handle(entry: RequestEntry, frame: Frame, body: unknown, begun: Begun): void {
-    const release = frameMemory.releaserOf(frame.buffer);
+    const { id, code, bulk = NO_BYTES, buffer } = frame;
+    const asked = { id, code };
+    const release = bulk.length > 0 ? frameMemory.releaserOf(buffer) : nothingToRelease;
+    if (bulk.length === 0) frameMemory.giveBack(buffer); // the body was copied out of it
     const { peer } = this.options;
     let length: number;
     try {
-      const result = entry.handler({ body, bulk: frame.bulk ?? NO_BYTES, release, peer });
-      if (result instanceof Promise) return this.awaitReply(entry, frame, result, begun);
-      length = this.answer(frame, entry.definition, result);
+      const result = entry.handler({ body, bulk, release, peer });
+      if (result instanceof Promise) return this.awaitReply(entry, asked, result, begun);
+      length = this.answer(asked, entry.definition, result);
     } catch (error) {
-      length = this.refuse(entry, frame, error);
+      length = this.refuse(entry, asked, error);
     }
     begun.line?.ended(length);
   }
 
   private awaitReply(
     entry: RequestEntry,
-    frame: Frame,
+    asked: Asked,
     promise: Promise<HandlerReply<unknown>>,
     { promised, line }: Begun,
   ): void {
@@ -334,8 +344,8 @@ export class IncomingRequests {
     count(1);
     void promise
       .then(
-        (reply) => this.answer(frame, entry.definition, reply),
-        (error: unknown) => this.refuse(entry, frame, error),
+        (reply) => this.answer(asked, entry.definition, reply),
+        (error: unknown) => this.refuse(entry, asked, error),
       )
       .then((length) => {
         count(-1);
@@ -344,10 +354,10 @@ export class IncomingRequests {
       });
   }
 
-  private refuse(entry: RequestEntry, frame: Frame, error: unknown): number {
+  private refuse(entry: RequestEntry, asked: Asked, error: unknown): number {
     if (!isDfsError(error) || error.kind === "internal")
       this.logFailure(entry.definition.name, error);
-    return this.answerError(frame, error);
+    return this.answerError(asked, error);
   }
 
   private logFailure(name: string, error: unknown): void {
@@ -365,6 +375,8 @@ export class IncomingRequests {
     this.options.setReading(on);
   }
 }
+
+function nothingToRelease(): void {}
 
 /** @throws DfsError `protocol` when the request is not as its definition says. */
 function decodeRequest({ definition }: RequestEntry, frame: Frame): unknown {

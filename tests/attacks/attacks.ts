@@ -16,10 +16,11 @@ import { encodeHead, FRAME_KINDS } from "../../src/protocol/cbor.ts";
 import { blockGet, blockPut } from "../../src/protocol/messages/data.ts";
 import { auth, hello } from "../../src/protocol/messages/hello.ts";
 import { readdir } from "../../src/protocol/messages/namespace.ts";
-import { sessionOpen } from "../../src/protocol/messages/session.ts";
+import { sessionOpen, sessionWatch } from "../../src/protocol/messages/session.ts";
 import type { Item } from "../../src/protocol/schema.ts";
 import { anyCbor, joined, mutatedItem, valueOf } from "../fuzz/generate.ts";
 import { allMessages, isRequest } from "../protocol/messages.ts";
+import { LONG_QUESTIONS } from "./long-questions.ts";
 import { counts, framed, HELLO, lengthBytes, open, RawSocket } from "./raw-socket.ts";
 
 /** What an attack works on. */
@@ -390,6 +391,26 @@ export const ATTACKS: readonly Attack[] = [
             return framed(encodeHead(FRAME_KINDS.request, id + at, code, body));
           });
           if (!(await raw.send(joined(requests)))) return;
+        }
+      }),
+  },
+  {
+    name: "questions that are much work",
+    width: 32,
+    attempt: (round) =>
+      admitted(round, async (raw) => {
+        const { random, target } = round;
+        if (target.role === "meta") {
+          await raw.ask(2, sessionOpen.code, sessionOpen.request.encode({ label: "curious" }));
+          await raw.ask(3, sessionWatch.code, [2 ** 31]);
+        }
+        const questions = LONG_QUESTIONS[target.role];
+        for (let id = 4; round.going() && !raw.closed; id += 64) {
+          const asked = Array.from({ length: 64 }, (_, at) => {
+            const [code, body] = questions[random.below(questions.length)]!;
+            return raw.ask(id + at, code, body);
+          });
+          await Promise.race([Promise.all(asked), round.pause(Infinity)]);
         }
       }),
   },

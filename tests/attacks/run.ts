@@ -1,7 +1,7 @@
 /**
  * Attacks on the ports of a cluster, and what they do to a client that behaves.
  *
- *     bin/dfs-bun tests/attacks/run.ts                          each attack for a minute on each kind of server, 45 minutes
+ *     bin/dfs-bun tests/attacks/run.ts                          each attack for a minute on each kind of server, 47 minutes
  *     bin/dfs-bun tests/attacks/run.ts --seconds 5              shorter
  *     bin/dfs-bun tests/attacks/run.ts --only "huge lengths"    one of them; --role meta or data: one kind of server
  *     DFS_TEST_SEED=4711 bin/dfs-bun tests/attacks/run.ts       with the same random choices

@@ -1,8 +1,14 @@
 // The memory of long frames: used again when its owner has given it back, and not a moment sooner.
 
-import { describe, expect, test } from "bun:test";
+import { describe, expect, spyOn, test } from "bun:test";
+import { systemClock } from "../../src/base/clock.ts";
+import { HandlerTable } from "../../src/protocol/endpoint.ts";
 import { FrameMemory, frameMemory } from "../../src/protocol/frame-memory.ts";
 import { FrameParser, LENGTH_BYTES } from "../../src/protocol/frame.ts";
+import { request } from "../../src/protocol/message.ts";
+import { bytes, record } from "../../src/protocol/schema.ts";
+import { memoryNetwork } from "../../src/protocol/transports/memory.ts";
+import { connectTo, listenFor, TIMEOUT_MS } from "./support.ts";
 
 const LONG = 200_000;
 
@@ -55,6 +61,27 @@ describe("FrameParser", () => {
     expect(isAll(shorter, LONG - 100, 2)).toBe(true);
     frameMemory.giveBack(shorter.buffer);
   });
+});
+
+test("the memory of a request without bulk bytes is free as soon as it is handled: its body was copied", async () => {
+  const question = request(0xf007, "test.long", record({ text: bytes(LONG) }), record({}));
+  const transport = memoryNetwork({ clock: systemClock }).transport();
+  const handlers = new HandlerTable();
+  const { promise: begun, resolve } = Promise.withResolvers<readonly number[]>();
+  const { promise: over, resolve: end } = Promise.withResolvers<void>();
+  const givenBack = spyOn(frameMemory, "giveBack");
+  handlers.onRequest(question, async () => {
+    resolve(givenBack.mock.calls.map(([buffer]) => buffer.length));
+    await over;
+    return { body: {} };
+  });
+  const listener = await listenFor({ transport, handlers });
+  const peer = await connectTo(listener.address, { transport });
+  const asked = peer.request(question, { text: new Uint8Array(LONG) }, { timeoutMs: TIMEOUT_MS });
+  expect((await begun).some((length) => length >= LONG)).toBe(true);
+  givenBack.mockRestore();
+  end();
+  await asked;
 });
 
 describe("FrameMemory", () => {

@@ -30,7 +30,7 @@ export class ClientNotices {
     );
   }
 
-  /** The session has ended. */
+  /** The session has ended, or lost its connection: a client asks for notices anew on each. */
   forget(session: SessionId): void {
     this.interests.forget(session);
   }

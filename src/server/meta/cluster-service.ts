@@ -63,8 +63,9 @@ export function serveCluster(table: HandlerTable, options: ClusterServiceOptions
   );
   table.onRequest(cluster.explain, async ({ peer, body }) => {
     const session = sessions.of(peer);
-    const rows = await engine.question(() =>
-      explain(operationContext(engine, sessions, session), body),
+    const rows = await engine.question(
+      () => explain(operationContext(engine, sessions, session), body),
+      peer,
     );
     return { body: rows };
   });

@@ -99,6 +99,7 @@ export class Engine {
       mark: this.mark,
       reserve,
       defer: options.defer ?? setImmediate,
+      nowMs: () => options.clock.monotonicMs(),
       onUndone: () => this.ids.undone(),
       onCommitted: (bytes) => this.checkpointer.logChanged(bytes),
       onFatal: (error) => this.endForGood(error),
@@ -164,28 +165,36 @@ export class Engine {
     return this.options.clock.nowNs();
   }
 
-  /** Runs a change; resolves when it is durable. It may be run again from its start when it was undone. */
-  change<T>(operation: (lsn: Lsn) => Operation<T>): Promise<T> {
+  /**
+   * Runs a change; resolves when it is durable. It may be run again from its start when it was undone. `owner` is who asked for
+   * it, if anybody did: however much one asks for, others have their turn.
+   */
+  change<T>(operation: (lsn: Lsn) => Operation<T>, owner?: unknown): Promise<T> {
     const { primitives } = this.database.store;
-    return this.group.change((lsn) => runSync(primitives, operation(lsn)));
+    return this.group.change((lsn) => runSync(primitives, operation(lsn)), owner);
   }
 
   /** Runs a change that must be possible on a full disk: it lets clients read, or makes room. */
-  vital<T>(operation: (lsn: Lsn) => Operation<T>): Promise<T> {
+  vital<T>(operation: (lsn: Lsn) => Operation<T>, owner?: unknown): Promise<T> {
     const { primitives } = this.database.store;
-    return this.group.vital((lsn) => runSync(primitives, operation(lsn)));
+    return this.group.vital((lsn) => runSync(primitives, operation(lsn)), owner);
   }
 
   /** Runs a change that need not survive a power cut. */
-  lazy<T>(operation: (lsn: Lsn) => Operation<T>): Promise<T> {
+  lazy<T>(operation: (lsn: Lsn) => Operation<T>, owner?: unknown): Promise<T> {
     const { primitives } = this.database.store;
-    return this.group.lazy((lsn) => runSync(primitives, operation(lsn)));
+    return this.group.lazy((lsn) => runSync(primitives, operation(lsn)), owner);
   }
 
   /** Runs an operation that only reads; resolves when what it may have seen is durable. */
-  question<T>(operation: (lsn: Lsn) => Operation<T>): Promise<T> {
+  question<T>(operation: (lsn: Lsn) => Operation<T>, owner?: unknown): Promise<T> {
     const { primitives } = this.database.store;
-    return this.group.question((lsn) => runSync(primitives, operation(lsn)));
+    return this.group.question((lsn) => runSync(primitives, operation(lsn)), owner);
+  }
+
+  /** The owner of work has gone: what it has asked for and has not been begun is dropped. */
+  forget(owner: unknown): void {
+    this.group.forget(owner);
   }
 
   /** Resolves when everything that has been committed so far is durable, lazy changes included. */

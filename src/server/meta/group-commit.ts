@@ -1,6 +1,6 @@
 /**
  * Group commit: what arrived in one turn of the event loop is executed in one transaction, and answered when one sync of
- * the write-ahead log has covered it.
+ * the write-ahead log has covered it. In a turn each session has its share (work-queue.ts).
  *
  * Kinds of work
  * - A change is answered when it is durable.
@@ -24,6 +24,7 @@ import { classifyEngineError, diskFull } from "./engine-errors.ts";
 import type { Reserve } from "./disk-reserve.ts";
 import type { SyncStore } from "./store/store.ts";
 import type { DurableMark } from "./wal-sync.ts";
+import { WorkQueue, type OwnedWork } from "./work-queue.ts";
 
 /** Most pieces of work in one transaction; what is left follows in the next turn, so that the loop is never held long. */
 const MAX_GROUP = 256;
@@ -40,6 +41,8 @@ export interface GroupCommitOptions {
   readonly reserve?: Reserve;
   /** Calls back in a later turn of the event loop. */
   readonly defer: (callback: () => void) => void;
+  /** A clock that never goes back, by which a turn is kept short. */
+  readonly nowMs: () => number;
   /** A transaction or savepoint was undone. */
   readonly onUndone: () => void;
   /** Called after each transaction with the log's size in bytes. */
@@ -48,7 +51,7 @@ export interface GroupCommitOptions {
   readonly onFatal: (error: DfsError) => void;
 }
 
-interface Work {
+interface Work extends OwnedWork {
   readonly kind: Kind;
   readonly run: (lsn: Lsn) => unknown;
   readonly resolve: (value: unknown) => void;
@@ -69,8 +72,8 @@ interface Held {
 
 export class GroupCommit {
   private readonly options: GroupCommitOptions;
-  private changes: Work[] = [];
-  private questions: Work[] = [];
+  private readonly changes: WorkQueue<Work>;
+  private readonly questions: WorkQueue<Work>;
   /** In order of LSN. */
   private held: Held[] = [];
   private committedLsn: bigint;
@@ -84,6 +87,8 @@ export class GroupCommit {
   /** What the store holds now must be durable already. */
   constructor(options: GroupCommitOptions) {
     this.options = options;
+    this.changes = new WorkQueue(options.nowMs);
+    this.questions = new WorkQueue(options.nowMs);
     this.committedLsn = options.store.primitives["counter.get"](LSN_COUNTER);
     this.durableLsn = this.committedLsn;
   }
@@ -95,26 +100,34 @@ export class GroupCommit {
 
   /**
    * Executes a change; resolves when it is durable. `run` may be called more than once, each time with everything
-   * undone that it did before.
+   * undone that it did before. `owner` is who asked for it, if anybody did: each has his share.
    * @throws DfsError what `run` throws; `noSpace` when the database's disk is full; `outcomeUnknown` when the service ended.
    */
-  change<T>(run: (lsn: Lsn) => T): Promise<T> {
-    return this.enqueue("change", run);
+  change<T>(run: (lsn: Lsn) => T, owner?: unknown): Promise<T> {
+    return this.enqueue("change", run, owner);
   }
 
   /** Executes a change that must be possible on a full disk; resolves as `change`. */
-  vital<T>(run: (lsn: Lsn) => T): Promise<T> {
-    return this.enqueue("vital", run);
+  vital<T>(run: (lsn: Lsn) => T, owner?: unknown): Promise<T> {
+    return this.enqueue("vital", run, owner);
   }
 
   /** Executes a change that nobody needs to survive a power cut; resolves as a question does. */
-  lazy<T>(run: (lsn: Lsn) => T): Promise<T> {
-    return this.enqueue("lazy", run);
+  lazy<T>(run: (lsn: Lsn) => T, owner?: unknown): Promise<T> {
+    return this.enqueue("lazy", run, owner);
   }
 
   /** Executes a question, whose `run` is given the newest LSN and writes nothing. */
-  question<T>(run: (lsn: Lsn) => T): Promise<T> {
-    return this.enqueue("question", run);
+  question<T>(run: (lsn: Lsn) => T, owner?: unknown): Promise<T> {
+    return this.enqueue("question", run, owner);
+  }
+
+  /** The owner has gone: what it has asked for and has not been begun is not done any more, and takes no memory. */
+  forget(owner: unknown): void {
+    for (const queue of [this.changes, this.questions]) {
+      for (const work of queue.forget(owner)) work.reject(gone());
+    }
+    this.finishClose();
   }
 
   /** No transaction is begun until `resume`; questions go on. Counts: each pause needs its resume. */
@@ -136,7 +149,7 @@ export class GroupCommit {
     });
   }
 
-  private enqueue<T>(kind: Kind, run: (lsn: Lsn) => T): Promise<T> {
+  private enqueue<T>(kind: Kind, run: (lsn: Lsn) => T, owner: unknown): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       if (this.fatal !== undefined || this.closed !== undefined) {
         reject(this.fatal ?? new DfsError("unreachable", "the metadata service is shutting down"));
@@ -146,7 +159,7 @@ export class GroupCommit {
         reject(diskFull());
         return;
       }
-      const work: Work = { kind, run, resolve: resolve as (value: unknown) => void, reject };
+      const work = { kind, run, owner, resolve: resolve as (value: unknown) => void, reject };
       (kind === "question" ? this.questions : this.changes).push(work);
       this.planTurn();
     });
@@ -154,7 +167,7 @@ export class GroupCommit {
 
   private planTurn(): void {
     if (this.turnPlanned || this.fatal !== undefined) return;
-    if (this.questions.length === 0 && (this.changes.length === 0 || this.pauses > 0)) return;
+    if (this.questions.size === 0 && (this.changes.size === 0 || this.pauses > 0)) return;
     this.turnPlanned = true;
     this.options.defer(() => {
       this.turnPlanned = false;
@@ -164,19 +177,21 @@ export class GroupCommit {
 
   private turn(): void {
     if (this.fatal !== undefined) return;
-    if (this.pauses === 0 && this.changes.length > 0) {
-      this.runChanges(this.changes.splice(0, MAX_GROUP));
+    if (this.pauses === 0 && this.changes.size > 0) {
+      this.runChanges(this.changes.turn(MAX_GROUP), this.changes.size === 1);
     }
-    this.runQuestions(this.questions.splice(0, MAX_GROUP));
+    this.runQuestions();
     this.planTurn();
     this.finishClose();
   }
 
   /** Executes work in one transaction; when the engine itself fails, each piece in one of its own. */
-  private runChanges(group: readonly Work[]): void {
+  private runChanges(works: Iterable<Work>, isAlone: boolean): void {
+    const group: Work[] = [];
     try {
-      this.hold(this.transaction(group));
+      this.hold(this.transaction(works, isAlone, group));
     } catch (error) {
+      if (group.length === 0) group.push(...works); // no transaction could be begun
       const failure = this.undo(error, group);
       if (!this.isAlive()) return;
       const isFull = failure.kind === "noSpace";
@@ -197,18 +212,24 @@ export class GroupCommit {
 
   private runOneByOne(group: readonly Work[]): void {
     for (const work of group) {
-      if (this.isAlive()) this.runChanges([work]);
+      if (this.isAlive()) this.runChanges([work], true);
       else work.reject(outcomeUnknown());
     }
   }
 
-  /** @throws anything that is not the error of one piece of work; the transaction is then still to be undone. */
-  private transaction(group: readonly Work[]): Outcome[] {
+  /**
+   * Executes `works`, and puts those into `group` that it has begun.
+   * @throws anything that is not the error of one piece of work; the transaction is then still to be undone.
+   */
+  private transaction(works: Iterable<Work>, isAlone: boolean, group: Work[]): Outcome[] {
     const { store } = this.options;
     const next = this.committedLsn + 1n;
     store.begin();
-    const isAlone = group.length === 1;
-    const outcomes = group.map((work) => this.execute(work, next, isAlone));
+    const outcomes: Outcome[] = [];
+    for (const work of works) {
+      group.push(work);
+      outcomes.push(this.execute(work, next, isAlone));
+    }
     const changed = outcomes.some(hasChanged);
     if (changed) store.primitives["counter.put"](LSN_COUNTER, next);
     if (outcomes.some(hasSucceeded)) {
@@ -243,15 +264,17 @@ export class GroupCommit {
     return failure.error;
   }
 
-  private runQuestions(group: readonly Work[]): void {
+  private runQuestions(): void {
     if (!this.isAlive()) return;
     const outcomes: Outcome[] = [];
-    for (const work of group) {
+    for (const work of this.questions.turn(MAX_GROUP)) {
       try {
         outcomes.push({ work, result: { value: work.run(lsnOf(this.committedLsn)) } });
       } catch (error) {
         const failure = isDfsError(error) ? { error, fatal: false } : classifyEngineError(error);
-        if (failure.fatal) return this.fail(failure.error, group);
+        if (failure.fatal) {
+          return this.fail(failure.error, [...outcomes.map((each) => each.work), work]);
+        }
         outcomes.push({ work, result: { error: failure.error } });
       }
     }
@@ -294,7 +317,7 @@ export class GroupCommit {
 
   private finishClose(): void {
     if (this.closed === undefined || this.syncing) return;
-    const idle = this.changes.length + this.questions.length + this.held.length === 0;
+    const idle = this.changes.size + this.questions.size + this.held.length === 0;
     if (idle || this.fatal !== undefined) this.closed();
   }
 
@@ -307,9 +330,7 @@ export class GroupCommit {
     this.fatal = error;
     this.options.onFatal(error);
     const held = this.held.flatMap((each) => each.outcomes.map((outcome) => outcome.work));
-    const waiting = [...held, ...running, ...this.changes, ...this.questions];
-    this.changes = [];
-    this.questions = [];
+    const waiting = [...held, ...running, ...this.changes.clear(), ...this.questions.clear()];
     this.held = [];
     for (const work of waiting) work.reject(outcomeUnknown());
     this.finishClose();
@@ -335,6 +356,10 @@ function outcomeUnknown(): DfsError {
     "outcomeUnknown",
     "the metadata service ended before it could say whether the operation was done",
   );
+}
+
+function gone(): DfsError {
+  return new DfsError("unreachable", "who asked for this has gone before it was begun");
 }
 
 function syncFailure(error: Error): DfsError {

@@ -9,6 +9,7 @@
  *   resumes its session says again what it has open.
  */
 import type { Lsn, SessionId } from "../../base/ids.ts";
+import type { Peer } from "../../protocol/peer.ts";
 import type { HandlerTable } from "../../protocol/endpoint.ts";
 import type { MutationHead, RequestDefinition } from "../../protocol/message.ts";
 import { lockGet, lockRelease, lockSet } from "../../protocol/messages/locks.ts";
@@ -100,7 +101,7 @@ class Server {
       const reply = await engine.question(() => {
         const asked = operation(operationContext(engine, sessions, session), body);
         return notices.watches(session) ? watched(asked, notices.changesOf(session)) : asked;
-      });
+      }, peer);
       return { body: reply };
     });
   }
@@ -119,7 +120,7 @@ class Server {
         changes = notices.changesOf(session);
         const context = operationContext(engine, sessions, session);
         return yield* watched(operation(context, body), changes);
-      });
+      }, peer);
       notices.publish(changes, session);
       return { body: reply };
     });
@@ -129,20 +130,20 @@ class Server {
     definition: RequestDefinition<Request, Reply>,
     operation: Ask<Request, Omit<Reply, "lsn">>,
   ): void {
-    this.once(definition, operation, (run) => this.engine.change(run));
+    this.once(definition, operation, (run, peer) => this.engine.change(run, peer));
   }
 
   vital<Request extends MutationHead, Reply extends { lsn: Lsn }>(
     definition: RequestDefinition<Request, Reply>,
     operation: Ask<Request, Omit<Reply, "lsn">>,
   ): void {
-    this.once(definition, operation, (run) => this.engine.vital(run));
+    this.once(definition, operation, (run, peer) => this.engine.vital(run, peer));
   }
 
   private once<Request extends MutationHead, Reply extends { lsn: Lsn }>(
     definition: RequestDefinition<Request, Reply>,
     operation: Ask<Request, Omit<Reply, "lsn">>,
-    execute: (run: (lsn: Lsn) => Operation<Reply>) => Promise<Reply>,
+    execute: (run: (lsn: Lsn) => Operation<Reply>, peer: Peer) => Promise<Reply>,
   ): void {
     const { engine, sessions, notices } = this;
     this.table.onRequest(definition, async ({ peer, body }) => {
@@ -156,7 +157,7 @@ class Server {
           watched(operation(context, body), changes),
         );
         return { ...done, lsn } as Reply;
-      });
+      }, peer);
       notices.publish(changes, session);
       return { body: reply };
     });

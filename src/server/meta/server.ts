@@ -246,6 +246,7 @@ class Running {
         clientNotices.forget(session);
         clientNotices.publish(changes, undefined);
       },
+      onLost: (session) => clientNotices.forget(session),
       leaseTimeoutMs: options.leaseTimeoutMs,
     });
     const notices = new ClusterNotices({

@@ -46,6 +46,8 @@ export interface SessionsOptions {
   readonly leaseTimeoutMs: number;
   /** A session has ended, durably, which has changed this. */
   readonly onEnded: (session: SessionId, changes: Changes) => void;
+  /** A session has lost its connection. It may come back on another one, or has done so already. */
+  readonly onLost: (session: SessionId) => void;
 }
 
 export class Sessions {
@@ -54,6 +56,8 @@ export class Sessions {
   private readonly live = new Set<SessionId>();
   private readonly peerOf = new Map<SessionId, Peer>();
   private readonly sessionOf = new Map<Peer, SessionId>();
+  /** Connections whose end is waited for: once, however many sessions one has had. */
+  private readonly watched = new WeakSet<Peer>();
   /** Sessions of before the start that have not come back. */
   private readonly awaited = new Set<SessionId>();
   private readonly ending = new Set<SessionId>();
@@ -205,13 +209,22 @@ export class Sessions {
     if (former !== undefined) {
       this.sessionOf.delete(former);
       former.close("the session goes on over another connection");
+      this.options.onLost(session);
     }
     this.peerOf.set(session, peer);
     this.sessionOf.set(peer, session);
-    void peer.closed.then(() => {
-      this.sessionOf.delete(peer);
-      if (this.peerOf.get(session) === peer) this.peerOf.delete(session);
-    });
+    if (this.watched.has(peer)) return;
+    this.watched.add(peer);
+    void peer.closed.then(() => this.lost(peer));
+  }
+
+  private lost(peer: Peer): void {
+    const session = this.sessionOf.get(peer);
+    this.sessionOf.delete(peer);
+    this.options.engine.forget(peer);
+    if (session === undefined || this.peerOf.get(session) !== peer) return;
+    this.peerOf.delete(session);
+    this.options.onLost(session);
   }
 
   private expire(session: SessionId): void {

@@ -14,6 +14,9 @@ import type { Sessions } from "../sessions.ts";
 import type { FsckSurroundings } from "./parts.ts";
 import { FsckRun } from "./run.ts";
 
+/** A run that was ended goes on for a moment, with a thread of its own: so many may, before none is begun. */
+const MAX_ENDING = 2;
+
 interface Running {
   readonly id: bigint;
   readonly peer: Peer;
@@ -26,13 +29,18 @@ export class Fsck {
   private last = 0n;
   /** The runs that are ending. */
   private readonly ending = new Set<Promise<void>>();
+  /** Connections whose end is waited for. */
+  private readonly watched = new WeakSet<Peer>();
   private stopped = false;
 
   constructor(surroundings: FsckSurroundings) {
     this.surroundings = surroundings;
   }
 
-  /** Begins a run. @throws DfsError `locked` while another connection has one; `notFound` when there is no such inode. */
+  /**
+   * Begins a run.
+   * @throws DfsError `locked` while another connection has one, or too many are ending; `notFound` when there is no such inode.
+   */
   async start(
     peer: Peer,
     { inode, level, dryRun, patienceMs }: RequestOf<typeof fsckStart>,
@@ -49,13 +57,20 @@ export class Fsck {
         `fsck is running already, for ${this.running.peer.identity.label}\nwait until it has ended, or end it there`,
       );
     }
+    const former = this.ending.size + (this.running === undefined ? 0 : 1);
+    if (former > MAX_ENDING) {
+      throw new DfsError(
+        "locked",
+        "fsck cannot begin: former runs of it have not ended yet\ntry again in a moment",
+      );
+    }
     this.end(this.running);
     const request = { level, inode: inode ?? undefined, dryRun, patienceMs };
     const run = new FsckRun(this.surroundings, request);
     const running = { id: ++this.last, peer, run };
     this.running = running;
     logger.info("fsck begins", { level, dryRun, inode: inode ?? "all", for: peer.identity.label });
-    void peer.closed.then(() => this.end(running));
+    this.watch(peer);
     return { run: running.id };
   }
 
@@ -80,6 +95,15 @@ export class Fsck {
   /** Ends the run of this connection, if it is this one. */
   endOf(peer: Peer, id: bigint): void {
     if (this.running?.peer === peer && this.running.id === id) this.end(this.running);
+  }
+
+  /** Once for each connection, however many runs it begins. */
+  private watch(peer: Peer): void {
+    if (this.watched.has(peer)) return;
+    this.watched.add(peer);
+    void peer.closed.then(() => {
+      if (this.running?.peer === peer) this.end(this.running);
+    });
   }
 
   /** Begins nothing any more and waits for what is under way: the connections to data servers must be closed first. */

@@ -1,10 +1,16 @@
 /**
  * Path resolution, as path_resolution(7): components from left to right, symbolic links replaced by their targets, at
- * most MAX_SYMLINKS_FOLLOWED of them. A slash at the end demands a directory and follows a link there.
+ * most MAX_SYMLINKS_FOLLOWED of them, and at most MAX_PARTS_WALKED components in all: forty links to long paths would take
+ * half a second, in which nobody else is answered. A slash at the end demands a directory and follows a link there.
  */
 import { DfsError } from "../../../base/errors.ts";
 import { ROOT_INODE, type InodeId } from "../../../base/ids.ts";
-import { MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_SYMLINKS_FOLLOWED } from "../../../base/limits.ts";
+import {
+  MAX_NAME_BYTES,
+  MAX_PARTS_WALKED,
+  MAX_PATH_BYTES,
+  MAX_SYMLINKS_FOLLOWED,
+} from "../../../base/limits.ts";
 import type * as messages from "../../../protocol/messages/namespace.ts";
 import type { Inode } from "../store/rows.ts";
 import type { Operation } from "../store/store.ts";
@@ -32,7 +38,9 @@ export function* walk(start: InodeId, path: Uint8Array, followLast: boolean): Op
   const pending = componentsOf(path).reverse();
   let directoryWanted = endsWithSlash(path);
   let followed = 0;
+  let walked = 0;
   for (let name = pending.pop(); name !== undefined; name = pending.pop()) {
+    if (++walked > MAX_PARTS_WALKED) throw tooManyPartsWalked(path);
     const directory = yield* directoryToSearch(at, name);
     const child = yield* childOf(directory, name);
     if (child === undefined) throw missing(name);
@@ -107,5 +115,12 @@ function tooManyLinksFollowed(path: Uint8Array): DfsError {
   return new DfsError(
     "loop",
     `the path ${shownName(path)} leads through more than ${MAX_SYMLINKS_FOLLOWED} symbolic links`,
+  );
+}
+
+function tooManyPartsWalked(path: Uint8Array): DfsError {
+  return new DfsError(
+    "loop",
+    `the path ${shownName(path)} leads, by way of symbolic links, through more than ${MAX_PARTS_WALKED} names`,
   );
 }

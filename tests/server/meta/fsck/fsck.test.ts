@@ -228,6 +228,21 @@ describe("the record", () => {
 describe("a run", () => {
   const START = { level: "full", inode: null, dryRun: false, patienceMs: 1000 } as const;
 
+  // Each has a thread: 256 at a time made the server grow to 1,199 MiB, and others wait for eight seconds.
+  test("is not begun again and again before former ones have ended", () =>
+    withCluster(3, async (cluster) => {
+      const { client } = cluster;
+      const asked = Array.from({ length: 32 }, () => client.ask(fsckStart, START));
+      const outcomes = await Promise.allSettled(asked);
+      const refused = outcomes.flatMap((each) => (each.status === "rejected" ? [each.reason] : []));
+      expect(refused.length).toBeGreaterThan(0);
+      expect(refused.length).toBeLessThan(asked.length);
+      for (const each of refused) expect(each).toMatchObject({ kind: "locked" });
+      await until(
+        async () => (await client.ask(fsckStart, START).catch(() => undefined)) !== undefined,
+      );
+    }));
+
   test("is the only one, and ends with the connection that asked for it", () =>
     withCluster(3, async ({ client, meta, data }) => {
       await client.put("f", data, 2);

@@ -99,6 +99,19 @@ describe("resolve", () => {
     expect(await resolve(directory, "/")).toBe(ROOT_INODE);
   });
 
+  test("walks through as many names as a path can have twice, however many links there are", async () => {
+    await createDirectory(session, "d");
+    const { inode } = await createFile(session, "0");
+    const place = { parent: ROOT_INODE, uid: 0, gid: 0 };
+    for (const number of [1, 2, 3]) {
+      const target = bytes(`${"d/../".repeat(800)}${number - 1}`);
+      const body = { ...place, name: bytes(String(number)), target };
+      await session.change(names.symlink, operations.symlink, body);
+    }
+    expect(await resolve(ROOT_INODE, "2")).toBe(inode);
+    await failsWith(resolve(ROOT_INODE, "3"), "loop");
+  });
+
   test("an empty path is `start` itself", async () => {
     const { inode } = await createFile(session, "f");
     expect(await resolve(inode, "")).toBe(inode);

@@ -71,6 +71,7 @@ export function makeRig(dir: string, sync: SyncFile = diskSync): Rig {
     store,
     mark,
     defer: setImmediate,
+    nowMs: () => performance.now(),
     onUndone: () => undone++,
     onFatal: (error) => fatal.push(error),
   });

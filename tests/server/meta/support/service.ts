@@ -112,8 +112,8 @@ export class TestClient {
   }
 
   /** The same session on a new connection. */
-  async resume(address: string, open: InodeId[] = []): Promise<TestClient> {
-    const peer = await connect(address);
+  async resume(address: string, open: InodeId[] = [], handlers?: HandlerTable) {
+    const peer = await connect(address, {}, handlers);
     const { session, token } = this;
     await peer.request(sessionResume, { session, token, open }, { timeoutMs: TIMEOUT_MS });
     const resumed = new TestClient(peer, session, token);
