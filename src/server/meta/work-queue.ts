@@ -49,20 +49,22 @@ export class WorkQueue<Work extends OwnedWork> {
   /** The work of one turn, at most so many pieces. Each is done before the next one is asked for; what is not stays here. */
   *turn(most: number): Generator<Work, void> {
     const startMs = this.nowMs();
+    let nowMs = startMs;
     let left = most;
     const first = this.long.take();
     if (first !== undefined) {
-      yield* this.timed(first);
+      yield first;
+      nowMs = this.took(first.owner, nowMs);
       left--;
     }
-    const quickMs = this.nowMs();
+    const quickMs = nowMs;
     for (; left > 0; left--) {
-      const nowMs = this.nowMs();
       const isQuick = this.quick.size > 0;
       if (nowMs - (isQuick ? quickMs : startMs) >= TURN_MS) return;
       const next = (isQuick ? this.quick : this.long).take();
       if (next === undefined) return;
-      yield* this.timed(next);
+      yield next;
+      nowMs = this.took(next.owner, nowMs);
     }
   }
 
@@ -77,16 +79,18 @@ export class WorkQueue<Work extends OwnedWork> {
     return [...this.quick.clear(), ...this.long.clear()];
   }
 
-  private *timed(work: Work): Generator<Work, void> {
-    const startMs = this.nowMs();
-    yield work;
-    if (work.owner !== undefined) this.took(work.owner, this.nowMs() - startMs);
+  /** Work that was begun at `startMs` has ended now, which is returned. */
+  private took(owner: unknown, startMs: number): number {
+    const nowMs = this.nowMs();
+    const isLong = nowMs - startMs >= LONG_WORK_MS;
+    if (owner !== undefined && (isLong || this.probation.size > 0)) this.judge(owner, isLong);
+    return nowMs;
   }
 
-  private took(owner: unknown, ms: number): void {
+  private judge(owner: unknown, isLong: boolean): void {
     const before = this.probation.get(owner);
-    if (ms < LONG_WORK_MS && before === undefined) return;
-    const left = ms < LONG_WORK_MS ? before! - 1 : PROBATION;
+    if (!isLong && before === undefined) return;
+    const left = isLong ? PROBATION : before! - 1;
     this.probation.delete(owner);
     if (left > 0) this.probation.set(owner, left);
     if (before === undefined) this.long.add(owner, this.quick.remove(owner));
@@ -128,9 +132,10 @@ class Ring<Work> {
     if (next === undefined) return undefined;
     const [owner, works] = next;
     const work = works.shift();
+    this.count--;
+    if (works.length > 0 && this.byOwner.size === 1) return work;
     this.byOwner.delete(owner);
     if (works.length > 0) this.byOwner.set(owner, works);
-    this.count--;
     return work;
   }
 
