@@ -133,6 +133,7 @@ export class Connection implements Peer, MemoryUser {
       isOneOfMany: memory !== undefined,
       longReplies: options.longReplies,
       defer: (callback) => options.clock.setTimer(0, callback, { background: true }),
+      guarded: (work) => this.guarded(work),
       maySend: (bytes) => memory?.maySend(this, bytes) ?? true,
       onPromised: (bytes) => this.promise(bytes),
     });
@@ -176,7 +177,7 @@ export class Connection implements Peer, MemoryUser {
     if (!this.open) return;
     this.guarded(() => this.parser.retry());
     if (!this.parser.waitsForMemory && this.reading) this.stream?.resume();
-    this.guarded(() => this.incoming.handleParked());
+    this.incoming.handleParked();
   }
 
   /** Called every LOOK_MS: ends the connection when it does not get on. */

@@ -60,6 +60,8 @@ export interface IncomingOptions {
   readonly longReplies?: LongReplies | undefined;
   /** Calls back in a later turn of the event loop. */
   defer(callback: () => void): void;
+  /** Runs work of this connection that others have called for; whatever it throws ends the connection, and not theirs. */
+  guarded(work: () => void): void;
   /** May up to so many bytes be read in order to be sent? When not, `handleParked` is called later. */
   maySend(bytes: number): boolean;
   /** So many bytes more (or fewer: negative) are being read in order to be sent. */
@@ -159,12 +161,14 @@ export class IncomingRequests {
   /** Handles parked requests, as far as that is possible again. */
   handleParked(): void {
     if (this.parked.length === 0) return;
-    for (const frame of this.parked.splice(0)) {
-      // An answer makes room to read, and what is read then can end the connection.
-      if (this.ended) this.drop(frame);
-      else this.handleOrPark(frame);
-    }
-    this.updateReading();
+    this.options.guarded(() => {
+      for (const frame of this.parked.splice(0)) {
+        // An answer makes room to read, and what is read then can end the connection.
+        if (this.ended) this.drop(frame);
+        else this.handleOrPark(frame);
+      }
+      this.updateReading();
+    });
   }
 
   /** Queues the reply to a registered request. Returns how many bytes it has, without bulk bytes. */
@@ -319,7 +323,7 @@ export class IncomingRequests {
       if (result instanceof Promise) return this.awaitReply(entry, asked, result, begun);
       length = this.answer(asked, entry.definition, result);
     } catch (error) {
-      length = this.refuse(entry, asked, error);
+      length = this.lengthOf(() => this.refuse(entry, asked, error));
     }
     begun.line?.ended(length);
   }
@@ -344,14 +348,21 @@ export class IncomingRequests {
     count(1);
     void promise
       .then(
-        (reply) => this.answer(asked, entry.definition, reply),
-        (error: unknown) => this.refuse(entry, asked, error),
+        (reply) => this.lengthOf(() => this.answer(asked, entry.definition, reply)),
+        (error: unknown) => this.lengthOf(() => this.refuse(entry, asked, error)),
       )
       .then((length) => {
         count(-1);
         line?.ended(length);
         this.handleParked();
       });
+  }
+
+  /** How long an answer is; 0 when it could not be sent, which ends the connection. */
+  private lengthOf(answer: () => number): number {
+    let length = 0;
+    this.options.guarded(() => (length = answer()));
+    return length;
   }
 
   private refuse(entry: RequestEntry, asked: Asked, error: unknown): number {

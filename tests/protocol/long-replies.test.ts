@@ -5,6 +5,7 @@
 
 import { expect, test } from "bun:test";
 import { systemClock } from "../../src/base/clock.ts";
+import { DfsError } from "../../src/base/errors.ts";
 import { MAX_REQUESTS_IN_FLIGHT } from "../../src/base/limits.ts";
 import { encodeHead, FRAME_KINDS } from "../../src/protocol/cbor.ts";
 import { HandlerTable } from "../../src/protocol/endpoint.ts";
@@ -25,6 +26,7 @@ import {
   connectTo,
   echo,
   eventually,
+  failureOf,
   framed,
   helloBody,
   listenFor,
@@ -232,6 +234,26 @@ test("what waits is not handled any more when its connection ends while others o
   await eventually(() => raw.ended, "the connection ends");
   for (let number = 0; number < 5; number++) await other.request(page, { peer: 1 }, options);
   expect(made[0]).toBe(LONG_REPLIES_AT_ONCE + 1);
+});
+
+test("an answer that cannot be made ends its connection alone, which gives its turns back", async () => {
+  const transport = memoryNetwork({ clock: systemClock }).transport();
+  const unsayable = Object.create(null) as string; // nothing makes a text of it
+  const handlers = new HandlerTable();
+  handlers.onRequest(page, async ({ body }) => {
+    if (body.peer === 0) throw new DfsError("invalid", "no", { details: { unsayable } });
+    return { body: { lines: ["x"] } };
+  });
+  const listener = await listenFor({ transport, handlers });
+  const [broken, other] = [
+    await connectTo(listener.address, { transport }),
+    await connectTo(listener.address, { transport }),
+  ];
+  const asked = Array.from({ length: 3 * LONG_REPLIES_AT_ONCE }, () =>
+    failureOf(broken.request(page, { peer: 0 }, options)),
+  );
+  for (const each of await Promise.all(asked)) expect(each.kind).toBe("unreachable");
+  expect((await other.request(page, { peer: 1 }, options)).body.lines).toEqual(["x"]);
 });
 
 test("what can be long is told by its schema, before there was one", () => {
