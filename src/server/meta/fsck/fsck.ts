@@ -5,6 +5,7 @@
  * on its end: what it found of copies is on record for the planner as soon as it is found.
  */
 import { DfsError } from "../../../base/errors.ts";
+import { LimitedLines } from "../../../base/limited-lines.ts";
 import type { HandlerTable } from "../../../protocol/endpoint.ts";
 import type { ReplyOf, RequestOf } from "../../../protocol/message.ts";
 import { fsckPoll, fsckStart, fsckStop } from "../../../protocol/messages/fsck.ts";
@@ -31,10 +32,13 @@ export class Fsck {
   private readonly ending = new Set<Promise<void>>();
   /** Connections whose end is waited for. */
   private readonly watched = new WeakSet<Peer>();
+  private readonly lines: LimitedLines;
   private stopped = false;
 
   constructor(surroundings: FsckSurroundings) {
     this.surroundings = surroundings;
+    const { logger, clock } = surroundings;
+    this.lines = new LimitedLines(logger, clock, ["runs of fsck", "began or ended"]);
   }
 
   /**
@@ -45,7 +49,7 @@ export class Fsck {
     peer: Peer,
     { inode, level, dryRun, patienceMs }: RequestOf<typeof fsckStart>,
   ): Promise<ReplyOf<typeof fsckStart>> {
-    const { engine, logger } = this.surroundings;
+    const { engine } = this.surroundings;
     if (inode !== null) {
       const found = await engine.question(() => ask("inode.get", inode));
       if (found === undefined) throw new DfsError("notFound", `there is no inode ${inode}`);
@@ -69,7 +73,12 @@ export class Fsck {
     const run = new FsckRun(this.surroundings, request);
     const running = { id: ++this.last, peer, run };
     this.running = running;
-    logger.info("fsck begins", { level, dryRun, inode: inode ?? "all", for: peer.identity.label });
+    this.lines.tell({
+      level: "info",
+      message: "fsck begins",
+      why: `asked for by ${peer.identity.label}`,
+      fields: { level, dryRun, inode: inode ?? "all" },
+    });
     this.watch(peer);
     return { run: running.id };
   }
@@ -87,7 +96,8 @@ export class Fsck {
     if (running === undefined || this.running !== running) return;
     this.running = undefined;
     const { found, doneCopies } = running.run.counts;
-    this.surroundings.logger.info("fsck ends", { found, copies: doneCopies });
+    const why = `looked at ${doneCopies} copies, found ${found} errors`;
+    this.lines.tell({ level: "info", message: "fsck ends", why });
     const ended = running.run.stop().finally(() => this.ending.delete(ended));
     this.ending.add(ended);
   }
@@ -111,6 +121,7 @@ export class Fsck {
     this.stopped = true;
     this.end(this.running);
     await Promise.all(this.ending);
+    this.lines.close();
   }
 
   private of(peer: Peer, id: bigint): Running {

@@ -2,7 +2,10 @@
 // the planner, what is left, and who may run it.
 
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { systemClock } from "../../../../src/base/clock.ts";
 import { ROOT_INODE, type BlockId } from "../../../../src/base/ids.ts";
+import { MAX_LINES } from "../../../../src/base/limited-lines.ts";
+import { lineLogger } from "../../../../src/base/logger.ts";
 import { reportReplica } from "../../../../src/protocol/messages/cluster.ts";
 import { reserve } from "../../../../src/protocol/messages/content.ts";
 import {
@@ -242,6 +245,28 @@ describe("a run", () => {
         async () => (await client.ask(fsckStart, START).catch(() => undefined)) !== undefined,
       );
     }));
+
+  test("is told of in the log, but not in as many lines as somebody asks for runs", async () => {
+    const lines: string[] = [];
+    const logger = lineLogger(systemClock, "meta", (line) => lines.push(line));
+    const told = () => lines.filter((line) => /fsck (?:begins|ends)|runs of fsck/.test(line));
+    const runs = MAX_LINES;
+    const work = async ({ client }: Cluster) => {
+      for (let number = 0; number < runs; number++) {
+        let begun: { run: bigint } | undefined;
+        await until(async () => {
+          begun = await client.ask(fsckStart, START).catch(() => undefined); // while others end
+          return begun !== undefined;
+        });
+        await client.ask(fsckStop, begun!);
+      }
+      expect(told()).toHaveLength(MAX_LINES);
+    };
+    await withCluster(1, work, { logger });
+    const sum = /: (\d+) more runs of fsck began or ended in the last \d+ s: /;
+    const left = told().reduce((count, line) => count + Number(sum.exec(line)?.[1] ?? 0), 0);
+    expect(left).toBe(2 * runs - MAX_LINES);
+  });
 
   test("is the only one, and ends with the connection that asked for it", () =>
     withCluster(3, async ({ client, meta, data }) => {

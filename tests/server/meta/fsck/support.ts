@@ -28,9 +28,10 @@ export interface Cluster {
 export async function withCluster(
   count: number,
   work: (cluster: Cluster) => Promise<void>,
+  options: Partial<Parameters<typeof startMeta>[1]> = {},
 ): Promise<void> {
   using dir = temporaryDirectory();
-  const meta = await startMeta(dir.path, OPTIONS);
+  const meta = await startMeta(dir.path, { ...OPTIONS, ...options });
   const data: TestDataServer[] = [];
   for (let index = 0; index < count; index++) data.push(await TestDataServer.join(meta.address));
   const client = await TestClient.open(meta.address);
