@@ -24,6 +24,7 @@ export const ERRNO = {
   ERANGE: 34,
   EDEADLK: 35,
   ENAMETOOLONG: 36,
+  ENOLCK: 37,
   ENOSYS: 38,
   ENOTEMPTY: 39,
   ELOOP: 40,
@@ -76,6 +77,7 @@ const ERRNO_OF_KIND: Readonly<Record<ErrorKind, Errno>> = {
   noData: "ENXIO",
   notSupported: "EOPNOTSUPP",
   wouldDeadlock: "EDEADLK",
+  tooManyLocks: "ENOLCK",
 };
 
 /** The errno name that stands for `kind`. */

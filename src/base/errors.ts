@@ -47,6 +47,7 @@ export const ERROR_KINDS = {
   noData: 37, // no data, or no hole, from this offset on
   notSupported: 38, // this object, or this file system, cannot do that
   wouldDeadlock: 39, // the holders of the lock wait for the one who asks
+  tooManyLocks: 40, // as many locks on a file, or waits for one, as there may be
 } as const;
 
 export type ErrorKind = keyof typeof ERROR_KINDS;

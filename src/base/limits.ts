@@ -73,6 +73,13 @@ export const MAX_XATTR_VALUE_BYTES = 64 * KiB;
 /** Largest sum of extended attribute names of one inode, as in listxattr(2). */
 export const MAX_XATTR_LIST_BYTES = 64 * KiB;
 
+/** Largest sum of the values of one inode's extended attributes: all are copied at once when a file takes over another's name. */
+export const MAX_XATTR_BYTES = 1 * MiB;
+
+/** Locks of one kind held on one file, and waits for one: all of them are read for each that is asked for. */
+export const MAX_LOCKS_PER_FILE = 4096;
+export const MAX_LOCK_WAITS_PER_FILE = 1024;
+
 /** Hard links to one inode; that of ext4 is 65,000, ours is bounded only by its field. */
 export const MAX_LINKS = 2 ** 31 - 1;
 

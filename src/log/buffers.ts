@@ -5,7 +5,8 @@
  */
 import { assert } from "../base/errors.ts";
 
-const MIN_BYTES = 4096;
+/** The smallest buffer. */
+export const MIN_BUFFER_BYTES = 4096;
 const MAX_IDLE_BYTES = 32 * 1024 * 1024;
 
 /** A buffer that is somebody's until `release`. */
@@ -46,5 +47,5 @@ export class BufferPool {
 }
 
 function sizeFor(length: number): number {
-  return Math.max(MIN_BYTES, 2 ** Math.ceil(Math.log2(Math.max(1, length))));
+  return Math.max(MIN_BUFFER_BYTES, 2 ** Math.ceil(Math.log2(Math.max(1, length))));
 }

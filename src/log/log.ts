@@ -187,6 +187,11 @@ export class BlockLog {
     await readNear(this.reader, entries, give);
   }
 
+  /** Bytes of the block, as its copy here was stored, right or rotten; undefined when none is held. */
+  lengthOf(block: BlockId): number | undefined {
+    return this.index.get(block)?.length;
+  }
+
   /** Whether a copy of the block is held, right or rotten. */
   holds(block: BlockId): boolean {
     return this.index.get(block) !== undefined;

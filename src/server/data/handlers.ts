@@ -17,6 +17,7 @@ import type { Clock } from "../../base/clock.ts";
 import { DfsError } from "../../base/errors.ts";
 import type { InstanceId, ServerId } from "../../base/ids.ts";
 import { MAX_BLOCK_BYTES, MAX_GIVEN_BYTES, PIECE_BYTES } from "../../base/limits.ts";
+import { MIN_BUFFER_BYTES } from "../../log/buffers.ts";
 import type { BlockLog } from "../../log/log.ts";
 import type { Scrubber, ScrubStatus } from "../../log/scrub.ts";
 import { HandlerTable } from "../../protocol/endpoint.ts";
@@ -69,8 +70,9 @@ export interface DataHandlers {
   readonly forService: HandlerTable;
 }
 
-function bytesOf(blocks: readonly { readonly length: number }[]): number {
-  return blocks.reduce((sum, { length }) => sum + length, 0);
+/** Memory that reading takes: each block may need a buffer of its own, however short it is. */
+function bytesToRead(blocks: readonly { readonly length: number }[]): number {
+  return blocks.reduce((sum, { length }) => sum + Math.max(length, MIN_BUFFER_BYTES), 0);
 }
 
 /** The handlers of a server. */
@@ -122,7 +124,7 @@ function handlersForClients(options: HandlerOptions, counters: Counters): Handle
       counters.gets += blocks.length;
       return { body: { given }, bulk: bytes, sent: release };
     },
-    { replyBytes: ({ blocks }) => Math.min(bytesOf(blocks), MAX_GIVEN_BYTES) },
+    { replyBytes: ({ blocks }) => Math.min(bytesToRead(blocks), MAX_GIVEN_BYTES) },
   );
   table.onRequest(dataStats, () => {
     const uptimeMs = Math.floor(clock.monotonicMs() - startMs);

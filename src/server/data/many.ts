@@ -24,6 +24,9 @@ export interface ManyBlocks {
   readonly release: () => void;
 }
 
+/** Blocks that do not lie beside one another are read so many at a time, lest a client's read wait behind hundreds. */
+const READS_AT_ONCE = 8;
+
 const pool = new BufferPool();
 
 const NOTHING = new Uint8Array();
@@ -81,7 +84,10 @@ async function readAlone(log: BlockLog, block: Sized): Promise<ManyBlocks> {
   return { given: [true], bytes: range.bytes, release: () => range.release() };
 }
 
-/** Reads each block to its offset in `target`; returns for each whether it could be. */
+/**
+ * Reads each block to its offset in `target`; returns for each whether it could be. What is held with another length is not
+ * read: the memory that reading takes is in proportion to the lengths that were asked for.
+ */
 async function readInto(
   log: BlockLog,
   blocks: readonly Sized[],
@@ -89,25 +95,32 @@ async function readInto(
   target: Uint8Array,
 ): Promise<boolean[]> {
   const given = blocks.map(() => false);
-  const ids = blocks.map(({ block }) => block);
-  await log.getNear(ids, (at, bytes) => {
+  const held = [...blocks.keys()].filter((at) => isHeld(log, blocks[at]!));
+  const ids = held.map((at) => blocks[at]!.block);
+  await log.getNear(ids, (place, bytes) => {
+    const at = held[place]!;
     if (bytes.length !== blocks[at]!.length) return;
     target.set(bytes, offsets[at]);
     given[at] = true;
   });
-  const reads = await Promise.allSettled(
-    blocks.map(async (each, at) => {
-      if (given[at] === true) return;
-      const range = await readOne(log, each);
-      if (range === undefined) return;
+  const left = held.filter((at) => given[at] !== true).values();
+  const lane = async (): Promise<void> => {
+    for (const at of left) {
+      const range = await readOne(log, blocks[at]!);
+      if (range === undefined) continue;
       target.set(range.bytes, offsets[at]);
       given[at] = true;
       range.release();
-    }),
-  );
+    }
+  };
+  const reads = await Promise.allSettled(Array.from({ length: READS_AT_ONCE }, lane));
   const failed = reads.find((read) => read.status === "rejected");
   if (failed !== undefined) throw failed.reason;
   return given;
+}
+
+function isHeld(log: BlockLog, { block, length }: Sized): boolean {
+  return log.lengthOf(block) === length;
 }
 
 /** Moves the blocks that are given together; returns where they end. */
@@ -139,7 +152,7 @@ async function findOne(log: BlockLog, { block, length }: Sized): Promise<StoredR
 }
 
 async function readOne(log: BlockLog, { block, length }: Sized) {
-  if (!log.holds(block)) return undefined;
+  if (!isHeld(log, { block, length })) return undefined;
   try {
     const range = await log.get(block, 0, length);
     if (range.blockLength === length) return range;

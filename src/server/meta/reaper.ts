@@ -1,6 +1,7 @@
 /**
  * The reaper: what metadata has durably given up is deleted on the data servers, and then forgotten.
  *
+ *     opens of an ended session    ─ in bounded steps ─►  given up, and with the last one of an inode without name the inode
  *     inode without name or opens  ─ its extents go in bounded steps ─►  dead blocks, copies `removing`
  *     copy `removing`              ─ command to its server, acknowledged ─►  copy forgotten, with the last one the block
  *     block forgotten              ─ command to the other servers, once, for copies that nobody had on record
@@ -19,8 +20,10 @@ import type { Commands } from "./commands.ts";
 import type { Engine } from "./engine.ts";
 import type { Member } from "./members.ts";
 import {
+  endedWithOpens,
   forgetReplica,
   forgetReservation,
+  giveUpOpens,
   orphans,
   reclaimStep,
   type Orphans,
@@ -90,7 +93,10 @@ export class Reaper {
   }
 
   private tick(): void {
-    if (this.options.mayReclaim()) this.run("reclaiming files", () => this.reclaim());
+    if (this.options.mayReclaim()) {
+      this.run("closing files of ended sessions", () => this.closeFiles());
+      this.run("reclaiming files", () => this.reclaim());
+    }
     for (const member of this.options.settled()) {
       this.run(`deleting on data server ${member.server}`, () => this.deleteOn(member));
     }
@@ -108,6 +114,18 @@ export class Reaper {
       })
       .finally(() => this.running.delete(what));
     this.running.set(what, done);
+  }
+
+  private async closeFiles(): Promise<void> {
+    const { engine } = this.options;
+    while (!this.stopped) {
+      const session = await engine.question(() => endedWithOpens());
+      if (session === undefined) return;
+      let more = true;
+      while (more && !this.stopped) {
+        more = await engine.vital(() => giveUpOpens({ nowNs: engine.nowNs }, session));
+      }
+    }
   }
 
   private async reclaim(): Promise<void> {

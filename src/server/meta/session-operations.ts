@@ -1,6 +1,6 @@
 /** Operations on the record of sessions: opening, resuming, trimming replies, forgetting ended ones. */
 import { DfsError } from "../../base/errors.ts";
-import { sessionId, type InodeId, type SessionId } from "../../base/ids.ts";
+import { inodeId, sessionId, type InodeId, type SessionId } from "../../base/ids.ts";
 import type { IdRanges } from "./id-ranges.ts";
 import { forgetReplies, liveSession, reopen } from "./namespace/operations.ts";
 import type { SessionState } from "./store/rows.ts";
@@ -49,14 +49,19 @@ export function* acknowledge(session: SessionId, acknowledged: bigint): Operatio
   yield* forgetReplies(yield* liveSession({ session }), acknowledged, 1n);
 }
 
-/** Sessions that ended in this way at `beforeNs` or earlier, of the first `limit` in order of id. */
+/** Sessions that ended in this way at `beforeNs` or earlier and have nothing open any more, of the first `limit` in order of id. */
 export function* longEnded(
   state: Exclude<SessionState, "live">,
   beforeNs: bigint,
   limit: number,
 ): Operation<SessionId[]> {
   const ended = yield* ask("session.list", state, sessionId(0n), limit);
-  return ended.filter((each) => (each.endedNs ?? 0n) <= beforeNs).map((each) => each.id);
+  const due: SessionId[] = [];
+  for (const { id, endedNs } of ended) {
+    if ((endedNs ?? 0n) > beforeNs) continue;
+    if ((yield* ask("open.list", id, inodeId(0n), 1)).length === 0) due.push(id);
+  }
+  return due;
 }
 
 /** Forgets sessions that have ended. */

@@ -8,7 +8,7 @@ import {
   reportReplica,
   status,
 } from "../../../src/protocol/messages/cluster.ts";
-import { reserve } from "../../../src/protocol/messages/content.ts";
+import { nameless, reserve } from "../../../src/protocol/messages/content.ts";
 import { memberRotten } from "../../../src/protocol/messages/member.ts";
 import { open, release, unlink } from "../../../src/protocol/messages/namespace.ts";
 import { sessionClose } from "../../../src/protocol/messages/session.ts";
@@ -129,6 +129,24 @@ describe("the reaper", () => {
     await client.change(unlink, { parent: ROOT_INODE, name: text("other") });
     await until(() => data[0]!.deleted.includes(other.blocks[0]!));
     expect(blocks.every((block) => data[0]!.held.has(block))).toBe(true);
+    await client.ask(sessionClose, {});
+    await until(() => data.every((server) => server.held.size === 0));
+    await meta.stop();
+  });
+
+  test("closes what a session with many open files has left open when it ended", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path, SETTINGS);
+    const data = await joinAll(meta.address, 3);
+    const client = await TestClient.open(meta.address);
+    const birth = { mode: 0o600, uid: 1, gid: 2, base: 0 };
+    const open1 = (): Promise<unknown> => client.change(nameless, birth);
+    for (let made = 0; made < 600; made += 100) {
+      await Promise.all(Array.from({ length: 100 }, open1));
+    }
+    const { inode } = await client.put("f", data, 2);
+    await client.ask(open, { start: inode, path: text(""), limit: 10 });
+    await client.change(unlink, { parent: ROOT_INODE, name: text("f") });
     await client.ask(sessionClose, {});
     await until(() => data.every((server) => server.held.size === 0));
     await meta.stop();

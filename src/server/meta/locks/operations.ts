@@ -8,14 +8,16 @@
  */
 import { DfsError } from "../../../base/errors.ts";
 import type { InodeId, SessionId } from "../../../base/ids.ts";
+import { MAX_LOCK_WAITS_PER_FILE, MAX_LOCKS_PER_FILE } from "../../../base/limits.ts";
 import type * as messages from "../../../protocol/messages/locks.ts";
 import type { FileLock, LockKind } from "../../../protocol/messages/locks.ts";
 import type { Body, Done, Nothing, OperationContext } from "../namespace/context.ts";
 import { liveInode } from "../namespace/inodes.ts";
 import type { Lock, LockWait } from "../store/rows.ts";
 import { ask, type Operation } from "../store/store.ts";
-import { inTheWay, isSame, wouldDeadlock } from "./deadlock.ts";
-import { changed, isRange, type RangeChange } from "./ranges.ts";
+import { inTheWay, wouldDeadlock } from "./deadlock.ts";
+import { changeOf, grantable, isSame, type Change } from "./granting.ts";
+import { isRange } from "./ranges.ts";
 
 /** Locks or waits taken from the record for one request to the store. */
 const PAGE = 256;
@@ -30,7 +32,10 @@ export function* getLock(
   return { conflict: conflict === undefined ? null : told(conflict) };
 }
 
-/** @throws DfsError as `getLock`; `wouldDeadlock` when who is in the way waits for the one who asks. */
+/**
+ * @throws DfsError as `getLock`; `wouldDeadlock` when who is in the way waits for the one who asks;
+ * `tooManyLocks`.
+ */
 export function* setLock(
   context: OperationContext,
   { inode, lock, wait }: Body<typeof messages.lockSet>,
@@ -49,6 +54,10 @@ export function* setLock(
   }
   if (wait === "queue" && waiting === undefined) {
     if (lock.kind === "posix" && (yield* wouldDeadlock(wanted, others))) throw deadlock(inode);
+    const waits = yield* ask("lockWait.list", inode, lock.kind);
+    if (waits.length >= MAX_LOCK_WAITS_PER_FILE) {
+      throw tooMany(inode, `${MAX_LOCK_WAITS_PER_FILE} wait for one`);
+    }
     yield* ask("lockWait.insert", wanted);
   }
   return { granted: false, conflict: told(conflict) };
@@ -89,25 +98,22 @@ export function* dropAllLocks(session: SessionId): Operation<void> {
     for (const wait of waits) yield* ask("lockWait.delete", wait.number);
     if (waits.length < PAGE) break;
   }
+  // All locks of a file go together: who waits for them is looked for once.
   for (;;) {
     const locks = yield* ask("lock.ofSession", session, PAGE);
-    for (const lock of locks) yield* ask("lock.delete", lock);
-    const files = new Map(locks.map((lock) => [`${lock.inode}/${lock.kind}`, lock]));
-    for (const { inode, kind } of files.values()) yield* grantWaiting(inode, kind);
+    for (const inode of new Set(locks.map((lock) => lock.inode)))
+      yield* dropLocksOf(session, inode);
     if (locks.length < PAGE) return;
   }
 }
 
 /** Grants what nothing is in the way of any more, in the order in which it was asked for. */
 function* grantWaiting(inode: InodeId, kind: LockKind): Operation<void> {
-  for (let granted = true; granted;) {
-    granted = false;
-    for (const wait of yield* ask("lockWait.list", inode, kind)) {
-      if ((yield* inTheWay(wait)).length > 0) continue;
-      yield* ask("lockWait.delete", wait.number);
-      yield* change(wait, wait);
-      granted = true; // what became a shared lock may have been an exclusive one, which others wait for
-    }
+  const waits = yield* ask("lockWait.list", inode, kind);
+  if (waits.length === 0) return;
+  for (const grant of grantable(yield* ask("lock.list", inode, kind), waits)) {
+    yield* ask("lockWait.delete", grant.wait.number);
+    yield* write(grant);
   }
 }
 
@@ -146,20 +152,24 @@ function* sameWait(wanted: Lock): Operation<LockWait | undefined> {
   );
 }
 
-/** Writes what the owner holds when this range of his is changed. */
-function* change(
-  { session, owner, inode, kind }: Pick<Lock, "session" | "owner" | "inode" | "kind">,
-  range: RangeChange,
-): Operation<void> {
-  const mine = { session, owner, inode, kind };
-  const held = (yield* ask("lock.list", inode, kind)).filter((lock) => isSame(lock, mine));
-  const now = changed(held, range);
-  const isIn = (list: readonly RangeChange[], lock: RangeChange): boolean =>
-    list.some(
-      (each) => each.start === lock.start && each.end === lock.end && each.type === lock.type,
-    );
-  for (const lock of held) if (!isIn(now, lock)) yield* ask("lock.delete", lock);
-  for (const lock of now) if (!isIn(held, lock)) yield* ask("lock.put", { ...mine, ...lock });
+/**
+ * Changes a range of the owner's.
+ * @throws DfsError `tooManyLocks` when there are too many of this kind on the file, unless fewer or as many are left.
+ */
+function* change(wanted: Lock, range: FileLock): Operation<void> {
+  const all = yield* ask("lock.list", wanted.inode, wanted.kind);
+  const own = all.filter((lock) => isSame(lock, wanted));
+  const made = changeOf(wanted, own, range);
+  const more = made.added.length - made.gone.length;
+  if (more > 0 && all.length + more > MAX_LOCKS_PER_FILE) {
+    throw tooMany(wanted.inode, `${MAX_LOCKS_PER_FILE} ranges of it are locked`);
+  }
+  yield* write(made);
+}
+
+function* write({ gone, added }: Change): Operation<void> {
+  for (const lock of gone) yield* ask("lock.delete", lock);
+  for (const lock of added) yield* ask("lock.put", lock);
 }
 
 function* check(inode: InodeId, lock: FileLock): Operation<void> {
@@ -176,6 +186,10 @@ function wantedLock(session: SessionId, inode: InodeId, lock: FileLock): Lock {
 
 function told({ kind, type, owner, pid, start, end }: Lock): FileLock {
   return { kind, type, owner, pid, start, end };
+}
+
+function tooMany(inode: InodeId, why: string): DfsError {
+  return new DfsError("tooManyLocks", `cannot lock inode ${inode}: ${why} already`);
 }
 
 function deadlock(inode: InodeId): DfsError {

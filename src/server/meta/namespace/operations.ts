@@ -18,6 +18,6 @@ export { open, release, reopen } from "./opens.ts";
 export { reclaimStep, type ReclaimProgress } from "./removal.ts";
 export { rename } from "./rename.ts";
 export { resolve } from "./resolve.ts";
-export { endSession } from "./sessions.ts";
+export { endedWithOpens, endSession, giveUpOpens } from "./sessions.ts";
 export { readlink, symlink } from "./symlinks.ts";
 export { xattrGet, xattrList, xattrRemove, xattrSet } from "./xattr.ts";

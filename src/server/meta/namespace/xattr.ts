@@ -2,6 +2,7 @@
 import { DfsError } from "../../../base/errors.ts";
 import type { InodeId } from "../../../base/ids.ts";
 import {
+  MAX_XATTR_BYTES,
   MAX_XATTR_LIST_BYTES,
   MAX_XATTR_NAME_BYTES,
   MAX_XATTR_VALUE_BYTES,
@@ -36,7 +37,7 @@ export function* xattrList(
 
 /**
  * @throws DfsError `exists` (how: create), `noAttribute` (how: replace), `outOfRange` (length of name or value),
- * `noSpace` (too many names), `invalid`, `stale`.
+ * `noSpace` (too many names, or too long values in all), `invalid`, `stale`.
  */
 export function* xattrSet(
   context: OperationContext,
@@ -50,12 +51,17 @@ export function* xattrSet(
     );
   }
   const inode = yield* liveInode(body.inode);
-  const exists = (yield* ask("xattr.get", inode.id, body.name)) !== undefined;
+  const before = yield* ask("xattr.get", inode.id, body.name);
+  const exists = before !== undefined;
   if (exists && body.how === "create") {
     throw new DfsError("exists", `the attribute ${shownName(body.name)} exists already`);
   }
   if (!exists && body.how === "replace") throw noAttribute(body.name);
-  if (!exists) yield* requireRoom(inode.id, body.name);
+  yield* requireRoom(
+    inode.id,
+    exists ? 0 : body.name.length + 1,
+    body.value.length - (before?.length ?? 0),
+  );
   yield* ask("xattr.put", inode.id, body.name, body.value);
   yield* touch(context, inode);
   return {};
@@ -74,15 +80,26 @@ export function* xattrRemove(
   return {};
 }
 
-/** All names together, each with its terminating NUL, must fit what listxattr(2) can return. */
-function* requireRoom(inode: InodeId, name: Uint8Array): Operation<void> {
-  const names = [...(yield* ask("xattr.names", inode)), name];
-  const bytes = names.reduce((sum, each) => sum + each.length + 1, 0);
-  if (bytes <= MAX_XATTR_LIST_BYTES) return;
-  throw new DfsError(
-    "noSpace",
-    `the names of an inode's attributes may take ${MAX_XATTR_LIST_BYTES} bytes`,
-  );
+/**
+ * All names together, each with its terminating NUL, must fit what listxattr(2) can return; and the values are bounded. What
+ * takes no more room than before is allowed.
+ */
+function* requireRoom(
+  inode: InodeId,
+  moreNameBytes: number,
+  moreValueBytes: number,
+): Operation<void> {
+  const { nameBytes, valueBytes } = yield* ask("xattr.sizes", inode);
+  if (moreNameBytes > 0 && nameBytes + moreNameBytes > MAX_XATTR_LIST_BYTES) {
+    throw noRoom("names", MAX_XATTR_LIST_BYTES);
+  }
+  if (moreValueBytes > 0 && valueBytes + moreValueBytes > MAX_XATTR_BYTES) {
+    throw noRoom("values", MAX_XATTR_BYTES);
+  }
+}
+
+function noRoom(what: string, most: number): DfsError {
+  return new DfsError("noSpace", `the ${what} of an inode's attributes may take ${most} bytes`);
 }
 
 function* touch(context: OperationContext, inode: Inode): Operation<void> {

@@ -9,7 +9,7 @@ import { seededRandom } from "../../../../src/base/random.ts";
 import { restoreMetadata } from "../../../../src/server/meta/restore.ts";
 import { openSqliteStore } from "../../../../src/server/meta/store/sqlite/store.ts";
 import { addressesOf, backupFiles, store, wrongFiles } from "../../../support/backups.ts";
-import { bytesOf, KiB, patterned, until } from "../../../support/cluster.ts";
+import { bytesOf, KiB, OWNER, patterned, until } from "../../../support/cluster.ts";
 import { spawnCluster, type ProcessCluster } from "../../../support/processes.ts";
 
 setDefaultTimeout(300_000); // many starts of processes; a busy machine is slow
@@ -38,10 +38,12 @@ test("a kill during a backup loses no backup that was made", async () => {
   });
   const client = await cluster.client();
   await store(client, new Map([["/file-0", patterned(30 * KiB, 1)]]));
-  // Long values make a database of several chunks, so that kills fall between them.
-  const values = Array.from({ length: LONG_VALUES }, (_, index) =>
-    client.xattrSet(bytesOf("/file-0"), bytesOf(`user.${index}`), patterned(60 * KiB, index)),
-  );
+  // Long values make a database of several chunks, so that kills fall between them. One file takes only some of them.
+  const values = Array.from({ length: LONG_VALUES }, async (_, index) => {
+    const path = bytesOf(`/long-${index}`);
+    await client.mkdir(path, OWNER);
+    await client.xattrSet(path, bytesOf("user.long"), patterned(60 * KiB, index));
+  });
   await Promise.all(values);
   let cutOff = 0;
   let newest = (await client.backUpMetadata()).manifest!;

@@ -3,12 +3,17 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import type { InodeId } from "../../../../src/base/ids.ts";
 import { inodeId } from "../../../../src/base/ids.ts";
-import { MAX_FILE_BYTES } from "../../../../src/base/limits.ts";
+import {
+  MAX_FILE_BYTES,
+  MAX_LOCK_WAITS_PER_FILE,
+  MAX_LOCKS_PER_FILE,
+} from "../../../../src/base/limits.ts";
 import { seededRandom, systemRandom } from "../../../../src/base/random.ts";
 import * as messages from "../../../../src/protocol/messages/locks.ts";
 import type { FileLock } from "../../../../src/protocol/messages/locks.ts";
 import { getLock, releaseLocks, setLock } from "../../../../src/server/meta/locks/operations.ts";
 import { release } from "../../../../src/server/meta/namespace/operations.ts";
+import type { Lock } from "../../../../src/server/meta/store/rows.ts";
 import { Harness, type TestSession } from "../namespace/harness.ts";
 import { brokenInvariants } from "../namespace/invariants.ts";
 import { createFile, failsWith } from "../namespace/support.ts";
@@ -177,6 +182,81 @@ describe("the end", () => {
     await set(other, lockOf("exclusive", 0, 9), "queue");
     await one.ask(release, { inodes: [inode] });
     expect(held()).toEqual([`${other.id}/1 exclusive 0-9`]);
+  });
+});
+
+/**
+ * 3,000 locks on a file and 1,500 waits for one: the release of one lock held the event loop of the metadata server for 2.5 s,
+ * because the locks were read for each who waits, and nothing bounded how many there are.
+ */
+describe("many locks on one file", () => {
+  const OWNERS = 40;
+
+  /** Puts rows on record as `count` owners of one byte each. */
+  function hold(count: number, type: "shared" | "exclusive" = "shared"): void {
+    for (let number = 0; number < count; number++) {
+      const lock = lockOf(type, 2 * number, 2 * number, BigInt(number + 1)) as Lock;
+      harness.primitives["lock.put"]({ ...lock, inode, session: one.id });
+    }
+  }
+
+  /** How often all locks of a file are read meanwhile. */
+  async function readings(work: () => Promise<unknown>): Promise<number> {
+    const { primitives } = harness;
+    const list = primitives["lock.list"];
+    let count = 0;
+    Object.assign(primitives, {
+      "lock.list": (...args: Parameters<typeof list>) => {
+        count++;
+        return list(...args);
+      },
+    });
+    try {
+      await work();
+    } finally {
+      Object.assign(primitives, { "lock.list": list });
+    }
+    return count;
+  }
+
+  test("are read a few times when one goes, however many wait", async () => {
+    hold(OWNERS);
+    for (let number = 0; number < OWNERS; number++) {
+      await set(other, lockOf("exclusive", 0, 2 * number, BigInt(number)), "queue");
+    }
+    const released = await readings(() =>
+      one.change(messages.lockRelease, releaseLocks, { inode, kind: "posix", owner: 1n }),
+    );
+    expect(released).toBeLessThan(5);
+    expect(held()).toContain(`${other.id}/0 exclusive 0-0`);
+    expect(await readings(() => one.end())).toBeLessThan(10);
+    expect(harness.primitives["lockWait.list"](inode, "posix")).toHaveLength(OWNERS - 1);
+    expect(held()).toEqual([`${other.id}/0 exclusive 0-0`]);
+  });
+
+  test("are bounded, and so are waits; who has some can give up and replace them", async () => {
+    hold(MAX_LOCKS_PER_FILE);
+    const beyond = lockOf("shared", 0, 0, 10_000n);
+    await failsWith(set(other, beyond), "tooManyLocks");
+    expect(await set(one, lockOf("exclusive", 0, 0, 1n))).toBe(true);
+    expect(await set(one, lockOf("none", 0, 0, 1n))).toBe(true);
+    expect(await set(other, beyond)).toBe(true);
+    for (let number = 0; number < MAX_LOCK_WAITS_PER_FILE; number++) {
+      const wait = lockOf("exclusive", 2, 2, BigInt(20_000 + number)) as Lock;
+      harness.primitives["lockWait.insert"]({ ...wait, inode, session: one.id });
+    }
+    await failsWith(set(other, lockOf("exclusive", 2, 2, 5n), "queue"), "tooManyLocks");
+  });
+
+  test("and waits through very many are not searched for circles to their end", async () => {
+    hold(MAX_LOCKS_PER_FILE);
+    const files = 20;
+    for (let number = 0; number < files; number++) {
+      const wait = lockOf("exclusive", 0, 2 * MAX_LOCKS_PER_FILE, BigInt(number + 1)) as Lock;
+      harness.primitives["lockWait.insert"]({ ...wait, inode, session: one.id });
+    }
+    const wish = set(other, lockOf("exclusive", 0, 2 * MAX_LOCKS_PER_FILE), "queue");
+    await failsWith(wish, "tooManyLocks");
   });
 });
 

@@ -13,6 +13,7 @@ import * as content from "../../../../src/protocol/messages/content.ts";
 import * as names from "../../../../src/protocol/messages/namespace.ts";
 import { executeOnce, reopen } from "../../../../src/server/meta/namespace/operations.ts";
 import * as operations from "../../../../src/server/meta/namespace/operations.ts";
+import { longEnded } from "../../../../src/server/meta/session-operations.ts";
 import { Harness, type TestSession } from "./harness.ts";
 import { brokenInvariants } from "./invariants.ts";
 import {
@@ -208,15 +209,25 @@ describe("the end of a session", () => {
     expect(exists(shared)).toBe(false);
   });
 
-  test("works through hundreds of open files", async () => {
+  // The end of a session with 100,000 files open held up the metadata server for 0.7 s, with a million for 7 s.
+  test("works through hundreds of open files in steps", async () => {
     const inodes: InodeId[] = [];
-    for (let index = 0; index < 600; index++) {
+    for (let index = 0; index < 1200; index++) {
       inodes.push((await createFile(session, `f${index}`, { open: true })).inode);
     }
-    for (let index = 0; index < 600; index += 2) await unlink(session, `f${index}`);
+    for (let index = 0; index < 1200; index += 2) await unlink(session, `f${index}`);
+    const opens = () => harness.primitives["open.list"](session.id, inodeId(0n), 2000).length;
+    expect(await harness.run(operations.endedWithOpens())).toBeUndefined();
     await session.end();
-    expect(inodes.filter(exists)).toHaveLength(300);
-    expect(harness.primitives["open.list"](session.id, inodeId(0n), 1)).toEqual([]);
+    for (let left = 1200; left > 0;) {
+      expect(left - opens()).toBeWithin(1, 600);
+      left = opens();
+      expect(inodes.filter(exists)).toHaveLength(600 + left / 2);
+      const ended = await harness.run(operations.endedWithOpens());
+      const due = await harness.run(longEnded("closed", harness.nowNs, 10));
+      expect([ended, due]).toEqual(left > 0 ? [session.id, []] : [undefined, [session.id]]);
+      await harness.run(operations.giveUpOpens({ nowNs: harness.nowNs }, session.id));
+    }
   });
 
   test("makes its unused reservations orphans, which are listed after the grace period", async () => {

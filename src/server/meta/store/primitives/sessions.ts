@@ -26,6 +26,8 @@ export interface SessionPrimitives {
   "open.any"(inode: InodeId): boolean;
   /** True when a session other than this one has the inode open. */
   "open.byOthers"(session: SessionId, inode: InodeId): boolean;
+  /** A session that is not live and has an inode open, if there is one. */
+  "open.firstOfEnded"(): SessionId | undefined;
   /** Inodes that a session has open, numbers above `after`, in order. */
   "open.list"(session: SessionId, after: InodeId, limit: number): OpenInode[];
 }

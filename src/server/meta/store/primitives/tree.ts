@@ -34,5 +34,7 @@ export interface TreePrimitives {
   /** All of an inode, in the byte order of the names; their number is bounded by MAX_XATTR_LIST_BYTES. */
   "xattr.list"(inode: InodeId): Xattr[];
   "xattr.names"(inode: InodeId): Uint8Array[];
+  /** Bytes of all names, each with a terminating NUL, and of all values. */
+  "xattr.sizes"(inode: InodeId): { readonly nameBytes: number; readonly valueBytes: number };
   "xattr.deleteAll"(inode: InodeId): void;
 }

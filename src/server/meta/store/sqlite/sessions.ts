@@ -97,6 +97,16 @@ function openArea(database: Database): Area<"open"> {
   const byOthers = database.prepare<{ found: bigint }, [bigint, bigint]>(
     "SELECT 1 AS found FROM opens WHERE inode = ? AND session <> ? LIMIT 1",
   );
+  // From one session to the next: those that have something open are few, their inodes are not.
+  const firstOfEnded = database.prepare<{ id: bigint }, []>(
+    `WITH RECURSIVE opening (id) AS (
+      SELECT min(session) FROM opens
+      UNION ALL
+      SELECT (SELECT min(session) FROM opens WHERE session > opening.id) FROM opening WHERE opening.id IS NOT NULL
+    )
+    SELECT s.id AS id FROM opening CROSS JOIN sessions s ON s.id = opening.id
+      WHERE s.state <> ${STATES.number("live")} LIMIT 1`,
+  );
   const list = database.prepare<{ inode: bigint; count: bigint }, [bigint, bigint, number]>(
     "SELECT inode, count FROM opens WHERE session = +? AND inode > ? ORDER BY inode LIMIT +?",
   );
@@ -106,6 +116,10 @@ function openArea(database: Database): Area<"open"> {
     "open.delete": (session, inode) => void remove.run(session, inode),
     "open.any": (inode) => any.get(inode) !== null,
     "open.byOthers": (session, inode) => byOthers.get(inode, session) !== null,
+    "open.firstOfEnded": () => {
+      const row = firstOfEnded.get();
+      return row === null ? undefined : sessionId(row.id);
+    },
     "open.list": (session, after, limit) =>
       list
         .all(session, after, limit)

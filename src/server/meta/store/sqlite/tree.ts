@@ -154,6 +154,10 @@ function xattrPrimitives(database: Database): Area<"xattr"> {
   const names = database.prepare<{ name: Uint8Array }, [bigint]>(
     "SELECT name FROM xattrs WHERE inode = +? ORDER BY name",
   );
+  const sizes = database.prepare<{ nameBytes: bigint; valueBytes: bigint }, [bigint]>(
+    `SELECT ifnull(sum(length(name) + 1), 0) AS nameBytes, ifnull(sum(length(value)), 0) AS valueBytes
+      FROM xattrs WHERE inode = +?`,
+  );
   const removeAll = database.prepare("DELETE FROM xattrs WHERE inode = ?");
   return {
     "xattr.get": (inode, name) => get.get(inode, name)?.value,
@@ -161,6 +165,10 @@ function xattrPrimitives(database: Database): Area<"xattr"> {
     "xattr.delete": (inode, name) => void remove.run(inode, name),
     "xattr.list": (inode) => list.all(inode),
     "xattr.names": (inode) => names.all(inode).map((row) => row.name),
+    "xattr.sizes": (inode) => {
+      const { nameBytes, valueBytes } = sizes.get(inode)!;
+      return { nameBytes: Number(nameBytes), valueBytes: Number(valueBytes) };
+    },
     "xattr.deleteAll": (inode) => void removeAll.run(inode),
   };
 }
