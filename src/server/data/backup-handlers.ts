@@ -38,10 +38,17 @@ export function addBackupHandlers(tables: DataHandlers, options: BackupHandlerOp
 }
 
 function answerQuestions(table: HandlerTable, { store, server }: BackupHandlerOptions): void {
+  let former: Promise<unknown> = Promise.resolve();
+  // One at a time: a backup is read whole to be verified, and dozens that are being read would take much memory.
+  const listInTurn = (body: RequestOf<typeof backupList>): ReturnType<typeof listed> => {
+    const list = former.then(() => listed(store, body));
+    former = list.catch(() => undefined); // who asked is told
+    return list;
+  };
   table.onRequest(
     backupList,
     async ({ body }) => ({
-      body: { server: server() ?? null, ...(await listed(store, body)) },
+      body: { server: server() ?? null, ...(await listInTurn(body)) },
     }),
     { turns: "own" },
   );

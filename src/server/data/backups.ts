@@ -30,6 +30,7 @@ import {
 import { DfsError, isDfsError, messageOf, systemCodeOf } from "../../base/errors.ts";
 import { BACKUP_CHUNK_BYTES, MAX_BACKUP_BYTES, MAX_BACKUPS } from "../../base/limits.ts";
 import type { Logger } from "../../base/logger.ts";
+import { BufferPool } from "../../log/buffers.ts";
 import type { BackupManifest, BackupState } from "../../protocol/messages/backup.ts";
 import {
   backupOfFile,
@@ -44,6 +45,9 @@ const DIRECTORY = "backups";
 
 /** Longest description of damage. */
 const MAX_REASON = 500;
+
+/** What backups are read into to be verified. */
+const pool = new BufferPool();
 
 export interface BackupStoreOptions {
   readonly disk: Disk;
@@ -162,12 +166,12 @@ export class BackupStore {
   /** Whether every byte of a held backup is as it should be. */
   async verify({ manifest, chunks }: HeldBackup): Promise<Exclude<BackupState, "unchecked">> {
     const { length } = manifest;
+    const buffer = pool.take(BACKUP_CHUNK_BYTES);
     try {
       const file = this.options.disk.open(join(this.directory, bytesFile(manifest.backup)), "read");
       try {
-        const buffer = new Uint8Array(BACKUP_CHUNK_BYTES);
         for (let chunk = 0; chunk < chunkCount(length); chunk++) {
-          const part = buffer.subarray(0, chunkLength(length, chunk));
+          const part = buffer.bytes.subarray(0, chunkLength(length, chunk));
           const count = await file.read(part, chunk * BACKUP_CHUNK_BYTES);
           if (!isChunk(part.subarray(0, count), chunk, length, chunks)) return "damaged";
         }
@@ -180,6 +184,8 @@ export class BackupStore {
         `cannot read backup ${backupName(manifest.backup)}: ${messageOf(error)}`,
       );
       return "damaged";
+    } finally {
+      buffer.release();
     }
   }
 
