@@ -2,7 +2,7 @@
  * `dfs xattr list`, `get`, `set`, `rm`: extended attributes of files and directories.
  */
 import { DfsError } from "../base/errors.ts";
-import { MAX_XATTR_NAME_BYTES, MAX_XATTR_VALUE_BYTES } from "../base/limits.ts";
+import { MAX_XATTR_BYTES, MAX_XATTR_NAME_BYTES, MAX_XATTR_VALUE_BYTES } from "../base/limits.ts";
 import type { DfsClient } from "../client/api.ts";
 import type { Argument } from "./shared/arguments.ts";
 import { defineCommand, flag, type Context, type OptionSet } from "./shared/command.ts";
@@ -104,8 +104,8 @@ export const xattrSet = defineCommand({
   usage: "xattr set [-x] [--create | --replace] NAME VALUE PATH...",
   description: `
 Gives files and directories an extended attribute, or another value for one that they have. Names begin with "user."; a value
-is any text, or bytes with -x, ${MAX_XATTR_VALUE_BYTES / 1024} KiB at most; - takes it from standard input, every byte of it.
-A value that begins with - stands behind --. ${NAMES_AND_LINKS}`,
+is any text, or bytes with -x, ${MAX_XATTR_VALUE_BYTES / 1024} KiB at most, and all of one file together ${MAX_XATTR_BYTES / 1024 ** 2} MiB; - takes it from standard input,
+every byte of it. A value that begins with - stands behind --. ${NAMES_AND_LINKS}`,
   options: setOptions,
   operands: { least: 3, most: MANY },
   examples: [

@@ -3,16 +3,12 @@
 // given up.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { systemClock } from "../../../src/base/clock.ts";
-import { silentLogger } from "../../../src/base/logger.ts";
-import { systemRandom } from "../../../src/base/random.ts";
-import { connectPeer } from "../../../src/protocol/endpoint.ts";
 import { clusterQuarantine } from "../../../src/protocol/messages/backup.ts";
 import { sessionOpen } from "../../../src/protocol/messages/session.ts";
-import { tcpTransport } from "../../../src/protocol/transports/tcp.ts";
 import { blockId, serverId } from "../../../src/base/ids.ts";
 import { bytesOf, OWNER } from "../../support/cluster.ts";
 import { spawnCluster } from "../../support/processes.ts";
+import { connect } from "./support/service.ts";
 
 setDefaultTimeout(120_000);
 const options = { timeoutMs: 100_000 };
@@ -25,24 +21,7 @@ test("files are opened while a data server does not answer what was asked of it"
     const path = bytesOf("/file");
     await client.put(path, [new Uint8Array(1)], { ...OWNER, keepReplaced: false });
     await (await client.open(path)).close();
-    const peer = await connectPeer({
-      transport: tcpTransport(systemClock),
-      address: cluster.meta.address,
-      identity: {
-        role: "client",
-        cluster: undefined,
-        server: undefined,
-        incarnation: undefined,
-        instance: undefined,
-        reign: undefined,
-        label: "asks much",
-      },
-      expect: { role: "meta" },
-      clock: systemClock,
-      random: systemRandom,
-      logger: silentLogger,
-      ...options,
-    });
+    const peer = await connect(cluster.meta.address, { label: "asks much" });
     await peer.request(sessionOpen, { label: "asks much" }, options);
     const page = { server: serverId(1), after: blockId(0n) };
     await peer.request(clusterQuarantine, page, options);
