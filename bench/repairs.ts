@@ -27,7 +27,8 @@ import {
   serverId,
   type BlockId,
 } from "../src/base/ids.ts";
-import { MAX_BATCHED_BLOCKS, PLACEMENT_GROUPS } from "../src/base/limits.ts";
+import { PLACEMENT_GROUPS } from "../src/base/limits.ts";
+import { BATCH_BLOCKS } from "../src/server/meta/repair/batches.ts";
 import { encodeRows } from "../src/base/placement.ts";
 import { markRotten } from "../src/server/meta/replica-operations.ts";
 import { clusterView } from "../src/server/meta/repair/need.ts";
@@ -53,7 +54,7 @@ const SURVEYED = 256;
 const QUEUED = 512;
 
 const count = Number(option("--count") ?? 40_000);
-const batch = Number(option("--batch") ?? MAX_BATCHED_BLOCKS);
+const batch = Number(option("--batch") ?? BATCH_BLOCKS);
 const folder = option("--dir");
 const dir = folder === undefined ? undefined : mkdtempSync(join(folder, "dfs-bench-repairs-"));
 const store = createSqliteStore(dir === undefined ? ":memory:" : join(dir, "meta.db"));

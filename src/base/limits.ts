@@ -114,7 +114,7 @@ export const MAX_FAULT_BYTES = 8;
 export const MAX_VERIFIED_BLOCKS = 256;
 
 /** Blocks that are copied together from one data server to another: at most so many, of so many bytes in all. */
-export const MAX_BATCHED_BLOCKS = 256;
+export const MAX_BATCHED_BLOCKS = 2048;
 export const MAX_BATCHED_BYTES = 8 * MiB;
 
 /** Larger blocks are copied one by one: with them an order and two transactions for each cost little. */

@@ -54,6 +54,8 @@ function mostBytes(shape: Shape): number {
       return mostBytes(shape.of);
     case "list":
       return shape.most * mostBytes(shape.of);
+    case "packed":
+      return shape.most * shape.rowBytes;
     case "record":
       return shape.fields.reduce((sum, [, field]) => sum + mostBytes(field), 0);
     default:

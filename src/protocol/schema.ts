@@ -27,6 +27,13 @@ export type Shape =
   | { readonly kind: "choice"; readonly names: readonly string[] }
   | { readonly kind: "optional"; readonly of: Shape }
   | { readonly kind: "list"; readonly of: Shape; readonly most: number }
+  /** A list in one byte string: packed-rows.ts. */
+  | {
+      readonly kind: "packed";
+      readonly of: Shape;
+      readonly rowBytes: number;
+      readonly most: number;
+    }
   | { readonly kind: "record"; readonly fields: readonly (readonly [name: string, of: Shape])[] };
 
 /** One field's type on the wire and in memory. */

@@ -33,7 +33,8 @@ export function valueOf(shape: Shape, random: Random, extent: Extent = SMALL): u
       return pick(shape.names, random);
     case "optional":
       return random.below(3) === 0 ? null : valueOf(shape.of, random, extent);
-    case "list": {
+    case "list":
+    case "packed": {
       const count = random.below(Math.min(shape.most, extent.length) + 1);
       const inner = { length: Math.ceil(extent.length / 2) };
       return Array.from({ length: count }, () => valueOf(shape.of, random, inner));
@@ -71,6 +72,8 @@ export function anyItem(random: Random, depth = 3): Item {
 
 /** `item` with one part of it, or all of it, replaced, dropped, doubled or wrapped. */
 export function mutatedItem(item: Item, random: Random): Item {
+  // Byte strings have an inner life as well: rows.
+  if (item instanceof Uint8Array && random.below(2) === 0) return mutatedBytes(item, random);
   if (!Array.isArray(item) || item.length === 0 || random.below(4) === 0) return anyItem(random);
   const copy = [...item];
   const at = random.below(copy.length);

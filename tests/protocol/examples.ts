@@ -705,14 +705,26 @@ example(
   data.blockCopyMany,
   {
     ...command,
-    source: { server: serverId(4), address: "127.0.0.1:7004" },
+    sources: [
+      { server: serverId(4), address: "127.0.0.1:7004" },
+      { server: serverId(5), address: "127.0.0.1:7005" },
+    ],
     blocks: [
       {
         block: blockId(99n),
         length: 5,
         checksum: 0xfedc_ba98_7654_3210n,
         inode: inodeId(2n),
-        fileOffset: LARGE,
+        fileOffset: LARGE + 3,
+        source: 1,
+      },
+      {
+        block: blockId(2n ** 63n - 1n),
+        length: 1_048_576,
+        checksum: 1n,
+        inode: inodeId(0x1234_5678_9abcn),
+        fileOffset: 2 ** 53 - 1,
+        source: 0,
       },
     ],
   },
@@ -720,7 +732,12 @@ example(
 );
 example(
   data.blockGetMany,
-  { blocks: [{ block: blockId(99n), length: 5 }] },
+  {
+    blocks: [
+      { block: blockId(99n), length: 5 },
+      { block: blockId(2n ** 63n - 1n), length: 1_048_576 },
+    ],
+  },
   { given: [true, false] },
 );
 example(

@@ -5,7 +5,6 @@
  */
 import {
   MAX_BATCHED_BLOCKS,
-  MAX_GIVEN_BYTES,
   MAX_BLOCK_BYTES,
   MAX_BLOCKS_PER_PAGE,
   MAX_FAULT_BYTES,
@@ -14,6 +13,7 @@ import {
   PIECE_BYTES,
 } from "../../base/limits.ts";
 import { request } from "../message.ts";
+import { packedBool, packedChoice, packedRows } from "../packed-rows.ts";
 import {
   bool,
   bytes,
@@ -28,6 +28,7 @@ import {
   uint64,
   type Infer,
 } from "../schema.ts";
+import { copyRow, sizedRow } from "./block-rows.ts";
 import {
   addressField,
   blockField,
@@ -227,29 +228,21 @@ export const batchResult = choice({ stored: 0, notGiven: 1, unreachable: 2, notS
 export type BatchResult = Infer<typeof batchResult>;
 
 /**
- * `data.copy` for many blocks and one source: fetched with some `data.getMany`, verified each by itself, stored with few
- * syncs. Answered when those that are stored are durable. What is not stored is for `data.copy`, which tells why.
- * Errors: `wrongPeer` (a stale command), `invalid` (a block twice, an empty one, too many bytes in all), `busy`.
+ * `data.copy` for many blocks, each from one of the sources: fetched with some `data.getMany`, verified each by itself, stored
+ * with few syncs. Answered when those that are stored are durable. What is not stored is for `data.copy`, which tells why.
+ * Errors: `wrongPeer` (a stale command), `invalid` (a block twice, an empty one, too many bytes in all, or a source that is
+ * not listed), `busy`.
  */
 export const blockCopyMany = request(
-  0x0715,
+  0x0717,
   "data.copyMany",
   record({
     ...command,
-    source: record({ server: serverField, address: addressField }),
-    blocks: list(
-      record({
-        block: blockField,
-        length: uint(MAX_GIVEN_BYTES),
-        checksum: uint64,
-        inode: inodeField,
-        fileOffset: uint53,
-      }),
-      MAX_BATCHED_BLOCKS,
-    ),
+    sources: list(record({ server: serverField, address: addressField }), MAX_REPLICAS * 2),
+    blocks: packedRows(copyRow, MAX_BATCHED_BLOCKS),
   }),
   /** In the order of the request. */
-  record({ results: list(batchResult, MAX_BATCHED_BLOCKS) }),
+  record({ results: packedRows(packedChoice(batchResult), MAX_BATCHED_BLOCKS) }),
 );
 
 /**
@@ -258,13 +251,11 @@ export const blockCopyMany = request(
  * Errors: `invalid` (a block twice, an empty one, too many bytes in all).
  */
 export const blockGetMany = request(
-  0x0716,
+  0x0718,
   "data.getMany",
-  record({
-    blocks: list(record({ block: blockField, length: uint(MAX_GIVEN_BYTES) }), MAX_BATCHED_BLOCKS),
-  }),
+  record({ blocks: packedRows(sizedRow, MAX_BATCHED_BLOCKS) }),
   /** Which of them the bulk bytes hold. */
-  record({ given: list(bool, MAX_BATCHED_BLOCKS) }),
+  record({ given: packedRows(packedBool, MAX_BATCHED_BLOCKS) }),
   "reply",
 );
 

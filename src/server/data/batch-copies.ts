@@ -21,8 +21,8 @@ export const GET_TIMEOUT_MS = 30_000;
 /** Parts of a batch under way. */
 const PARTS_AT_ONCE = 2;
 
-/** Copies of blocks from one source. */
-export type BatchOrder = Pick<RequestOf<typeof blockCopyMany>, "source" | "blocks">;
+/** Copies of blocks, each from one of the sources. */
+export type BatchOrder = Pick<RequestOf<typeof blockCopyMany>, "sources" | "blocks">;
 
 /** One block of a batch, until it is stored or given up. */
 export interface BatchItem {

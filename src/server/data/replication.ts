@@ -87,11 +87,12 @@ export class Replication {
   }
 
   /**
-   * Makes copies of blocks, all from one source; resolves with what became of each when those made are durable.
-   * @throws DfsError `invalid` as `checkMany`, `busy`.
+   * Makes copies of blocks, each from one of the sources; resolves with what became of each when those made are durable.
+   * @throws DfsError `invalid` as `checkMany` and for a source that is not listed, `busy`.
    */
-  async copyMany(log: BlockLog, { source, blocks }: BatchOrder): Promise<BatchResult[]> {
+  async copyMany(log: BlockLog, { sources, blocks }: BatchOrder): Promise<BatchResult[]> {
     checkMany(blocks, MAX_BATCHED_BYTES);
+    checkSources(blocks, sources);
     const abort = new AbortController();
     const items: BatchItem[] = [];
     const results = blocks.map((order) => {
@@ -106,7 +107,7 @@ export class Replication {
     });
     try {
       await this.batchSlots.run(
-        () => copyTogether(log, this.peers, source, items, abort.signal),
+        () => this.copyFrom(log, sources, items, abort.signal),
         abort.signal,
       );
     } catch (error) {
@@ -115,6 +116,21 @@ export class Replication {
       if (!abort.signal.aborted) throw error;
     }
     return Promise.all(results);
+  }
+
+  private async copyFrom(
+    log: BlockLog,
+    sources: readonly Source[],
+    items: readonly BatchItem[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const copying = sources.map((source, place) => {
+      const own = items.filter(({ order }) => order.source === place);
+      return copyTogether(log, this.peers, source, own, signal);
+    });
+    const ended = await Promise.allSettled(copying);
+    const failed = ended.find((each) => each.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
   }
 
   /** Ends the copies of these blocks that are under way; resolves when none of them will be stored any more. */
@@ -214,6 +230,19 @@ export class Replication {
       `data server ${source.server} sent other bytes than those of block ${block}`,
     );
   }
+}
+
+/** @throws DfsError `invalid` when a block is to come from a source that is not among these. */
+function checkSources(
+  blocks: readonly { readonly block: BlockId; readonly source: number }[],
+  sources: readonly Source[],
+): void {
+  const lost = blocks.find(({ source }) => source >= sources.length);
+  if (lost === undefined) return;
+  throw new DfsError(
+    "invalid",
+    `cannot copy block ${lost.block} from source ${lost.source}: ${sources.length} are named`,
+  );
 }
 
 function batchResultOf({ stored }: Outcome): BatchResult {

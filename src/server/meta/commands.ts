@@ -31,7 +31,7 @@ const VERIFY_TIMEOUT_MS = 60_000;
 /** A copy to be made. */
 export type CopyOrder = Omit<RequestOf<typeof blockCopy>, keyof CommandPlace>;
 
-/** Copies, all from one source. */
+/** Copies, each from one of the sources. */
 export type BatchOrder = Omit<RequestOf<typeof blockCopyMany>, keyof CommandPlace>;
 
 /** What every command begins with. */
@@ -77,7 +77,7 @@ export class Commands {
   }
 
   /**
-   * Tells a server to copy blocks from another one; resolves with what became of each, in the order of the blocks, when
+   * Tells a server to copy blocks from others; resolves with what became of each, in the order of the blocks, when
    * those copies that were made are durable.
    * @throws DfsError as `copyBlock`, for all of them.
    */

@@ -94,6 +94,28 @@ describe("data.copyMany", () => {
     }
   });
 
+  test("each block is fetched from the source that it names, and none suffers when one of them is away", async () => {
+    const rig = await Rig.start();
+    const [one, two, to] = [await rig.add(), await rig.add(), await rig.add()];
+    const away = { ...sourceOf(one), address: "127.0.0.1:1" };
+    const blocks = blocksOf([1, 2, 3, 4, 5, 6], 1000);
+    const [first, second, third, ...others] = blocks;
+    await putAll(one, [first!, third!]);
+    await putAll(two, [second!, ...others]);
+    const sources = [sourceOf(one), sourceOf(two), away];
+    const places = [0, 1, 1, 2, 1, 0];
+    const orders = blocks.map((block, at) => ({ ...block, source: places[at]! }));
+    expect(await rig.copyFrom(to, orders, sources)).toEqual([
+      "stored",
+      "stored",
+      "notGiven",
+      "unreachable",
+      "stored",
+      "notGiven",
+    ]);
+    expect(await held(to)).toEqual([1n, 2n, 5n]);
+  });
+
   test("a source that goes away between two parts gives nothing more", async () => {
     const rig = await Rig.start();
     const to = await rig.add();
@@ -162,7 +184,7 @@ describe("data.copyMany", () => {
     expect(await rig.copyMany(full, blocks, sourceOf(from))).toEqual(["notStored", "notStored"]);
   });
 
-  test("is refused when it is stale, with a block twice, an empty one, or too many bytes", async () => {
+  test("is refused when it is stale, with a block twice, an empty one, too many bytes, or a source that is not listed", async () => {
     const rig = await Rig.start();
     const [from, to] = [await rig.add(), await rig.add()];
     const [one] = blocksOf([1], 1000) as [BlockToPut];
@@ -171,16 +193,19 @@ describe("data.copyMany", () => {
     await expectError("wrongPeer", rig.copyMany(to, [one], sourceOf(from), 10n));
     await expectError("invalid", rig.copyMany(to, [one, one], sourceOf(from), 11n));
     await expectError("invalid", rig.copyMany(to, [{ ...one, length: 0 }], sourceOf(from), 12n));
+    const lost = rig.copyFrom(to, [{ ...one, source: 1 }], [sourceOf(from)], 15n);
+    await expectError("invalid", lost);
+    await expectError("invalid", rig.copyFrom(to, [{ ...one, source: 0 }], [], 16n));
     const tooMany = MAX_BATCHED_BYTES / MAX_GIVEN_BYTES + 1;
     const large = Array.from({ length: tooMany }, (_, at) => ({
       ...one,
       block: blockId(BigInt(at + 2)),
       length: MAX_GIVEN_BYTES,
     }));
-    await expectError("invalid", rig.copyMany(to, large, sourceOf(from), 13n));
+    await expectError("invalid", rig.copyMany(to, large, sourceOf(from), 17n));
     expect(await held(to)).toEqual([]);
     // None of that has left anything under way.
-    expect(await rig.copyMany(to, [one], sourceOf(from), 14n)).toEqual(["stored"]);
+    expect(await rig.copyMany(to, [one], sourceOf(from), 18n)).toEqual(["stored"]);
   });
 
   test("a deletion ends the block that it names, at once, and no other", async () => {
@@ -331,5 +356,6 @@ describe("data.getMany", () => {
       length: 1,
     }));
     await expectError("protocol", getMany(member, many));
+    await expectError("protocol", getMany(member, [{ block: 0n, length: 1 }]));
   });
 });

@@ -83,8 +83,23 @@ export class Rig {
   }
 
   async copyMany(to: Member, blocks: readonly BlockToPut[], source: Source, number?: bigint) {
+    return this.copyFrom(
+      to,
+      blocks.map((block) => ({ ...block, source: 0 })),
+      [source],
+      number,
+    );
+  }
+
+  /** The same with some sources, each block from one of them. */
+  async copyFrom(
+    to: Member,
+    blocks: readonly (BlockToPut & { source: number })[],
+    sources: readonly Source[],
+    number?: bigint,
+  ) {
     const orders = blocks.map(({ pieces: _pieces, bytes: _bytes, ...fields }) => fields);
-    const body = { ...this.place(to, number), source, blocks: orders };
+    const body = { ...this.place(to, number), sources: [...sources], blocks: orders };
     return (await to.commands.request(blockCopyMany, body, { timeoutMs })).body.results;
   }
 

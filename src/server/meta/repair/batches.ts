@@ -4,11 +4,14 @@
 import type { ServerId } from "../../../base/ids.ts";
 import {
   MAX_BATCHABLE_BYTES,
-  MAX_BATCHED_BLOCKS,
   MAX_BATCHED_BYTES,
+  MAX_VERIFIED_BLOCKS,
 } from "../../../base/limits.ts";
 import type { CopyJob } from "./choice.ts";
 import type { Seen } from "./eyes.ts";
+
+/** Blocks of a batch, at most: those whose copies are in doubt are verified with one request. */
+export const BATCH_BLOCKS = MAX_VERIFIED_BLOCKS;
 
 /** Copies to `target` that `source` is asked for first, each of another block. */
 export interface CopyBatch {
@@ -44,7 +47,7 @@ export class Batches {
   free(target: ServerId): number {
     let bytes = 0;
     for (const batch of this.open.values()) {
-      if (batch.target === target && batch.jobs.length < MAX_BATCHED_BLOCKS) {
+      if (batch.target === target && batch.jobs.length < BATCH_BLOCKS) {
         bytes += MAX_BATCHED_BYTES - batch.bytes;
       }
     }
@@ -77,7 +80,7 @@ export class Batches {
 }
 
 function hasRoom({ jobs, bytes }: OpenBatch, length: number): boolean {
-  return jobs.length < MAX_BATCHED_BLOCKS && bytes + length <= MAX_BATCHED_BYTES;
+  return jobs.length < BATCH_BLOCKS && bytes + length <= MAX_BATCHED_BYTES;
 }
 
 const keyOf = (target: ServerId, source: ServerId): string => `${target} ${source}`;

@@ -3,17 +3,14 @@
  */
 import type { Clock } from "../../../base/clock.ts";
 import type { ServerId } from "../../../base/ids.ts";
-import {
-  MAX_BATCHABLE_BYTES,
-  MAX_BATCHED_BLOCKS,
-  MAX_BATCHED_BYTES,
-} from "../../../base/limits.ts";
+import { MAX_BATCHABLE_BYTES, MAX_BATCHED_BYTES } from "../../../base/limits.ts";
+import { BATCH_BLOCKS } from "./batches.ts";
 
 /**
  * Small blocks are copied many at a time. They count as their part of the bytes of a batch, but not as less than the part
  * that they are of its blocks. Such parts are binary fractions, so that sums are exact.
  */
-const SMALLEST_BYTES = MAX_BATCHED_BYTES / MAX_BATCHED_BLOCKS;
+const SMALLEST_BYTES = MAX_BATCHED_BYTES / BATCH_BLOCKS;
 
 /** A server that refused a copy gets no other one for so long. */
 const AVOIDED_MS = 10_000;

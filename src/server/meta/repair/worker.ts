@@ -277,11 +277,11 @@ export class Worker {
   ): Promise<readonly BatchResult[] | "unknown" | "silent" | "notThere"> {
     const { commands, logger } = this.options;
     const blocks = jobs.map(({ block: { id, length, checksum, inode, fileOffset } }) => {
-      return { block: id, length, checksum, inode, fileOffset };
+      return { block: id, length, checksum, inode, fileOffset, source: 0 };
     });
     try {
       const { server, address } = source;
-      return await commands.copyMany(member, { source: { server, address }, blocks });
+      return await commands.copyMany(member, { sources: [{ server, address }], blocks });
     } catch (error) {
       const why = messageOf(error);
       logger.info(`data server ${target} could not copy ${blocks.length} blocks: ${why}`);

@@ -3,7 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { DfsError } from "../../../../src/base/errors.ts";
 import { ROOT_INODE } from "../../../../src/base/ids.ts";
-import { MAX_BATCHED_BLOCKS } from "../../../../src/base/limits.ts";
+import { BATCH_BLOCKS } from "../../../../src/server/meta/repair/batches.ts";
 import { explain, status } from "../../../../src/protocol/messages/cluster.ts";
 import { unlink } from "../../../../src/protocol/messages/namespace.ts";
 import type { MetaServer } from "../../../../src/server/meta/server.ts";
@@ -70,14 +70,14 @@ async function withOrders(rig: Rig, blocks: number): Promise<{ file: TestFile; o
 describe("a batch", () => {
   test("has as many blocks as it may, and all that are put at once are in few of them", () =>
     withRig(3, async (rig) => {
-      const { file, open } = await withOrders(rig, 3 * MAX_BATCHED_BLOCKS);
+      const { file, open } = await withOrders(rig, 3 * BATCH_BLOCKS);
       expect(new Set(await copies(rig, file))).toEqual(new Set(["1:present 2:present 3:adding"]));
       open();
       await allArePresent(rig, file);
       const { batches, copied } = rig.target;
-      expect(Math.max(...batches)).toBeLessThanOrEqual(MAX_BATCHED_BLOCKS);
+      expect(Math.max(...batches)).toBeLessThanOrEqual(BATCH_BLOCKS);
       expect(batches.length).toBeLessThan(20);
-      expect(copied.length).toBe(3 * MAX_BATCHED_BLOCKS); // each once
+      expect(copied.length).toBe(3 * BATCH_BLOCKS); // each once
       const { repair } = await rig.client.ask(status, {});
       expect(repair).toMatchObject({ copiedBlocks: copied.length, copiedBytes: copied.length });
     }));

@@ -2,7 +2,8 @@
 
 import { expect, test } from "bun:test";
 import { blockId, inodeId, serverId } from "../../../../src/base/ids.ts";
-import { MAX_BATCHED_BLOCKS, MAX_BATCHED_BYTES } from "../../../../src/base/limits.ts";
+import { MAX_BATCHED_BYTES } from "../../../../src/base/limits.ts";
+import { BATCH_BLOCKS } from "../../../../src/server/meta/repair/batches.ts";
 import { Batches } from "../../../../src/server/meta/repair/batches.ts";
 import { whenFree, type CopyJob } from "../../../../src/server/meta/repair/choice.ts";
 import type { Seen } from "../../../../src/server/meta/repair/eyes.ts";
@@ -60,7 +61,7 @@ function offer(waiting: CopyJob[], loads: Loads): ReturnType<Batches["takeAll"]>
 
 test.each([
   [1024 * 1024, MAX_BATCHED_BYTES / (1024 * 1024)],
-  [4096, MAX_BATCHED_BLOCKS],
+  [4096, BATCH_BLOCKS],
 ])("batches of blocks of %d bytes have %d of them, but for the last ones", (length, full) => {
   const loads = new Loads(new ManualClock());
   const waiting = jobs(20 * full + 3, length);

@@ -4,7 +4,7 @@
 import { describe, expect, test } from "bun:test";
 import { DfsError } from "../../../../src/base/errors.ts";
 import { ROOT_INODE, type BlockId } from "../../../../src/base/ids.ts";
-import { MAX_BATCHED_BLOCKS } from "../../../../src/base/limits.ts";
+import { BATCH_BLOCKS } from "../../../../src/server/meta/repair/batches.ts";
 import {
   explain,
   reportReplica,
@@ -210,7 +210,7 @@ describe("a missing copy", () => {
     await until(() => lone.blocks.every((block) => data[2]!.held.has(block)));
     const places = lone.blocks.map((block) => data[2]!.copied.indexOf(block));
     // Of 2003 they came last. The first batch was under way, and the second may have been chosen, when they did.
-    expect(Math.max(...places)).toBeLessThan(3 * MAX_BATCHED_BLOCKS);
+    expect(Math.max(...places)).toBeLessThan(3 * BATCH_BLOCKS);
     await until(() => two.blocks.every((block) => data[2]!.held.has(block)));
     await meta.stop();
   });

@@ -426,9 +426,9 @@ export class TestDataServer {
       this.batches.push(body.blocks.length);
       await this.copyGate();
       if (this.copyRefusal !== undefined) throw this.copyRefusal;
-      const source = byAddress.get(body.source.address);
       const results: BatchResult[] = [];
-      for (const { block, checksum } of body.blocks) {
+      for (const { block, checksum, source: place } of body.blocks) {
+        const source = byAddress.get(body.sources[place]!.address);
         const result = await this.batchResult(block);
         const held = source?.held.get(block);
         const isRight = held?.checksum === checksum && !source!.rotten.has(block);
