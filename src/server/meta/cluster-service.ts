@@ -12,9 +12,11 @@ import type { Condition, Members } from "./members.ts";
 import { operationContext } from "./namespace-service.ts";
 import { explain } from "./namespace/operations.ts";
 import type { Quarantine } from "./quarantine.ts";
+import { REFILL } from "./repair/need.ts";
 import type { Repair } from "./repair/repair.ts";
 import type { Sessions } from "./sessions.ts";
 import type { Server } from "./store/rows.ts";
+import type { RepairCount } from "./store/primitives/cluster.ts";
 import { ask } from "./store/store.ts";
 
 /** The number of inodes that statfs tells may be this old. */
@@ -158,7 +160,10 @@ class ClusterService {
       deadBlocks: counted.deadBlocks,
       sessions: view.sessions,
       placementVersion: view.placementVersion,
-      repair: { queue: [...counted.repairs], ...this.options.repair.progress() },
+      repair: {
+        queue: queueAsTold(counted.repairs, engine.settings.replicas),
+        ...this.options.repair.progress(),
+      },
       backup: await this.options.backups.status(),
       risk: counted.risk,
       service: serviceSettingsOf(this.options.settings),
@@ -227,4 +232,20 @@ function* statusView() {
     sessions: yield* ask("session.count", "live"),
     placementVersion: yield* ask("placement.version"),
   };
+}
+
+/** What is on record for repair, where blocks that wait for a refill count as what they are: they have all copies but one. */
+function queueAsTold(counted: readonly RepairCount[], replicas: number): RepairCount[] {
+  const told = new Map<number, RepairCount>();
+  for (const row of counted) {
+    const urgency = row.urgency === REFILL ? replicas - 1 : row.urgency;
+    const { blocks, copies, bytes } = told.get(urgency) ?? { blocks: 0, copies: 0, bytes: 0 };
+    told.set(urgency, {
+      urgency,
+      blocks: blocks + row.blocks,
+      copies: copies + row.copies,
+      bytes: bytes + row.bytes,
+    });
+  }
+  return [...told.values()].toSorted((one, other) => one.urgency - other.urgency);
 }

@@ -30,6 +30,7 @@ import { blockList } from "../../protocol/messages/data.ts";
 import type { Engine } from "./engine.ts";
 import type { Member } from "./members.ts";
 import { isForgotten } from "./namespace/operations.ts";
+import { giveUpEmptied, isBeingFilled } from "./reconcile-emptied.ts";
 import { clusterView, type ClusterView } from "./repair/need.ts";
 import { onPage, readPage, writePage, type BlockPage } from "./repair/page.ts";
 import { markLost } from "./replica-operations.ts";
@@ -88,7 +89,16 @@ export async function reconcile(
     reserved: 0,
     unknown: 0,
   };
+  const { engine } = context;
+  const { server } = member;
+  const isEmptied = await isBeingFilled(engine, server);
+  const list = (after: BlockId, most: number) => listHeld(member, after, most);
   for (let after: BlockId | undefined = NO_BLOCK; after !== undefined;) {
+    if (isEmptied) {
+      const given = await giveUpEmptied(engine, server, list, after, limit);
+      total.lost += given.lost;
+      after = given.after;
+    }
     after = await reconcilePage(context, member, after, limit, total);
   }
   report(context.logger, member.server, total);
@@ -98,14 +108,14 @@ export async function reconcile(
 /** Returns the last id that was dealt with; undefined when that was the last page. */
 async function reconcilePage(
   { engine }: ReconcileContext,
-  { server, peer }: Member,
+  member: Member,
   after: BlockId,
   limit: number,
   total: Reconciliation,
 ): Promise<BlockId | undefined> {
+  const { server } = member;
   const recorded = await engine.question(() => ask("replica.listWithBlocks", server, after, limit));
-  const { body } = await peer.request(blockList, { after, limit }, { timeoutMs: LIST_TIMEOUT_MS });
-  refuseOddPage(server, after, body);
+  const body = await listHeld(member, after, limit);
   const end = commonEnd(recorded, recorded.length === limit, body);
   const { held, missing, odd } = compare(recorded, body.blocks, end);
   total.held += held;
@@ -120,6 +130,17 @@ async function reconcilePage(
   ];
   for (const verdict of verdicts) total[verdict]++;
   return end;
+}
+
+/** What the server holds behind a block. @throws DfsError as `refuseOddPage`, and when it cannot be asked. */
+async function listHeld(
+  { server, peer }: Member,
+  after: BlockId,
+  limit: number,
+): Promise<ReplyOf<typeof blockList>> {
+  const { body } = await peer.request(blockList, { after, limit }, { timeoutMs: LIST_TIMEOUT_MS });
+  refuseOddPage(server, after, body);
+  return body;
 }
 
 /** @throws DfsError `protocol` when it is no page behind `after`: going on from it would never end, or take copies for lost. */

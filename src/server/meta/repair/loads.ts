@@ -43,6 +43,13 @@ export class Loads {
     if (source !== undefined) this.out.set(source, this.outgoing(source) + part);
   }
 
+  /** Copies of so many bytes in all, of which each goes with others, have begun or ended. */
+  countBytes(target: ServerId, source: ServerId, bytes: number, by: 1 | -1): void {
+    const part = (by * bytes) / MAX_BATCHED_BYTES;
+    this.into.set(target, this.incoming(target) + part);
+    this.out.set(source, this.outgoing(source) + part);
+  }
+
   /** It could not take a copy. */
   avoid(server: ServerId): void {
     this.avoidedUntil.set(server, this.clock.monotonicMs() + AVOIDED_MS);

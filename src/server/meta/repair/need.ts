@@ -9,12 +9,19 @@
  *   its copies are not made again.
  *
  * Urgency, the smaller the sooner: of a block that lacks copies it is the number of those that count; 0: it is lost. Then come blocks that
- * are misplaced, then those that have too many copies, or a bad one beside enough good ones.
+ * lack nothing but the copy of a server that is being refilled, then those that are misplaced, then those that have too many copies,
+ * or a bad one beside enough good ones.
  */
 import type { BlockId, ServerId } from "../../../base/ids.ts";
 import { MAX_REPLICAS } from "../../../base/limits.ts";
 import type { Block, Repair, RepairReason, Replica, Server } from "../store/rows.ts";
 import { ask, type Operation } from "../store/store.ts";
+
+/**
+ * Urgency of a block of which one copy is missing, and a server that is being refilled after it lost its disk had one: all
+ * blocks of that server but those that lack more. They are gone through in order of their ids (refills.ts).
+ */
+export const REFILL = 99;
 
 /**
  * Urgency of a block that has all its copies, one of them on a server that is being drained, or on a stand-in because a
@@ -87,8 +94,17 @@ export function needOf(
     (counting.some((server) => !row.includes(server)) &&
       row.some((server) => !isOut(server) && !holds(server)));
   const rest = tooMany || bad ? SURPLUS : misplaced ? MISPLACED : undefined;
-  const urgency = missing > 0 ? Math.min(counting.length, MAX_REPLICAS) : rest;
+  const urgency = missing > 0 ? urgencyOfLack(view, replicas, counting.length) : rest;
   return { counting, missing, urgency };
+}
+
+function urgencyOfLack(view: ClusterView, replicas: readonly Replica[], counting: number): number {
+  const isRefilled = ({ server, state }: Replica): boolean => {
+    const row = view.servers.get(server);
+    return state === "bad" && row?.filling === true && row.state !== "out";
+  };
+  const isOnlyEmptied = counting > 0 && counting === view.replicas - 1 && replicas.some(isRefilled);
+  return isOnlyEmptied ? REFILL : Math.min(counting, MAX_REPLICAS);
 }
 
 /** What is to be on record of a block that needs this, when `former` was; undefined: nothing. */

@@ -56,9 +56,9 @@ export class Pace {
     this.freeMs = Math.max(this.freeMs, nowMs) + (bytes / this.bytesPerSecond) * 1000;
   }
 
-  /** A copy of so many bytes has been made. */
-  made(bytes: number): void {
-    this.copiedBlocks++;
+  /** Copies of so many bytes in all have been made. */
+  made(bytes: number, copies = 1): void {
+    this.copiedBlocks += copies;
     this.copiedBytes += bytes;
     const part = this.part();
     this.firstPart ??= part;

@@ -26,8 +26,9 @@ import { ask } from "../store/store.ts";
 import { whenFree, type Candidate, type Job } from "./choice.ts";
 import { lookAt, type Eyes } from "./eyes.ts";
 import type { Loads } from "./loads.ts";
-import { clusterView } from "./need.ts";
+import { clusterView, REFILL } from "./need.ts";
 import type { Pace } from "./pace.ts";
+import type { Refills } from "./refills.ts";
 import type { Retries } from "./retries.ts";
 import { Room } from "./room.ts";
 import { readQueue, readQueued } from "./steps.ts";
@@ -75,6 +76,7 @@ export interface PlannerOptions {
   readonly engine: Engine;
   readonly members: Members;
   readonly worker: Worker;
+  readonly refills: Refills;
   readonly surveys: Surveys;
   readonly loads: Loads;
   readonly pace: Pace;
@@ -126,6 +128,13 @@ export class Planner {
   kick(): void {
     this.kicked = true;
     this.isNews = true;
+    this.wake();
+  }
+
+  /** These blocks may need something. */
+  consider(blocks: readonly BlockId[]): void {
+    for (const block of blocks) if (this.again.size < MOST_AGAIN) this.again.add(block);
+    this.kicked = true;
     this.wake();
   }
 
@@ -227,15 +236,18 @@ export class Planner {
       return yield* readQueue(view, from.urgency, from.block, PAGE);
     });
     this.spentMs += clock.monotonicMs() - beganMs;
-    return { first: candidates[0], last, taken: this.takeIn(candidates) };
+    // While servers are refilled what is behind this is left to that; another pass comes when it has ended.
+    const isEnd = last !== undefined && last.urgency >= REFILL && this.options.refills.isActive;
+    return { first: candidates[0], last: isEnd ? undefined : last, taken: this.takeIn(candidates) };
   }
 
   /** Returns how many of the blocks are in the room then, or being worked at. */
   private takeIn(candidates: readonly Candidate[]): number {
-    const { worker, retries } = this.options;
+    const { worker, refills, retries } = this.options;
     let taken = 0;
     for (const candidate of candidates) {
       const { id } = candidate.block;
+      if (candidate.recorded === REFILL && refills.has(id)) continue;
       const isIn = worker.isBusyWith(id) || (!retries.waits(id) && this.room.add(candidate));
       if (isIn) taken++;
     }
@@ -244,11 +256,12 @@ export class Planner {
 
   /** Begins what can be begun. Returns how long to wait then, unless something happens: 0 to read on at once. */
   private beginSome(isMore: boolean): number {
-    const { worker, pace, loads, copiesPerServer: perServer, intervalMs } = this.options;
+    const { worker, refills, pace, loads, copiesPerServer: perServer, intervalMs } = this.options;
     let allowed = pace.allowance();
     let isHeld = false;
     this.room.offer((wanted) => {
       if (worker.jobs >= MOST_JOBS) return "stop";
+      if (refills.isBusyWith(wanted.block.id)) return true;
       const job =
         wanted.kind === "copy" ? whenFree(wanted, { loads, perServer }, worker.batches) : wanted;
       if (job === "busy" || (job.kind === "prune" && worker.prunes >= MOST_PRUNES)) return false;

@@ -8,6 +8,8 @@
  *     choice.ts      what to do for a block, and with which servers; eyes.ts and loads.ts are how it sees them
  *     room.ts        blocks that wait in memory; batches.ts, small ones that are copied together; prunes.ts, removals
  *     worker.ts      carries a job out: transactions of steps.ts around requests to data servers
+ *     refills.ts     all that a server lacks which has lost its disk, in one pass: refill-pass.ts, with the transactions of
+ *                    refill-steps.ts, and refill-sources.ts, which says from where
  *     pace.ts retries.ts    how fast, and when to try again
  *
  * Everything that has to survive is in the store. docs/metadata.md has the argument why a crash at any moment is harmless.
@@ -21,6 +23,7 @@ import type { Member, Members } from "../members.ts";
 import { Loads } from "./loads.ts";
 import { Pace } from "./pace.ts";
 import { Planner } from "./planner.ts";
+import { Refills } from "./refills.ts";
 import { Retries } from "./retries.ts";
 import { Surveys } from "./surveys.ts";
 import { Suspects, type Report } from "./suspects.ts";
@@ -61,6 +64,7 @@ export class Repair {
   private readonly suspects: Suspects;
   private readonly surveys: Surveys;
   private readonly worker: Worker;
+  private readonly refills: Refills;
   private readonly planner: Planner;
 
   constructor(options: RepairOptions) {
@@ -89,7 +93,17 @@ export class Repair {
       member,
       onEnded: (jobs) => this.planner.ended(jobs),
     });
-    this.planner = new Planner({ ...options, worker: this.worker, surveys, loads, pace, retries });
+    const { worker } = this;
+    this.refills = new Refills({
+      ...options,
+      loads,
+      pace,
+      isBusyWith: (block) => worker.isBusyWith(block),
+      onLeft: (blocks) => this.planner.consider(blocks),
+      onEnded: onChanged,
+    });
+    const { refills } = this;
+    this.planner = new Planner({ ...options, worker, refills, surveys, loads, pace, retries });
   }
 
   start(): void {
@@ -98,7 +112,8 @@ export class Repair {
 
   /** Begins nothing any more, and waits for what is under way: the connections to data servers must be closed first. */
   async stop(): Promise<void> {
-    await Promise.all([this.planner.stop(), this.surveys.stop(), this.suspects.stop()]);
+    const { planner, surveys, suspects, refills } = this;
+    await Promise.all([planner.stop(), surveys.stop(), suspects.stop(), refills.stop()]);
     await this.worker.stop();
   }
 
@@ -114,6 +129,7 @@ export class Repair {
   serversChanged(): void {
     this.retries.clear();
     this.suspects.kick();
+    this.refills.kick();
     this.planner.kick();
   }
 
@@ -124,12 +140,12 @@ export class Repair {
 
   /** True while a copy of the block may be on its way to the server. */
   isCopying(block: BlockId, server: ServerId): boolean {
-    return this.worker.isCopying(block, server);
+    return this.worker.isCopying(block, server) || this.refills.isCopying(block, server);
   }
 
   progress(): RepairProgress {
     return {
-      copying: this.worker.copies,
+      copying: this.worker.copies + this.refills.copies,
       suspects: this.suspects.size,
       copiedBlocks: this.pace.copiedBlocks,
       copiedBytes: this.pace.copiedBytes,

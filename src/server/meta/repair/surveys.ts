@@ -30,6 +30,7 @@ export interface SurveysOptions {
 export class Surveys {
   private readonly options: SurveysOptions;
   private working: Promise<void> | undefined;
+  private isNews = false;
   private stopped = false;
 
   constructor(options: SurveysOptions) {
@@ -42,10 +43,11 @@ export class Surveys {
     await this.working;
   }
 
-  /** Does what is on record and may begin, unless it is still at it. */
+  /** Does what is on record and may begin; what it is at it ends first. */
   kick(): void {
+    this.isNews = true;
     if (this.stopped) return;
-    this.working ??= this.work()
+    this.working ??= this.workOff()
       .catch((error: unknown) => {
         if (this.stopped) return;
         this.options.logger.warn(`copies cannot be judged for now: ${messageOf(error)}`);
@@ -53,6 +55,13 @@ export class Surveys {
       .finally(() => {
         this.working = undefined;
       });
+  }
+
+  private async workOff(): Promise<void> {
+    while (this.isNews && !this.stopped) {
+      this.isNews = false;
+      await this.work();
+    }
   }
 
   private async work(): Promise<void> {

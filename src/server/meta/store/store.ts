@@ -13,12 +13,19 @@
 import type { ClusterPrimitives } from "./primitives/cluster.ts";
 import type { ContentPrimitives } from "./primitives/content.ts";
 import type { LockPrimitives } from "./primitives/locks.ts";
+import type { RefillPrimitives } from "./primitives/refills.ts";
 import type { SessionPrimitives } from "./primitives/sessions.ts";
 import type { TreePrimitives } from "./primitives/tree.ts";
 
 /** Every primitive of the store. To add an area, write its interface in `primitives/` and extend this one. */
 export interface Primitives
-  extends TreePrimitives, ContentPrimitives, SessionPrimitives, LockPrimitives, ClusterPrimitives {}
+  extends
+    TreePrimitives,
+    ContentPrimitives,
+    RefillPrimitives,
+    SessionPrimitives,
+    LockPrimitives,
+    ClusterPrimitives {}
 
 export type PrimitiveName = keyof Primitives;
 

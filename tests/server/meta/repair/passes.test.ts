@@ -10,6 +10,7 @@ import type { Job } from "../../../../src/server/meta/repair/choice.ts";
 import { Loads } from "../../../../src/server/meta/repair/loads.ts";
 import { Pace } from "../../../../src/server/meta/repair/pace.ts";
 import { Planner } from "../../../../src/server/meta/repair/planner.ts";
+import type { Refills } from "../../../../src/server/meta/repair/refills.ts";
 import { Retries } from "../../../../src/server/meta/repair/retries.ts";
 import type { Surveys } from "../../../../src/server/meta/repair/surveys.ts";
 import type { Worker } from "../../../../src/server/meta/repair/worker.ts";
@@ -113,6 +114,7 @@ function rig(): Rig {
       begin: (job: Job) => void begun.push(job),
       beginBatches: () => undefined,
     } as unknown as Worker,
+    refills: { isActive: false, isBusyWith: () => false } as unknown as Refills,
     surveys: { kick: () => undefined } as unknown as Surveys,
     loads: new Loads(clock),
     pace: new Pace(clock, 0),

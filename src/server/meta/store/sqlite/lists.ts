@@ -25,8 +25,17 @@ export class ListStatement<Row> {
     return parts.length === 1 ? parts[0]! : parts.flat();
   }
 
-  run(ids: readonly (bigint | number)[]): void {
-    for (const { statement, list } of this.parts(ids)) statement.run(...list);
+  /** Values of other parameters stand before and behind the list. Returns how many rows were changed. */
+  run(
+    ids: readonly (bigint | number)[],
+    before: readonly (bigint | number)[] = [],
+    behind: readonly (bigint | number)[] = [],
+  ): number {
+    let changes = 0;
+    for (const { statement, list } of this.parts(ids)) {
+      changes += statement.run(...before, ...list, ...behind).changes;
+    }
+    return changes;
   }
 
   private parts(ids: readonly (bigint | number)[]) {

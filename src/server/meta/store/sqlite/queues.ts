@@ -6,7 +6,8 @@ import type { Repair, RepairReason, Reservation } from "../rows.ts";
 import { Enumeration, orNull, orUndefined } from "./convert.ts";
 import { ListStatement } from "./lists.ts";
 
-const REASONS = new Enumeration<RepairReason>("repair reason", {
+/** As the column `reason` of `repairs` holds them. */
+export const REASONS = new Enumeration<RepairReason>("repair reason", {
   shortWrite: 0,
   badReplica: 1,
   serverOut: 2,
@@ -158,7 +159,7 @@ function repairArea(database: Database): Area<"repair"> {
     "repair.put": putOne,
     "repair.putMany": (repairs) => repairs.forEach(putOne),
     "repair.delete": (block) => void remove.run(block),
-    "repair.deleteMany": (blocks) => removeMany.run(blocks),
+    "repair.deleteMany": (blocks) => void removeMany.run(blocks),
     "repair.list": (urgency, after, limit) => list.all(urgency, after, limit).map(repairOf),
     "repair.total": () => Number(total.get()?.total ?? 0n),
   };

@@ -17,6 +17,7 @@ import { clusterPrimitives } from "./cluster.ts";
 import { blockPrimitives } from "./content.ts";
 import { lockPrimitives } from "./locks.ts";
 import { queuePrimitives } from "./queues.ts";
+import { refillPrimitives } from "./refills.ts";
 import { ADDED_TABLES, APPLICATION_ID, SCHEMA, SCHEMA_VERSION } from "./schema.ts";
 import { sessionPrimitives } from "./sessions.ts";
 import { treePrimitives } from "./tree.ts";
@@ -124,6 +125,7 @@ function storeOf(path: string, database: Database): SqliteStore {
     ...treePrimitives(database),
     ...blockPrimitives(database),
     ...queuePrimitives(database),
+    ...refillPrimitives(database),
     ...sessionPrimitives(database),
     ...lockPrimitives(database),
     ...clusterPrimitives(database),

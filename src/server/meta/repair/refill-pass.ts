@@ -1,0 +1,262 @@
+/**
+ * One pass over what a server that has lost its disk is to get again, in order of block id.
+ *
+ *     read a page ──► order it, from several servers ──► copies are durable there ──► present, in one transaction
+ *
+ * Several orders are under way, each with its blocks from all other servers. When the pass has ended, or may not go on, the planner
+ * does what is left: refills.ts has the whole of it, and the invariants.
+ */
+import { sleep, type Clock } from "../../../base/clock.ts";
+import { isDfsError, messageOf, type ErrorKind } from "../../../base/errors.ts";
+import { blockId, type BlockId } from "../../../base/ids.ts";
+import { MAX_BATCHED_BYTES } from "../../../base/limits.ts";
+import type { Logger } from "../../../base/logger.ts";
+import type { BatchOrder, Commands } from "../commands.ts";
+import type { Engine } from "../engine.ts";
+import type { Member } from "../members.ts";
+import type { RefillRow } from "../store/primitives/refills.ts";
+import type { Server } from "../store/rows.ts";
+import type { Operation } from "../store/store.ts";
+import type { Loads } from "./loads.ts";
+import { clusterView, type ClusterView } from "./need.ts";
+import type { Pace } from "./pace.ts";
+import { shareOut } from "./refill-sources.ts";
+import { finishEach, finishRefills, readRefills, type RefillPage } from "./refill-steps.ts";
+
+/** Most blocks of one order: few enough that its transactions never hold the event loop long. */
+const MOST_ROWS = 512;
+
+/** Rows read at first, before it is known how long blocks are. */
+const FIRST_ROWS = 32;
+
+/** While a rate is waited for the service may be told to stop. */
+const MOST_SLEEP_MS = 200;
+
+/** Most orders under way. */
+const MOST_ORDERS = 6;
+
+/** Kinds of error by which a server shows that it is no good target at the moment. */
+const UNFIT: ReadonlySet<ErrorKind> = new Set(["noSpace", "io", "timeout"]);
+
+/** Below every block id. */
+const NO_BLOCK = blockId(0n);
+
+export interface PassOptions {
+  readonly engine: Engine;
+  readonly commands: Commands;
+  readonly loads: Loads;
+  readonly pace: Pace;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Copies at a time to one server, where 8 MiB of small blocks count as one. */
+  readonly copiesPerServer: number;
+  /** Whether the planner is busy with the block. */
+  readonly isBusyWith: (block: BlockId) => boolean;
+  /** Whether a pass may go on while servers are like this. */
+  readonly isWhole: (servers: Iterable<Server>) => boolean;
+  /** These blocks were passed over, or could not be copied: they are the planner's now. */
+  readonly onLeft: (blocks: readonly BlockId[]) => void;
+}
+
+/** An order under way: its blocks, in order of id. */
+interface UnderWay {
+  readonly rows: readonly RefillRow[];
+  readonly done: Promise<void>;
+}
+
+export class RefillPass {
+  private readonly options: PassOptions;
+  private readonly member: Member;
+  private readonly orders = new Set<UnderWay>();
+  /** Blocks up to this one have been read. */
+  private after = NO_BLOCK;
+  private isReading = false;
+  private rows = FIRST_ROWS;
+  private bytesUnderWay = 0;
+  /** Why nothing more is to be ordered. */
+  private failure: string | undefined;
+  private stopped = false;
+
+  /** `member` is the server that is refilled. */
+  constructor(options: PassOptions, member: Member) {
+    this.options = options;
+    this.member = member;
+  }
+
+  /** Copies under way. */
+  get copies(): number {
+    return [...this.orders].reduce((sum, { rows }) => sum + rows.length, 0);
+  }
+
+  /** Whether the pass has yet to come to the block, or has ordered it. */
+  has(block: BlockId): boolean {
+    return block > this.after || this.isBusyWith(block);
+  }
+
+  /** Whether the block may be in an order that has not ended. */
+  isBusyWith(block: BlockId): boolean {
+    for (const { rows } of this.orders) {
+      if (rows[0]!.id <= block && block <= rows.at(-1)!.id) return true;
+    }
+    return false;
+  }
+
+  /** Whether a copy of the block may be on its way, or about to be ordered. */
+  isCopying(block: BlockId): boolean {
+    return (this.isReading && block > this.after) || this.isBusyWith(block);
+  }
+
+  /** Orders nothing any more. */
+  stop(): void {
+    this.stopped = true;
+  }
+
+  /** Resolves when the pass has ended. Never throws. */
+  async run(): Promise<void> {
+    try {
+      while ((await this.mayOrder()) && (await this.orderNext()));
+    } catch (error) {
+      this.failure ??= messageOf(error);
+    }
+    await Promise.all([...this.orders].map(({ done }) => done));
+    if (this.failure === undefined || this.stopped) return;
+    const { server } = this.member;
+    this.options.logger.info(
+      `data server ${server} is refilled block by block for now: ${this.failure}`,
+    );
+  }
+
+  /** Waits until there is room for another order. Returns false when there is to be none. */
+  private async mayOrder(): Promise<boolean> {
+    const { copiesPerServer } = this.options;
+    // One copy of these is left to the planner, for what is more urgent.
+    const mostBytes = Math.max(0, copiesPerServer - 2) * MAX_BATCHED_BYTES;
+    while (this.orders.size >= MOST_ORDERS || this.bytesUnderWay > mostBytes) {
+      await Promise.race([...this.orders].map(({ done }) => done));
+    }
+    return this.failure === undefined && !this.stopped;
+  }
+
+  /** Reads the next blocks and orders them. Returns whether there may be more. */
+  private async orderNext(): Promise<boolean> {
+    const { isBusyWith, onLeft } = this.options;
+    const page = await this.readNext();
+    // Nothing may be waited for from here on, until the order is on the list.
+    if (page?.last === undefined) return false;
+    this.after = page.last;
+    const rows = page.simple.filter(({ id }) => !isBusyWith(id));
+    if (rows.length > 0) this.begin(rows, page);
+    if (page.others.length > 0) onLeft(page.others);
+    return true;
+  }
+
+  /** The next page; undefined: the pass may not go on. */
+  private async readNext(): Promise<RefillPage | undefined> {
+    const { engine, isWhole } = this.options;
+    const bytes = await this.allowance();
+    const { after, rows, member } = this;
+    this.isReading = true;
+    try {
+      const page = await engine.question(function* () {
+        const view = yield* clusterView(engine.settings.replicas, engine.nowNs);
+        if (!isWhole(view.servers.values())) return undefined;
+        return yield* readRefills(view, member.server, after, { rows, bytes });
+      });
+      // As many are read next as are likely to be ordered.
+      const read = page === undefined ? 0 : page.simple.length + page.others.length;
+      this.rows = Math.min(MOST_ROWS, Math.max(FIRST_ROWS, 2 * read));
+      return page;
+    } finally {
+      this.isReading = false;
+    }
+  }
+
+  /** Bytes that may be ordered now, which is waited for. */
+  private async allowance(): Promise<number> {
+    const { pace, clock } = this.options;
+    if (this.isUrgent) return MAX_BATCHED_BYTES;
+    while (pace.allowance() <= 0 && !this.stopped) {
+      await sleep(clock, Math.min(MOST_SLEEP_MS, Math.max(1, pace.waitMs())));
+    }
+    return Math.min(MAX_BATCHED_BYTES, pace.allowance());
+  }
+
+  /** All blocks of the pass have one good copy left: rates do not apply. */
+  private get isUrgent(): boolean {
+    return this.options.engine.settings.replicas === 2;
+  }
+
+  private begin(rows: readonly RefillRow[], { mark, addresses }: RefillPage): void {
+    const { loads, pace } = this.options;
+    const { server } = this.member;
+    const { sources, sourceOf, bytes } = shareOut(rows);
+    const total = bytes.reduce((sum, each) => sum + each, 0);
+    const order: BatchOrder = {
+      sources: sources.map((source) => ({ server: source, address: addresses.get(source)! })),
+      blocks: rows.map(({ id, length, checksum, inode, fileOffset }, at) => {
+        return { block: id, length, checksum, inode, fileOffset, source: sourceOf[at]! };
+      }),
+    };
+    const count = (by: 1 | -1): void => {
+      this.bytesUnderWay += by * total;
+      for (const [at, source] of sources.entries())
+        loads.countBytes(server, source, bytes[at]!, by);
+    };
+    count(1);
+    if (!this.isUrgent) pace.begin(total);
+    const done = this.carryOut(order, rows, mark)
+      .catch((error: unknown) => {
+        this.failure ??= messageOf(error);
+        if (isDfsError(error) && UNFIT.has(error.kind)) loads.avoid(server);
+      })
+      .finally(() => {
+        count(-1);
+        this.orders.delete(entry);
+      });
+    const entry = { rows, done };
+    this.orders.add(entry);
+  }
+
+  /** Has the copies made, and puts on record those that were. @throws DfsError when the order is refused or not answered. */
+  private async carryOut(
+    order: BatchOrder,
+    rows: readonly RefillRow[],
+    mark: string,
+  ): Promise<void> {
+    const { commands, onLeft, pace } = this.options;
+    const results = await commands.copyMany(this.member, order);
+    const stored = rows.filter((_, at) => results[at] === "stored");
+    const left = rows.filter((_, at) => results[at] !== "stored");
+    if (stored.length > 0) {
+      const made = await this.finish(
+        stored.map(({ id }) => id),
+        mark,
+      );
+      pace.made(
+        stored.reduce((sum, { length }) => sum + length, 0),
+        made,
+      );
+    } else this.failure ??= "none of its last copies could be made";
+    if (left.length > 0) onLeft(left.map(({ id }) => id));
+  }
+
+  /** Returns how many of the copies are on record as present by that. */
+  private async finish(blocks: readonly BlockId[], mark: string): Promise<number> {
+    const { server, instance } = this.member;
+    const refilled = { server, instance, blocks, mark };
+    try {
+      await this.change((view) => finishRefills(view, refilled));
+      return blocks.length;
+    } catch (error) {
+      if (!isDfsError(error, "conflict")) throw error;
+      return this.change((view) => finishEach(view, refilled));
+    }
+  }
+
+  private change<T>(step: (view: ClusterView) => Operation<T>): Promise<T> {
+    const { engine } = this.options;
+    return engine.change(function* () {
+      return yield* step(yield* clusterView(engine.settings.replicas, engine.nowNs));
+    });
+  }
+}

@@ -1,0 +1,36 @@
+/**
+ * From which server each block of an order is fetched.
+ */
+import type { ServerId } from "../../../base/ids.ts";
+import type { RefillRow } from "../store/primitives/refills.ts";
+
+/** The sources of an order, and for each of its rows the place of its source among them. */
+export interface Shares {
+  readonly sources: readonly ServerId[];
+  readonly sourceOf: readonly number[];
+  /** Bytes that each source gives. */
+  readonly bytes: readonly number[];
+}
+
+/**
+ * Shares the rows out among the servers that have a present copy, so that each gives about as many bytes. Neighbours go to the same
+ * source, as far as it has them: it has stored them one behind the other, and reads them together.
+ */
+export function shareOut(rows: readonly RefillRow[]): Shares {
+  const sources = [...new Set(rows.flatMap(({ holders }) => holders.present))].toSorted(
+    (one, other) => one - other,
+  );
+  const places = new Map(sources.map((server, place) => [server, place]));
+  const total = rows.reduce((sum, { length }) => sum + length, 0);
+  const fair = total / sources.length;
+  const bytes = sources.map(() => 0);
+  const sourceOf = rows.map(({ holders, length }) => {
+    const open = holders.present.map((server) => places.get(server)!);
+    const place =
+      open.find((each) => bytes[each]! + length / 2 <= fair) ??
+      open.reduce((one, other) => (bytes[other]! < bytes[one]! ? other : one));
+    bytes[place]! += length;
+    return place;
+  });
+  return { sources, sourceOf, bytes };
+}

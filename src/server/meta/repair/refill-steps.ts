@@ -1,0 +1,179 @@
+/**
+ * The transactions of refilling a server that has lost its disk. Each is about hundreds of copies and has a few statements for all of
+ * them; what is not as simple as that is left to the pages of page.ts.
+ *
+ *     present ── loseStretch ──► bad, on record with urgency REFILL ── finishRefills ──► present, off the record
+ */
+import { DfsError } from "../../../base/errors.ts";
+import type { BlockId, InstanceId, ServerId } from "../../../base/ids.ts";
+import { MAX_BATCHABLE_BYTES } from "../../../base/limits.ts";
+import type { Address } from "../../../protocol/transport.ts";
+import type { RefillRow, Stretch } from "../store/primitives/refills.ts";
+import { ask, type Operation } from "../store/store.ts";
+import { judge } from "./steps.ts";
+import { REFILL, type ClusterView } from "./need.ts";
+import { onPage, type BlockPage } from "./page.ts";
+
+/** The next rows of a server on record, at most `limit`: where they end, and how many they are. */
+export interface RecordedStretch extends Stretch {
+  readonly rows: number;
+}
+
+/** What is on record of a server behind `after`; undefined: nothing. */
+export function* nextStretch(
+  server: ServerId,
+  after: BlockId,
+  limit: number,
+): Operation<RecordedStretch | undefined> {
+  const last = yield* ask("refill.last", server, after, limit);
+  if (last === undefined) return undefined;
+  return { after, last, rows: yield* ask("refill.count", server, { after, last }) };
+}
+
+/**
+ * The server holds nothing of a stretch: its present copies become bad, and what their blocks need goes on record. Returns how many
+ * became bad; undefined when that is to be settled copy by copy: copies were being made, others have come since the stretch was
+ * looked at, or a server is out, whose copies do not count.
+ */
+export function* loseStretch(
+  view: ClusterView,
+  server: ServerId,
+  stretch: RecordedStretch,
+): Operation<number | undefined> {
+  const { after, last, rows } = stretch;
+  if (view.servers.get(server)?.filling !== true) return undefined;
+  for (const { state } of view.servers.values()) if (state === "out") return undefined;
+  const [adding] = yield* ask("replica.listUnsettled", server, "adding", after, 1);
+  if (adding !== undefined && adding.block <= last) return undefined;
+  if ((yield* ask("refill.count", server, stretch)) !== rows) return undefined;
+  const lost = yield* ask("refill.lose", server, stretch);
+  const counting = view.replicas - 1;
+  if (counting > 0) {
+    const entry = {
+      missing: 1,
+      urgency: REFILL,
+      reason: "badReplica",
+      sinceNs: view.nowNs,
+    } as const;
+    yield* ask("refill.record", server, stretch, counting, entry);
+  }
+  const others = yield* ask("refill.unrecorded", server, stretch, REFILL);
+  if (others.length > 0) yield* judge(view, others, "badReplica");
+  return lost;
+}
+
+/** What decisions about copies rest on, in words: as long as they are the same, what was well placed is. */
+function* standingOf(view: ClusterView): Operation<string> {
+  const version = yield* ask("placement.version");
+  const servers = [...view.servers.values()].map(
+    ({ id, state, filling, instance }) => `${id} ${state} ${filling} ${instance}`,
+  );
+  return `${version}: ${servers.join(", ")}`;
+}
+
+/** Blocks that the server is to get again, behind `after`. */
+export interface RefillPage {
+  /** Those that lack nothing but this copy, are well placed then and short enough for a batch. */
+  readonly simple: readonly RefillRow[];
+  /** The others of the page. */
+  readonly others: readonly BlockId[];
+  /** The last block looked at; undefined when there are no more. */
+  readonly last: BlockId | undefined;
+  /** Where servers listen. */
+  readonly addresses: ReadonlyMap<ServerId, Address>;
+  /** The cluster as it was, for `finishRefills`. */
+  readonly mark: string;
+}
+
+/** The next blocks of a server's refill behind `after`: at most so many `rows` and `bytes`, but one block at least. */
+export function* readRefills(
+  view: ClusterView,
+  server: ServerId,
+  after: BlockId,
+  most: { readonly rows: number; readonly bytes: number },
+): Operation<RefillPage> {
+  const mark = yield* standingOf(view);
+  const rows = yield* ask("refill.list", server, after, REFILL, most.rows);
+  const taken = rows.slice(0, countWithin(rows, most.bytes));
+  yield* readPlacement(view, taken);
+  const simple: RefillRow[] = [];
+  const others: BlockId[] = [];
+  for (const row of taken) {
+    if (isSimple(view, server, row)) simple.push(row);
+    else others.push(row.id);
+  }
+  const addresses = new Map([...view.servers.values()].map(({ id, address }) => [id, address]));
+  return { simple, others, last: taken.at(-1)?.id, addresses, mark };
+}
+
+/** How many of the rows, from the first on, are together no longer than `bytes`; one in any case. */
+function countWithin(rows: readonly RefillRow[], bytes: number): number {
+  let sum = 0;
+  const end = rows.findIndex(({ length }) => (sum += length) > bytes);
+  return end < 0 ? rows.length : Math.max(1, end);
+}
+
+function* readPlacement(view: ClusterView, rows: readonly RefillRow[]): Operation<void> {
+  const groups = new Set<number>();
+  for (const { group } of rows) if (!view.rows.has(group)) groups.add(group);
+  if (groups.size === 0) return;
+  for (const { group, servers } of yield* ask("placement.rows", [...groups])) {
+    view.rows.set(group, servers);
+  }
+}
+
+/** Nothing but the server's copy is amiss, and all are on servers of the block's group. */
+function isSimple(
+  view: ClusterView,
+  server: ServerId,
+  { group, holders, length }: RefillRow,
+): boolean {
+  const { present, others } = holders;
+  if (length > MAX_BATCHABLE_BYTES) return false;
+  if (others.length !== 1 || others[0] !== server || present.length !== view.replicas - 1)
+    return false;
+  const row = view.rows.get(group);
+  if (row === undefined || !row.includes(server)) return false;
+  return present.every((each) => row.includes(each));
+}
+
+/** Copies that a run of a server has made, and the `mark` of the page that they were chosen from. */
+export interface Refilled {
+  readonly server: ServerId;
+  readonly instance: InstanceId;
+  readonly blocks: readonly BlockId[];
+  readonly mark: string;
+}
+
+/**
+ * The copies are durable: they are present from now on, and their blocks need nothing more.
+ * @throws DfsError `conflict` when something has changed since they were chosen: `finishEach` is to judge them one by one then.
+ */
+export function* finishRefills(view: ClusterView, refilled: Refilled): Operation<void> {
+  const { server, blocks } = refilled;
+  const isAsChosen =
+    (yield* standingOf(view)) === refilled.mark &&
+    (yield* ask("refill.finish", server, blocks, REFILL)) === blocks.length &&
+    (yield* ask("refill.settle", blocks, REFILL)) === blocks.length;
+  if (!isAsChosen) throw new DfsError("conflict", `blocks of data server ${server} have changed`);
+}
+
+/** The same, block by block. Returns how many copies became present. */
+export function* finishEach(view: ClusterView, refilled: Refilled): Operation<number> {
+  const { server, instance, blocks } = refilled;
+  // Another run of the server may be one that has lost its disk once more.
+  if (view.servers.get(server)?.instance !== instance) return 0;
+  return yield* onPage(
+    view,
+    blocks,
+    (page) => blocks.filter((block) => finishOne(page, server, block)).length,
+  );
+}
+
+function finishOne(page: BlockPage, server: ServerId, block: BlockId): boolean {
+  const live = page.live(block);
+  if (live === undefined || page.copyOn(block, server) !== "bad") return false;
+  page.setCopy(block, server, "present");
+  page.judge(live, "badReplica");
+  return true;
+}
