@@ -8,9 +8,10 @@
  */
 import { sleep, type Clock } from "../../../base/clock.ts";
 import { isDfsError, messageOf, type ErrorKind } from "../../../base/errors.ts";
-import { blockId, type BlockId } from "../../../base/ids.ts";
+import { blockId, type BlockId, type ServerId } from "../../../base/ids.ts";
 import { MAX_BATCHED_BYTES } from "../../../base/limits.ts";
 import type { Logger } from "../../../base/logger.ts";
+import type { BatchResult } from "../../../protocol/messages/data.ts";
 import type { BatchOrder, Commands } from "../commands.ts";
 import type { Engine } from "../engine.ts";
 import type { Member } from "../members.ts";
@@ -54,6 +55,8 @@ export interface PassOptions {
   readonly isBusyWith: (block: BlockId) => boolean;
   /** Whether a pass may go on while servers are like this. */
   readonly isWhole: (servers: Iterable<Server>) => boolean;
+  /** A source has not given a block right to a server. */
+  readonly onBad: (block: BlockId, source: ServerId, to: ServerId) => void;
   /** These blocks were passed over, or could not be copied: they are the planner's now. */
   readonly onLeft: (blocks: readonly BlockId[]) => void;
 }
@@ -227,6 +230,7 @@ export class RefillPass {
     const results = await commands.copyMany(this.member, order);
     const stored = rows.filter((_, at) => results[at] === "stored");
     const left = rows.filter((_, at) => results[at] !== "stored");
+    this.reportSources(order, results);
     if (stored.length > 0) {
       const made = await this.finish(
         stored.map(({ id }) => id),
@@ -238,6 +242,14 @@ export class RefillPass {
       );
     } else this.failure ??= "none of its last copies could be made";
     if (left.length > 0) onLeft(left.map(({ id }) => id));
+  }
+
+  /** Whoever has answered and not given a block right is to look at its copy. */
+  private reportSources({ sources, blocks }: BatchOrder, results: readonly BatchResult[]): void {
+    const { onBad } = this.options;
+    for (const [at, { block, source }] of blocks.entries()) {
+      if (results[at] === "notGiven") onBad(block, sources[source]!.server, this.member.server);
+    }
   }
 
   /** Returns how many of the copies are on record as present by that. */

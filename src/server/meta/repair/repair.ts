@@ -15,6 +15,7 @@
  * Everything that has to survive is in the store. docs/metadata.md has the argument why a crash at any moment is harmless.
  */
 import type { Clock } from "../../../base/clock.ts";
+import { messageOf } from "../../../base/errors.ts";
 import type { BlockId, ServerId } from "../../../base/ids.ts";
 import type { Logger } from "../../../base/logger.ts";
 import type { Commands } from "../commands.ts";
@@ -66,10 +67,12 @@ export class Repair {
   private readonly worker: Worker;
   private readonly refills: Refills;
   private readonly planner: Planner;
+  private readonly logger: Logger;
 
   constructor(options: RepairOptions) {
     const { engine, members, clock, logger, intervalMs, bytesPerSecond } = options;
     const loads = new Loads(clock);
+    this.logger = logger;
     this.retries = new Retries(clock, intervalMs);
     this.pace = new Pace(clock, bytesPerSecond);
     const member = (server: ServerId): Member | undefined =>
@@ -99,6 +102,7 @@ export class Repair {
       loads,
       pace,
       isBusyWith: (block) => worker.isBusyWith(block),
+      onBad: (block, server, to) => this.reportSource(block, server, to),
       onLeft: (blocks) => this.planner.consider(blocks),
       onEnded: onChanged,
     });
@@ -123,6 +127,14 @@ export class Repair {
    */
   report(report: Report): Promise<void> {
     return this.suspects.report(report);
+  }
+
+  private reportSource(block: BlockId, server: ServerId, to: ServerId): void {
+    const detail = "it did not give the block right";
+    const report = { block, server, problem: "notGiven", detail, reporter: `data server ${to}` };
+    this.suspects.report(report).catch((error: unknown) => {
+      this.logger.info(`a bad copy of block ${block} cannot be looked at: ${messageOf(error)}`);
+    });
   }
 
   /** A server is in another state than before, or has been compared with the record. */

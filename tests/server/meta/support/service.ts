@@ -266,6 +266,8 @@ export class TestDataServer {
   batchRefusal: DfsError | undefined;
   /** How many blocks were ordered together, batch by batch. */
   readonly batches: number[] = [];
+  /** Blocks that others have copied from it in batches. */
+  given = 0;
   /** What becomes of a block of a batch, when it is not to be what the servers hold; may wait. */
   batchResult: (block: BlockId) => Promise<BatchResult | undefined> = () =>
     Promise.resolve(undefined);
@@ -439,6 +441,7 @@ export class TestDataServer {
           this.held.set(block, held);
           this.rotten.delete(block);
           this.copied.push(block);
+          source.given++;
           results.push("stored");
         }
       }

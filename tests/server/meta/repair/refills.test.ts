@@ -1,0 +1,231 @@
+// A server that lost its disk gets all that it lacks in one pass, while other things happen.
+
+import { expect, test } from "bun:test";
+import { DfsError } from "../../../../src/base/errors.ts";
+import { incarnationId, ROOT_INODE } from "../../../../src/base/ids.ts";
+import { systemRandom } from "../../../../src/base/random.ts";
+import { holdings, status } from "../../../../src/protocol/messages/cluster.ts";
+import { unlink } from "../../../../src/protocol/messages/namespace.ts";
+import { BATCH_BLOCKS } from "../../../../src/server/meta/repair/batches.ts";
+import type { MetaServerOptions } from "../../../../src/server/meta/server.ts";
+import { temporaryDirectory, until } from "../support/durable.ts";
+import { blockBytes, startMeta, TestClient, TestDataServer, text } from "../support/service.ts";
+
+/** Enough for some orders of the most blocks that one may have. */
+const BLOCKS = 2_000;
+
+class Cluster {
+  readonly address: string;
+  readonly data: readonly TestDataServer[];
+  readonly client: TestClient;
+
+  constructor(address: string, data: readonly TestDataServer[], client: TestClient) {
+    this.address = address;
+    this.data = data;
+    this.client = client;
+  }
+
+  /** The server that will lose its disk. */
+  get lost(): TestDataServer {
+    return this.data[0]!;
+  }
+
+  /** It dies and comes back with an empty one. */
+  async loseDisk(): Promise<void> {
+    const { lost, address } = this;
+    await lost.kill();
+    lost.held.clear();
+    lost.recovered = true;
+    lost.incarnation = incarnationId(systemRandom.id64());
+    await lost.restart(address);
+  }
+
+  async whenFilled(): Promise<void> {
+    const { client, lost } = this;
+    await until(async () => !(await client.ask(holdings, { server: lost.id })).filling);
+  }
+
+  /** Every block has its copies, and nothing is to be done any more. */
+  async whenWhole(blocks: number): Promise<void> {
+    await until(async () => {
+      const { blocksByCopies, missingCopies, repair } = await this.client.ask(status, {});
+      return blocksByCopies[3] === blocks && missingCopies === 0 && repair?.queue.length === 0;
+    });
+  }
+}
+
+/** A cluster of three servers with a file of so many blocks, each on all of them. */
+async function withFile(
+  blocks: number,
+  work: (cluster: Cluster) => Promise<void>,
+  options: Partial<MetaServerOptions> = {},
+): Promise<void> {
+  using dir = temporaryDirectory();
+  const settings = { settings: { blockSize: 8 }, repairIntervalMs: 1, downDelayMs: 60_000 };
+  const meta = await startMeta(dir.path, { ...settings, ...options });
+  try {
+    const { address } = meta;
+    const data: TestDataServer[] = [];
+    for (let index = 0; index < 3; index++) data.push(await TestDataServer.join(address));
+    const client = await TestClient.open(address);
+    await client.put("f", data, blocks);
+    await work(new Cluster(address, data, client));
+  } finally {
+    await meta.stop();
+  }
+}
+
+test("it is ordered many blocks at a time, of each source about as many, and each block once", () =>
+  withFile(BLOCKS, async (cluster) => {
+    await cluster.loseDisk();
+    await cluster.whenFilled();
+    const { lost, data } = cluster;
+    expect(lost.held.size).toBe(BLOCKS);
+    expect(lost.copied.length).toBe(BLOCKS);
+    expect(Math.max(...lost.batches)).toBeGreaterThan(BATCH_BLOCKS);
+    const [one, other] = data.slice(1).map(({ given }) => given);
+    expect(Math.abs(one! - other!)).toBeLessThan(BLOCKS / 10);
+    await cluster.whenWhole(BLOCKS);
+  }));
+
+test("what a source cannot give is copied from another one, and made good at the source too", () =>
+  withFile(BLOCKS, async (cluster) => {
+    const { data, lost } = cluster;
+    const ids = [...lost.held.keys()];
+    for (const { id, rotten } of data.slice(1)) {
+      for (let at = id; at < BLOCKS; at += 40) rotten.add(ids[at]!);
+    }
+    await cluster.loseDisk();
+    await cluster.whenFilled();
+    await cluster.whenWhole(BLOCKS);
+    for (const { held } of data) expect(held.size).toBe(BLOCKS);
+    // Each was asked for about half of them.
+    await until(() => data.every(({ rotten }) => rotten.size < BLOCKS / 40 - 10));
+    await cluster.whenWhole(BLOCKS);
+  }));
+
+test("while another server is away it is refilled as anything is repaired", () =>
+  withFile(BLOCKS, async (cluster) => {
+    const { data, lost, address } = cluster;
+    await data[2]!.kill();
+    await cluster.loseDisk();
+    await cluster.whenFilled();
+    expect(lost.held.size).toBe(BLOCKS);
+    expect(Math.max(...lost.batches)).toBeLessThanOrEqual(BATCH_BLOCKS);
+    expect(data[2]!.given).toBe(0);
+    await data[2]!.restart(address);
+    await cluster.whenWhole(BLOCKS);
+  }));
+
+test("another server goes away in the middle", () =>
+  withFile(BLOCKS, async (cluster) => {
+    const { data, lost, address } = cluster;
+    lost.copyGate = async () => {
+      lost.copyGate = () => Promise.resolve();
+      await data[2]!.kill();
+    };
+    await cluster.loseDisk();
+    await cluster.whenFilled();
+    expect(lost.held.size).toBe(BLOCKS);
+    await data[2]!.restart(address);
+    await cluster.whenWhole(BLOCKS);
+  }));
+
+test("it dies in the middle, and goes on with what it has", () =>
+  withFile(BLOCKS, async (cluster) => {
+    const { lost, address } = cluster;
+    lost.copyGate = async () => {
+      if (lost.copied.length === 0) return;
+      lost.copyGate = () => Promise.resolve();
+      await lost.kill();
+    };
+    await cluster.loseDisk();
+    await until(() => lost.peer === undefined);
+    await lost.restart(address);
+    await cluster.whenFilled();
+    expect(lost.held.size).toBe(BLOCKS);
+    await cluster.whenWhole(BLOCKS);
+  }));
+
+test("it loses its disk once more in the middle", () =>
+  withFile(BLOCKS, async (cluster) => {
+    const { lost } = cluster;
+    let isOver = false;
+    lost.copyGate = async () => {
+      if (lost.copied.length === 0) return;
+      lost.copyGate = () => Promise.resolve();
+      await cluster.loseDisk();
+      isOver = true;
+    };
+    await cluster.loseDisk();
+    await until(() => isOver);
+    await cluster.whenFilled();
+    expect(lost.held.size).toBe(BLOCKS);
+    await cluster.whenWhole(BLOCKS);
+  }));
+
+// The deletion would find nothing, be acknowledged and the block forgotten; then the copy would come, and stay for good.
+test("blocks that die while they are on their way are deleted after they have come", () =>
+  withFile(100, async (cluster) => {
+    const { data, lost, client } = cluster;
+    const gate = Promise.withResolvers<void>();
+    lost.copyGate = () => gate.promise;
+    // It has got the bytes, and is about to store them.
+    lost.batchResult = (block) => {
+      lost.store(block, blockBytes(block));
+      return Promise.resolve("stored");
+    };
+    await cluster.loseDisk();
+    await until(() => lost.batches.length > 0);
+    const ordered = lost.batches.reduce((sum, each) => sum + each, 0);
+    await client.change(unlink, { parent: ROOT_INODE, name: text("f") });
+    // Those that wait for nothing are gone.
+    await until(() => data.slice(1).every(({ held }) => held.size === 0));
+    expect(lost.deleted).toEqual([]);
+    gate.resolve();
+    await until(() => lost.deleted.length >= ordered);
+    await cluster.whenWhole(0);
+    await until(async () => (await client.ask(status, {})).deadBlocks === 0);
+    expect(lost.held.size).toBe(0);
+  }));
+
+test("a server that knows no orders of many blocks gets them one by one", () =>
+  withFile(200, async (cluster) => {
+    const { lost } = cluster;
+    lost.batchRefusal = new DfsError("unsupported", "said by a test");
+    await cluster.loseDisk();
+    await cluster.whenFilled();
+    expect(lost.batches).toEqual([]);
+    expect(lost.held.size).toBe(200);
+    await cluster.whenWhole(200);
+  }));
+
+test("what could not be stored is tried again", () =>
+  withFile(BLOCKS, async (cluster) => {
+    const { lost } = cluster;
+    let refused = 0;
+    lost.batchResult = () => Promise.resolve(refused++ < 900 ? "notStored" : undefined);
+    await cluster.loseDisk();
+    await cluster.whenFilled();
+    expect(lost.held.size).toBe(BLOCKS);
+    await cluster.whenWhole(BLOCKS);
+  }));
+
+test("two servers lose their disks one after the other", () =>
+  withFile(BLOCKS, async (cluster) => {
+    const { data, lost, address } = cluster;
+    const other = data[1]!;
+    lost.copyGate = async () => {
+      if (lost.copied.length === 0) return;
+      lost.copyGate = () => Promise.resolve();
+      await other.kill();
+      other.held.clear();
+      other.recovered = true;
+      other.incarnation = incarnationId(systemRandom.id64());
+      await other.restart(address);
+    };
+    await cluster.loseDisk();
+    await cluster.whenFilled();
+    await cluster.whenWhole(BLOCKS);
+    for (const { held } of data) expect(held.size).toBe(BLOCKS);
+  }));
