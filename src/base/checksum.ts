@@ -12,13 +12,20 @@
  *
  * Source: https://github.com/Cyan4973/xxHash, XXH3_64bits with seed 0.
  */
-import { PIECE_BYTES } from "./limits.ts";
+import { MAX_BLOCK_BYTES, PIECE_BYTES } from "./limits.ts";
 
 /** Bytes of one piece hash in a list. */
 export const PIECE_HASH_BYTES = 8;
 
 /** A block's checksum: unsigned 64-bit. */
 export type Checksum = bigint;
+
+/** Bytes of the length in front of a list. */
+const LENGTH_BYTES = 8;
+
+/** What the checksum of any block is the hash of. Fresh memory costs more than the hash of a small block does. */
+const hashed = new Uint8Array(LENGTH_BYTES + (MAX_BLOCK_BYTES / PIECE_BYTES) * PIECE_HASH_BYTES);
+const hashedView = new DataView(hashed.buffer);
 
 /** Hash of any run of bytes: XXH3-64, unsigned. */
 export function hash64(bytes: Uint8Array): bigint {
@@ -33,25 +40,47 @@ export function pieceCount(length: number): number {
 /** The list of piece hashes of a whole block: 8 bytes each, big-endian, in order. */
 export function pieceHashes(block: Uint8Array): Uint8Array {
   const list = new Uint8Array(pieceCount(block.length) * PIECE_HASH_BYTES);
-  const view = new DataView(list.buffer);
-  for (let piece = 0; piece * PIECE_BYTES < block.length; piece++) {
-    const start = piece * PIECE_BYTES;
-    view.setBigUint64(piece * PIECE_HASH_BYTES, hash64(block.subarray(start, start + PIECE_BYTES)));
-  }
+  writePieceHashes(block, new DataView(list.buffer), 0);
   return list;
+}
+
+function writePieceHashes(block: Uint8Array, target: DataView, from: number): void {
+  let at = from;
+  for (let start = 0; start < block.length; start += PIECE_BYTES, at += PIECE_HASH_BYTES) {
+    target.setBigUint64(at, hash64(block.subarray(start, start + PIECE_BYTES)));
+  }
 }
 
 /** The checksum of a block of `length` bytes whose piece hashes are `list`. */
 export function checksumOf(length: number, list: Uint8Array): Checksum {
-  const head = new Uint8Array(8 + list.length);
-  new DataView(head.buffer).setBigUint64(0, BigInt(length));
-  head.set(list, 8);
+  const end = LENGTH_BYTES + list.length;
+  if (end > hashed.length) return checksumOfLong(length, list);
+  writeLength(hashedView, length);
+  hashed.set(list, LENGTH_BYTES);
+  return hash64(hashed.subarray(0, end));
+}
+
+/** Of more pieces than a block has, as a backup does. */
+function checksumOfLong(length: number, list: Uint8Array): Checksum {
+  const head = new Uint8Array(LENGTH_BYTES + list.length);
+  writeLength(new DataView(head.buffer), length);
+  head.set(list, LENGTH_BYTES);
   return hash64(head);
+}
+
+function writeLength(target: DataView, length: number): void {
+  target.setUint32(0, Math.floor(length / 2 ** 32));
+  target.setUint32(4, length % 2 ** 32);
 }
 
 /** The checksum of a whole block. */
 export function blockChecksum(block: Uint8Array): Checksum {
-  return checksumOf(block.length, pieceHashes(block));
+  const { length } = block;
+  const end = LENGTH_BYTES + pieceCount(length) * PIECE_HASH_BYTES;
+  if (end > hashed.length) return checksumOf(length, pieceHashes(block));
+  writeLength(hashedView, length);
+  writePieceHashes(block, hashedView, LENGTH_BYTES);
+  return hash64(hashed.subarray(0, end));
 }
 
 /** True when `list` is the list of piece hashes that `checksum` was made of, for a block of `length` bytes. */

@@ -6,7 +6,7 @@
  * must be the one of the very record that the index names; the list must match the checksum in it, and each piece its
  * hash. Reads wait for nothing but the disk: a record is in the index when it is durable, and is never changed.
  */
-import { firstBadPiece, PIECE_HASH_BYTES, pieceCount, verifyPieceList } from "../base/checksum.ts";
+import { firstBadPiece, verifyPieceList } from "../base/checksum.ts";
 import type { DiskFile } from "../base/disk.ts";
 import { DfsError, isDfsError, messageOf } from "../base/errors.ts";
 import type { FilePart } from "../base/file-part.ts";
@@ -16,7 +16,13 @@ import { BufferPool } from "./buffers.ts";
 import type { CorruptionKind, CorruptionReporter } from "./corruption.ts";
 import type { SegmentIdentity } from "./format.ts";
 import type { BlockIndex, IndexEntry } from "./index.ts";
-import { decodeRecordHeader, putBodyLength, RECORD_HEADER_BYTES, recordBytes } from "./record.ts";
+import {
+  blockOffset,
+  decodeRecordHeader,
+  putBodyLength,
+  RECORD_HEADER_BYTES,
+  recordBytes,
+} from "./record.ts";
 import type { HeldSegment, SegmentReaders } from "./segment.ts";
 
 /** Verified bytes of a block. */
@@ -74,7 +80,7 @@ export class BlockReader {
    */
   async read(entry: IndexEntry, offset: number, length: number, tell = true): Promise<BlockRange> {
     const { from, to } = wholePieces(entry, offset, length);
-    const dataAt = dataOffset(entry);
+    const dataAt = blockOffset(entry.length);
     const buffer = this.pool.take(dataAt + to - from);
     try {
       const bad = await this.segments.use(entry.segment, async (file, identity) => {
@@ -180,11 +186,6 @@ function wholePieces(
   };
 }
 
-/** Where in a record the block begins: behind header and list. */
-function dataOffset(entry: IndexEntry): number {
-  return RECORD_HEADER_BYTES + pieceCount(entry.length) * PIECE_HASH_BYTES;
-}
-
 /** Pieces of a block where they lie in its segment, and the hashes of all. */
 async function findIn(
   { file, identity }: HeldSegment,
@@ -192,7 +193,7 @@ async function findIn(
   from: number,
   to: number,
 ): Promise<Pick<StoredRange, "pieces" | "part"> | undefined> {
-  const dataAt = dataOffset(entry);
+  const dataAt = blockOffset(entry.length);
   const part = file.part?.(entry.position + dataAt + from, to - from);
   if (part === undefined) return undefined;
   const head = await readHead(file, identity, entry, dataAt);
@@ -234,7 +235,7 @@ async function fill(
 }
 
 /** What is wrong with a record that was read, or undefined when it is right. */
-export function problemOf(
+function problemOf(
   entry: IndexEntry,
   identity: SegmentIdentity,
   bytes: Uint8Array,

@@ -50,7 +50,7 @@ import { roomForPuts, SEGMENT_BYTES } from "./space.ts";
 import { SegmentSupply } from "./supply.ts";
 import type { BlockInfo, BlockToPut, IdRange, LogOptions, LogStats } from "./types.ts";
 import { LogState } from "./state.ts";
-import { readNear } from "./near-reads.ts";
+import { readNear, type NearBlock } from "./near-reads.ts";
 import { LogWriter } from "./writer.ts";
 import type { WriterEvents } from "./writer-options.ts";
 
@@ -176,15 +176,12 @@ export class BlockLog {
   }
 
   /**
-   * Reads those of the blocks that lie close to each other, whole and verified, and gives them to `give`, which must copy the
-   * bytes. What it is not given may be read by `get` all the same.
+   * Reads those of the blocks that lie close to each other and have the length named, whole and verified, into `target`: each to
+   * where the lengths of those before it end, whether they were read or not. Returns for each whether it was read. What was
+   * not may be read by `get` all the same.
    */
-  async getNear(
-    blocks: readonly BlockId[],
-    give: (at: number, bytes: Uint8Array) => void,
-  ): Promise<void> {
-    const entries = this.closed ? [] : blocks.map((block) => this.index.get(block));
-    await readNear(this.reader, entries, give);
+  async getNear(blocks: readonly NearBlock[], target: Uint8Array): Promise<boolean[]> {
+    return this.closed ? blocks.map(() => false) : await readNear(this.reader, blocks, target);
   }
 
   /** Bytes of the block, as its copy here was stored, right or rotten; undefined when none is held. */

@@ -119,6 +119,11 @@ export function putBodyLength(blockLength: number): number {
   return pieceCount(blockLength) * PIECE_HASH_BYTES + blockLength;
 }
 
+/** Where in a put's record a block of this length begins: behind header and piece hashes. */
+export function blockOffset(blockLength: number): number {
+  return RECORD_HEADER_BYTES + pieceCount(blockLength) * PIECE_HASH_BYTES;
+}
+
 /** What a seal takes in a segment. */
 export const SEAL_BYTES = recordBytes(0);
 

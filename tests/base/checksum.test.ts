@@ -9,7 +9,7 @@ import {
   pieceHashes,
   verifyPieceList,
 } from "../../src/base/checksum.ts";
-import { PIECE_BYTES } from "../../src/base/limits.ts";
+import { MAX_BLOCK_BYTES, PIECE_BYTES } from "../../src/base/limits.ts";
 import { seededRandom } from "../../src/base/random.ts";
 
 const encoder = new TextEncoder();
@@ -35,6 +35,22 @@ describe("block checksum", () => {
   test("is frozen: these values are in every database and must never change", () => {
     expect(blockChecksum(encoder.encode("abcdefgh"))).toBe(0x761bf2473f51beb9n);
     expect(blockChecksum(new Uint8Array(PIECE_BYTES + 1))).toBe(0xa8d89c202e7386c2n);
+  });
+
+  test("is the hash of length and list, for what is longer than any block as well", () => {
+    for (const pieces of [
+      0,
+      1,
+      MAX_BLOCK_BYTES / PIECE_BYTES,
+      MAX_BLOCK_BYTES / PIECE_BYTES + 1,
+      1,
+    ]) {
+      const list = seededRandom(pieces).bytes(pieces * PIECE_HASH_BYTES);
+      const head = Buffer.alloc(8);
+      head.writeBigUInt64BE(2n ** 52n + 3n);
+      const expected = hash64(Buffer.concat([head, list]));
+      expect(checksumOf(2 ** 52 + 3, list)).toBe(expected);
+    }
   });
 
   test("covers the length: the same list with another length is another checksum", () => {

@@ -1,12 +1,13 @@
 // Many blocks read together give the same as the blocks read one by one.
 
 import { afterEach, expect, test } from "bun:test";
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { blockId, type BlockId } from "../../src/base/ids.ts";
 import type { BlockLog, BlockToPut } from "../../src/log/log.ts";
+import { blockOffset } from "../../src/log/record.ts";
 import {
   cleanUp,
+  expectError,
   flipBit,
   makeBlock,
   openTestLog,
@@ -16,19 +17,38 @@ import {
 
 afterEach(cleanUp);
 
+/** Header and list of a block of one piece. */
+const headBytes = blockOffset(4096);
+
+type Wanted = Pick<BlockToPut, "block" | "length">;
+
 /** What is given of these blocks: for each the bytes, or undefined. */
-async function near(log: BlockLog, ids: readonly BlockId[]): Promise<(Buffer | undefined)[]> {
-  const given: (Buffer | undefined)[] = ids.map(() => undefined);
-  await log.getNear(ids, (at, bytes) => (given[at] = Buffer.from(bytes)));
-  return given;
+async function near(log: BlockLog, wanted: readonly Wanted[]): Promise<(Buffer | undefined)[]> {
+  const target = Buffer.alloc(wanted.reduce((sum, { length }) => sum + length, 0));
+  const given = await log.getNear(wanted, target);
+  let end = 0;
+  return wanted.map(({ length }, at) => {
+    end += length;
+    return given[at] ? target.subarray(end - length, end) : undefined;
+  });
 }
 
-function damage(directory: string, { bytes }: BlockToPut): void {
+const isGiven = (given: readonly (Buffer | undefined)[]): boolean[] =>
+  given.map((bytes) => bytes !== undefined);
+
+/** The segment in which a block lies, and where its bytes begin there. */
+function placeOf(directory: string, { bytes }: BlockToPut): { file: string; at: number } {
   for (const name of readdirSync(directory).filter((each) => each.endsWith(".seg"))) {
-    const at = readFileSync(join(directory, name)).indexOf(bytes.subarray(0, 64));
-    if (at >= 0) return flipBit(join(directory, name), at);
+    const file = join(directory, name);
+    const at = readFileSync(file).indexOf(bytes.subarray(0, 64));
+    if (at >= 0) return { file, at };
   }
   throw new Error("no segment holds the block");
+}
+
+/** Changes a bit of a block's bytes; done twice, it is as before. */
+function damage({ file, at }: { file: string; at: number }): void {
+  flipBit(file, at);
 }
 
 test("neighbours are given, in whatever order and segments they lie", async () => {
@@ -42,11 +62,8 @@ test("neighbours are given, in whatever order and segments they lie", async () =
   expect(segmentCount(directory)).toBeGreaterThan(1);
   const rank = ({ block }: BlockToPut): number => (Number(block) * 77) % 211;
   const mixed = blocks.toSorted((one, other) => rank(one) - rank(other));
-  const given = await near(
-    log,
-    mixed.map(({ block }) => block),
-  );
-  expect(given.map((bytes) => bytes !== undefined)).toEqual(mixed.map(() => true));
+  const given = await near(log, mixed);
+  expect(isGiven(given)).toEqual(mixed.map(() => true));
   for (const [at, { bytes }] of mixed.entries()) expect(given[at]!.equals(bytes)).toBe(true);
 });
 
@@ -55,24 +72,67 @@ test("what is rotten, not held or far from all others is not given, and harms no
   const blocks = [1, 2, 3, 4].map((id) => makeBlock(id, 4096));
   const far = makeBlock(6, 4096);
   for (const block of [...blocks, makeBlock(5, 200_000), far]) await log.put(block);
-  damage(directory, blocks[1]!);
-  const ids = [99n, 1n, 2n, 6n, 3n, 4n].map((id) => blockId(id));
-  const given = await near(log, ids);
-  expect(given.map((bytes) => bytes !== undefined)).toEqual([
-    false,
-    true,
-    false,
-    false,
-    true,
-    true,
-  ]);
+  damage(placeOf(directory, blocks[1]!));
+  const [one, two, three, four] = blocks as [BlockToPut, BlockToPut, BlockToPut, BlockToPut];
+  const given = await near(log, [makeBlock(99, 10), one, two, far, three, four]);
+  expect(isGiven(given)).toEqual([false, true, false, false, true, true]);
   expect(corruptions).toEqual([]); // it is told when the block is read by itself
-  expect(given[4]!.equals(blocks[2]!.bytes)).toBe(true);
+  expect(given[4]!.equals(three.bytes)).toBe(true);
+});
+
+test("what is held with another length is not given, and none of its bytes are", async () => {
+  const { log } = await openTestLog(temporaryFolder());
+  const blocks = [1, 2, 3, 4].map((id) => makeBlock(id, 1000));
+  for (const block of blocks) await log.put(block);
+  const wanted = blocks.map(({ block }, at) => ({ block, length: [1000, 999, 1001, 1000][at]! }));
+  const target = new Uint8Array(4000);
+  expect(await log.getNear(wanted, target)).toEqual([true, false, false, true]);
+  expect(target.subarray(1000, 3000)).toEqual(new Uint8Array(2000));
+});
+
+test("bytes of another record are not given for a block, however right they are there", async () => {
+  const { log, directory } = await openTestLog(temporaryFolder());
+  const blocks = [1, 2, 3].map((id) => makeBlock(id, 4096));
+  for (const block of blocks) await log.put(block);
+  const { file, at } = placeOf(directory, blocks[1]!);
+  const other = placeOf(directory, blocks[2]!);
+  const recordBytes = other.at - at;
+  const content = readFileSync(file);
+  content.copyWithin(at - headBytes, other.at - headBytes, other.at - headBytes + recordBytes);
+  writeFileSync(file, content);
+  expect(isGiven(await near(log, blocks))).toEqual([true, false, true]);
+});
+
+test("a block whose header alone is damaged is given: what was stored is still there", async () => {
+  const { log, directory } = await openTestLog(temporaryFolder());
+  const blocks = [1, 2].map((id) => makeBlock(id, 4096));
+  for (const block of blocks) await log.put(block);
+  const { file, at } = placeOf(directory, blocks[0]!);
+  flipBit(file, at - headBytes + 40);
+  const given = await near(log, blocks);
+  expect(given[0]!.equals(blocks[0]!.bytes)).toBe(true);
+  expect(isGiven(given)).toEqual([true, true]);
+});
+
+test("a copy that was found rotten, and is right again, counts as right when it has been given", async () => {
+  const { log, directory } = await openTestLog(temporaryFolder());
+  const blocks = [1, 2].map((id) => makeBlock(id, 70_000)); // of two pieces
+  for (const block of blocks) await log.put(block);
+  const place = placeOf(directory, blocks[1]!);
+  damage(place);
+  await expectError("badChecksum", log.get(blocks[1]!.block, 0, 70_000));
+  expect(log.stats().blocks).toBe(1);
+  expect(isGiven(await near(log, blocks))).toEqual([true, false]);
+  damage(place);
+  const given = await near(log, blocks);
+  expect(given[1]!.equals(blocks[1]!.bytes)).toBe(true);
+  expect(log.stats().blocks).toBe(2);
 });
 
 test("a closed log gives nothing", async () => {
   const { log } = await openTestLog(temporaryFolder());
-  for (const id of [1, 2]) await log.put(makeBlock(id, 100));
+  const blocks = [1, 2].map((id) => makeBlock(id, 100));
+  for (const block of blocks) await log.put(block);
   await log.close();
-  expect(await near(log, [blockId(1n), blockId(2n)])).toEqual([undefined, undefined]);
+  expect(await near(log, blocks)).toEqual([undefined, undefined]);
 });

@@ -56,16 +56,11 @@ export function checkMany(blocks: readonly Sized[], mostBytes: number): void {
 export async function readMany(log: BlockLog, blocks: readonly Sized[]): Promise<ManyBlocks> {
   checkMany(blocks, MAX_GIVEN_BYTES);
   if (blocks.length === 1) return readAlone(log, blocks[0]!);
-  const offsets: number[] = [];
-  let total = 0;
-  for (const { length } of blocks) {
-    offsets.push(total);
-    total += length;
-  }
-  const buffer = pool.take(total);
+  const buffer = pool.take(blocks.reduce((sum, { length }) => sum + length, 0));
   try {
-    const given = await readInto(log, blocks, offsets, buffer.bytes);
-    const end = closeGaps(blocks, given, offsets, buffer.bytes);
+    const given = await log.getNear(blocks, buffer.bytes);
+    if (given.includes(false)) await readLeft(log, blocks, given, buffer.bytes);
+    const end = closeGaps(blocks, given, buffer.bytes);
     return { given, bytes: buffer.bytes.subarray(0, end), release: () => buffer.release() };
   } catch (error) {
     buffer.release();
@@ -85,38 +80,34 @@ async function readAlone(log: BlockLog, block: Sized): Promise<ManyBlocks> {
 }
 
 /**
- * Reads each block to its offset in `target`; returns for each whether it could be. What is held with another length is not
- * read: the memory that reading takes is in proportion to the lengths that were asked for.
+ * Reads those that are not `given` yet, to where they belong in `target`, and notes for each whether it could be. What is held
+ * with another length is not read: the memory that reading takes is in proportion to the lengths that were asked for.
  */
-async function readInto(
+async function readLeft(
   log: BlockLog,
   blocks: readonly Sized[],
-  offsets: readonly number[],
+  given: boolean[],
   target: Uint8Array,
-): Promise<boolean[]> {
-  const given = blocks.map(() => false);
-  const held = [...blocks.keys()].filter((at) => isHeld(log, blocks[at]!));
-  const ids = held.map((at) => blocks[at]!.block);
-  await log.getNear(ids, (place, bytes) => {
-    const at = held[place]!;
-    if (bytes.length !== blocks[at]!.length) return;
-    target.set(bytes, offsets[at]);
-    given[at] = true;
-  });
-  const left = held.filter((at) => given[at] !== true).values();
+): Promise<void> {
+  const left: { readonly at: number; readonly offset: number }[] = [];
+  let offset = 0;
+  for (const [at, { length }] of blocks.entries()) {
+    if (!given[at]) left.push({ at, offset });
+    offset += length;
+  }
+  const places = left.values();
   const lane = async (): Promise<void> => {
-    for (const at of left) {
-      const range = await readOne(log, blocks[at]!);
+    for (const place of places) {
+      const range = await readOne(log, blocks[place.at]!);
       if (range === undefined) continue;
-      target.set(range.bytes, offsets[at]);
-      given[at] = true;
+      target.set(range.bytes, place.offset);
+      given[place.at] = true;
       range.release();
     }
   };
   const reads = await Promise.allSettled(Array.from({ length: READS_AT_ONCE }, lane));
   const failed = reads.find((read) => read.status === "rejected");
   if (failed !== undefined) throw failed.reason;
-  return given;
 }
 
 function isHeld(log: BlockLog, { block, length }: Sized): boolean {
@@ -124,18 +115,16 @@ function isHeld(log: BlockLog, { block, length }: Sized): boolean {
 }
 
 /** Moves the blocks that are given together; returns where they end. */
-function closeGaps(
-  blocks: readonly Sized[],
-  given: readonly boolean[],
-  offsets: readonly number[],
-  bytes: Uint8Array,
-): number {
+function closeGaps(blocks: readonly Sized[], given: readonly boolean[], bytes: Uint8Array): number {
+  let from = 0;
   let end = 0;
-  for (const [at, { length }] of blocks.entries()) {
-    if (given[at] !== true) continue;
-    const from = offsets[at]!;
-    if (from !== end) bytes.copyWithin(end, from, from + length);
-    end += length;
+  for (let at = 0; at < blocks.length; at++) {
+    const { length } = blocks[at]!;
+    if (given[at]) {
+      if (from !== end) bytes.copyWithin(end, from, from + length);
+      end += length;
+    }
+    from += length;
   }
   return end;
 }
