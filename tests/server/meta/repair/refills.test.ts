@@ -93,7 +93,7 @@ test("what a source cannot give is copied from another one, and made good at the
     const { data, lost } = cluster;
     const ids = [...lost.held.keys()];
     for (const { id, rotten } of data.slice(1)) {
-      for (let at = id; at < BLOCKS; at += 40) rotten.add(ids[at]!);
+      for (let at = Number(id); at < BLOCKS; at += 40) rotten.add(ids[at]!);
     }
     await cluster.loseDisk();
     await cluster.whenFilled();
