@@ -53,8 +53,9 @@ const QUIET_MS = 3_000;
 /** Between two looks whether the server has been refilled. */
 const LOOK_MS = 20;
 
-/** Between two looks at the record while copies are being made. */
+/** Between two looks at the record while copies are being made: so long, and so many times as long as a look takes. */
 const RARELY_MS = 1_000;
+const RARELY_FACTOR = 20;
 
 /** Of the files that are copied for comparison. */
 const FILES_IN_DIRECTORY = 256;
@@ -207,8 +208,10 @@ async function rebuild(
   // to fewer, when some were made elsewhere.
   for (let nextLookMs = performance.now() + RARELY_MS; ; await Bun.sleep(LOOK_MS)) {
     if ((await stored(client)) < copies && performance.now() < nextLookMs) continue;
+    const lookMs = performance.now();
     if (!(await client.holdings(serverId(LOST + 1))).filling) return performance.now() - beganMs;
-    nextLookMs = performance.now() + RARELY_MS;
+    const tookMs = performance.now() - lookMs;
+    nextLookMs = performance.now() + Math.max(RARELY_MS, tookMs * RARELY_FACTOR);
   }
 }
 

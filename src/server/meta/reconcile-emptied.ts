@@ -18,32 +18,38 @@ export async function isBeingFilled(engine: Engine, server: ServerId): Promise<b
   return (await engine.question(() => ask("server.get", server)))?.filling === true;
 }
 
+/** Copies up to `last` have been given up, so many more than before. */
+export interface GivenUp {
+  readonly last: BlockId;
+  readonly lost: number;
+}
+
 /**
- * Gives up the copies of the stretches behind `after` in which the server holds nothing, `limit` rows at a time. Returns where that
- * has come to, and how many copies were given up.
+ * Gives up the copies of the stretches behind `after` in which the server holds nothing, `limit` rows at a time, and ends at the
+ * first in which it does, or in which copies are to be looked at one by one.
  *
  * A stretch is counted before the server is asked, and again in the transaction: what came on record in between may be
  * durable there, and then it is not for us to say that it is not.
  * @throws DfsError as `list`.
  */
-export async function giveUpEmptied(
+export async function* giveUpEmptied(
   engine: Engine,
   server: ServerId,
   list: ListHeld,
   after: BlockId,
   limit: number,
-): Promise<{ readonly after: BlockId; readonly lost: number }> {
-  for (let lost = 0; ;) {
+): AsyncGenerator<GivenUp, void, void> {
+  for (;;) {
     const stretch = await engine.question(() => nextStretch(server, after, limit));
-    if (stretch === undefined) return { after, lost };
+    if (stretch === undefined) return;
     const [next] = (await list(after, 1)).blocks;
-    if (next !== undefined && next.block <= stretch.last) return { after, lost };
-    const given = await engine.change(function* () {
+    if (next !== undefined && next.block <= stretch.last) return;
+    const lost = await engine.change(function* () {
       const view = yield* clusterView(engine.settings.replicas, engine.nowNs);
       return yield* loseStretch(view, server, stretch);
     });
-    if (given === undefined) return { after, lost };
-    lost += given;
+    if (lost === undefined) return;
     after = stretch.last;
+    yield { last: after, lost };
   }
 }

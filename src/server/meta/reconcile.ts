@@ -19,8 +19,9 @@
  *
  * A page of the record is taken before the page of the server is asked for: what was on record by then was durable on
  * the server, unless it has been lost. What is held and was not on record then is looked up again inside the transaction.
- * While the comparison lasts nothing is copied to the server and no deletion is ordered there, and what was ordered before
- * it registered has ended: so what `data.list` shows stays true, and every copy that is `adding` is one of before.
+ * While the comparison lasts nothing is copied to the server that it has yet to come to, and no deletion is ordered there, and what was ordered before
+ * it registered has ended: so what `data.list` shows stays true, and every copy that is `adding` is one of before. (What is copied to a server that
+ * has lost its disk, behind the comparison, stays `bad` until it is there.)
  */
 import { DfsError } from "../../base/errors.ts";
 import { blockId, type BlockId, type ServerId } from "../../base/ids.ts";
@@ -69,6 +70,8 @@ export interface ReconcileContext {
   readonly engine: Engine;
   readonly logger: Logger;
   readonly pageSize?: number;
+  /** The server has lost its disk, and its copies up to `reach` have been given up. */
+  readonly onEmptied?: (member: Member, reach: BlockId) => void;
 }
 
 /**
@@ -95,9 +98,11 @@ export async function reconcile(
   const list = (after: BlockId, most: number) => listHeld(member, after, most);
   for (let after: BlockId | undefined = NO_BLOCK; after !== undefined;) {
     if (isEmptied) {
-      const given = await giveUpEmptied(engine, server, list, after, limit);
-      total.lost += given.lost;
-      after = given.after;
+      for await (const given of giveUpEmptied(engine, server, list, after, limit)) {
+        total.lost += given.lost;
+        after = given.last;
+        context.onEmptied?.(member, given.last);
+      }
     }
     after = await reconcilePage(context, member, after, limit, total);
   }

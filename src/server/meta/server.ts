@@ -351,7 +351,9 @@ class Running {
   /** A server that could not be compared is sent away; it comes back and is compared again. */
   private async compare(member: Member): Promise<void> {
     try {
-      const found = await reconcile({ engine: this.engine, logger: this.logger }, member);
+      const { engine, logger, repair } = this;
+      const onEmptied = repair.emptied.bind(repair);
+      const found = await reconcile({ engine, logger, onEmptied }, member);
       this.quarantine.compared(member.server, found.unknown);
       this.members.isCompared(member);
       this.repair.serversChanged();

@@ -39,8 +39,9 @@ const MOST_ORDERS = 6;
 /** Kinds of error by which a server shows that it is no good target at the moment. */
 const UNFIT: ReadonlySet<ErrorKind> = new Set(["noSpace", "io", "timeout"]);
 
-/** Below every block id. */
+/** Below and above every block id. */
 const NO_BLOCK = blockId(0n);
+const LAST_BLOCK = blockId((1n << 63n) - 1n);
 
 export interface PassOptions {
   readonly engine: Engine;
@@ -69,21 +70,31 @@ interface UnderWay {
 
 export class RefillPass {
   private readonly options: PassOptions;
-  private readonly member: Member;
+  readonly member: Member;
   private readonly orders = new Set<UnderWay>();
   /** Blocks up to this one have been read. */
   private after = NO_BLOCK;
   private isReading = false;
   private rows = FIRST_ROWS;
   private bytesUnderWay = 0;
+  /** Blocks up to this one may be read: the server has been compared with the record that far. */
+  private reach: BlockId;
+  private isReached: () => void = () => undefined;
   /** Why nothing more is to be ordered. */
   private failure: string | undefined;
   private stopped = false;
 
-  /** `member` is the server that is refilled. */
-  constructor(options: PassOptions, member: Member) {
+  /** `member` is the server that is refilled; it has been compared with the record up to `reach`, undefined: to the end. */
+  constructor(options: PassOptions, member: Member, reach: BlockId | undefined) {
     this.options = options;
     this.member = member;
+    this.reach = reach ?? LAST_BLOCK;
+  }
+
+  /** The server has been compared as far as that. */
+  extend(reach: BlockId | undefined): void {
+    this.reach = reach ?? LAST_BLOCK;
+    this.isReached();
   }
 
   /** Copies under way. */
@@ -112,6 +123,7 @@ export class RefillPass {
   /** Orders nothing any more. */
   stop(): void {
     this.stopped = true;
+    this.isReached();
   }
 
   /** Resolves when the pass has ended. Never throws. */
@@ -143,9 +155,11 @@ export class RefillPass {
   /** Reads the next blocks and orders them. Returns whether there may be more. */
   private async orderNext(): Promise<boolean> {
     const { isBusyWith, onLeft } = this.options;
-    const page = await this.readNext();
+    const { reach } = this;
+    const page = await this.readNext(reach);
     // Nothing may be waited for from here on, until the order is on the list.
-    if (page?.last === undefined) return false;
+    if (page === undefined) return false;
+    if (page.last === undefined) return this.mayReadOn(reach);
     this.after = page.last;
     const rows = page.simple.filter(({ id }) => !isBusyWith(id));
     if (rows.length > 0) this.begin(rows, page);
@@ -153,17 +167,29 @@ export class RefillPass {
     return true;
   }
 
-  /** The next page; undefined: the pass may not go on. */
-  private async readNext(): Promise<RefillPage | undefined> {
+  /** There is nothing more up to `reach`: waits until there may be. */
+  private async mayReadOn(reach: BlockId): Promise<boolean> {
+    if (reach === LAST_BLOCK) return false;
+    const { peer } = this.member;
+    if (this.reach === reach && peer.open && !this.stopped) {
+      const reached = new Promise<void>((resolve) => (this.isReached = resolve));
+      await Promise.race([reached, peer.closed]);
+    }
+    return true;
+  }
+
+  /** The next page up to `reach`; undefined: the pass may not go on. */
+  private async readNext(reach: BlockId): Promise<RefillPage | undefined> {
     const { engine, isWhole } = this.options;
     const bytes = await this.allowance();
     const { after, rows, member } = this;
+    const stretch = { after, last: reach };
     this.isReading = true;
     try {
       const page = await engine.question(function* () {
         const view = yield* clusterView(engine.settings.replicas, engine.nowNs);
         if (!isWhole(view.servers.values())) return undefined;
-        return yield* readRefills(view, member.server, after, { rows, bytes });
+        return yield* readRefills(view, member.server, stretch, { rows, bytes });
       });
       // As many are read next as are likely to be ordered.
       const read = page === undefined ? 0 : page.simple.length + page.others.length;

@@ -85,15 +85,15 @@ export interface RefillPage {
   readonly mark: string;
 }
 
-/** The next blocks of a server's refill behind `after`: at most so many `rows` and `bytes`, but one block at least. */
+/** The next blocks of a server's refill in a stretch: at most so many `rows` and `bytes`, but one block at least. */
 export function* readRefills(
   view: ClusterView,
   server: ServerId,
-  after: BlockId,
+  stretch: Stretch,
   most: { readonly rows: number; readonly bytes: number },
 ): Operation<RefillPage> {
   const mark = yield* standingOf(view);
-  const rows = yield* ask("refill.list", server, after, REFILL, most.rows);
+  const rows = yield* ask("refill.list", server, stretch, REFILL, most.rows);
   const taken = rows.slice(0, countWithin(rows, most.bytes));
   yield* readPlacement(view, taken);
   const simple: RefillRow[] = [];

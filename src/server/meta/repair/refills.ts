@@ -3,7 +3,8 @@
  *
  * All that such a server lacks is one copy each of many blocks, and what to do for them is plain. So they are not looked at one by
  * one as planner.ts does, which would cost ten times as much as all the rest for a small block. A pass is made only while all servers are
- * up and compared with the record; it takes the blocks that lack nothing else and are well placed, and leaves the others to the planner, and
+ * up and compared with the record, but for the one that is refilled: with that it begins as soon as the first of its copies have been given
+ * up, and stays behind the comparison. It takes the blocks that lack nothing else and are well placed, and leaves the others to the planner, and
  * with them what could not be copied.
  *
  * Invariants
@@ -27,9 +28,16 @@ export interface RefillsOptions extends Omit<PassOptions, "isWhole"> {
   readonly onEnded: () => void;
 }
 
+interface Comparison {
+  readonly member: Member;
+  readonly reach: BlockId;
+}
+
 export class Refills {
   private readonly options: RefillsOptions;
   private readonly passes = new Map<ServerId, RefillPass>();
+  /** Servers that are being compared with the record, and up to where that has given up their copies. */
+  private readonly compared = new Map<ServerId, Comparison>();
   private readonly running = new Set<Promise<void>>();
   private looking: Promise<void> | undefined;
   private isNews = false;
@@ -64,6 +72,13 @@ export class Refills {
     return this.passes.get(server)?.isCopying(block) === true;
   }
 
+  /** A server that has lost its disk is being compared with the record, and has been up to `reach`. */
+  emptied(member: Member, reach: BlockId): void {
+    this.compared.set(member.server, { member, reach });
+    if (this.passes.has(member.server)) this.extend(member.server);
+    else this.kick();
+  }
+
   /** Servers have changed: passes that may begin do so. */
   kick(): void {
     this.isNews = true;
@@ -90,31 +105,53 @@ export class Refills {
     while (this.isNews && !this.stopped) {
       this.isNews = false;
       const servers = await this.options.engine.question(() => ask("server.list"));
-      const members = this.membersWhenWhole(servers);
-      if (members === undefined) continue;
       for (const { id, filling } of servers) {
-        if (filling && !this.passes.has(id) && !this.stopped) this.begin(members.get(id)!);
+        if (this.stopped) return;
+        if (!filling) this.compared.delete(id);
+        else if (this.passes.has(id)) this.extend(id);
+        else this.beginIfWhole(id, servers);
       }
     }
   }
 
-  /** The members of all servers, when each of them is up and has been compared with the record. */
-  private membersWhenWhole(servers: Iterable<Server>): ReadonlyMap<ServerId, Member> | undefined {
-    const members = new Map(this.options.members.settled().map((each) => [each.server, each]));
-    for (const { id, state, instance } of servers) {
-      if (state !== "up" || members.get(id)?.instance !== instance) return undefined;
-    }
-    return members;
+  /** How far a server has been compared with the record. */
+  private comparisonOf(
+    server: ServerId,
+  ): { member: Member; reach: BlockId | undefined } | undefined {
+    const settled = this.options.members.settled().find((each) => each.server === server);
+    if (settled !== undefined) return { member: settled, reach: undefined };
+    const begun = this.compared.get(server);
+    return begun?.member.peer.open === true ? begun : undefined;
   }
 
-  private begin(member: Member): void {
-    const isWhole = (servers: Iterable<Server>): boolean =>
-      this.membersWhenWhole(servers)?.get(member.server) === member;
-    const pass = new RefillPass({ ...this.options, isWhole }, member);
-    this.passes.set(member.server, pass);
+  private extend(server: ServerId): void {
+    const pass = this.passes.get(server);
+    const comparison = this.comparisonOf(server);
+    if (comparison !== undefined && pass?.member === comparison.member)
+      pass.extend(comparison.reach);
+  }
+
+  /** Whether all servers are up and have been compared with the record; for `member` it is enough that it has begun. */
+  private isWhole(member: Member, servers: Iterable<Server>): boolean {
+    const settled = new Map(this.options.members.settled().map((each) => [each.server, each]));
+    for (const { id, state, instance } of servers) {
+      const known = id === member.server ? this.comparisonOf(id)?.member : settled.get(id);
+      if (state !== "up" || known?.instance !== instance) return false;
+      if (id === member.server && known !== member) return false;
+    }
+    return true;
+  }
+
+  private beginIfWhole(server: ServerId, servers: readonly Server[]): void {
+    const comparison = this.comparisonOf(server);
+    if (comparison === undefined || !this.isWhole(comparison.member, servers)) return;
+    const { member, reach } = comparison;
+    const isWhole = (rows: Iterable<Server>): boolean => this.isWhole(member, rows);
+    const pass = new RefillPass({ ...this.options, isWhole }, member, reach);
+    this.passes.set(server, pass);
     const run = pass.run().finally(() => {
       this.running.delete(run);
-      this.passes.delete(member.server);
+      this.passes.delete(server);
       if (!this.stopped) this.options.onEnded();
     });
     this.running.add(run);

@@ -145,6 +145,11 @@ export class Repair {
     this.planner.kick();
   }
 
+  /** A server that has lost its disk is being compared with the record: its copies up to `reach` have been given up. */
+  emptied(member: Member, reach: BlockId): void {
+    this.refills.emptied(member, reach);
+  }
+
   /** Something has been put on record. */
   recorded(): void {
     this.planner.kick();

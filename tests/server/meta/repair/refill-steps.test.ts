@@ -26,6 +26,7 @@ const [S1, S2, S3, S4] = SERVERS as [
   (typeof SERVERS)[0],
 ];
 const NONE = blockId(0n);
+const ALL = blockId((1n << 63n) - 1n);
 const MOST = { rows: 100, bytes: 1_000_000 };
 const INSTANCE = instanceId(1n);
 
@@ -83,7 +84,7 @@ async function loseAll(harness: Harness, limit = 100): Promise<(number | undefin
 }
 
 const read = (harness: Harness, after = NONE, most = MOST) =>
-  inView(harness, (view) => readRefills(view, S2, after, most));
+  inView(harness, (view) => readRefills(view, S2, { after, last: ALL }, most));
 
 const copiesOf = ({ primitives }: Harness, id: number): string =>
   primitives["replica.list"](idOf(id))

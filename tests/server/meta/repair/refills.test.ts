@@ -11,7 +11,7 @@ import type { MetaServerOptions } from "../../../../src/server/meta/server.ts";
 import { temporaryDirectory, until } from "../support/durable.ts";
 import { blockBytes, startMeta, TestClient, TestDataServer, text } from "../support/service.ts";
 
-/** Enough for some orders of the most blocks that one may have. */
+/** Enough for some orders of the most blocks that one may have; a file has no more. */
 const BLOCKS = 2_000;
 
 class Cluster {
@@ -54,8 +54,8 @@ class Cluster {
   }
 }
 
-/** A cluster of three servers with a file of so many blocks, each on all of them. */
-async function withFile(
+/** A cluster of three servers with files of so many blocks, each on all of them. */
+async function withFiles(
   blocks: number,
   work: (cluster: Cluster) => Promise<void>,
   options: Partial<MetaServerOptions> = {},
@@ -68,7 +68,9 @@ async function withFile(
     const data: TestDataServer[] = [];
     for (let index = 0; index < 3; index++) data.push(await TestDataServer.join(address));
     const client = await TestClient.open(address);
-    await client.put("f", data, blocks);
+    for (let at = 0; at < blocks; at += BLOCKS) {
+      await client.put(`f${at}`, data, Math.min(BLOCKS, blocks - at));
+    }
     await work(new Cluster(address, data, client));
   } finally {
     await meta.stop();
@@ -76,7 +78,7 @@ async function withFile(
 }
 
 test("it is ordered many blocks at a time, of each source about as many, and each block once", () =>
-  withFile(BLOCKS, async (cluster) => {
+  withFiles(BLOCKS, async (cluster) => {
     await cluster.loseDisk();
     await cluster.whenFilled();
     const { lost, data } = cluster;
@@ -89,7 +91,7 @@ test("it is ordered many blocks at a time, of each source about as many, and eac
   }));
 
 test("what a source cannot give is copied from another one, and made good at the source too", () =>
-  withFile(BLOCKS, async (cluster) => {
+  withFiles(BLOCKS, async (cluster) => {
     const { data, lost } = cluster;
     const ids = [...lost.held.keys()];
     for (const { id, rotten } of data.slice(1)) {
@@ -105,7 +107,7 @@ test("what a source cannot give is copied from another one, and made good at the
   }));
 
 test("while another server is away it is refilled as anything is repaired", () =>
-  withFile(BLOCKS, async (cluster) => {
+  withFiles(BLOCKS, async (cluster) => {
     const { data, lost, address } = cluster;
     await data[2]!.kill();
     await cluster.loseDisk();
@@ -118,7 +120,7 @@ test("while another server is away it is refilled as anything is repaired", () =
   }));
 
 test("another server goes away in the middle", () =>
-  withFile(BLOCKS, async (cluster) => {
+  withFiles(BLOCKS, async (cluster) => {
     const { data, lost, address } = cluster;
     lost.copyGate = async () => {
       lost.copyGate = () => Promise.resolve();
@@ -132,7 +134,7 @@ test("another server goes away in the middle", () =>
   }));
 
 test("it dies in the middle, and goes on with what it has", () =>
-  withFile(BLOCKS, async (cluster) => {
+  withFiles(BLOCKS, async (cluster) => {
     const { lost, address } = cluster;
     lost.copyGate = async () => {
       if (lost.copied.length === 0) return;
@@ -148,7 +150,7 @@ test("it dies in the middle, and goes on with what it has", () =>
   }));
 
 test("it loses its disk once more in the middle", () =>
-  withFile(BLOCKS, async (cluster) => {
+  withFiles(BLOCKS, async (cluster) => {
     const { lost } = cluster;
     let isOver = false;
     lost.copyGate = async () => {
@@ -166,7 +168,7 @@ test("it loses its disk once more in the middle", () =>
 
 // The deletion would find nothing, be acknowledged and the block forgotten; then the copy would come, and stay for good.
 test("blocks that die while they are on their way are deleted after they have come", () =>
-  withFile(100, async (cluster) => {
+  withFiles(100, async (cluster) => {
     const { data, lost, client } = cluster;
     const gate = Promise.withResolvers<void>();
     lost.copyGate = () => gate.promise;
@@ -178,7 +180,7 @@ test("blocks that die while they are on their way are deleted after they have co
     await cluster.loseDisk();
     await until(() => lost.batches.length > 0);
     const ordered = lost.batches.reduce((sum, each) => sum + each, 0);
-    await client.change(unlink, { parent: ROOT_INODE, name: text("f") });
+    await client.change(unlink, { parent: ROOT_INODE, name: text("f0") });
     // Those that wait for nothing are gone.
     await until(() => data.slice(1).every(({ held }) => held.size === 0));
     expect(lost.deleted).toEqual([]);
@@ -190,7 +192,7 @@ test("blocks that die while they are on their way are deleted after they have co
   }));
 
 test("a server that knows no orders of many blocks gets them one by one", () =>
-  withFile(200, async (cluster) => {
+  withFiles(200, async (cluster) => {
     const { lost } = cluster;
     lost.batchRefusal = new DfsError("unsupported", "said by a test");
     await cluster.loseDisk();
@@ -201,7 +203,7 @@ test("a server that knows no orders of many blocks gets them one by one", () =>
   }));
 
 test("what could not be stored is tried again", () =>
-  withFile(BLOCKS, async (cluster) => {
+  withFiles(BLOCKS, async (cluster) => {
     const { lost } = cluster;
     let refused = 0;
     lost.batchResult = () => Promise.resolve(refused++ < 900 ? "notStored" : undefined);
@@ -212,7 +214,7 @@ test("what could not be stored is tried again", () =>
   }));
 
 test("two servers lose their disks one after the other", () =>
-  withFile(BLOCKS, async (cluster) => {
+  withFiles(BLOCKS, async (cluster) => {
     const { data, lost, address } = cluster;
     const other = data[1]!;
     lost.copyGate = async () => {
@@ -228,4 +230,38 @@ test("two servers lose their disks one after the other", () =>
     await cluster.whenFilled();
     await cluster.whenWhole(BLOCKS);
     for (const { held } of data) expect(held.size).toBe(BLOCKS);
+  }));
+
+// The comparison of a large server takes a while, in which it could be refilled already.
+test("copies are made before the comparison with the record has ended", () =>
+  withFiles(6_000, async (cluster) => {
+    const { lost } = cluster;
+    let pages = 0;
+    const gate = Promise.withResolvers<void>();
+    lost.listGate = () => (++pages <= 2 ? Promise.resolve() : gate.promise);
+    await cluster.loseDisk();
+    await until(() => lost.copied.length > 1_000);
+    expect(lost.held.size).toBeLessThan(6_000);
+    gate.resolve();
+    await cluster.whenFilled();
+    expect(lost.held.size).toBe(6_000);
+    expect(lost.copied.length).toBe(6_000);
+    await cluster.whenWhole(6_000);
+  }));
+
+test("its connection breaks before the comparison has ended", () =>
+  withFiles(6_000, async (cluster) => {
+    const { lost, address } = cluster;
+    let pages = 0;
+    const never = Promise.withResolvers<void>();
+    lost.listGate = () => (++pages <= 2 ? Promise.resolve() : never.promise);
+    await cluster.loseDisk();
+    await until(() => lost.copied.length > 1_000);
+    await lost.kill();
+    lost.listGate = () => Promise.resolve();
+    await lost.restart(address);
+    await cluster.whenFilled();
+    expect(lost.held.size).toBe(6_000);
+    await cluster.whenWhole(6_000);
+    never.resolve();
   }));

@@ -44,8 +44,8 @@ export interface RefillPrimitives {
   "refill.record"(server: ServerId, stretch: Stretch, counting: number, entry: RefillEntry): void;
   /** Blocks in the stretch with a bad copy on the server that are not on record with this urgency. */
   "refill.unrecorded"(server: ServerId, stretch: Stretch, urgency: number): BlockId[];
-  /** The next bad copies of live blocks behind `after` that are on record with this urgency, in order of id. */
-  "refill.list"(server: ServerId, after: BlockId, urgency: number, limit: number): RefillRow[];
+  /** The next bad copies of live blocks in the stretch that are on record with this urgency, in order of id. */
+  "refill.list"(server: ServerId, stretch: Stretch, urgency: number, limit: number): RefillRow[];
   /** Those of the bad copies that are on record with this urgency become present. Returns how many did. */
   "refill.finish"(server: ServerId, blocks: readonly BlockId[], urgency: number): number;
   /** Takes those of the blocks off the record that are on it with this urgency. Returns how many were. */

@@ -72,11 +72,12 @@ function queue(
     `SELECT r.block FROM ${BAD} LEFT JOIN repairs p ON p.block = r.block
      WHERE ${IS_BAD} AND r.block > ?2 AND r.block <= ?3 AND p.urgency IS NOT ?4 ORDER BY r.block`,
   );
-  const list = database.prepare<RefillColumns, [ServerId, BlockId, number, number]>(
+  const list = database.prepare<RefillColumns, [...Range, number, number]>(
     `SELECT b.id, b.length, b.checksum, b.inode, b.file_offset, b.grp,
        (SELECT group_concat(iif(o.state = 1, o.server, -o.server)) FROM replicas o WHERE o.block = r.block) AS holders
      FROM ${BAD} CROSS JOIN repairs p ON p.block = r.block CROSS JOIN blocks b ON b.id = r.block
-     WHERE ${IS_BAD} AND r.block > ?2 AND p.urgency = +?3 AND b.state = 0 ORDER BY r.block LIMIT +?4`,
+     WHERE ${IS_BAD} AND r.block > ?2 AND r.block <= ?3 AND p.urgency = +?4 AND b.state = 0
+     ORDER BY r.block LIMIT +?5`,
   );
   const holdersOf = holdersParser();
   return {
@@ -87,8 +88,8 @@ function queue(
     },
     "refill.unrecorded": (server, { after, last }, urgency) =>
       unrecorded.all(server, after, last, urgency).map(({ block }) => blockId(block)),
-    "refill.list": (server, after, urgency, limit) =>
-      list.all(server, after, urgency, limit).map((row) => ({
+    "refill.list": (server, { after, last }, urgency, limit) =>
+      list.all(server, after, last, urgency, limit).map((row) => ({
         id: blockId(row.id),
         length: Number(row.length),
         checksum: toUnsigned(row.checksum),
