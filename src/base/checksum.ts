@@ -68,6 +68,17 @@ function checksumOfLong(length: number, list: Uint8Array): Checksum {
   return hash64(head);
 }
 
+/**
+ * The piece hashes of a whole block, if they are those that `checksum` was made of. Of a short block it makes nothing but
+ * the list: of those there are ten thousands in a second.
+ */
+export function verifiedPieces(block: Uint8Array, checksum: Checksum): Uint8Array | undefined {
+  if (blockChecksum(block) !== checksum) return undefined;
+  // It has left them where it hashes.
+  const end = LENGTH_BYTES + pieceCount(block.length) * PIECE_HASH_BYTES;
+  return end > hashed.length ? pieceHashes(block) : hashed.slice(LENGTH_BYTES, end);
+}
+
 function writeLength(target: DataView, length: number): void {
   target.setUint32(0, Math.floor(length / 2 ** 32));
   target.setUint32(4, length % 2 ** 32);

@@ -16,6 +16,11 @@ export function noSpaceForPut(block: BlockId): DfsError {
   return new DfsError("noSpace", `cannot store block ${block}: the disk of this server is full`);
 }
 
+/** Nothing is taken any more. */
+export function logIsClosed(what: "store" | "move"): DfsError {
+  return new DfsError("unreachable", `cannot ${what} anything: the server is shutting down`);
+}
+
 /** An append met `error`. */
 export function appendFailed(append: PutAppend | TombstoneAppend | Move, error: unknown): DfsError {
   const kind = isDiskFull(error) ? "noSpace" : "io";

@@ -128,7 +128,7 @@ export class Batch {
     const body = bodyOf(append);
     const header = headerOf(append, body, position, this.synced, lsn);
     const head = this.heads.take(RECORD_HEADER_BYTES + body.list.length);
-    encodeRecordHeader(this.identity, header, head.subarray(0, RECORD_HEADER_BYTES));
+    encodeRecordHeader(this.identity, header, head);
     head.set(body.list, RECORD_HEADER_BYTES);
     this.parts.push(head);
     if (body.rest.length > 0) this.parts.push(body.rest);
@@ -140,21 +140,19 @@ export class Batch {
 
   /** What is to be written at `written` with the next call, at most `maxBytes` of it; undefined when nothing is left. */
   takeGroup(maxBytes: number): Uint8Array[] | undefined {
-    const group: Uint8Array[] = [];
     let bytes = 0;
-    let taken = 0;
-    for (const part of this.parts) {
-      if (group.length === MAX_PARTS || bytes === maxBytes) break;
-      const piece = part.subarray(0, maxBytes - bytes);
-      group.push(piece);
-      bytes += piece.length;
-      if (piece.length < part.length) {
-        this.parts[taken] = part.subarray(piece.length);
-        break;
-      }
-      taken++;
+    let count = 0;
+    for (const { length } of this.parts) {
+      if (count === MAX_PARTS || bytes + length > maxBytes) break;
+      bytes += length;
+      count++;
     }
-    this.parts.splice(0, taken);
+    const group = this.parts.splice(0, count);
+    const next = this.parts[0];
+    if (next !== undefined && count < MAX_PARTS && bytes < maxBytes) {
+      group.push(next.subarray(0, maxBytes - bytes));
+      this.parts[0] = next.subarray(maxBytes - bytes);
+    }
     return group.length > 0 ? group : undefined;
   }
 }
@@ -164,18 +162,20 @@ export class Batch {
  * would take a good part of the time that a batch of small blocks takes.
  */
 class HeadSpace {
-  private free = new Uint8Array(0);
+  private bytes = new Uint8Array(0);
+  private used = 0;
   private nextBytes = HEAD_SPACE_BYTES / 16; // most batches of large blocks need no more
 
   /** `length` zeros. */
   take(length: number): Uint8Array {
-    if (this.free.length < length) {
-      this.free = new Uint8Array(new ArrayBuffer(Math.max(length, this.nextBytes)));
+    if (this.bytes.length - this.used < length) {
+      this.bytes = new Uint8Array(new ArrayBuffer(Math.max(length, this.nextBytes)));
+      this.used = 0;
       this.nextBytes = HEAD_SPACE_BYTES;
     }
-    const taken = this.free.subarray(0, length);
-    this.free = this.free.subarray(length);
-    return taken;
+    const from = this.used;
+    this.used += length;
+    return this.bytes.subarray(from, this.used);
   }
 }
 

@@ -13,7 +13,7 @@
  * A page's array is little longer than its entries need, and grows and shrinks by copying: at most some 18 KB, a few
  * microseconds. Ids are compared as pairs of words, because reading one as a bigint would allocate it.
  */
-import { assert } from "../base/errors.ts";
+import { DfsError } from "../base/errors.ts";
 import type { BlockId, Lsn } from "../base/ids.ts";
 import { RECORD_ALIGNMENT } from "./format.ts";
 import type { IndexEntry } from "./index.ts";
@@ -62,18 +62,17 @@ export function splitId(id: bigint, target: SplitId): SplitId {
 /** Checks that an entry fits its words: any does that a log can hold. @throws DfsError `internal`. */
 export function assertStorable({ length, segment, position }: IndexEntry): void {
   const slot = position / RECORD_ALIGNMENT;
-  assert(
-    Number.isInteger(slot) && slot >= 0 && slot <= POSITION_MASK,
-    `the index cannot hold a record at position ${position}`,
-  );
-  assert(
-    Number.isInteger(length) && length > 0 && length <= LENGTH_MASK + 1,
-    `the index cannot hold a block of ${length} bytes`,
-  );
-  assert(
-    Number.isInteger(segment) && segment >= 0 && segment <= MAX_SEGMENT,
-    `the index cannot hold a record in segment ${segment}`,
-  );
+  if (!isWithin(slot, 0, POSITION_MASK)) cannotHold(`a record at position ${position}`);
+  if (!isWithin(length, 1, LENGTH_MASK + 1)) cannotHold(`a block of ${length} bytes`);
+  if (!isWithin(segment, 0, MAX_SEGMENT)) cannotHold(`a record in segment ${segment}`);
+}
+
+function isWithin(value: number, least: number, most: number): boolean {
+  return Number.isInteger(value) && value >= least && value <= most;
+}
+
+function cannotHold(what: string): never {
+  throw new DfsError("internal", `internal error: the index cannot hold ${what}`);
 }
 
 export class IndexPage {
@@ -218,7 +217,9 @@ export class IndexPage {
     if (this.used === this.room) this.resize(this.used + STEP_ENTRIES);
     this.own();
     const word = place * ENTRY_WORDS;
-    this.words.copyWithin(word + ENTRY_WORDS, word, this.used * ENTRY_WORDS);
+    if (place < this.used) {
+      this.words.copyWithin(word + ENTRY_WORDS, word, this.used * ENTRY_WORDS);
+    }
     this.used++;
     this.write(place, entry);
   }

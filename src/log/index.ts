@@ -38,8 +38,11 @@ export interface BlockIndex {
   get(block: BlockId): IndexEntry | undefined;
   /** True when the block's live record is still the one that `entry` names. */
   isCurrent(entry: IndexEntry): boolean;
-  /** Adds an entry, or replaces the one of the same block. @throws DfsError `internal` for what no log can hold. */
-  set(entry: IndexEntry): void;
+  /**
+   * Adds an entry, or replaces the one of the same block, which is returned.
+   * @throws DfsError `internal` for what no log can hold.
+   */
+  set(entry: IndexEntry): IndexEntry | undefined;
   delete(block: BlockId): void;
   /** Remembers whether the record that `entry` names is rotten. Nothing happens when it is not the live one any more. */
   setRotten(entry: IndexEntry, rotten: boolean): void;
@@ -103,12 +106,14 @@ export class CompactIndex implements BlockIndex {
     return page?.holds(place, this.id) === true && page.namesRecordOf(place, entry);
   }
 
-  set(entry: IndexEntry): void {
+  set(entry: IndexEntry): IndexEntry | undefined {
     assertStorable(entry);
     const at = this.pageOf(entry.block);
     const page = this.pages[at];
     const place = page?.placeOf(this.id) ?? 0;
+    let replaced: IndexEntry | undefined;
     if (page?.holds(place, this.id)) {
+      replaced = page.entryAt(place);
       this.uncount(page, place);
       page.write(place, entry);
     } else {
@@ -117,6 +122,7 @@ export class CompactIndex implements BlockIndex {
     }
     this.bytes += entry.length;
     if (entry.rotten) this.rotten++;
+    return replaced;
   }
 
   delete(block: BlockId): void {

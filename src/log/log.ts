@@ -4,7 +4,8 @@
  *
  *     format.ts record.ts      bytes of segments and records
  *     segment.ts supply.ts     segment files: names, making, open handles
- *     batch.ts writer.ts writer-options.ts     appending with group commit
+ *     puts.ts                  which puts are appended
+ *     batch.ts writer.ts waiting.ts writer-options.ts     appending with group commit
  *     window.ts reader.ts      walking over a segment
  *     inspect.ts recovery-rules.ts recovery.ts replay.ts    opening
  *     index.ts index-page.ts block-reader.ts buffers.ts     finding and reading blocks
@@ -41,6 +42,7 @@ import { SEGMENT_HEADER_BYTES } from "./format.ts";
 import type { BlockIndex, IndexEntry } from "./index.ts";
 import type { SegmentLedger } from "./ledger.ts";
 import type { Manifest } from "./manifest.ts";
+import { Puts } from "./puts.ts";
 import { Reclaimer } from "./reclaim.ts";
 import { MAX_RECORD_BYTES, MAX_TOMBSTONE_BLOCKS } from "./record.ts";
 import { recoverLog, type RecoveredLog } from "./recovery.ts";
@@ -51,6 +53,7 @@ import { SegmentSupply } from "./supply.ts";
 import type { BlockInfo, BlockToPut, IdRange, LogOptions, LogStats } from "./types.ts";
 import { LogState } from "./state.ts";
 import { readNear, type NearBlock } from "./near-reads.ts";
+import type { PutResults } from "./waiting.ts";
 import { LogWriter } from "./writer.ts";
 import type { WriterEvents } from "./writer-options.ts";
 
@@ -94,8 +97,7 @@ export class BlockLog {
   private restsAt: number | undefined;
   private readonly badAtOpening: number;
   private closed = false;
-  /** Puts that are not durable yet. */
-  private readonly pending = new Map<BlockId, Promise<Place>>();
+  private readonly puts: Puts;
   /**
    * Blocks whose put or deletion failed after it may have reached the disk, so that a crash might still make it happen;
    * until a later record is durable. Puts and deletions of them are written again, whatever the index says.
@@ -118,6 +120,8 @@ export class BlockLog {
     this.manifest = recovered.manifest;
     this.restsAt = recovered.restsAt;
     this.writer = this.makeWriter(recovered);
+    const { index, reader, writer, unsure } = this;
+    this.puts = new Puts({ index, reader, writer, unsure });
     this.reclaimer = new Reclaimer({
       ledger: this.ledger,
       segments: this.segments,
@@ -136,22 +140,16 @@ export class BlockLog {
    * already succeeds when its checksum is the same. A held copy that turns out to be rotten is replaced.
    * @throws DfsError `conflict` when other bytes are held under this id; `noSpace`, `io`.
    */
-  async put(block: BlockToPut): Promise<Lsn> {
-    for (;;) {
-      const pending = this.pending.get(block.block);
-      const held = this.index.get(block.block);
-      if (pending !== undefined) {
-        await pending.catch(() => undefined); // its own caller is told; we look again at what is held now
-      } else if (held === undefined) {
-        return (await this.append(block)).lsn;
-      } else {
-        const lsn = (await this.reader.isRight(held)) ? lsnOfHeld(held, block) : undefined;
-        if (lsn !== undefined && !this.unsure.has(block.block)) return lsn;
-        if (this.index.isCurrent(held) && !this.pending.has(block.block)) {
-          return (await this.append(block)).lsn;
-        }
-      }
-    }
+  put(block: BlockToPut): Promise<Lsn> {
+    return this.puts.put(block);
+  }
+
+  /**
+   * Stores blocks as so many puts that begin now would, for less than each of them costs. Resolves when it is known of each
+   * what became of it: in the order of the blocks, undefined of those that are durable.
+   */
+  putMany(blocks: readonly BlockToPut[]): Promise<PutResults> {
+    return this.puts.putMany(blocks);
   }
 
   /**
@@ -202,7 +200,7 @@ export class BlockLog {
    */
   async delete(blocks: readonly BlockId[], ranges: readonly IdRange[] = []): Promise<number> {
     const named = { blocks, ranges };
-    const held = heldAmong(this.index, this.pending, named);
+    const held = heldAmong(this.index, this.puts.pending, named);
     const ids = [...held, ...unsureAmong(this.unsure, named, held)];
     const appends: Promise<Place>[] = [];
     for (let at = 0; at < ids.length; at += MAX_TOMBSTONE_BLOCKS) {
@@ -383,7 +381,7 @@ export class BlockLog {
   private writerEvents(): WriterEvents {
     return {
       onDurable: (append, place) => {
-        this.unsure.clear();
+        if (this.unsure.size > 0) this.unsure.clear();
         const leavesSomething = this.state.take(append, place);
         if (append.kind === "put" && append.put.block > this.highestBlock) {
           this.highestBlock = append.put.block;
@@ -417,27 +415,7 @@ export class BlockLog {
     };
   }
 
-  private append(block: BlockToPut): Promise<Place> {
-    const { block: id, length, inode, fileOffset, checksum, pieces, bytes } = block;
-    const put = { block: id, length, inode, fileOffset };
-    const pending = this.writer
-      .append({ kind: "put", put, checksum, pieces, bytes })
-      .finally(() => this.pending.delete(id));
-    this.pending.set(id, pending);
-    return pending;
-  }
-
   private roomForPuts(): number {
     return roomForPuts(this.options, this.options.directory);
   }
-}
-
-/** The place in the log that made a held block durable. @throws DfsError `conflict` when it is not the block given. */
-function lsnOfHeld(held: IndexEntry, given: BlockToPut): Lsn {
-  if (held.checksum === given.checksum && held.length === given.length) return held.lsn;
-  throw new DfsError(
-    "conflict",
-    `cannot store block ${given.block}: this server holds other bytes under that id`,
-    { details: { block: given.block } },
-  );
 }

@@ -130,13 +130,19 @@ export const SEAL_BYTES = recordBytes(0);
 /** The largest record there can be. */
 export const MAX_RECORD_BYTES = recordBytes(putBodyLength(MAX_BLOCK_BYTES));
 
-/** The header of a record that lies in the segment `identity`, in `bytes`, which hold RECORD_HEADER_BYTES zeros. */
+/** Where headers are made, before they are copied to their place: views of that would be most of what a header costs. */
+const scratch = new Uint8Array(RECORD_HEADER_BYTES);
+const scratchView = viewOf(scratch);
+const scratchHashed = scratch.subarray(0, CHECKSUM_AT);
+
+/** The header of a record that lies in the segment `identity`, at the beginning of `bytes`. */
 export function encodeRecordHeader(
   identity: SegmentIdentity,
   header: RecordHeader,
   bytes: Uint8Array = new Uint8Array(RECORD_HEADER_BYTES),
 ): Uint8Array {
-  const view = viewOf(bytes);
+  const view = scratchView;
+  scratch.fill(0);
   view.setUint32(MAGIC_AT, RECORD_MAGIC);
   view.setUint8(KIND_AT, RECORD_KINDS[header.kind]);
   view.setUint8(VERSION_AT, FORMAT_VERSION);
@@ -144,14 +150,15 @@ export function encodeRecordHeader(
   view.setBigUint64(CLUSTER_AT + u64, identity.clusterWords[1]);
   view.setUint32(SERVER_AT, identity.server);
   view.setUint32(BODY_LENGTH_AT, header.bodyLength);
-  view.setBigUint64(SEGMENT_AT, BigInt(identity.number));
+  setWhole(view, SEGMENT_AT, identity.number);
   view.setBigUint64(SALT_AT, identity.salt);
-  view.setBigUint64(POSITION_AT, BigInt(header.position));
-  view.setBigUint64(SYNCED_AT, BigInt(header.synced));
+  setWhole(view, POSITION_AT, header.position);
+  setWhole(view, SYNCED_AT, header.synced);
   view.setBigUint64(LSN_AT, header.lsn);
   encodeOwnFields(view, header);
   view.setBigUint64(BODY_CHECKSUM_AT, header.bodyChecksum);
-  view.setBigUint64(CHECKSUM_AT, hash64(bytes.subarray(0, CHECKSUM_AT)));
+  view.setBigUint64(CHECKSUM_AT, hash64(scratchHashed));
+  bytes.set(scratch);
   return bytes;
 }
 
@@ -159,13 +166,19 @@ function encodeOwnFields(view: DataView, header: RecordHeader): void {
   if (header.kind === "put") {
     view.setBigUint64(BLOCK_AT, header.block);
     view.setBigUint64(INODE_AT, header.inode);
-    view.setBigUint64(FILE_OFFSET_AT, BigInt(header.fileOffset));
+    setWhole(view, FILE_OFFSET_AT, header.fileOffset);
     view.setUint32(BLOCK_LENGTH_AT, header.length);
   } else if (header.kind === "seal") {
-    view.setBigUint64(SEALED_SEGMENT_AT, BigInt(header.segment));
-    view.setBigUint64(SEALED_END_AT, BigInt(header.end));
+    setWhole(view, SEALED_SEGMENT_AT, header.segment);
+    setWhole(view, SEALED_END_AT, header.end);
     view.setUint32(SEAL_REASON_AT, SEAL_REASONS[header.reason]);
   }
+}
+
+/** Writes an integer of up to 53 bits as 64: without the bigint that it would otherwise be made into. */
+function setWhole(view: DataView, at: number, value: number): void {
+  view.setUint32(at, Math.floor(value / 2 ** 32));
+  view.setUint32(at + u32, value % 2 ** 32);
 }
 
 /**

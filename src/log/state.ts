@@ -43,9 +43,8 @@ export class LogState {
 
   private takePut({ put, checksum }: PutAppend, { segment, position, lsn }: Place): boolean {
     const { block, length } = put;
-    const replaced = this.index.get(block);
     const entry = { block, length, checksum, segment, position, lsn, rotten: false };
-    this.index.set(entry);
+    const replaced = this.index.set(entry);
     this.ledger.holdsRecord(segment, lsn);
     this.ledger.putBecameLive(countedPut(entry), replaced && countedPut(replaced));
     return replaced !== undefined;

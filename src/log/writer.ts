@@ -18,10 +18,9 @@
  */
 import { writeFully, type DiskFile } from "../base/disk.ts";
 import { DfsError, messageOf } from "../base/errors.ts";
-import type { BlockId, Lsn } from "../base/ids.ts";
-import { appendFailed, isDiskFull, noSpaceForPut } from "./append-errors.ts";
+import type { Lsn } from "../base/ids.ts";
+import { appendFailed, isDiskFull, logIsClosed, noSpaceForPut } from "./append-errors.ts";
 import {
-  appendBytes,
   Batch,
   type Append,
   type Move,
@@ -32,6 +31,7 @@ import {
 import { SEGMENT_HEADER_BYTES, type SegmentIdentity } from "./format.ts";
 import { SEAL_BYTES, type SealReason } from "./record.ts";
 import type { RecoveredLog, Suspect } from "./recovery.ts";
+import { idsOf, single, Together, waitingFor, type PutResults, type Waiting } from "./waiting.ts";
 import type { WriterOptions } from "./writer-options.ts";
 
 /** A batch takes no further record once it holds this many bytes. */
@@ -46,12 +46,6 @@ const WRITE_BYTES = 1024 * 1024;
 /** Puts that take this many bytes are written during the sync before them. Smaller ones are cheaper written together. */
 const AHEAD_BYTES = 256 * 1024;
 
-interface Waiting {
-  readonly append: PutAppend | TombstoneAppend | Move;
-  readonly resolve: (place: Place) => void;
-  readonly reject: (error: DfsError) => void;
-}
-
 interface WaitingMove extends Waiting {
   readonly append: Move;
   readonly skip: () => void;
@@ -65,7 +59,7 @@ interface OpenSegment {
 
 interface OpenBatch {
   readonly batch: Batch;
-  readonly taken: [Waiting, Place][];
+  readonly taken: Waiting[];
   /** Why it cannot be written. */
   failure?: Error;
 }
@@ -112,14 +106,19 @@ export class LogWriter {
    */
   append(append: PutAppend | TombstoneAppend): Promise<Place> {
     return new Promise((resolve, reject) => {
-      if (this.closing) {
-        reject(new DfsError("unreachable", "cannot store anything: the server is shutting down"));
-        return;
-      }
-      this.queue.push({ append, resolve, reject });
-      this.running ??= this.run();
-      if (this.isLarge(append)) void this.goAhead();
+      if (this.closing) return reject(logIsClosed("store"));
+      this.enqueue([waitingFor(append, single(resolve, reject))]);
     });
+  }
+
+  /** Appends blocks; resolves when it is known of each whether it is durable, or with what error as of `append` it failed. */
+  appendMany(appends: readonly PutAppend[]): Promise<PutResults> {
+    if (this.closing) return Promise.resolve(appends.map(() => logIsClosed("store")));
+    const together = new Together(appends.length);
+    if (appends.length > 0) {
+      this.enqueue(appends.map((append, at) => waitingFor(append, together, at)));
+    }
+    return together.done;
   }
 
   /**
@@ -128,11 +127,9 @@ export class LogWriter {
    */
   move(append: Move): Promise<Place | undefined> {
     return new Promise((resolve, reject) => {
-      if (this.closing) {
-        reject(new DfsError("unreachable", "cannot move anything: the server is shutting down"));
-        return;
-      }
-      this.moves.push({ append, resolve, reject, skip: () => resolve(undefined) });
+      if (this.closing) return reject(logIsClosed("move"));
+      const waiting = waitingFor(append, single(resolve, reject));
+      this.moves.push({ ...waiting, append, skip: () => resolve(undefined) });
       this.running ??= this.run();
     });
   }
@@ -146,6 +143,12 @@ export class LogWriter {
     await this.current?.file.close();
     this.current = undefined;
     await this.options.supply.close();
+  }
+
+  private enqueue(waiting: readonly Waiting[]): void {
+    for (const each of waiting) this.queue.push(each);
+    this.running ??= this.run();
+    if (waiting.some((each) => this.isLarge(each))) void this.goAhead();
   }
 
   private async run(): Promise<void> {
@@ -180,7 +183,7 @@ export class LogWriter {
   private async sync(current: OpenSegment, filled: FilledBatch): Promise<boolean> {
     this.syncing = filled;
     // What came while this batch was being written waits already.
-    if (this.queue.some(({ append }) => this.isLarge(append))) void this.goAhead();
+    if (this.queue.some((each) => this.isLarge(each))) void this.goAhead();
     try {
       this.syncs++;
       await current.file.syncData();
@@ -195,8 +198,8 @@ export class LogWriter {
     }
   }
 
-  private isLarge(append: Append): boolean {
-    return appendBytes(append) >= (this.options.aheadBytes ?? AHEAD_BYTES);
+  private isLarge({ bytes }: Waiting): boolean {
+    return bytes >= (this.options.aheadBytes ?? AHEAD_BYTES);
   }
 
   /** Writes what has come during a sync, what comes in the same turn together. */
@@ -256,40 +259,46 @@ export class LogWriter {
 
   /** Takes the first of the queue, as long as they are wanted. Returns true when the segment has no room for the next. */
   private takeQueued({ batch, taken }: OpenBatch, isWanted: (append: Append) => boolean): boolean {
+    const { queue } = this;
     let room: number | undefined;
-    while (this.queue.length > 0 && batch.bytes < BATCH_BYTES) {
-      const waiting = this.queue[0]!;
-      const { append } = waiting;
-      if (!isWanted(append)) return false;
-      const bytes = appendBytes(append);
-      if (this.isFull(batch, bytes)) return true;
-      this.queue.shift();
-      if (append.kind === "put") {
-        room ??= this.options.roomForPuts() - batch.unwritten;
-        if (bytes > room) {
-          waiting.reject(noSpaceForPut(append.put.block));
-          continue;
+    let count = 0;
+    try {
+      for (; count < queue.length && batch.bytes < BATCH_BYTES; count++) {
+        const waiting = queue[count]!;
+        const { append, bytes } = waiting;
+        if (!isWanted(append)) return false;
+        if (this.isFull(batch, bytes)) return true;
+        if (append.kind === "put") {
+          room ??= this.options.roomForPuts() - batch.unwritten;
+          if (bytes > room) {
+            waiting.waiter.failed(noSpaceForPut(append.put.block), waiting.at);
+            continue;
+          }
+          room -= bytes;
         }
-        room -= bytes;
+        waiting.place = batch.add(append, this.takeLsn());
+        taken.push(waiting);
       }
-      taken.push([waiting, batch.add(append, this.takeLsn())]);
+      return false;
+    } finally {
+      queue.splice(0, count); // all at once: each time, the rest of a long queue would be moved
     }
-    return false;
   }
 
   /** Takes moves into a batch. Returns false when the segment has no room for the next one. */
-  private fillMoves(batch: Batch, taken: [Waiting, Place][]): boolean {
+  private fillMoves(batch: Batch, taken: Waiting[]): boolean {
     const until = batch.end + MOVE_BYTES;
     while (this.moves.length > 0 && batch.end < until) {
       const waiting = this.moves[0]!;
-      const { append } = waiting;
+      const { append, bytes } = waiting;
       if (!this.options.events.isWanted(append)) {
         waiting.skip();
-      } else if (this.isFull(batch, appendBytes(append))) {
+      } else if (this.isFull(batch, bytes)) {
         return false;
       } else {
         const lsn = append.kind === "putMove" ? append.source.lsn : append.lsn;
-        taken.push([waiting, batch.add(append, lsn)]);
+        waiting.place = batch.add(append, lsn);
+        taken.push(waiting);
       }
       this.moves.shift();
     }
@@ -365,14 +374,13 @@ export class LogWriter {
   /** The disk is full: puts fail; tombstones are tried again without them, because they need little. */
   private refuseForSpace({ taken }: FilledBatch): void {
     this.options.events.onTakenBack(idsOf(taken));
-    const isDeletion = ([{ append }]: FilledBatch["taken"][number]): boolean =>
-      append.kind === "tombstone";
+    const isDeletion = ({ append }: Waiting): boolean => append.kind === "tombstone";
     const refused = taken.filter((each) => !isDeletion(each));
-    for (const [{ append, reject }] of refused) {
-      if (append.kind === "put") reject(noSpaceForPut(append.put.block));
-      else reject(appendFailed(append, new DfsError("noSpace", "the disk is full")));
+    for (const { append, waiter, at } of refused) {
+      if (append.kind === "put") waiter.failed(noSpaceForPut(append.put.block), at);
+      else waiter.failed(appendFailed(append, new DfsError("noSpace", "the disk is full")), at);
     }
-    this.queue.unshift(...taken.filter(isDeletion).map(([each]) => each));
+    this.queue = [...taken.filter(isDeletion), ...this.queue];
     if (refused.length === 0) {
       this.failAll(
         new DfsError("noSpace", "the disk is full: not even a deletion can be recorded"),
@@ -398,7 +406,7 @@ export class LogWriter {
     void current.file.close().catch(() => undefined); // what was good in it has been synced
     events.onTakenBack(idsOf(taken));
     events.onUnsure({ segment: number, end, ...idsOf(taken), error });
-    for (const [{ append, reject }] of taken) reject(appendFailed(append, error));
+    for (const { append, waiter, at } of taken) waiter.failed(appendFailed(append, error), at);
     this.owesSeals = taken.length > 0; // at once, unless it was tried at once and failed
   }
 
@@ -409,9 +417,9 @@ export class LogWriter {
     events.onGrown(number, batch.end);
     this.suspects = this.suspects.filter((each) => !suspects.includes(each));
     for (const { segment } of suspects) events.onSuspectSealed(segment, number);
-    for (const [{ append, resolve }, place] of taken) {
-      events.onDurable(append, place);
-      resolve(place);
+    for (const { append, place, waiter, at } of taken) {
+      events.onDurable(append, place!);
+      waiter.durable(place!, at);
     }
     if (seals) {
       this.current = undefined;
@@ -423,21 +431,10 @@ export class LogWriter {
   }
 
   private failAll(error: unknown): void {
-    for (const { append, reject } of [...this.moves.splice(0), ...this.queue.splice(0)]) {
-      reject(appendFailed(append, error));
+    for (const { append, waiter, at } of [...this.moves.splice(0), ...this.queue.splice(0)]) {
+      waiter.failed(appendFailed(append, error), at);
     }
   }
-}
-
-/** Moves are left out: whether they have happened makes no difference. */
-function idsOf(taken: OpenBatch["taken"]): { puts: BlockId[]; deletes: BlockId[] } {
-  const puts: BlockId[] = [];
-  const deletes: BlockId[] = [];
-  for (const [{ append }] of taken) {
-    if (append.kind === "put") puts.push(append.put.block);
-    else if (append.kind === "tombstone") deletes.push(...append.blocks);
-  }
-  return { puts, deletes };
 }
 
 /** Lets the event loop do other things. */

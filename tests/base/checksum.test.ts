@@ -7,6 +7,7 @@ import {
   PIECE_HASH_BYTES,
   pieceCount,
   pieceHashes,
+  verifiedPieces,
   verifyPieceList,
 } from "../../src/base/checksum.ts";
 import { MAX_BLOCK_BYTES, PIECE_BYTES } from "../../src/base/limits.ts";
@@ -68,6 +69,21 @@ describe("block checksum", () => {
     list[3]! ^= 1;
     expect(verifyPieceList(block.length, list, checksum)).toBe(false);
   });
+
+  test.each([1, 5, PIECE_BYTES - 1, PIECE_BYTES, PIECE_BYTES + 1, 3 * PIECE_BYTES])(
+    "verifiedPieces of %d bytes are the list, for the right checksum only",
+    (length) => {
+      const block = seededRandom(length).bytes(length);
+      const list = pieceHashes(block);
+      const checksum = checksumOf(length, list);
+      const found = verifiedPieces(block, checksum);
+      verifiedPieces(seededRandom(1).bytes(9), 0n); // what is looked at next leaves the list alone
+      expect(found).toEqual(list);
+      expect(verifiedPieces(block, checksum ^ 1n)).toBeUndefined();
+      block[length - 1]! ^= 1;
+      expect(verifiedPieces(block, checksum)).toBeUndefined();
+    },
+  );
 
   test("firstBadPiece finds a flipped bit in any byte of a range of pieces", () => {
     const seed = 3;

@@ -16,7 +16,7 @@ import { MAX_BATCHED_BYTES } from "../../base/limits.ts";
 import type { BlockLog, IdRange } from "../../log/log.ts";
 import type { ReplyOf, RequestOf } from "../../protocol/message.ts";
 import { blockGet, type BatchResult, type blockCopy } from "../../protocol/messages/data.ts";
-import { copyTogether, GET_TIMEOUT_MS, type BatchItem, type BatchOrder } from "./batch-copies.ts";
+import { CopyBatch, copyTogether, GET_TIMEOUT_MS, type BatchOrder } from "./batch-copies.ts";
 import { checkMany } from "./many.ts";
 import { Slots } from "./slots.ts";
 import { SourcePeers, type Source, type SourcePeersOptions } from "./source-peers.ts";
@@ -29,8 +29,9 @@ const AT_ONCE = 4;
 const SMALL_BYTES = 64 * 1024;
 const SMALL_AT_ONCE = 64;
 
-/** Batches at a time; each holds up to 2 MiB. */
+/** Batches at a time, and parts of them, of up to 1 MiB, that are in memory or asked for. */
 const BATCHES_AT_ONCE = 8;
+const PARTS_IN_MEMORY = 16;
 
 /** Copies of each kind that may wait. The service orders far fewer. */
 const MOST_WAITING = 64;
@@ -46,10 +47,12 @@ export type CopyOrder = Pick<
   "block" | "length" | "checksum" | "inode" | "fileOffset" | "sources"
 >;
 
+/** A copy that is under way, or a batch of them. */
 interface UnderWay {
-  /** Nothing more of it is stored, except what is being stored by now. */
-  readonly abort: () => void;
-  readonly done: Promise<Outcome>;
+  /** The block will not be stored, unless it is being stored by now. */
+  end(block: BlockId): void;
+  /** What becomes of the block. Rejects as `copy`. */
+  outcomeOf(block: BlockId): Promise<Outcome>;
 }
 
 interface FetchedBlock {
@@ -64,6 +67,7 @@ export class Replication {
   private readonly slots = new Slots(AT_ONCE, MOST_WAITING);
   private readonly smallSlots = new Slots(SMALL_AT_ONCE, MOST_WAITING);
   private readonly batchSlots = new Slots(BATCHES_AT_ONCE, MOST_WAITING);
+  private readonly partSlots = new Slots(PARTS_IN_MEMORY);
   private readonly underWay = new Map<BlockId, UnderWay>();
 
   constructor(options: SourcePeersOptions) {
@@ -76,13 +80,13 @@ export class Replication {
    */
   copy(log: BlockLog, order: CopyOrder): Promise<Outcome> {
     const present = this.underWay.get(order.block);
-    if (present !== undefined) return present.done;
+    if (present !== undefined) return present.outcomeOf(order.block);
     const abort = new AbortController();
     const slots = order.length <= SMALL_BYTES ? this.smallSlots : this.slots;
     const done = slots
       .run(() => this.make(log, order, abort.signal), abort.signal)
       .finally(() => this.underWay.delete(order.block));
-    this.underWay.set(order.block, { abort: () => abort.abort(), done });
+    this.underWay.set(order.block, { end: () => abort.abort(), outcomeOf: () => done });
     return done;
   }
 
@@ -93,59 +97,38 @@ export class Replication {
   async copyMany(log: BlockLog, { sources, blocks }: BatchOrder): Promise<BatchResult[]> {
     checkMany(blocks, MAX_BATCHED_BYTES);
     checkSources(blocks, sources);
-    const abort = new AbortController();
-    const items: BatchItem[] = [];
-    const results = blocks.map((order) => {
-      const present = this.underWay.get(order.block);
-      if (present !== undefined)
-        return present.done.then(batchResultOf, () => "notStored" as const);
-      const item = this.enter(order, () => {
-        if (items.every(({ state }) => state === "ended")) abort.abort();
-      });
-      items.push(item);
-      return item.result;
-    });
+    const batch = new CopyBatch(blocks, (block) => this.underWay.delete(block));
+    const elsewhere: Promise<void>[] = [];
+    for (const [at, { block }] of blocks.entries()) {
+      const present = this.underWay.get(block);
+      if (present === undefined) this.underWay.set(block, batch);
+      else elsewhere.push(leaveTo(present, batch, at));
+    }
+    const { peers, partSlots: slots } = this;
     try {
       await this.batchSlots.run(
-        () => this.copyFrom(log, sources, items, abort.signal),
-        abort.signal,
+        () => copyTogether({ log, peers, slots, batch }, sources),
+        batch.signal,
       );
     } catch (error) {
-      for (const { state, settle } of items) if (state === "waiting") settle("notStored");
+      batch.settleWaiting(blocks.keys(), "notStored");
       // When all of it was ended that is told for each block.
-      if (!abort.signal.aborted) throw error;
+      if (!batch.signal.aborted) throw error;
     }
-    return Promise.all(results);
-  }
-
-  private async copyFrom(
-    log: BlockLog,
-    sources: readonly Source[],
-    items: readonly BatchItem[],
-    signal: AbortSignal,
-  ): Promise<void> {
-    const copying = sources.map((source, place) => {
-      const own = items.filter(({ order }) => order.source === place);
-      return copyTogether(log, this.peers, source, own, signal);
-    });
-    const ended = await Promise.allSettled(copying);
-    const failed = ended.find((each) => each.status === "rejected");
-    if (failed !== undefined) throw failed.reason;
+    await Promise.all(elsewhere);
+    return batch.results;
   }
 
   /** Ends the copies of these blocks that are under way; resolves when none of them will be stored any more. */
   async end(blocks: readonly BlockId[], ranges: readonly IdRange[] = []): Promise<void> {
     if (this.underWay.size === 0) return;
-    const named = new Set(blocks);
-    const isNamed = (block: BlockId): boolean =>
-      named.has(block) ||
-      ranges.some(({ first, count }) => block >= first && block < first + BigInt(count));
-    await this.endThose(isNamed);
+    const named = ranges.length === 0 ? blocks : [...blocks, ...this.underWayIn(ranges)];
+    await this.endThose(named);
   }
 
   /** Ends all copies that are under way; resolves when none of them will be stored any more. */
   endAll(): Promise<void> {
-    return this.endThose(() => true);
+    return this.endThose([...this.underWay.keys()]);
   }
 
   /** Ends everything, connections too. */
@@ -154,29 +137,20 @@ export class Replication {
     await this.endAll();
   }
 
-  private async endThose(isMeant: (block: BlockId) => boolean): Promise<void> {
-    const ended = [...this.underWay].filter(([block]) => isMeant(block));
-    for (const [, { abort }] of ended) abort();
-    await Promise.allSettled(ended.map(([, { done }]) => done)); // who ordered them is told
+  private underWayIn(ranges: readonly IdRange[]): BlockId[] {
+    return [...this.underWay.keys()].filter((block) =>
+      ranges.some(({ first, count }) => block >= first && block < first + BigInt(count)),
+    );
   }
 
-  /** Puts a block of a batch on the list of copies under way. `onEnded` is called when it was ended before it was stored. */
-  private enter(order: BatchItem["order"], onEnded: () => void): BatchItem {
-    const { promise, resolve } = Promise.withResolvers<BatchResult>();
-    const settle = (result: BatchResult): void => {
-      if (item.state !== "ended") this.underWay.delete(order.block);
-      item.state = "ended";
-      resolve(result);
-    };
-    const item: BatchItem = { order, settle, result: promise, state: "waiting" };
-    const abort = (): void => {
-      if (item.state !== "waiting") return;
-      settle("notStored");
-      onEnded();
-    };
-    const done = promise.then((result) => ({ stored: result === "stored", failures: [] }));
-    this.underWay.set(order.block, { abort, done });
-    return item;
+  private async endThose(blocks: readonly BlockId[]): Promise<void> {
+    const storing: Promise<unknown>[] = [];
+    for (const block of blocks) {
+      this.underWay.get(block)?.end(block);
+      const left = this.underWay.get(block);
+      if (left !== undefined) storing.push(left.outcomeOf(block));
+    }
+    await Promise.allSettled(storing); // who ordered them is told
   }
 
   private async make(log: BlockLog, order: CopyOrder, signal: AbortSignal): Promise<Outcome> {
@@ -245,8 +219,15 @@ function checkSources(
   );
 }
 
-function batchResultOf({ stored }: Outcome): BatchResult {
-  return stored ? "stored" : "notStored";
+/** What becomes of a block of a batch, when somebody else copies it: that is waited for. */
+async function leaveTo(present: UnderWay, batch: CopyBatch, at: number): Promise<void> {
+  batch.leaveOut(at);
+  try {
+    const { stored } = await present.outcomeOf(batch.rows[at]!.block);
+    if (stored) batch.results[at] = "stored";
+  } catch {
+    // It stays `notStored`: whoever ordered that copy is told why.
+  }
 }
 
 function throwIfEnded({ block }: CopyOrder, signal: AbortSignal): void {

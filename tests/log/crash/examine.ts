@@ -94,6 +94,19 @@ export async function put(log: BlockLog, oracle: Oracle, block: BlockToPut): Pro
   }
 }
 
+/** Puts blocks together and tells the oracle what became of each. */
+export async function putMany(
+  log: BlockLog,
+  oracle: Oracle,
+  blocks: readonly BlockToPut[],
+): Promise<void> {
+  for (const block of blocks) oracle.putAsked(block);
+  const failures = await log.putMany(blocks);
+  for (const [at, { block }] of blocks.entries()) {
+    if (failures[at] === undefined) oracle.putDone(Number(block));
+  }
+}
+
 /** Deletes blocks and tells the oracle; a deletion that fails may have happened. Returns the error. */
 export async function remove(
   log: BlockLog,

@@ -16,6 +16,7 @@ import {
   listed,
   openSimulated,
   put,
+  putMany,
   remove,
   type LogShape,
   type OpenedLog,
@@ -130,12 +131,15 @@ export class Workload {
     const blocks = Array.from({ length: 1 + this.random.below(this.isAhead ? 12 : 4) }, () =>
       makeBlock(this.nextId++, this.length()),
     ).concat(again.map((id) => this.oracle.block(id)));
-    await Promise.all(
-      blocks.map(async (block) => {
+    // Some of them together, the others each for itself.
+    const together = this.random.below(2) === 0 ? this.random.below(blocks.length + 1) : 0;
+    await Promise.all([
+      this.comeLater().then(() => putMany(log, this.oracle, blocks.slice(0, together))),
+      ...blocks.slice(together).map(async (block) => {
         await this.comeLater();
         await put(log, this.oracle, block);
       }),
-    );
+    ]);
     const held = this.oracle.ids("held");
     if (held.length > MAX_BLOCKS) await this.delete(held.slice(0, 1 + this.random.below(8)));
   }
@@ -182,8 +186,10 @@ export class Workload {
   /** The process is killed, or the power fails, in the middle of some work; then the log is opened again. */
   private async crash(): Promise<void> {
     const { log } = this.opened;
+    const blocks = [1, 2, 3].map(() => makeBlock(this.nextId++, this.length()));
     const work = [
-      put(log, this.oracle, makeBlock(this.nextId++, this.length())),
+      put(log, this.oracle, blocks[0]!),
+      putMany(log, this.oracle, blocks.slice(1)),
       remove(log, this.oracle, this.oracle.ids("held").slice(0, this.random.below(3))),
     ];
     for (let turn = this.random.below(30); turn > 0; turn--) await Promise.resolve();

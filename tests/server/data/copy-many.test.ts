@@ -8,7 +8,7 @@ import {
   MAX_GIVEN_BYTES,
 } from "../../../src/base/limits.ts";
 import type { BlockLog, BlockToPut } from "../../../src/log/log.ts";
-import { blockGetMany } from "../../../src/protocol/messages/data.ts";
+import { blockDelete, blockGetMany } from "../../../src/protocol/messages/data.ts";
 import { readMany } from "../../../src/server/data/many.ts";
 import { makeBlock } from "../../log/blocks.ts";
 import {
@@ -114,6 +114,27 @@ describe("data.copyMany", () => {
       "notGiven",
     ]);
     expect(await held(to)).toEqual([1n, 2n, 5n]);
+  });
+
+  test("of all batches and sources together, sixteen parts are asked for at a time", async () => {
+    const rig = await Rig.start();
+    const to = await rig.add();
+    const deaf = await Promise.all([1, 2, 3, 4].map(() => deafSource()));
+    const asked = (): number => deaf.reduce((sum, each) => sum + each.asked(), 0);
+    const sources = deaf.map(({ source }) => source);
+    const length = MAX_GIVEN_BYTES - 1;
+    const batches = [0, 4, 8, 12, 16, 20].map((first) =>
+      rig.copyFrom(
+        to,
+        [0, 1, 2, 3].map((source) => ({ ...makeBlock(first + source + 1, length), source })),
+        sources,
+      ),
+    );
+    await eventually("sixteen are asked for", () => asked() === 16);
+    await Bun.sleep(50);
+    expect(asked()).toBe(16);
+    for (const each of deaf) await each.leave();
+    expect(new Set((await Promise.all(batches)).flat())).toEqual(new Set(["unreachable"]));
   });
 
   test("a source that goes away between two parts gives nothing more", async () => {
@@ -253,6 +274,38 @@ describe("data.copyMany", () => {
     );
     const again = { ...to, commands: rig.service.member };
     expect(await rig.copyMany(again, blocks, sourceOf(from))).toEqual(["stored", "stored"]);
+  });
+
+  test("a batch that names a block of another one waits for what becomes of it there", async () => {
+    const rig = await Rig.start();
+    const [from, to] = [await rig.add(), await rig.add()];
+    const deaf = await deafSource();
+    const blocks = blocksOf([1, 2, 3], 1000);
+    const [one, two, three] = blocks;
+    await putAll(from, blocks);
+    const first = rig.copyMany(to, [one!, two!], deaf.source);
+    await eventually("the source is asked", () => deaf.asked() === 1);
+    const second = rig.copyMany(to, [two!, three!], sourceOf(from));
+    while (!(await held(to)).includes(3n)) await Bun.sleep(1);
+    expect(await held(to)).toEqual([3n]);
+    await rig.delete(to, 2n);
+    expect(await second).toEqual(["notStored", "stored"]);
+    await rig.delete(to, 1n);
+    expect(await first).toEqual(["notStored", "notStored"]);
+  });
+
+  test("a range of ids that is deleted ends those blocks of a batch", async () => {
+    const rig = await Rig.start();
+    const to = await rig.add();
+    const deaf = await deafSource();
+    const copying = rig.copyMany(to, blocksOf([5, 1, 6, 2], 10), deaf.source);
+    await eventually("the source is asked", () => deaf.asked() === 1);
+    const ranges = [{ first: blockId(2n), count: 4 }];
+    const deletion = { ...rig.place(to), blocks: [], ranges };
+    await to.commands.request(blockDelete, deletion, { timeoutMs });
+    await rig.delete(to, 1n);
+    await rig.delete(to, 6n);
+    expect(await copying).toEqual(["notStored", "notStored", "notStored", "notStored"]);
   });
 
   test("a single order for a block of a batch waits for what becomes of it there", async () => {
