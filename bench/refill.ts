@@ -5,6 +5,7 @@
  *     bin/dfs-bun bench/refill.ts --block 65536         other blocks (at most 1 MiB)
  *     bin/dfs-bun bench/refill.ts --mib 256 --runs 2    more of them, fewer runs
  *     bin/dfs-bun bench/refill.ts --sources 1           from one source instead of two
+ *     bin/dfs-bun bench/refill.ts --batch 256           fewer blocks in each order than there may be
  *     bin/dfs-bun bench/refill.ts --batches 1           ordered one batch after the other instead of two at a time
  *     bin/dfs-bun bench/refill.ts --dir /dev/shm        without the disk
  *
@@ -149,7 +150,8 @@ async function fill(sources: Sources, rows: readonly CopyRow[]): Promise<void> {
 }
 
 function ordersOf(rows: readonly CopyRow[]): CopyRow[][] {
-  const most = Math.min(MAX_BATCHED_BLOCKS, Math.floor(MAX_BATCHED_BYTES / blockBytes));
+  const allowed = Math.min(MAX_BATCHED_BLOCKS, Math.floor(MAX_BATCHED_BYTES / blockBytes));
+  const most = Math.min(allowed, Number(option("--batch") ?? allowed));
   const orders: CopyRow[][] = [];
   for (let at = 0; at < rows.length; at += most) orders.push(rows.slice(at, at + most));
   return orders;
