@@ -16,6 +16,12 @@
  *     queue           blocks are read from the queue, with their copies, and judged
  *     begin           copies are on record as being made
  *     finish          they are on record as present, and their blocks off the queue
+ *
+ * And the same of a server that has lost its disk, of which all copies are dealt with together:
+ *
+ *     given up        they are bad, and on record for repair
+ *     read            blocks are read, with what is needed to order them
+ *     made            they are on record as present, and their blocks off the queue
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -27,11 +33,18 @@ import {
   serverId,
   type BlockId,
 } from "../src/base/ids.ts";
-import { PLACEMENT_GROUPS } from "../src/base/limits.ts";
+import { MAX_BATCHED_BYTES, PLACEMENT_GROUPS } from "../src/base/limits.ts";
 import { BATCH_BLOCKS } from "../src/server/meta/repair/batches.ts";
 import { encodeRows } from "../src/base/placement.ts";
 import { markRotten } from "../src/server/meta/replica-operations.ts";
-import { clusterView } from "../src/server/meta/repair/need.ts";
+import { clusterView, type ClusterView } from "../src/server/meta/repair/need.ts";
+import {
+  finishRefills,
+  loseStretch,
+  nextStretch,
+  readRefills,
+  type RefillPage,
+} from "../src/server/meta/repair/refill-steps.ts";
 import {
   beginCopies,
   finishCopies,
@@ -52,6 +65,7 @@ const ROUNDS = 5;
 const COMPARED = 2048;
 const SURVEYED = 256;
 const QUEUED = 512;
+const ORDERED = 512;
 
 const count = Number(option("--count") ?? 40_000);
 const batch = Number(option("--batch") ?? BATCH_BLOCKS);
@@ -76,7 +90,10 @@ try {
   if (dir !== undefined) rmSync(dir, { recursive: true });
 }
 
-type Round = Record<"found lacking" | "survey" | "queue" | "begin" | "finish", number>;
+type Round = Record<
+  "found lacking" | "survey" | "queue" | "begin" | "finish" | "given up" | "read" | "made",
+  number
+>;
 
 /** Loses and mends all copies of a server. */
 function round(): Round {
@@ -89,7 +106,44 @@ function round(): Round {
   const begin = measured(() => inParts(blocks, batch, begun));
   const finish = measured(() => inParts(blocks, batch, finished));
   if (primitives["repair.total"]() !== 0) throw new Error("not all blocks were mended");
-  return { survey, "found lacking": lacking, queue, begin, finish };
+  return { survey, "found lacking": lacking, queue, begin, finish, ...refilled() };
+}
+
+/** Loses and mends all copies of a server whose disk is lost. */
+function refilled(): Pick<Round, "given up" | "read" | "made"> {
+  putServer(LOST, "up", true);
+  const givenUp = measured(() => {
+    for (let after = blockId(0n); ;) {
+      const stretch = change(nextStretch(LOST, after, COMPARED));
+      if (stretch === undefined) return;
+      change(inView((view) => loseStretch(view, LOST, stretch)));
+      after = stretch.last;
+    }
+  });
+  const pages: RefillPage[] = [];
+  const read = measured(() => {
+    for (let after: BlockId | undefined = blockId(0n); after !== undefined;) {
+      const stretch = { after, last: blocks.at(-1)! };
+      const most = { rows: ORDERED, bytes: MAX_BATCHED_BYTES };
+      const page: RefillPage = change(inView((view) => readRefills(view, LOST, stretch, most, pages.at(-1))));
+      pages.push(page);
+      after = page.last;
+    }
+  });
+  const made = measured(() => {
+    for (const { simple, mark } of pages.filter((page) => page.simple.length > 0)) {
+      const ids = simple.map(({ id }) => id);
+      const instance = instanceId(BigInt(LOST));
+      change(inView((view) => finishRefills(view, { server: LOST, instance, blocks: ids, mark })));
+    }
+  });
+  if (primitives["repair.total"]() !== 0) throw new Error("not all blocks were refilled");
+  putServer(LOST, "up");
+  return { "given up": givenUp, read, made };
+}
+
+function* inView<T>(step: (view: ClusterView) => Operation<T>): Operation<T> {
+  return yield* step(yield* clusterView(REPLICAS, 1n));
 }
 
 function surveyAs(state: ServerState): void {
@@ -177,7 +231,7 @@ function prepare(): void {
   }
 }
 
-function putServer(id: (typeof SERVERS)[number], state: ServerState): void {
+function putServer(id: (typeof SERVERS)[number], state: ServerState, filling = false): void {
   primitives["server.put"]({
     id,
     incarnation: incarnationId(BigInt(id)),
@@ -186,7 +240,7 @@ function putServer(id: (typeof SERVERS)[number], state: ServerState): void {
     zone: "",
     tags: [],
     state,
-    filling: false,
+    filling,
     registeredNs: 1n,
   });
 }

@@ -76,6 +76,7 @@ export class RefillPass {
   private after = NO_BLOCK;
   private isReading = false;
   private rows = FIRST_ROWS;
+  private page: RefillPage | undefined;
   private bytesUnderWay = 0;
   /** Blocks up to this one may be read: the server has been compared with the record that far. */
   private reach: BlockId;
@@ -182,15 +183,16 @@ export class RefillPass {
   private async readNext(reach: BlockId): Promise<RefillPage | undefined> {
     const { engine, isWhole } = this.options;
     const bytes = await this.allowance();
-    const { after, rows, member } = this;
+    const { after, rows, member, page: before } = this;
     const stretch = { after, last: reach };
     this.isReading = true;
     try {
       const page = await engine.question(function* () {
         const view = yield* clusterView(engine.settings.replicas, engine.nowNs);
         if (!isWhole(view.servers.values())) return undefined;
-        return yield* readRefills(view, member.server, stretch, { rows, bytes });
+        return yield* readRefills(view, member.server, stretch, { rows, bytes }, before);
       });
+      this.page = page;
       // As many are read next as are likely to be ordered.
       const read = page === undefined ? 0 : page.simple.length + page.others.length;
       this.rows = Math.min(MOST_ROWS, Math.max(FIRST_ROWS, 2 * read));

@@ -83,16 +83,24 @@ export interface RefillPage {
   readonly addresses: ReadonlyMap<ServerId, Address>;
   /** The cluster as it was, for `finishRefills`. */
   readonly mark: string;
+  /** Rows of the placement table: those of this page and of the one before it, while the table is the same. */
+  readonly rows: ClusterView["rows"];
 }
 
-/** The next blocks of a server's refill in a stretch: at most so many `rows` and `bytes`, but one block at least. */
+/**
+ * The next blocks of a server's refill in a stretch: at most so many `rows` and `bytes`, but one block at least. `before` is the page
+ * before this one.
+ */
 export function* readRefills(
   view: ClusterView,
   server: ServerId,
   stretch: Stretch,
   most: { readonly rows: number; readonly bytes: number },
+  before?: RefillPage,
 ): Operation<RefillPage> {
   const mark = yield* standingOf(view);
+  // In a page there are blocks of hundreds of groups.
+  if (before?.mark === mark) view = { ...view, rows: before.rows };
   const rows = yield* ask("refill.list", server, stretch, REFILL, most.rows);
   const taken = rows.slice(0, countWithin(rows, most.bytes));
   yield* readPlacement(view, taken);
@@ -103,7 +111,7 @@ export function* readRefills(
     else others.push(row.id);
   }
   const addresses = new Map([...view.servers.values()].map(({ id, address }) => [id, address]));
-  return { simple, others, last: taken.at(-1)?.id, addresses, mark };
+  return { simple, others, last: taken.at(-1)?.id, addresses, mark, rows: view.rows };
 }
 
 /** How many of the rows, from the first on, are together no longer than `bytes`; one in any case. */

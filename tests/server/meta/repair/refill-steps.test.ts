@@ -241,6 +241,23 @@ test("a page has blocks that lack this copy alone and are well placed; it names 
   harness.close();
 });
 
+test("the placement table is read again when it has changed since the page before", async () => {
+  const harness = emptied();
+  for (const id of [1, 2]) insert(harness, id, { 1: "present", 2: "present", 3: "present" });
+  await loseAll(harness);
+  const one = { rows: 1, bytes: 1 };
+  const first = await read(harness, NONE, one);
+  const readSecond = (): ReturnType<typeof read> =>
+    inView(harness, (view) => readRefills(view, S2, { after: idOf(1), last: ALL }, one, first));
+  expect((await readSecond()).simple).toHaveLength(1);
+  const table = harness.primitives["placement.current"]()!;
+  const rows = Uint8Array.from(table.rows);
+  rows.set([0, 0, 0, 4], 0); // server 4 in the place of server 1 in group 0
+  harness.primitives["placement.put"]({ ...table, version: table.version + 1n, rows });
+  expect(await readSecond()).toMatchObject({ simple: [], others: [idOf(2)] });
+  harness.close();
+});
+
 test("a page ends where the bytes do, but has one block at least", async () => {
   const harness = emptied();
   for (let id = 1; id <= 5; id++) insert(harness, id, { 1: "present", 2: "present", 3: "present" });
