@@ -26,6 +26,8 @@ const LENGTH_BYTES = 8;
 /** What the checksum of any block is the hash of. Fresh memory costs more than the hash of a small block does. */
 const hashed = new Uint8Array(LENGTH_BYTES + (MAX_BLOCK_BYTES / PIECE_BYTES) * PIECE_HASH_BYTES);
 const hashedView = new DataView(hashed.buffer);
+/** For a block of one piece. */
+const hashedOfOne = hashed.subarray(0, LENGTH_BYTES + PIECE_HASH_BYTES);
 
 /** Hash of any run of bytes: XXH3-64, unsigned. */
 export function hash64(bytes: Uint8Array): bigint {
@@ -40,15 +42,12 @@ export function pieceCount(length: number): number {
 /** The list of piece hashes of a whole block: 8 bytes each, big-endian, in order. */
 export function pieceHashes(block: Uint8Array): Uint8Array {
   const list = new Uint8Array(pieceCount(block.length) * PIECE_HASH_BYTES);
-  writePieceHashes(block, new DataView(list.buffer), 0);
-  return list;
-}
-
-function writePieceHashes(block: Uint8Array, target: DataView, from: number): void {
-  let at = from;
-  for (let start = 0; start < block.length; start += PIECE_BYTES, at += PIECE_HASH_BYTES) {
-    target.setBigUint64(at, hash64(block.subarray(start, start + PIECE_BYTES)));
+  const view = new DataView(list.buffer);
+  for (let piece = 0; piece * PIECE_BYTES < block.length; piece++) {
+    const start = piece * PIECE_BYTES;
+    view.setBigUint64(piece * PIECE_HASH_BYTES, hash64(block.subarray(start, start + PIECE_BYTES)));
   }
+  return list;
 }
 
 /** The checksum of a block of `length` bytes whose piece hashes are `list`. */
@@ -87,11 +86,10 @@ function writeLength(target: DataView, length: number): void {
 /** The checksum of a whole block. */
 export function blockChecksum(block: Uint8Array): Checksum {
   const { length } = block;
-  const end = LENGTH_BYTES + pieceCount(length) * PIECE_HASH_BYTES;
-  if (end > hashed.length) return checksumOf(length, pieceHashes(block));
+  if (length === 0 || length > PIECE_BYTES) return checksumOf(length, pieceHashes(block));
   writeLength(hashedView, length);
-  writePieceHashes(block, hashedView, LENGTH_BYTES);
-  return hash64(hashed.subarray(0, end));
+  hashedView.setBigUint64(LENGTH_BYTES, hash64(block));
+  return hash64(hashedOfOne);
 }
 
 /** True when `list` is the list of piece hashes that `checksum` was made of, for a block of `length` bytes. */

@@ -59,6 +59,27 @@ export function splitId(id: bigint, target: SplitId): SplitId {
   return target;
 }
 
+/**
+ * Where records lie, and the checksums of their blocks, as an index had it when it was asked: in columns, because an object for each
+ * costs as much as reading a small block does.
+ */
+export class Locations {
+  /** Numbers of segments, and positions in them. */
+  readonly segments: Float64Array;
+  readonly positions: Float64Array;
+  /** Two words for each, the high one first. */
+  readonly checksums: Uint32Array;
+  /** 1 where the copy was last found rotten. */
+  readonly rotten: Uint8Array;
+
+  constructor(count: number) {
+    this.segments = new Float64Array(count);
+    this.positions = new Float64Array(count);
+    this.checksums = new Uint32Array(2 * count);
+    this.rotten = new Uint8Array(count);
+  }
+}
+
 /** Checks that an entry fits its words: any does that a log can hold. @throws DfsError `internal`. */
 export function assertStorable({ length, segment, position }: IndexEntry): void {
   const slot = position / RECORD_ALIGNMENT;
@@ -195,6 +216,16 @@ export class IndexPage {
       lsn: this.readWide(word + LSN_AT) as Lsn,
       rotten: this.isRottenAt(place),
     };
+  }
+
+  /** Writes where the record of the entry at `place` lies to row `row`. */
+  locate(place: number, into: Locations, row: number): void {
+    const word = place * ENTRY_WORDS + CHECKSUM_AT;
+    into.segments[row] = this.segmentAt(place);
+    into.positions[row] = this.positionAt(place);
+    into.rotten[row] = this.isRottenAt(place) ? 1 : 0;
+    into.checksums[2 * row] = this.words[word]!;
+    into.checksums[2 * row + 1] = this.words[word + 1]!;
   }
 
   /** Writes over the entry at `place`. The entry must be storable. */

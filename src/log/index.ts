@@ -13,7 +13,14 @@
  */
 import type { Checksum } from "../base/checksum.ts";
 import type { BlockId, Lsn } from "../base/ids.ts";
-import { assertStorable, IndexPage, PAGE_ENTRIES, splitId, type SplitId } from "./index-page.ts";
+import {
+  assertStorable,
+  IndexPage,
+  PAGE_ENTRIES,
+  splitId,
+  type Locations,
+  type SplitId,
+} from "./index-page.ts";
 
 /** The one live record of a block, as the index had it when it was asked. */
 export interface IndexEntry {
@@ -36,6 +43,8 @@ export interface BlockIndex {
   /** Blocks whose copy is known to be rotten. */
   readonly rotten: number;
   get(block: BlockId): IndexEntry | undefined;
+  /** Writes where a block of this length lies to row `row`; returns false, and writes nothing, when none is held. */
+  locate(block: BlockId, length: number, into: Locations, row: number): boolean;
   /** True when the block's live record is still the one that `entry` names. */
   isCurrent(entry: IndexEntry): boolean;
   /**
@@ -98,6 +107,14 @@ export class CompactIndex implements BlockIndex {
     const page = this.pages[this.pageOf(block)];
     const place = page?.placeOf(this.id) ?? 0;
     return page?.holds(place, this.id) ? page.entryAt(place) : undefined;
+  }
+
+  locate(block: BlockId, length: number, into: Locations, row: number): boolean {
+    const page = this.pages[this.pageOf(block)];
+    const place = page?.placeOf(this.id) ?? 0;
+    if (!page?.holds(place, this.id) || page.lengthAt(place) !== length) return false;
+    page.locate(place, into, row);
+    return true;
   }
 
   isCurrent(entry: IndexEntry): boolean {

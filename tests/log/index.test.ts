@@ -5,7 +5,7 @@ import { blockId, lsn, type BlockId } from "../../src/base/ids.ts";
 import { MAX_BLOCK_BYTES } from "../../src/base/limits.ts";
 import { seededRandom, type Random } from "../../src/base/random.ts";
 import { CompactIndex, type BlockIndex, type IndexEntry } from "../../src/log/index.ts";
-import { PAGE_ENTRIES } from "../../src/log/index-page.ts";
+import { Locations, PAGE_ENTRIES, splitId } from "../../src/log/index-page.ts";
 
 /** More a block than this, and the index of a server with many millions of them is too large. */
 const BYTES_PER_BLOCK = 48;
@@ -52,6 +52,25 @@ function expectSame(index: BlockIndex, model: Model): void {
   expect(index.listAfter(blockId(0n), Infinity)).toEqual(all.filter((entry) => !entry.rotten));
   expect(index.idsIn(blockId(0n), 2 ** 65)).toEqual(all.map((entry) => entry.block));
   for (const entry of all) expect(index.get(entry.block)).toEqual(entry);
+  expectLocated(index, all);
+}
+
+/** Where records lie is told as `get` tells it, for blocks that are held with the length named, and of no others. */
+function expectLocated(index: BlockIndex, entries: readonly IndexEntry[]): void {
+  const found = new Locations(entries.length);
+  for (const [row, { block, length }] of entries.entries()) {
+    expect(index.locate(block, length + 1, found, row)).toBe(false);
+    expect(found.positions[row]).toBe(0);
+    expect(index.locate(block, length, found, row)).toBe(true);
+  }
+  for (const [row, { segment, position, checksum, rotten }] of entries.entries()) {
+    const words = splitId(checksum, { high: 0, low: 0 });
+    expect(found.segments[row]).toBe(segment);
+    expect(found.positions[row]).toBe(position);
+    expect([...found.checksums.subarray(2 * row, 2 * row + 2)]).toEqual([words.high, words.low]);
+    expect(found.rotten[row]).toBe(rotten ? 1 : 0);
+  }
+  expect(index.locate(blockId(2n ** 64n - 1n), 1, found, 0)).toBe(false);
 }
 
 /** One random change or question, of both. `ids` is how many different ids there are. */
