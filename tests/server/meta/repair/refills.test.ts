@@ -265,3 +265,18 @@ test("its connection breaks before the comparison has ended", () =>
     await cluster.whenWhole(6_000);
     never.resolve();
   }));
+
+test("it is no faster than repairs may be", async () => {
+  const beganMs = performance.now();
+  await withFiles(
+    BLOCKS,
+    async (cluster) => {
+      await cluster.loseDisk();
+      await cluster.whenFilled();
+      expect(cluster.lost.held.size).toBe(BLOCKS);
+    },
+    { repairBytesPerSecond: BLOCKS / 2 },
+  );
+  // Those of the first second may begin at once.
+  expect(performance.now() - beganMs).toBeGreaterThan(900);
+});
