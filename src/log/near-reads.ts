@@ -8,7 +8,7 @@
  * it runs.
  *
  * Nothing is told here of what cannot be read or is not right: such blocks are read again, each by itself, by who reads
- * and reports them in any case (block-reader.ts).
+ * and reports them in any case (block-reader.ts). Nor are copies read that were found rotten before: it may have been the header.
  */
 import { blockChecksum } from "../base/checksum.ts";
 import { isDfsError } from "../base/errors.ts";
@@ -44,10 +44,12 @@ export interface NearSource {
 /** What is wanted, and where it is. Rows are places in the list of blocks. */
 interface Wanted {
   readonly blocks: readonly NearBlock[];
+  /** Whether they have been read. */
+  readonly given: boolean[];
   /** Where in the target each block belongs. */
   readonly offsets: readonly number[];
   readonly locations: Locations;
-  /** Rows of the blocks that are held with the length named, in order of position. */
+  /** Rows of the blocks that can be located, in order of position. */
   readonly rows: readonly number[];
 }
 
@@ -57,19 +59,19 @@ export async function readNear(
   blocks: readonly NearBlock[],
   target: Uint8Array,
 ): Promise<boolean[]> {
-  const given = blocks.map(() => false);
   const wanted = locate(source.index, blocks);
   for (let from = 0; from < wanted.rows.length;) {
     const end = endOfRun(wanted, from);
-    if (end - from > 1) await readRun(source, wanted, from, end, target, given);
+    if (end - from > 1) await readRun(source, wanted, from, end, target);
     from = end;
   }
-  return given;
+  return wanted.given;
 }
 
 function locate(index: BlockIndex, blocks: readonly NearBlock[]): Wanted {
   const locations = new Locations(blocks.length);
   const { segments, positions } = locations;
+  const given: boolean[] = [];
   const offsets: number[] = [];
   const rows: number[] = [];
   let isSorted = true;
@@ -77,6 +79,7 @@ function locate(index: BlockIndex, blocks: readonly NearBlock[]): Wanted {
   let last = 0;
   for (let row = 0; row < blocks.length; row++) {
     const { block, length } = blocks[row]!;
+    given.push(false);
     offsets.push(offset);
     offset += length;
     if (!index.locate(block, length, locations, row)) continue;
@@ -90,7 +93,7 @@ function locate(index: BlockIndex, blocks: readonly NearBlock[]): Wanted {
       (one, other) => segments[one]! - segments[other]! || positions[one]! - positions[other]!,
     );
   }
-  return { blocks, offsets, locations, rows };
+  return { blocks, given, offsets, locations, rows };
 }
 
 /** Where the blocks end that can be read together with those from `from` on. */
@@ -111,14 +114,13 @@ function endOfRun({ blocks, locations, rows }: Wanted, from: number): number {
 }
 
 async function readRun(
-  { segments, index, pool }: NearSource,
-  { blocks, offsets, locations, rows }: Wanted,
+  { segments, pool }: NearSource,
+  { blocks, given, offsets, locations, rows }: Wanted,
   from: number,
   end: number,
   target: Uint8Array,
-  given: boolean[],
 ): Promise<void> {
-  const { positions, checksums, rotten } = locations;
+  const { positions, checksums } = locations;
   const [first, last] = [rows[from]!, rows[end - 1]!];
   const begin = positions[first]!;
   const buffer = pool.take(
@@ -131,7 +133,7 @@ async function readRun(
     );
     for (let at = from; at < end; at++) {
       const row = rows[at]!;
-      const { block, length } = blocks[row]!;
+      const { length } = blocks[row]!;
       const dataAt = positions[row]! - begin + blockOffset(length);
       if (dataAt + length > filled) break;
       const bytes = buffer.bytes.subarray(dataAt, dataAt + length);
@@ -139,19 +141,10 @@ async function readRun(
       if (checksum.high !== checksums[2 * row] || checksum.low !== checksums[2 * row + 1]) continue;
       target.set(bytes, offsets[row]);
       given[row] = true;
-      if (rotten[row] === 1) noteRight(index, block, locations, row);
     }
   } catch (error) {
     if (!isDfsError(error, "noBlock")) throw error; // all of the segment's blocks have just been deleted or moved
   } finally {
     buffer.release();
   }
-}
-
-/** The copy in this record is not rotten any more, if it is still the one that counts. */
-function noteRight(index: BlockIndex, block: BlockId, locations: Locations, row: number): void {
-  const entry = index.get(block);
-  const isSame =
-    entry?.segment === locations.segments[row] && entry?.position === locations.positions[row];
-  if (entry !== undefined && isSame) index.setRotten(entry, false);
 }
