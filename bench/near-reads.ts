@@ -17,7 +17,7 @@
 import { closeSync, openSync, readdirSync, readSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { blockId } from "../src/base/ids.ts";
-import { MAX_BATCHED_BLOCKS, MAX_GIVEN_BYTES } from "../src/base/limits.ts";
+import { MAX_BATCHABLE_BYTES, MAX_BATCHED_BLOCKS } from "../src/base/limits.ts";
 import type { BlockLog } from "../src/log/log.ts";
 import { readMany } from "../src/server/data/many.ts";
 import {
@@ -73,7 +73,7 @@ await withFolder("near", async (folder) => {
 
 /** What is asked for, call by call. */
 function partsOf(): Wanted[] {
-  const most = Math.min(MAX_BATCHED_BLOCKS, Math.floor(MAX_GIVEN_BYTES / SIZE));
+  const most = Math.min(MAX_BATCHED_BLOCKS, Math.floor(MAX_BATCHABLE_BYTES / SIZE));
   const parts: Wanted[] = [[]];
   for (let number = 1; number <= BLOCKS; number++) {
     if (number % LEFT_OUT === 0) continue;

@@ -125,7 +125,9 @@ function refilled(): Pick<Round, "given up" | "read" | "made"> {
     for (let after: BlockId | undefined = blockId(0n); after !== undefined;) {
       const stretch = { after, last: blocks.at(-1)! };
       const most = { rows: ORDERED, bytes: MAX_BATCHED_BYTES };
-      const page: RefillPage = change(inView((view) => readRefills(view, LOST, stretch, most, pages.at(-1))));
+      const page: RefillPage = change(
+        inView((view) => readRefills(view, LOST, stretch, most, pages.at(-1))),
+      );
       pages.push(page);
       after = page.last;
     }

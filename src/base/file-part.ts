@@ -24,6 +24,18 @@ export interface FilePart {
   failed?(): void;
 }
 
+/** Parts of files that are sent one behind the other, as one. */
+export class FileParts {
+  readonly parts: readonly FilePart[];
+  /** In bytes, of all together. */
+  readonly length: number;
+
+  constructor(parts: readonly FilePart[]) {
+    this.parts = parts;
+    this.length = parts.reduce((sum, { length }) => sum + length, 0);
+  }
+}
+
 const PAGE_BYTES = 4096; // cachestat counts pages of the least size that there is; of larger ones there are fewer
 
 const CACHESTAT = 451; // on every machine: uapi/asm-generic/unistd.h

@@ -121,7 +121,7 @@ export const MAX_BATCHED_BYTES = 8 * MiB;
 export const MAX_BATCHABLE_BYTES = 1 * MiB;
 
 /** Bytes of blocks that one data server gives another in one message: few enough to be held in memory many times. */
-export const MAX_GIVEN_BYTES = 1 * MiB;
+export const MAX_GIVEN_BYTES = 4 * MiB;
 
 /** Rotten copies that a data server tells of in one message: few enough for one transaction to hold nothing up for long. */
 export const MAX_ROTTEN_PER_MESSAGE = 1024;

@@ -4,7 +4,7 @@
  */
 import type { CancelSignal } from "../base/cancellation.ts";
 import type { DfsError } from "../base/errors.ts";
-import type { FilePart } from "../base/file-part.ts";
+import type { FilePart, FileParts } from "../base/file-part.ts";
 import type { ClusterId, IncarnationId, InstanceId, ReignId, ServerId } from "../base/ids.ts";
 import type { NoticeDefinition, Question, RequestDefinition } from "./message.ts";
 
@@ -85,8 +85,8 @@ export interface Incoming<Request> {
   readonly peer: Peer;
 }
 
-/** Bulk bytes to be sent: in memory, or where they lie in a file. */
-export type Bulk = Uint8Array | FilePart;
+/** Bulk bytes to be sent: in memory, or where they lie in files. */
+export type Bulk = Uint8Array | FilePart | FileParts;
 
 /** What a handler answers with. Throwing a DfsError answers with that error. */
 export interface HandlerReply<Reply> {

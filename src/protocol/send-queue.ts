@@ -3,9 +3,10 @@
  *
  * Frames that are queued in one turn leave in one write: they are copied into a staging buffer that is flushed by a
  * microtask. Bulk bytes over COPY_LIMIT_BYTES are not copied but written from the caller's buffer, in their place in
- * the order; those that lie in a file are sent from there. Staging buffers are shared by all connections and held only while there
+ * the order; those that lie in files are sent from there. Staging buffers are shared by all connections and held only while there
  * is something to send.
  */
+import { FileParts, type FilePart } from "../base/file-part.ts";
 import { LENGTH_BYTES } from "./frame.ts";
 import type { Bulk } from "./peer.ts";
 import { BytesChunk, FileChunk, STAGING_BYTES, takeStaging } from "./send-chunks.ts";
@@ -93,7 +94,7 @@ export class SendQueue {
       return undefined;
     }
     if (isFile) {
-      this.chunks.push(new FileChunk(bulk, sent));
+      this.chunks.push(...fileChunks(bulk instanceof FileParts ? bulk.parts : [bulk], sent));
       return undefined;
     }
     const loose = new BytesChunk(bulk, bulk.length, false, sent);
@@ -180,6 +181,16 @@ export class SendQueue {
       (error: unknown) => this.events.onBroken(error),
     );
   }
+}
+
+/** `sent` is called when none of the parts is needed any more. */
+function fileChunks(parts: readonly FilePart[], sent?: () => void): FileChunk[] {
+  let left = parts.length;
+  if (left === 0) sent?.();
+  const ended = (): void => {
+    if (--left === 0) sent?.();
+  };
+  return parts.map((part) => new FileChunk(part, ended));
 }
 
 function writeLength(target: Uint8Array, at: number, length: number): void {

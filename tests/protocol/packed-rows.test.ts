@@ -4,7 +4,7 @@
 import { describe, expect, test } from "bun:test";
 import { DfsError } from "../../src/base/errors.ts";
 import { blockId, inodeId, MAX_ID } from "../../src/base/ids.ts";
-import { MAX_BATCHED_BLOCKS, MAX_GIVEN_BYTES } from "../../src/base/limits.ts";
+import { MAX_BATCHABLE_BYTES, MAX_BATCHED_BLOCKS } from "../../src/base/limits.ts";
 import { decodeBody, encodeHead, FRAME_KINDS, parseFrame } from "../../src/protocol/cbor.ts";
 import { copyRow, sizedRow, type CopyRow } from "../../src/protocol/messages/block-rows.ts";
 import { batchResult } from "../../src/protocol/messages/data.ts";
@@ -29,7 +29,7 @@ const MOST: CopyRow = {
   checksum: 2n ** 64n - 1n,
   inode: inodeId(MAX_ID),
   fileOffset: Number.MAX_SAFE_INTEGER,
-  length: MAX_GIVEN_BYTES,
+  length: MAX_BATCHABLE_BYTES,
   source: 2 ** 32 - 1,
 };
 
@@ -105,7 +105,7 @@ describe("packed rows", () => {
   });
 
   test("of lengths are refused like those of copies", () => {
-    const bytes = sized.encode([{ block: blockId(1n), length: MAX_GIVEN_BYTES }]) as Uint8Array;
+    const bytes = sized.encode([{ block: blockId(1n), length: MAX_BATCHABLE_BYTES }]) as Uint8Array;
     expectRefused(() => sized.decode(bytes.with(7, 0)));
     expectRefused(() => sized.decode(bytes.with(11, 1)));
   });

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import { realDisk, type DiskFile } from "../../src/base/disk.ts";
+import { FileParts, type FilePart } from "../../src/base/file-part.ts";
 import type { Random } from "../../src/base/random.ts";
 import { FrameParser } from "../../src/protocol/frame.ts";
 import { SendQueue } from "../../src/protocol/send-queue.ts";
@@ -38,7 +39,7 @@ interface Sent {
   released: number;
 }
 
-/** Queues a random frame, without bulk bytes, with some of memory, or of a file, which is in the system's memory at times. */
+/** Queues a random frame, without bulk bytes, with some of memory, or of a file in one part or two, which are in the system's memory at times. */
 function pushRandom(queue: SendQueue, random: Random): Sent {
   const head = patterned(1 + random.below(LONGEST_HEAD), random.below(1000));
   const position = random.below(4 * MIB);
@@ -51,11 +52,17 @@ function pushRandom(queue: SendQueue, random: Random): Sent {
   if (kind === 0) queue.push(head, undefined, release);
   else if (kind === 1) queue.push(head, bulk, release);
   else {
-    const part = file.part!(position, length)!;
-    const isCached = (from: number): boolean => random.below(4) > 0 && part.isCached(from);
-    queue.push(head, { ...part, isCached }, release);
+    const first = kind === 2 ? length : 1 + random.below(length);
+    const parts = [partAt(position, first, random)];
+    if (first < length) parts.push(partAt(position + first, length - first, random));
+    queue.push(head, kind === 2 ? parts[0]! : new FileParts(parts), release);
   }
   return sent;
+}
+
+function partAt(position: number, length: number, random: Random): FilePart {
+  const part = file.part!(position, length)!;
+  return { ...part, isCached: (from) => random.below(4) > 0 && part.isCached(from) };
 }
 
 /** A receiver that pauses and refuses memory at random, and takes bytes directly where it can. */

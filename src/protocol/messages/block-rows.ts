@@ -3,7 +3,7 @@
  */
 import type { Checksum } from "../../base/checksum.ts";
 import { blockId, inodeId, MAX_ID, type BlockId, type InodeId } from "../../base/ids.ts";
-import { MAX_GIVEN_BYTES } from "../../base/limits.ts";
+import { MAX_BATCHABLE_BYTES } from "../../base/limits.ts";
 import { readId, readUint32, readUint53, writeUint53, type RowLayout } from "../packed-rows.ts";
 import { uint, uint53, uint64, type Shape } from "../schema.ts";
 import { inodeField } from "./common.ts";
@@ -47,7 +47,7 @@ export const sizedRow: RowLayout<SizedRow> = {
     kind: "record",
     fields: [
       ["block", someBlock],
-      ["length", uint(MAX_GIVEN_BYTES).shape],
+      ["length", uint(MAX_BATCHABLE_BYTES).shape],
     ],
   },
   write: (view, at, { block, length }) => {
@@ -56,7 +56,7 @@ export const sizedRow: RowLayout<SizedRow> = {
   },
   read: (view, at) => ({
     block: blockId(readId(view, at, 1n, "block")),
-    length: readUint32(view, at + SIZED_LENGTH_AT, MAX_GIVEN_BYTES, "length"),
+    length: readUint32(view, at + SIZED_LENGTH_AT, MAX_BATCHABLE_BYTES, "length"),
   }),
 };
 
@@ -71,7 +71,7 @@ export const copyRow: RowLayout<CopyRow> = {
       ["checksum", uint64.shape],
       ["inode", inodeField.shape],
       ["fileOffset", uint53.shape],
-      ["length", uint(MAX_GIVEN_BYTES).shape],
+      ["length", uint(MAX_BATCHABLE_BYTES).shape],
       ["source", uint().shape],
     ],
   },
@@ -88,7 +88,7 @@ export const copyRow: RowLayout<CopyRow> = {
     checksum: view.getBigUint64(at + CHECKSUM_AT),
     inode: inodeId(readId(view, at + INODE_AT, 0n, "inode")),
     fileOffset: readUint53(view, at + FILE_OFFSET_AT, "fileOffset"),
-    length: readUint32(view, at + LENGTH_AT, MAX_GIVEN_BYTES, "length"),
+    length: readUint32(view, at + LENGTH_AT, MAX_BATCHABLE_BYTES, "length"),
     source: readUint32(view, at + SOURCE_AT, UINT32_MAX, "source"),
   }),
 };

@@ -247,7 +247,7 @@ export const blockCopyMany = request(
 
 /**
  * Reads many blocks whole. The bulk bytes are those of the blocks that can be given, in the order of the request. A
- * block that is not held with this length, or cannot be read, is left out; the server sees to a rotten one by itself. One that comes alone may not have been verified.
+ * block that is not held with this length, or cannot be read, is left out; the server sees to a rotten one by itself. Long ones may not have been verified.
  * Errors: `invalid` (a block twice, an empty one, too many bytes in all).
  */
 export const blockGetMany = request(

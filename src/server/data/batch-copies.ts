@@ -28,6 +28,13 @@ export const GET_TIMEOUT_MS = 30_000;
 /** Parts of a batch that are under way from each source. */
 const PARTS_AT_ONCE = 2;
 
+/**
+ * Bytes of a part: as many as a message may have, of blocks that their source sends from where they lie. Shorter ones it has to
+ * gather in its memory.
+ */
+const LONG_BYTES = 256 * 1024;
+const SHORT_PART_BYTES = MAX_GIVEN_BYTES / 4;
+
 /** Copies of blocks, each from one of the sources. */
 export type BatchOrder = Pick<RequestOf<typeof blockCopyMany>, "sources" | "blocks">;
 
@@ -170,13 +177,13 @@ async function allOf(promises: readonly Promise<void>[]): Promise<void> {
   if (failed !== undefined) throw failed.reason;
 }
 
-/** What may be given in one message, again and again. */
+/** What is fetched with one message, again and again. */
 function partsOf(rows: readonly CopyRow[], places: readonly number[]): number[][] {
   const parts: number[][] = [];
   let bytes = Number.POSITIVE_INFINITY;
   for (const at of places) {
     const { length } = rows[at]!;
-    if (bytes + length > MAX_GIVEN_BYTES) {
+    if (bytes + length > (length < LONG_BYTES ? SHORT_PART_BYTES : MAX_GIVEN_BYTES)) {
       parts.push([]);
       bytes = 0;
     }

@@ -2,6 +2,7 @@
  * Many blocks in one message: what may be asked for, and reading them.
  */
 import { DfsError, isDfsError } from "../../base/errors.ts";
+import { FileParts } from "../../base/file-part.ts";
 import type { BlockId } from "../../base/ids.ts";
 import { MAX_GIVEN_BYTES } from "../../base/limits.ts";
 import type { Bulk } from "../../protocol/peer.ts";
@@ -50,11 +51,14 @@ export function checkMany(blocks: readonly Sized[], mostBytes: number): void {
 }
 
 /**
- * Reads blocks whole, and verified unless one comes alone and is given where it lies. Those that are not held with that length, rotten or unreadable are left out.
+ * Blocks whole: where they lie, if all of them are long and in the system's memory, and not verified then; else read and verified.
+ * Those that are not held with that length, rotten or unreadable are left out.
  * @throws DfsError `invalid` as `checkMany`; `unreachable` when the log has been closed.
  */
 export async function readMany(log: BlockLog, blocks: readonly Sized[]): Promise<ManyBlocks> {
   checkMany(blocks, MAX_GIVEN_BYTES);
+  const found = await findAll(log, blocks);
+  if (found !== undefined) return found;
   if (blocks.length === 1) return readAlone(log, blocks[0]!);
   const buffer = pool.take(blocks.reduce((sum, { length }) => sum + length, 0));
   try {
@@ -68,12 +72,24 @@ export async function readMany(log: BlockLog, blocks: readonly Sized[]): Promise
   }
 }
 
-/** A block that comes alone is given from where it lies in the log, else out of the buffer that it was read into. */
-async function readAlone(log: BlockLog, block: Sized): Promise<ManyBlocks> {
-  const found = await findOne(log, block);
-  if (found !== undefined) {
-    return { given: [true], bytes: found.part, release: () => found.release() };
+/** The blocks where they lie in the log; undefined when one of them is to be read. */
+async function findAll(log: BlockLog, blocks: readonly Sized[]): Promise<ManyBlocks | undefined> {
+  const found: StoredRange[] = [];
+  const release = (): void => found.forEach((each) => each.release());
+  for (const block of blocks) {
+    const one = await findOne(log, block);
+    if (one === undefined) {
+      release();
+      return undefined;
+    }
+    found.push(one);
   }
+  const bytes = new FileParts(found.map(({ part }) => part));
+  return { given: blocks.map(() => true), bytes, release };
+}
+
+/** A block that comes alone is given out of the buffer that it was read into. */
+async function readAlone(log: BlockLog, block: Sized): Promise<ManyBlocks> {
   const range = await readOne(log, block);
   if (range === undefined) return { given: [false], bytes: NOTHING, release: () => undefined };
   return { given: [true], bytes: range.bytes, release: () => range.release() };

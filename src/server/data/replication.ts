@@ -29,9 +29,9 @@ const AT_ONCE = 4;
 const SMALL_BYTES = 64 * 1024;
 const SMALL_AT_ONCE = 64;
 
-/** Batches at a time, and parts of them, of up to 1 MiB, that are in memory or asked for. */
+/** Batches at a time, and parts of them, of up to 4 MiB, that are in memory or asked for. */
 const BATCHES_AT_ONCE = 8;
-const PARTS_IN_MEMORY = 16;
+const PARTS_IN_MEMORY = 10;
 
 /** Copies of each kind that may wait. The service orders far fewer. */
 const MOST_WAITING = 64;
