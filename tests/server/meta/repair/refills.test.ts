@@ -3,8 +3,10 @@
 import { expect, test } from "bun:test";
 import { DfsError } from "../../../../src/base/errors.ts";
 import { incarnationId, ROOT_INODE } from "../../../../src/base/ids.ts";
+import { MAX_REPLICAS } from "../../../../src/base/limits.ts";
 import { systemRandom } from "../../../../src/base/random.ts";
-import { holdings, status } from "../../../../src/protocol/messages/cluster.ts";
+import { decodeRows, groupOf } from "../../../../src/base/placement.ts";
+import { holdings, placement, status } from "../../../../src/protocol/messages/cluster.ts";
 import { unlink } from "../../../../src/protocol/messages/namespace.ts";
 import { BATCH_BLOCKS } from "../../../../src/server/meta/repair/batches.ts";
 import type { MetaServerOptions } from "../../../../src/server/meta/server.ts";
@@ -89,6 +91,39 @@ test("it is ordered many blocks at a time, of each source about as many, and eac
     expect(Math.abs(one! - other!)).toBeLessThan(BLOCKS / 10);
     await cluster.whenWhole(BLOCKS);
   }));
+
+// One that has joined later has its places from all others: an order names most of them as sources.
+test("a server of a large cluster is refilled as one of a small one", async () => {
+  using dir = temporaryDirectory();
+  const settings = { settings: { blockSize: 8 }, repairIntervalMs: 1, downDelayMs: 60_000 };
+  const meta = await startMeta(dir.path, settings);
+  try {
+    const { address } = meta;
+    const others: TestDataServer[] = [];
+    for (let index = 0; index < 24; index++) others.push(await TestDataServer.join(address));
+    const client = await TestClient.open(address);
+    await client.put("first", others.slice(0, 3)); // from now on the table is kept
+    const lost = await TestDataServer.join(address);
+    const data = [lost, ...others];
+    const { table, width } = await client.ask(placement, {});
+    const rows = decodeRows(table, width);
+    const serversOf = (index: number): TestDataServer[] =>
+      rows[groupOf(0, index)]!.map((id) => data.find((each) => each.id === id)!);
+    await client.put("f", data, BLOCKS, 8, undefined, serversOf);
+    const cluster = new Cluster(address, data, client);
+    await cluster.whenWhole(BLOCKS + 1);
+    const held = lost.held.size;
+    lost.commands.length = lost.batches.length = 0;
+    await cluster.loseDisk();
+    await cluster.whenFilled();
+    expect(lost.held.size).toBe(held);
+    expect(others.filter(({ given }) => given > 0).length).toBeGreaterThan(2 * MAX_REPLICAS);
+    expect(lost.commands.length).toBe(lost.batches.length); // nothing was ordered by itself
+    await cluster.whenWhole(BLOCKS + 1);
+  } finally {
+    await meta.stop();
+  }
+}, 30_000);
 
 test("what a source cannot give is copied from another one, and made good at the source too", () =>
   withFiles(BLOCKS, async (cluster) => {
