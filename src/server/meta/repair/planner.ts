@@ -237,7 +237,7 @@ export class Planner {
     });
     this.spentMs += clock.monotonicMs() - beganMs;
     // While servers are refilled what is behind this is left to that; another pass comes when it has ended.
-    const isEnd = last !== undefined && last.urgency >= REFILL && this.options.refills.isActive;
+    const isEnd = last !== undefined && last.urgency >= REFILL && this.options.refills.isComplete;
     return { first: candidates[0], last: isEnd ? undefined : last, taken: this.takeIn(candidates) };
   }
 
@@ -247,7 +247,7 @@ export class Planner {
     let taken = 0;
     for (const candidate of candidates) {
       const { id } = candidate.block;
-      if (candidate.recorded === REFILL && refills.has(id)) continue;
+      if (candidate.recorded === REFILL && isLeft(refills, candidate)) continue;
       const isIn = worker.isBusyWith(id) || (!retries.waits(id) && this.room.add(candidate));
       if (isIn) taken++;
     }
@@ -261,7 +261,7 @@ export class Planner {
     let isHeld = false;
     this.room.offer((wanted) => {
       if (worker.jobs >= MOST_JOBS) return "stop";
-      if (refills.isBusyWith(wanted.block.id)) return true;
+      if (refills.isBusyWith(wanted.block.id) || isRefill(wanted, refills)) return true;
       const job =
         wanted.kind === "copy" ? whenFree(wanted, { loads, perServer }, worker.batches) : wanted;
       if (job === "busy" || (job.kind === "prune" && worker.prunes >= MOST_PRUNES)) return false;
@@ -294,4 +294,15 @@ export class Planner {
 /** Whether the rate applies: to everything that moves or reads blocks, unless it saves one. */
 function isPaced(job: Job): boolean {
   return job.kind === "prune" || (job.kind === "copy" && !job.urgent);
+}
+
+/** Whether the block, of urgency REFILL, is left to the pass of a server. */
+function isLeft(refills: Refills, { block, replicas }: Candidate): boolean {
+  return replicas.some(({ server, state }) => state === "bad" && refills.has(block.id, server));
+}
+
+/** Whether the job was chosen before a pass began that it is left to. */
+function isRefill(job: Job, refills: Refills): boolean {
+  if (job.kind !== "copy" || job.more || job.move || job.present !== "bad") return false;
+  return refills.has(job.block.id, job.target);
 }

@@ -7,6 +7,7 @@ import { MAX_REPLICAS } from "../../../../src/base/limits.ts";
 import { systemRandom } from "../../../../src/base/random.ts";
 import { decodeRows, groupOf } from "../../../../src/base/placement.ts";
 import { holdings, placement, status } from "../../../../src/protocol/messages/cluster.ts";
+import { memberRotten } from "../../../../src/protocol/messages/member.ts";
 import { unlink } from "../../../../src/protocol/messages/namespace.ts";
 import { BATCH_BLOCKS } from "../../../../src/server/meta/repair/batches.ts";
 import type { MetaServerOptions } from "../../../../src/server/meta/server.ts";
@@ -200,6 +201,64 @@ test("it loses its disk once more in the middle", () =>
     expect(lost.held.size).toBe(BLOCKS);
     await cluster.whenWhole(BLOCKS);
   }));
+
+// Its id lies between those of an order that takes a while.
+test("a block that lacks more is copied while its neighbours are on their way", () =>
+  withFiles(100, async (cluster) => {
+    const { data, lost } = cluster;
+    const other = data[1]!;
+    const urgent = [...lost.held.keys()][10]!;
+    other.copyRefusal = new DfsError("busy", "said by a test");
+    other.rotten.add(urgent);
+    await other.peer!.request(memberRotten, { blocks: [urgent] }, { timeoutMs: 10_000 });
+    const gate = Promise.withResolvers<void>();
+    lost.batchResult = () => gate.promise.then(() => undefined);
+    await cluster.loseDisk();
+    await until(() => lost.copied.includes(urgent));
+    expect(lost.copied).toEqual([urgent]);
+    other.copyRefusal = undefined;
+    gate.resolve();
+    await cluster.whenFilled();
+    await cluster.whenWhole(100);
+  }));
+
+// The pass of before waits for the rate, and has not ended when the new disk has been compared with the record.
+test("it loses its disk once more while nothing may be copied: it is refilled in a pass again", () =>
+  withFiles(
+    200,
+    async (cluster) => {
+      const { lost } = cluster;
+      await cluster.loseDisk();
+      await until(() => lost.copied.length > 0);
+      await cluster.loseDisk();
+      lost.sources.length = 0;
+      await cluster.whenFilled();
+      expect(lost.held.size).toBe(200);
+      expect(Math.max(...lost.sources)).toBe(2); // what the planner orders comes from one
+      await cluster.whenWhole(200);
+    },
+    { repairBytesPerSecond: 200 },
+  ));
+
+// At the end of a stretch, and where blocks are large, an order is of a block or two.
+test("sources that have nothing right for an order do not end the pass", () =>
+  withFiles(
+    1_000,
+    async (cluster) => {
+      const { data, lost } = cluster;
+      const ids = [...lost.held.keys()];
+      // The first order is of 32 blocks.
+      for (const [at, server] of data.slice(1).entries()) {
+        for (const id of ids.slice(16 * at, 16 * (at + 1))) server.rotten.add(id);
+      }
+      await cluster.loseDisk();
+      await cluster.whenFilled();
+      expect(lost.held.size).toBe(1_000);
+      expect(lost.sources.filter((count) => count === 2).length).toBeGreaterThan(3);
+      await cluster.whenWhole(1_000);
+    },
+    { repairBytesPerSecond: 1_000 },
+  ));
 
 // The deletion would find nothing, be acknowledged and the block forgotten; then the copy would come, and stay for good.
 test("blocks that die while they are on their way are deleted after they have come", () =>
