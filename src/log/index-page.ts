@@ -69,14 +69,11 @@ export class Locations {
   readonly positions: Float64Array;
   /** Two words for each, the high one first. */
   readonly checksums: Uint32Array;
-  /** 1 where the copy was last found rotten. */
-  readonly rotten: Uint8Array;
 
   constructor(count: number) {
     this.segments = new Float64Array(count);
     this.positions = new Float64Array(count);
     this.checksums = new Uint32Array(2 * count);
-    this.rotten = new Uint8Array(count);
   }
 }
 
@@ -223,7 +220,6 @@ export class IndexPage {
     const word = place * ENTRY_WORDS + CHECKSUM_AT;
     into.segments[row] = this.segmentAt(place);
     into.positions[row] = this.positionAt(place);
-    into.rotten[row] = this.isRottenAt(place) ? 1 : 0;
     into.checksums[2 * row] = this.words[word]!;
     into.checksums[2 * row + 1] = this.words[word + 1]!;
   }

@@ -43,7 +43,10 @@ export interface BlockIndex {
   /** Blocks whose copy is known to be rotten. */
   readonly rotten: number;
   get(block: BlockId): IndexEntry | undefined;
-  /** Writes where a block of this length lies to row `row`; returns false, and writes nothing, when none is held. */
+  /**
+   * Writes where a block of this length lies to row `row`; returns false, and writes nothing, when none is held or the copy is
+   * known to be rotten.
+   */
   locate(block: BlockId, length: number, into: Locations, row: number): boolean;
   /** True when the block's live record is still the one that `entry` names. */
   isCurrent(entry: IndexEntry): boolean;
@@ -113,6 +116,7 @@ export class CompactIndex implements BlockIndex {
     const page = this.pages[this.pageOf(block)];
     const place = page?.placeOf(this.id) ?? 0;
     if (!page?.holds(place, this.id) || page.lengthAt(place) !== length) return false;
+    if (page.isRottenAt(place)) return false;
     page.locate(place, into, row);
     return true;
   }

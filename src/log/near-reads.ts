@@ -3,7 +3,8 @@
  * buffer. A small block costs less to read than to ask for.
  *
  * A block is right when its bytes have the checksum that the index has for it: so they are neither damaged nor those of another
- * record, and headers and lists of hashes need not be looked at. What is done for each block is done in a few loops without calls
+ * record, and headers and lists of hashes need not be looked at. A copy that was found rotten is left out: what was wrong may have
+ * been just there, and who reads it by itself looks at all of it. What is done for each block is done in a few loops without calls
  * and objects that can be spared: a server that gives its first ten thousand blocks spends most of its time on compiling what
  * it runs.
  *
@@ -47,7 +48,7 @@ interface Wanted {
   /** Where in the target each block belongs. */
   readonly offsets: readonly number[];
   readonly locations: Locations;
-  /** Rows of the blocks that are held with the length named, in order of position. */
+  /** Rows of the blocks that are held with the length named, and are not known to be rotten, in order of position. */
   readonly rows: readonly number[];
 }
 
@@ -111,14 +112,14 @@ function endOfRun({ blocks, locations, rows }: Wanted, from: number): number {
 }
 
 async function readRun(
-  { segments, index, pool }: NearSource,
+  { segments, pool }: NearSource,
   { blocks, offsets, locations, rows }: Wanted,
   from: number,
   end: number,
   target: Uint8Array,
   given: boolean[],
 ): Promise<void> {
-  const { positions, checksums, rotten } = locations;
+  const { positions, checksums } = locations;
   const [first, last] = [rows[from]!, rows[end - 1]!];
   const begin = positions[first]!;
   const buffer = pool.take(
@@ -131,7 +132,7 @@ async function readRun(
     );
     for (let at = from; at < end; at++) {
       const row = rows[at]!;
-      const { block, length } = blocks[row]!;
+      const { length } = blocks[row]!;
       const dataAt = positions[row]! - begin + blockOffset(length);
       if (dataAt + length > filled) break;
       const bytes = buffer.bytes.subarray(dataAt, dataAt + length);
@@ -139,19 +140,10 @@ async function readRun(
       if (checksum.high !== checksums[2 * row] || checksum.low !== checksums[2 * row + 1]) continue;
       target.set(bytes, offsets[row]);
       given[row] = true;
-      if (rotten[row] === 1) noteRight(index, block, locations, row);
     }
   } catch (error) {
     if (!isDfsError(error, "noBlock")) throw error; // all of the segment's blocks have just been deleted or moved
   } finally {
     buffer.release();
   }
-}
-
-/** The copy in this record is not rotten any more, if it is still the one that counts. */
-function noteRight(index: BlockIndex, block: BlockId, locations: Locations, row: number): void {
-  const entry = index.get(block);
-  const isSame =
-    entry?.segment === locations.segments[row] && entry?.position === locations.positions[row];
-  if (entry !== undefined && isSame) index.setRotten(entry, false);
 }
