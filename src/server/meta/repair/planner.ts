@@ -105,6 +105,8 @@ export class Planner {
   private nextPassMs = 0;
   private lookedMs = 0;
   private kicked = false;
+  /** Copies of blocks that lack some wait for the rate. */
+  private isHeldBack = false;
   private stopped = false;
   private running: Promise<void> = Promise.resolve();
   private wake: () => void = () => undefined;
@@ -118,6 +120,11 @@ export class Planner {
       moveMisplaced,
       failed: retries.failedServers(block),
     }));
+  }
+
+  /** Whether copies of blocks that lack some wait for the rate: it is theirs before that of passes. */
+  get isHeld(): boolean {
+    return this.isHeldBack;
   }
 
   start(): void {
@@ -259,6 +266,7 @@ export class Planner {
     const { worker, refills, pace, loads, copiesPerServer: perServer, intervalMs } = this.options;
     let allowed = pace.allowance();
     let isHeld = false;
+    this.isHeldBack = false;
     this.room.offer((wanted) => {
       if (worker.jobs >= MOST_JOBS) return "stop";
       if (refills.isBusyWith(wanted.block.id) || isRefill(wanted, refills)) return true;
@@ -266,8 +274,11 @@ export class Planner {
         wanted.kind === "copy" ? whenFree(wanted, { loads, perServer }, worker.batches) : wanted;
       if (job === "busy" || (job.kind === "prune" && worker.prunes >= MOST_PRUNES)) return false;
       if (isPaced(job)) {
-        isHeld ||= allowed <= 0;
-        if (allowed <= 0) return false;
+        if (allowed <= 0) {
+          isHeld = true;
+          this.isHeldBack ||= job.kind === "copy" && !job.move;
+          return false;
+        }
         allowed -= job.block.length;
       }
       if (!worker.isBusyWith(job.block.id)) worker.begin(job);

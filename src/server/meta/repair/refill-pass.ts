@@ -54,6 +54,8 @@ export interface PassOptions {
   readonly copiesPerServer: number;
   /** Whether the planner is busy with the block. */
   readonly isBusyWith: (block: BlockId) => boolean;
+  /** Whether the planner waits for the rate with copies that go first. */
+  readonly isHeld: () => boolean;
   /** Whether a pass may go on while servers are like this. */
   readonly isWhole: (servers: Iterable<Server>) => boolean;
   /** A source has not given a block right to a server. */
@@ -226,9 +228,9 @@ export class RefillPass {
 
   /** Bytes that may be ordered now, which is waited for. */
   private async allowance(): Promise<number> {
-    const { pace, clock } = this.options;
+    const { pace, clock, isHeld } = this.options;
     if (this.isUrgent) return MAX_BATCHED_BYTES;
-    while (pace.allowance() <= 0 && !this.stopped) {
+    while ((pace.allowance() <= 0 || isHeld()) && !this.isEnding) {
       await sleep(clock, Math.min(MOST_SLEEP_MS, Math.max(1, pace.waitMs())));
     }
     return Math.min(MAX_BATCHED_BYTES, pace.allowance());

@@ -88,7 +88,7 @@ export interface RefillPage {
   readonly mark: string;
   /** No more than `LOOKED_AT` bad copies lie behind this page up to here, but for those that have come since. */
   readonly window: BlockId;
-  /** Rows of the placement table: those of this page and of the one before it, while the table is the same. */
+  /** Rows of the placement table: those of this page and of the ones before it, while the table is the same. */
   readonly rows: ClusterView["rows"];
 }
 

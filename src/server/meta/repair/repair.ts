@@ -102,6 +102,7 @@ export class Repair {
       loads,
       pace,
       isBusyWith: (block) => worker.isBusyWith(block),
+      isHeld: () => this.planner.isHeld,
       onBad: (block, server, to) => this.reportSource(block, server, to),
       onLeft: (blocks) => this.planner.consider(blocks),
       onEnded: onChanged,

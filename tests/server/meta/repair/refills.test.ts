@@ -374,3 +374,31 @@ test("it is no faster than repairs may be", async () => {
   // Those of the first second may begin at once.
   expect(performance.now() - beganMs).toBeGreaterThan(900);
 });
+
+// Both wait for the same moment: the pass would always have it.
+test("the rate is that of blocks that lack more, as long as there are any", async () => {
+  using dir = temporaryDirectory();
+  const settings = { settings: { blockSize: 8 }, downDelayMs: 60_000, repairBytesPerSecond: 150 };
+  const meta = await startMeta(dir.path, settings);
+  try {
+    const { address } = meta;
+    const data: TestDataServer[] = [];
+    for (let index = 0; index < 4; index++) data.push(await TestDataServer.join(address));
+    const client = await TestClient.open(address);
+    const [lost, other] = [data[0]!, data[3]!];
+    const { blocks } = await client.put("f", data, BLOCKS, 8, undefined, (index) =>
+      [0, 1, 2].map((step) => data[(index + step) % 4]!),
+    );
+    await new Cluster(address, data, client).loseDisk();
+    await until(() => lost.copied.length > 0);
+    const bad = blocks.filter((_, index) => index % 4 === 1);
+    for (const block of bad) other.rotten.add(block);
+    await other.peer!.request(memberRotten, { blocks: bad }, { timeoutMs: 10_000 });
+    const before = lost.copied.length;
+    await until(() => other.rotten.size === 0);
+    // An order may have been begun before the planner knew.
+    expect(lost.copied.length - before).toBeLessThanOrEqual(150);
+  } finally {
+    await meta.stop();
+  }
+}, 30_000);
