@@ -44,8 +44,8 @@ export interface BlockIndex {
   readonly rotten: number;
   get(block: BlockId): IndexEntry | undefined;
   /**
-   * Writes where a block of this length lies to row `row`; returns false, and writes nothing, when none is held or the copy is
-   * known to be rotten.
+   * Writes where a block of this length lies to row `row`. Returns false, and writes nothing, when none is held, or its copy was last
+   * found rotten.
    */
   locate(block: BlockId, length: number, into: Locations, row: number): boolean;
   /** True when the block's live record is still the one that `entry` names. */
@@ -115,8 +115,8 @@ export class CompactIndex implements BlockIndex {
   locate(block: BlockId, length: number, into: Locations, row: number): boolean {
     const page = this.pages[this.pageOf(block)];
     const place = page?.placeOf(this.id) ?? 0;
-    if (!page?.holds(place, this.id) || page.lengthAt(place) !== length) return false;
-    if (page.isRottenAt(place)) return false;
+    if (!page?.holds(place, this.id)) return false;
+    if (page.lengthAt(place) !== length || page.isRottenAt(place)) return false;
     page.locate(place, into, row);
     return true;
   }

@@ -3,13 +3,12 @@
  * buffer. A small block costs less to read than to ask for.
  *
  * A block is right when its bytes have the checksum that the index has for it: so they are neither damaged nor those of another
- * record, and headers and lists of hashes need not be looked at. A copy that was found rotten is left out: what was wrong may have
- * been just there, and who reads it by itself looks at all of it. What is done for each block is done in a few loops without calls
+ * record, and headers and lists of hashes need not be looked at. What is done for each block is done in a few loops without calls
  * and objects that can be spared: a server that gives its first ten thousand blocks spends most of its time on compiling what
  * it runs.
  *
  * Nothing is told here of what cannot be read or is not right: such blocks are read again, each by itself, by who reads
- * and reports them in any case (block-reader.ts).
+ * and reports them in any case (block-reader.ts). Nor are copies read that were found rotten before: it may have been the header.
  */
 import { blockChecksum } from "../base/checksum.ts";
 import { isDfsError } from "../base/errors.ts";
@@ -45,10 +44,12 @@ export interface NearSource {
 /** What is wanted, and where it is. Rows are places in the list of blocks. */
 interface Wanted {
   readonly blocks: readonly NearBlock[];
+  /** Whether they have been read. */
+  readonly given: boolean[];
   /** Where in the target each block belongs. */
   readonly offsets: readonly number[];
   readonly locations: Locations;
-  /** Rows of the blocks that are held with the length named, and are not known to be rotten, in order of position. */
+  /** Rows of the blocks that can be located, in order of position. */
   readonly rows: readonly number[];
 }
 
@@ -58,19 +59,19 @@ export async function readNear(
   blocks: readonly NearBlock[],
   target: Uint8Array,
 ): Promise<boolean[]> {
-  const given = blocks.map(() => false);
   const wanted = locate(source.index, blocks);
   for (let from = 0; from < wanted.rows.length;) {
     const end = endOfRun(wanted, from);
-    if (end - from > 1) await readRun(source, wanted, from, end, target, given);
+    if (end - from > 1) await readRun(source, wanted, from, end, target);
     from = end;
   }
-  return given;
+  return wanted.given;
 }
 
 function locate(index: BlockIndex, blocks: readonly NearBlock[]): Wanted {
   const locations = new Locations(blocks.length);
   const { segments, positions } = locations;
+  const given: boolean[] = [];
   const offsets: number[] = [];
   const rows: number[] = [];
   let isSorted = true;
@@ -78,6 +79,7 @@ function locate(index: BlockIndex, blocks: readonly NearBlock[]): Wanted {
   let last = 0;
   for (let row = 0; row < blocks.length; row++) {
     const { block, length } = blocks[row]!;
+    given.push(false);
     offsets.push(offset);
     offset += length;
     if (!index.locate(block, length, locations, row)) continue;
@@ -91,7 +93,7 @@ function locate(index: BlockIndex, blocks: readonly NearBlock[]): Wanted {
       (one, other) => segments[one]! - segments[other]! || positions[one]! - positions[other]!,
     );
   }
-  return { blocks, offsets, locations, rows };
+  return { blocks, given, offsets, locations, rows };
 }
 
 /** Where the blocks end that can be read together with those from `from` on. */
@@ -113,11 +115,10 @@ function endOfRun({ blocks, locations, rows }: Wanted, from: number): number {
 
 async function readRun(
   { segments, pool }: NearSource,
-  { blocks, offsets, locations, rows }: Wanted,
+  { blocks, given, offsets, locations, rows }: Wanted,
   from: number,
   end: number,
   target: Uint8Array,
-  given: boolean[],
 ): Promise<void> {
   const { positions, checksums } = locations;
   const [first, last] = [rows[from]!, rows[end - 1]!];

@@ -55,7 +55,7 @@ function expectSame(index: BlockIndex, model: Model): void {
   expectLocated(index, all);
 }
 
-/** Where records lie is told as `get` tells it, for blocks that are held right and with the length named, and of no others. */
+/** Where records lie is told as `get` tells it, of blocks that are held right with the length named, and of no others. */
 function expectLocated(index: BlockIndex, entries: readonly IndexEntry[]): void {
   const found = new Locations(entries.length);
   for (const [row, { block, length, rotten }] of entries.entries()) {
