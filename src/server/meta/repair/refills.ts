@@ -93,8 +93,7 @@ export class Refills {
     }
     this.looking ??= this.look()
       .catch((error: unknown) => {
-        if (this.stopped) return;
-        this.options.logger.warn(`no data server can be refilled for now: ${messageOf(error)}`);
+        if (!this.stopped) this.warn(error);
       })
       .finally(() => {
         this.looking = undefined;
@@ -165,15 +164,31 @@ export class Refills {
     const isWhole = (rows: Iterable<Server>): boolean => this.isWhole(member, rows);
     const pass = new RefillPass({ ...this.options, isWhole }, member, reach);
     this.passes.set(server, pass);
-    const run = pass.run().finally(() => {
-      this.running.delete(run);
-      this.passes.delete(server);
-      if (this.late.delete(server)) this.kick();
-      // Another pass has what the planner would take otherwise.
-      void (this.looking ?? Promise.resolve()).then(() => {
-        if (!this.stopped) this.options.onEnded();
-      });
-    });
+    const run = this.follow(pass).finally(() => this.running.delete(run));
     this.running.add(run);
+  }
+
+  private async follow(pass: RefillPass): Promise<void> {
+    const { server } = pass.member;
+    await pass.run();
+    this.passes.delete(server);
+    // Before the planner looks: another pass has what that would take otherwise.
+    if (this.late.delete(server)) await this.beginAnother(server);
+    if (!this.stopped) this.options.onEnded();
+  }
+
+  /** Begins a pass of this server, if it may. Of others nothing is noted: passes that fail would begin each other for ever. */
+  private async beginAnother(server: ServerId): Promise<void> {
+    try {
+      const servers = await this.options.engine.question(() => ask("server.list"));
+      const isWanted = servers.some(({ id, filling }) => id === server && filling);
+      if (isWanted && !this.stopped && !this.passes.has(server)) this.beginIfWhole(server, servers);
+    } catch (error) {
+      if (!this.stopped) this.warn(error);
+    }
+  }
+
+  private warn(error: unknown): void {
+    this.options.logger.warn(`no data server can be refilled for now: ${messageOf(error)}`);
   }
 }

@@ -84,6 +84,7 @@ export class Repair {
       logger,
       mayBegin: (server) => !members.isConnected(server) || member(server) !== undefined,
       compared: (server) => member(server)?.instance,
+      onFilled: () => this.refills.kick(),
       onJudged: onChanged,
     });
     const { retries, pace, suspects, surveys } = this;
