@@ -326,6 +326,36 @@ test("two servers lose their disks one after the other", () =>
     for (const { held } of data) expect(held.size).toBe(BLOCKS);
   }));
 
+// It takes no orders of many blocks, and the other one is slow.
+test("a server that is refilled block by block does not wait for the pass of another one", async () => {
+  using dir = temporaryDirectory();
+  const meta = await startMeta(dir.path, { settings: { blockSize: 8 }, downDelayMs: 60_000 });
+  try {
+    const { address } = meta;
+    const data: TestDataServer[] = [];
+    for (let index = 0; index < 4; index++) data.push(await TestDataServer.join(address));
+    const client = await TestClient.open(address);
+    const { table, width } = await client.ask(placement, {});
+    const rows = decodeRows(table, width);
+    await client.put("f", data, 200, 8, undefined, (index) =>
+      rows[groupOf(0, index)]!.map((id) => data.find((each) => each.id === id)!),
+    );
+    const [one, other] = [data[0]!, data[1]!];
+    const isAlone = [...one.held.keys()].filter((block) => !other.held.has(block));
+    const gate = Promise.withResolvers<void>();
+    other.batchResult = () => gate.promise.then(() => undefined);
+    one.batchRefusal = new DfsError("unsupported", "said by a test");
+    await new Cluster(address, [other], client).loseDisk();
+    await until(() => other.batches.length > 2); // all is ordered
+    await new Cluster(address, [one], client).loseDisk();
+    await until(() => isAlone.every((block) => one.held.has(block)));
+    gate.resolve();
+    await new Cluster(address, data, client).whenWhole(200);
+  } finally {
+    await meta.stop();
+  }
+});
+
 // The comparison of a large server takes a while, in which it could be refilled already.
 test("copies are made before the comparison with the record has ended", () =>
   withFiles(6_000, async (cluster) => {
