@@ -175,6 +175,11 @@ requireThat(
 );
 requireThat(MAX_ENTRIES_PER_PAGE * 400 <= MAX_HEAD_BYTES, "a full listing page fits a head");
 requireThat(MAX_BLOCKS_PER_PAGE * 32 <= MAX_HEAD_BYTES, "a full page of blocks fits a head");
+// A row of an order takes 40 bytes; it may name all servers with their addresses, of three bytes a character.
+requireThat(
+  MAX_BATCHED_BLOCKS * 40 + MAX_SERVERS * (3 * 300 + 32) <= MAX_HEAD_BYTES,
+  "a largest order of copies fits a head",
+);
 requireThat(BACKUP_CHUNK_BYTES <= MAX_BLOCK_BYTES, "a chunk of a backup fits a frame");
 requireThat(MAX_BACKUP_CHUNKS * 8 * 2 <= MAX_HEAD_BYTES, "the hashes of a backup fit a head");
 requireThat(MAX_BACKUPS * 1024 <= MAX_HEAD_BYTES, "a list of backups fits a head");

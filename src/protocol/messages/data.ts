@@ -9,6 +9,7 @@ import {
   MAX_BLOCKS_PER_PAGE,
   MAX_FAULT_BYTES,
   MAX_REPLICAS,
+  MAX_SERVERS,
   MAX_VERIFIED_BLOCKS,
   PIECE_BYTES,
 } from "../../base/limits.ts";
@@ -238,7 +239,8 @@ export const blockCopyMany = request(
   "data.copyMany",
   record({
     ...command,
-    sources: list(record({ server: serverField, address: addressField }), MAX_REPLICAS * 2),
+    /** A server that joined later shares blocks with all others. */
+    sources: list(record({ server: serverField, address: addressField }), MAX_SERVERS),
     blocks: packedRows(copyRow, MAX_BATCHED_BLOCKS),
   }),
   /** In the order of the request. */

@@ -105,6 +105,8 @@ export class Planner {
   private nextPassMs = 0;
   private lookedMs = 0;
   private kicked = false;
+  /** Copies of blocks that lack some wait for the rate. */
+  private isHeldBack = false;
   private stopped = false;
   private running: Promise<void> = Promise.resolve();
   private wake: () => void = () => undefined;
@@ -118,6 +120,11 @@ export class Planner {
       moveMisplaced,
       failed: retries.failedServers(block),
     }));
+  }
+
+  /** Whether copies of blocks that lack some wait for the rate: it is theirs before that of passes. */
+  get isHeld(): boolean {
+    return this.isHeldBack;
   }
 
   start(): void {
@@ -237,7 +244,7 @@ export class Planner {
     });
     this.spentMs += clock.monotonicMs() - beganMs;
     // While servers are refilled what is behind this is left to that; another pass comes when it has ended.
-    const isEnd = last !== undefined && last.urgency >= REFILL && this.options.refills.isActive;
+    const isEnd = last !== undefined && last.urgency >= REFILL && this.options.refills.isComplete;
     return { first: candidates[0], last: isEnd ? undefined : last, taken: this.takeIn(candidates) };
   }
 
@@ -247,7 +254,7 @@ export class Planner {
     let taken = 0;
     for (const candidate of candidates) {
       const { id } = candidate.block;
-      if (candidate.recorded === REFILL && refills.has(id)) continue;
+      if (candidate.recorded === REFILL && isLeft(refills, candidate)) continue;
       const isIn = worker.isBusyWith(id) || (!retries.waits(id) && this.room.add(candidate));
       if (isIn) taken++;
     }
@@ -259,15 +266,19 @@ export class Planner {
     const { worker, refills, pace, loads, copiesPerServer: perServer, intervalMs } = this.options;
     let allowed = pace.allowance();
     let isHeld = false;
+    this.isHeldBack = false;
     this.room.offer((wanted) => {
       if (worker.jobs >= MOST_JOBS) return "stop";
-      if (refills.isBusyWith(wanted.block.id)) return true;
+      if (refills.isBusyWith(wanted.block.id) || isRefill(wanted, refills)) return true;
       const job =
         wanted.kind === "copy" ? whenFree(wanted, { loads, perServer }, worker.batches) : wanted;
       if (job === "busy" || (job.kind === "prune" && worker.prunes >= MOST_PRUNES)) return false;
       if (isPaced(job)) {
-        isHeld ||= allowed <= 0;
-        if (allowed <= 0) return false;
+        if (allowed <= 0) {
+          isHeld = true;
+          this.isHeldBack ||= job.kind === "copy" && !job.move;
+          return false;
+        }
         allowed -= job.block.length;
       }
       if (!worker.isBusyWith(job.block.id)) worker.begin(job);
@@ -294,4 +305,15 @@ export class Planner {
 /** Whether the rate applies: to everything that moves or reads blocks, unless it saves one. */
 function isPaced(job: Job): boolean {
   return job.kind === "prune" || (job.kind === "copy" && !job.urgent);
+}
+
+/** Whether the block, of urgency REFILL, is left to the pass of a server. */
+function isLeft(refills: Refills, { block, replicas }: Candidate): boolean {
+  return replicas.some(({ server, state }) => state === "bad" && refills.has(block.id, server));
+}
+
+/** Whether the job was chosen before a pass began that it is left to. */
+function isRefill(job: Job, refills: Refills): boolean {
+  if (job.kind !== "copy" || job.more || job.move || job.present !== "bad") return false;
+  return refills.has(job.block.id, job.target);
 }

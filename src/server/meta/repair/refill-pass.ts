@@ -54,6 +54,8 @@ export interface PassOptions {
   readonly copiesPerServer: number;
   /** Whether the planner is busy with the block. */
   readonly isBusyWith: (block: BlockId) => boolean;
+  /** Whether the planner waits for the rate with copies that go first. */
+  readonly isHeld: () => boolean;
   /** Whether a pass may go on while servers are like this. */
   readonly isWhole: (servers: Iterable<Server>) => boolean;
   /** A source has not given a block right to a server. */
@@ -80,9 +82,14 @@ export class RefillPass {
   private bytesUnderWay = 0;
   /** Blocks up to this one may be read: the server has been compared with the record that far. */
   private reach: BlockId;
-  private isReached: () => void = () => undefined;
+  /** There may be more to read, or it may not go on: since the last look at that, */
+  private isNews = false;
+  /** which is told to who waits for it. */
+  private tell: () => void = () => undefined;
   /** Why nothing more is to be ordered. */
   private failure: string | undefined;
+  /** Nothing more is read: what it has not come to is not its business any more. */
+  private isOver = false;
   private stopped = false;
 
   /** `member` is the server that is refilled; it has been compared with the record up to `reach`, undefined: to the end. */
@@ -95,7 +102,18 @@ export class RefillPass {
   /** The server has been compared as far as that. */
   extend(reach: BlockId | undefined): void {
     this.reach = reach ?? LAST_BLOCK;
-    this.isReached();
+    this.lookAgain();
+  }
+
+  /** Servers have changed: whether it may go on is asked now, and not when there is more to read. */
+  lookAgain(): void {
+    this.isNews = true;
+    this.tell();
+  }
+
+  /** Whether it orders nothing any more, and only waits for what it has ordered. */
+  get isEnding(): boolean {
+    return this.isOver || this.stopped || this.failure !== undefined;
   }
 
   /** Copies under way. */
@@ -105,14 +123,12 @@ export class RefillPass {
 
   /** Whether the pass has yet to come to the block, or has ordered it. */
   has(block: BlockId): boolean {
-    return block > this.after || this.isBusyWith(block);
+    return (!this.isEnding && block > this.after) || this.isBusyWith(block);
   }
 
-  /** Whether the block may be in an order that has not ended. */
+  /** Whether the block is in an order that has not ended. */
   isBusyWith(block: BlockId): boolean {
-    for (const { rows } of this.orders) {
-      if (rows[0]!.id <= block && block <= rows.at(-1)!.id) return true;
-    }
+    for (const { rows } of this.orders) if (isAmong(rows, block)) return true;
     return false;
   }
 
@@ -124,7 +140,7 @@ export class RefillPass {
   /** Orders nothing any more. */
   stop(): void {
     this.stopped = true;
-    this.isReached();
+    this.lookAgain();
   }
 
   /** Resolves when the pass has ended. Never throws. */
@@ -134,6 +150,7 @@ export class RefillPass {
     } catch (error) {
       this.failure ??= messageOf(error);
     }
+    this.isOver = true;
     await Promise.all([...this.orders].map(({ done }) => done));
     if (this.failure === undefined || this.stopped) return;
     const { server } = this.member;
@@ -150,63 +167,70 @@ export class RefillPass {
     while (this.orders.size >= MOST_ORDERS || this.bytesUnderWay > mostBytes) {
       await Promise.race([...this.orders].map(({ done }) => done));
     }
-    return this.failure === undefined && !this.stopped;
+    return !this.isEnding;
   }
 
   /** Reads the next blocks and orders them. Returns whether there may be more. */
   private async orderNext(): Promise<boolean> {
-    const { isBusyWith, onLeft } = this.options;
+    const bytes = await this.allowance();
     const { reach } = this;
-    const page = await this.readNext(reach);
-    // Nothing may be waited for from here on, until the order is on the list.
-    if (page === undefined) return false;
-    if (page.last === undefined) return this.mayReadOn(reach);
+    this.isNews = false;
+    this.isReading = true;
+    let page: RefillPage | undefined;
+    try {
+      page = await this.readNext(reach, bytes);
+      if (page === undefined || this.isEnding) return false;
+      this.take(page);
+    } finally {
+      // Not sooner: nothing comes between the last look at what is read and its place among the orders.
+      this.isReading = false;
+    }
+    return page.last === undefined ? this.mayReadOn(reach) : true;
+  }
+
+  /** Orders what is on a page. */
+  private take(page: RefillPage): void {
+    const { isBusyWith, onLeft } = this.options;
+    if (page.last === undefined) return;
     this.after = page.last;
     const rows = page.simple.filter(({ id }) => !isBusyWith(id));
     if (rows.length > 0) this.begin(rows, page);
     if (page.others.length > 0) onLeft(page.others);
-    return true;
   }
 
   /** There is nothing more up to `reach`: waits until there may be. */
   private async mayReadOn(reach: BlockId): Promise<boolean> {
     if (reach === LAST_BLOCK) return false;
     const { peer } = this.member;
-    if (this.reach === reach && peer.open && !this.stopped) {
-      const reached = new Promise<void>((resolve) => (this.isReached = resolve));
-      await Promise.race([reached, peer.closed]);
+    if (!this.isNews && peer.open) {
+      const told = new Promise<void>((resolve) => (this.tell = resolve));
+      await Promise.race([told, peer.closed]);
     }
     return true;
   }
 
   /** The next page up to `reach`; undefined: the pass may not go on. */
-  private async readNext(reach: BlockId): Promise<RefillPage | undefined> {
+  private async readNext(reach: BlockId, bytes: number): Promise<RefillPage | undefined> {
     const { engine, isWhole } = this.options;
-    const bytes = await this.allowance();
     const { after, rows, member, page: before } = this;
     const stretch = { after, last: reach };
-    this.isReading = true;
-    try {
-      const page = await engine.question(function* () {
-        const view = yield* clusterView(engine.settings.replicas, engine.nowNs);
-        if (!isWhole(view.servers.values())) return undefined;
-        return yield* readRefills(view, member.server, stretch, { rows, bytes }, before);
-      });
-      this.page = page;
-      // As many are read next as are likely to be ordered.
-      const read = page === undefined ? 0 : page.simple.length + page.others.length;
-      this.rows = Math.min(MOST_ROWS, Math.max(FIRST_ROWS, 2 * read));
-      return page;
-    } finally {
-      this.isReading = false;
-    }
+    const page = await engine.question(function* () {
+      const view = yield* clusterView(engine.settings.replicas, engine.nowNs);
+      if (!isWhole(view.servers.values())) return undefined;
+      return yield* readRefills(view, member.server, stretch, { rows, bytes }, before);
+    });
+    this.page = page;
+    // As many are read next as are likely to be ordered.
+    const read = page === undefined ? 0 : page.simple.length + page.others.length;
+    this.rows = Math.min(MOST_ROWS, Math.max(FIRST_ROWS, 2 * read));
+    return page;
   }
 
   /** Bytes that may be ordered now, which is waited for. */
   private async allowance(): Promise<number> {
-    const { pace, clock } = this.options;
+    const { pace, clock, isHeld } = this.options;
     if (this.isUrgent) return MAX_BATCHED_BYTES;
-    while (pace.allowance() <= 0 && !this.stopped) {
+    while ((pace.allowance() <= 0 || isHeld()) && !this.isEnding) {
       await sleep(clock, Math.min(MOST_SLEEP_MS, Math.max(1, pace.waitMs())));
     }
     return Math.min(MAX_BATCHED_BYTES, pace.allowance());
@@ -268,7 +292,9 @@ export class RefillPass {
         stored.reduce((sum, { length }) => sum + length, 0),
         made,
       );
-    } else this.failure ??= "none of its last copies could be made";
+    } else if (results.some((result) => result !== "notGiven")) {
+      this.failure ??= "none of its last copies could be made";
+    }
     if (left.length > 0) onLeft(left.map(({ id }) => id));
   }
 
@@ -299,4 +325,15 @@ export class RefillPass {
       return yield* step(yield* clusterView(engine.settings.replicas, engine.nowNs));
     });
   }
+}
+
+/** Whether the block is among the rows, which are in order of id. */
+function isAmong(rows: readonly RefillRow[], block: BlockId): boolean {
+  let [from, to] = [0, rows.length];
+  while (from < to) {
+    const middle = (from + to) >> 1;
+    if (rows[middle]!.id < block) from = middle + 1;
+    else to = middle;
+  }
+  return rows[from]?.id === block;
 }

@@ -19,6 +19,9 @@ export interface RecordedStretch extends Stretch {
   readonly rows: number;
 }
 
+/** Bad copies looked at for one page: those of blocks that lack more may be any number, and are passed over. */
+const LOOKED_AT = 2048;
+
 /** What is on record of a server behind `after`; undefined: nothing. */
 export function* nextStretch(
   server: ServerId,
@@ -83,7 +86,9 @@ export interface RefillPage {
   readonly addresses: ReadonlyMap<ServerId, Address>;
   /** The cluster as it was, for `finishRefills`. */
   readonly mark: string;
-  /** Rows of the placement table: those of this page and of the one before it, while the table is the same. */
+  /** No more than `LOOKED_AT` bad copies lie behind this page up to here, but for those that have come since. */
+  readonly window: BlockId;
+  /** Rows of the placement table: those of this page and of the ones before it, while the table is the same. */
   readonly rows: ClusterView["rows"];
 }
 
@@ -101,7 +106,10 @@ export function* readRefills(
   const mark = yield* standingOf(view);
   // In a page there are blocks of hundreds of groups.
   if (before?.mark === mark) view = { ...view, rows: before.rows };
-  const rows = yield* ask("refill.list", server, stretch, REFILL, most.rows);
+  const { after } = stretch;
+  const known = before !== undefined && before.window > after ? before.window : undefined;
+  const window = known ?? (yield* ask("refill.window", server, stretch, LOOKED_AT)) ?? after;
+  const rows = yield* ask("refill.list", server, { after, last: window }, REFILL, most.rows);
   const taken = rows.slice(0, countWithin(rows, most.bytes));
   yield* readPlacement(view, taken);
   const simple: RefillRow[] = [];
@@ -111,7 +119,10 @@ export function* readRefills(
     else others.push(row.id);
   }
   const addresses = new Map([...view.servers.values()].map(({ id, address }) => [id, address]));
-  return { simple, others, last: taken.at(-1)?.id, addresses, mark, rows: view.rows };
+  // Fewer rows than were asked for: nothing is left of the window.
+  const end = taken.length < most.rows && taken.length === rows.length ? window : taken.at(-1)?.id;
+  const last = end === after ? undefined : end;
+  return { simple, others, last, addresses, mark, window, rows: view.rows };
 }
 
 /** How many of the rows, from the first on, are together no longer than `bytes`; one in any case. */

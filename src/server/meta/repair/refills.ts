@@ -38,6 +38,10 @@ export class Refills {
   private readonly passes = new Map<ServerId, RefillPass>();
   /** Servers that are being compared with the record, and up to where that has given up their copies. */
   private readonly compared = new Map<ServerId, Comparison>();
+  /** Servers that are being refilled, as far as is known. */
+  private filling: readonly ServerId[] = [];
+  /** Servers that may have another pass when the one that is about to end has ended. */
+  private readonly late = new Set<ServerId>();
   private readonly running = new Set<Promise<void>>();
   private looking: Promise<void> | undefined;
   private isNews = false;
@@ -47,9 +51,9 @@ export class Refills {
     this.options = options;
   }
 
-  /** Whether a pass is under way. */
-  get isActive(): boolean {
-    return this.passes.size > 0;
+  /** Whether every server that is being refilled has its pass. */
+  get isComplete(): boolean {
+    return this.passes.size > 0 && this.filling.every((id) => this.goesOn(id));
   }
 
   /** Copies under way. */
@@ -57,12 +61,12 @@ export class Refills {
     return this.passes.values().reduce((sum, { copies }) => sum + copies, 0);
   }
 
-  /** Whether a block on record with urgency REFILL is to be left to a pass. */
-  has(block: BlockId): boolean {
-    return this.passes.values().some((pass) => pass.has(block));
+  /** Whether a block that lacks nothing but the copy of this server is to be left to the server's pass. */
+  has(block: BlockId, server: ServerId): boolean {
+    return this.passes.get(server)?.has(block) === true;
   }
 
-  /** Whether the block may be in an order of a pass that has not ended. */
+  /** Whether the block is in an order of a pass that has not ended. */
   isBusyWith(block: BlockId): boolean {
     return this.passes.values().some((pass) => pass.isBusyWith(block));
   }
@@ -75,21 +79,25 @@ export class Refills {
   /** A server that has lost its disk is being compared with the record, and has been up to `reach`. */
   emptied(member: Member, reach: BlockId): void {
     this.compared.set(member.server, { member, reach });
-    if (this.passes.has(member.server)) this.extend(member.server);
+    if (this.goesOn(member.server)) this.extend(member.server);
     else this.kick();
   }
 
-  /** Servers have changed: passes that may begin do so. */
+  /** Servers have changed: passes that may begin do so, and others see whether they may go on. */
   kick(): void {
     this.isNews = true;
     if (this.stopped) return;
+    for (const [server, pass] of this.passes) {
+      this.extend(server);
+      pass.lookAgain();
+    }
     this.looking ??= this.look()
       .catch((error: unknown) => {
-        if (this.stopped) return;
-        this.options.logger.warn(`no data server can be refilled for now: ${messageOf(error)}`);
+        if (!this.stopped) this.warn(error);
       })
       .finally(() => {
         this.looking = undefined;
+        if (this.isNews) this.kick(); // it came too late to be seen
       });
   }
 
@@ -105,11 +113,12 @@ export class Refills {
     while (this.isNews && !this.stopped) {
       this.isNews = false;
       const servers = await this.options.engine.question(() => ask("server.list"));
+      this.filling = servers.filter(({ filling }) => filling).map(({ id }) => id);
       for (const { id, filling } of servers) {
         if (this.stopped) return;
         if (!filling) this.compared.delete(id);
-        else if (this.passes.has(id)) this.extend(id);
-        else this.beginIfWhole(id, servers);
+        else if (!this.passes.has(id)) this.beginIfWhole(id, servers);
+        else if (!this.goesOn(id)) this.late.add(id);
       }
     }
   }
@@ -122,6 +131,12 @@ export class Refills {
     if (settled !== undefined) return { member: settled, reach: undefined };
     const begun = this.compared.get(server);
     return begun?.member.peer.open === true ? begun : undefined;
+  }
+
+  /** Whether the server has a pass that is of this run of it, and is not about to end. */
+  private goesOn(server: ServerId): boolean {
+    const pass = this.passes.get(server);
+    return pass?.isEnding === false && pass.member === this.comparisonOf(server)?.member;
   }
 
   private extend(server: ServerId): void {
@@ -149,11 +164,31 @@ export class Refills {
     const isWhole = (rows: Iterable<Server>): boolean => this.isWhole(member, rows);
     const pass = new RefillPass({ ...this.options, isWhole }, member, reach);
     this.passes.set(server, pass);
-    const run = pass.run().finally(() => {
-      this.running.delete(run);
-      this.passes.delete(server);
-      if (!this.stopped) this.options.onEnded();
-    });
+    const run = this.follow(pass).finally(() => this.running.delete(run));
     this.running.add(run);
+  }
+
+  private async follow(pass: RefillPass): Promise<void> {
+    const { server } = pass.member;
+    await pass.run();
+    this.passes.delete(server);
+    // Before the planner looks: another pass has what that would take otherwise.
+    if (this.late.delete(server)) await this.beginAnother(server);
+    if (!this.stopped) this.options.onEnded();
+  }
+
+  /** Begins a pass of this server, if it may. Of others nothing is noted: passes that fail would begin each other for ever. */
+  private async beginAnother(server: ServerId): Promise<void> {
+    try {
+      const servers = await this.options.engine.question(() => ask("server.list"));
+      const isWanted = servers.some(({ id, filling }) => id === server && filling);
+      if (isWanted && !this.stopped && !this.passes.has(server)) this.beginIfWhole(server, servers);
+    } catch (error) {
+      if (!this.stopped) this.warn(error);
+    }
+  }
+
+  private warn(error: unknown): void {
+    this.options.logger.warn(`no data server can be refilled for now: ${messageOf(error)}`);
   }
 }

@@ -84,6 +84,7 @@ export class Repair {
       logger,
       mayBegin: (server) => !members.isConnected(server) || member(server) !== undefined,
       compared: (server) => member(server)?.instance,
+      onFilled: () => this.refills.kick(),
       onJudged: onChanged,
     });
     const { retries, pace, suspects, surveys } = this;
@@ -102,6 +103,7 @@ export class Repair {
       loads,
       pace,
       isBusyWith: (block) => worker.isBusyWith(block),
+      isHeld: () => this.planner.isHeld,
       onBad: (block, server, to) => this.reportSource(block, server, to),
       onLeft: (blocks) => this.planner.consider(blocks),
       onEnded: onChanged,

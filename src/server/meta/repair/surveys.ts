@@ -23,6 +23,8 @@ export interface SurveysOptions {
   readonly mayBegin: (server: ServerId) => boolean;
   /** The run of the server, if it is connected and has been compared with the record. */
   readonly compared: (server: ServerId) => InstanceId | undefined;
+  /** A server that had lost its disk has been refilled. */
+  readonly onFilled: () => void;
   /** Blocks were judged anew. */
   readonly onJudged: () => void;
 }
@@ -74,6 +76,7 @@ export class Surveys {
       if (!(await engine.question(() => isFilled(id)))) continue;
       if (await engine.change(() => endFilling(id, instance))) {
         logger.info(`data server ${id} has been refilled: its copies count again`);
+        this.options.onFilled();
       }
     }
     const due = await engine.question(() => ask("survey.list"));

@@ -236,8 +236,27 @@ test("a page has blocks that lack this copy alone and are well placed; it names 
   ]);
   expect(simple[0]).toMatchObject({ length: 100, checksum: 1n, fileOffset: 100, group: 0 });
   expect(others).toEqual([idOf(2), idOf(3), idOf(5)]);
-  expect(last).toBe(idOf(5));
+  expect(last).toBe(idOf(6));
   expect(addresses.get(S4)).toBe("127.0.0.1:4004");
+  harness.close();
+});
+
+// When two servers have lost their disks all blocks of both lack more than one copy. They must not all be looked at with one statement.
+test("a page looks at so many bad copies and no more, whatever is on record of them", async () => {
+  const harness = emptied();
+  const count = 5_000;
+  for (let id = 1; id < count; id++) insert(harness, id, { 1: "present", 2: "bad", 3: "bad" });
+  insert(harness, count, { 1: "present", 2: "present", 3: "present" });
+  await loseAll(harness, 10_000);
+  const lasts: (BlockId | undefined)[] = [];
+  let page: Awaited<ReturnType<typeof read>> | undefined;
+  do {
+    const stretch = { after: page?.last ?? NONE, last: ALL };
+    page = await inView(harness, (view) => readRefills(view, S2, stretch, MOST, page));
+    lasts.push(page.last);
+  } while (page.simple.length === 0 && page.last !== undefined);
+  expect(lasts).toEqual([2048, 4096, count].map(idOf));
+  expect(page.simple).toHaveLength(1);
   harness.close();
 });
 

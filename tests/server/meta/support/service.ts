@@ -266,6 +266,8 @@ export class TestDataServer {
   batchRefusal: DfsError | undefined;
   /** How many blocks were ordered together, batch by batch. */
   readonly batches: number[] = [];
+  /** And how many sources each batch named. */
+  readonly sources: number[] = [];
   /** Blocks that others have copied from it in batches. */
   given = 0;
   /** What becomes of a block of a batch, when it is not to be what the servers hold; may wait. */
@@ -426,6 +428,7 @@ export class TestDataServer {
       this.commands.push(body.number);
       if (this.batchRefusal !== undefined) throw this.batchRefusal;
       this.batches.push(body.blocks.length);
+      this.sources.push(body.sources.length);
       await this.copyGate();
       if (this.copyRefusal !== undefined) throw this.copyRefusal;
       const results: BatchResult[] = [];

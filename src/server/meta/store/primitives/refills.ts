@@ -44,6 +44,8 @@ export interface RefillPrimitives {
   "refill.record"(server: ServerId, stretch: Stretch, counting: number, entry: RefillEntry): void;
   /** Blocks in the stretch with a bad copy on the server that are not on record with this urgency. */
   "refill.unrecorded"(server: ServerId, stretch: Stretch, urgency: number): BlockId[];
+  /** The last of the next `limit` bad copies in the stretch, whatever is on record of them; undefined: there are none. */
+  "refill.window"(server: ServerId, stretch: Stretch, limit: number): BlockId | undefined;
   /** The next bad copies of live blocks in the stretch that are on record with this urgency, in order of id. */
   "refill.list"(server: ServerId, stretch: Stretch, urgency: number, limit: number): RefillRow[];
   /** Those of the bad copies that are on record with this urgency become present. Returns how many did. */

@@ -59,7 +59,7 @@ function losses(
 
 function queue(
   database: Database,
-): Pick<RefillPrimitives, "refill.record" | "refill.unrecorded" | "refill.list"> {
+): Pick<RefillPrimitives, "refill.record" | "refill.unrecorded" | "refill.window" | "refill.list"> {
   const record = database.prepare<never, [...Range, number, number, number, number, bigint]>(
     `INSERT INTO repairs (block, missing, urgency, reason, since)
      SELECT r.block, ?5, ?6, ?7, ?8 FROM ${BAD}
@@ -71,6 +71,10 @@ function queue(
   const unrecorded = database.prepare<{ block: bigint }, [...Range, number]>(
     `SELECT r.block FROM ${BAD} LEFT JOIN repairs p ON p.block = r.block
      WHERE ${IS_BAD} AND r.block > ?2 AND r.block <= ?3 AND p.urgency IS NOT ?4 ORDER BY r.block`,
+  );
+  const window = database.prepare<{ last: bigint | null }, [...Range, number]>(
+    `SELECT max(block) AS last FROM (
+       SELECT r.block FROM ${BAD} WHERE ${IS_BAD} AND r.block > ?2 AND r.block <= ?3 ORDER BY r.block LIMIT +?4)`,
   );
   const list = database.prepare<RefillColumns, [...Range, number, number]>(
     `SELECT b.id, b.length, b.checksum, b.inode, b.file_offset, b.grp,
@@ -88,6 +92,10 @@ function queue(
     },
     "refill.unrecorded": (server, { after, last }, urgency) =>
       unrecorded.all(server, after, last, urgency).map(({ block }) => blockId(block)),
+    "refill.window": (server, { after, last }, limit) => {
+      const found = window.get(server, after, last, limit)?.last ?? null;
+      return found === null ? undefined : blockId(found);
+    },
     "refill.list": (server, { after, last }, urgency, limit) =>
       list.all(server, after, last, urgency, limit).map((row) => ({
         id: blockId(row.id),
