@@ -16,8 +16,11 @@ import type { Address, Transport } from "../../protocol/transport.ts";
 
 const CONNECT_TIMEOUT_MS = 5_000;
 
-/** Connections kept; of more the one that was used longest ago is closed. */
-const MAX_KEPT = 32;
+/**
+ * Connections kept; of more the one that was used longest ago is closed, be it in use or not. So there are more of them than servers
+ * that blocks are fetched from at a time.
+ */
+const MAX_KEPT = 256;
 
 /** A server and where it listens. */
 export interface Source {

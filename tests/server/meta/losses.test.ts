@@ -21,7 +21,8 @@ import { unlink } from "../../../src/protocol/messages/namespace.ts";
 import type { MetaServerOptions } from "../../../src/server/meta/server.ts";
 import { messageOfFailure } from "../../support/failure.ts";
 import { temporaryDirectory, until } from "./support/durable.ts";
-import { startMeta, TestClient, TestDataServer, text } from "./support/service.ts";
+import { TestDataServer } from "./support/data-server.ts";
+import { startMeta, TestClient, text } from "./support/service.ts";
 
 const OPTIONS: Partial<MetaServerOptions> = {
   settings: { blockSize: 8, writeQuorum: 1 },

@@ -11,7 +11,9 @@ import { statfs } from "../../../src/protocol/messages/namespace.ts";
 import { LivenessTracker, type Liveness } from "../../../src/server/meta/liveness.ts";
 import { failureOf, temporaryDirectory, until } from "./support/durable.ts";
 import { ManualClock } from "./support/manual-clock.ts";
-import { connect, startMeta, TestClient, TestDataServer } from "./support/service.ts";
+import { connect } from "./support/connecting.ts";
+import { TestDataServer } from "./support/data-server.ts";
+import { startMeta, TestClient } from "./support/service.ts";
 
 const TIMEOUT = { timeoutMs: 20_000 };
 

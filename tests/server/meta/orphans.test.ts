@@ -11,7 +11,8 @@ import { fsckPoll, fsckStart, fsckStop } from "../../../src/protocol/messages/fs
 import { unlink } from "../../../src/protocol/messages/namespace.ts";
 import { sessionClose } from "../../../src/protocol/messages/session.ts";
 import { temporaryDirectory, until } from "./support/durable.ts";
-import { blockBytes, startMeta, TestClient, TestDataServer, text } from "./support/service.ts";
+import { TestDataServer } from "./support/data-server.ts";
+import { blockBytes, startMeta, TestClient, text } from "./support/service.ts";
 
 /** Nothing is copied or moved, so that what is on record stays to be seen. */
 const NO_REPAIRS = { settings: { blockSize: 8 }, copiesPerServer: 0, moveMisplaced: false };

@@ -14,14 +14,9 @@ import { open, release, unlink } from "../../../src/protocol/messages/namespace.
 import { sessionClose } from "../../../src/protocol/messages/session.ts";
 import { diskSync, type SyncFile } from "../../../src/server/meta/wal-sync.ts";
 import { failureOf, temporaryDirectory, turns, until } from "./support/durable.ts";
-import {
-  blockBytes,
-  connect,
-  startMeta,
-  TestClient,
-  TestDataServer,
-  text,
-} from "./support/service.ts";
+import { connect } from "./support/connecting.ts";
+import { TestDataServer } from "./support/data-server.ts";
+import { blockBytes, startMeta, TestClient, text } from "./support/service.ts";
 
 const GRACE_MS = 1_000;
 

@@ -14,7 +14,8 @@ import {
 import type { MetaServerOptions } from "../../../src/server/meta/server.ts";
 import { messageOfFailure } from "../../support/failure.ts";
 import { temporaryDirectory, until } from "./support/durable.ts";
-import { startMeta, TestClient, TestDataServer } from "./support/service.ts";
+import { TestDataServer } from "./support/data-server.ts";
+import { startMeta, TestClient } from "./support/service.ts";
 
 /** Files are put where the tests want them: what is misplaced stays, unless it has to leave. */
 const OPTIONS: Partial<MetaServerOptions> = {

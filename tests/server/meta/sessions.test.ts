@@ -23,7 +23,8 @@ import {
 import { Silence } from "../../../src/server/meta/silence.ts";
 import { failureOf, temporaryDirectory, turns, until } from "./support/durable.ts";
 import { ManualClock } from "./support/manual-clock.ts";
-import { connect, startMeta, TestClient, text } from "./support/service.ts";
+import { connect } from "./support/connecting.ts";
+import { startMeta, TestClient, text } from "./support/service.ts";
 
 const TIMEOUT = { timeoutMs: 20_000 };
 

@@ -8,7 +8,7 @@ import { sessionOpen } from "../../../src/protocol/messages/session.ts";
 import { blockId, serverId } from "../../../src/base/ids.ts";
 import { bytesOf, OWNER } from "../../support/cluster.ts";
 import { spawnCluster } from "../../support/processes.ts";
-import { connect } from "./support/service.ts";
+import { connect } from "./support/connecting.ts";
 
 setDefaultTimeout(120_000);
 const options = { timeoutMs: 100_000 };

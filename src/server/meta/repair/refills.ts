@@ -146,9 +146,15 @@ export class Refills {
       pass.extend(comparison.reach);
   }
 
-  /** Whether all servers are up and have been compared with the record; for `member` it is enough that it has begun. */
+  /**
+   * Whether all servers are up and have been compared with the record; for `member` it is enough that it has begun, but it must
+   * take copies.
+   */
   private isWhole(member: Member, servers: Iterable<Server>): boolean {
-    const settled = new Map(this.options.members.settled().map((each) => [each.server, each]));
+    const { members, loads } = this.options;
+    const isFull = members.lastSign(member.server)?.condition.full === true;
+    if (isFull || loads.isAvoided(member.server)) return false;
+    const settled = new Map(members.settled().map((each) => [each.server, each]));
     for (const { id, state, instance } of servers) {
       const known = id === member.server ? this.comparisonOf(id)?.member : settled.get(id);
       if (state !== "up" || known?.instance !== instance) return false;

@@ -28,7 +28,8 @@ import { touch } from "../../../conformance/support.ts";
 import { Harness } from "../namespace/harness.ts";
 import { brokenInvariants } from "../namespace/invariants.ts";
 import { temporaryDirectory, until } from "../support/durable.ts";
-import { startMeta, TestClient, TestDataServer, text } from "../support/service.ts";
+import { TestDataServer } from "../support/data-server.ts";
+import { startMeta, TestClient, text } from "../support/service.ts";
 
 setDefaultTimeout(60_000);
 

@@ -10,7 +10,8 @@ import {
 import type { RequestOf } from "../../../../src/protocol/message.ts";
 import type { MetaServer, MetaServerOptions } from "../../../../src/server/meta/server.ts";
 import { temporaryDirectory } from "../support/durable.ts";
-import { startMeta, TestClient, TestDataServer } from "../support/service.ts";
+import { TestDataServer } from "../support/data-server.ts";
+import { startMeta, TestClient } from "../support/service.ts";
 
 const OPTIONS: Partial<MetaServerOptions> = {
   settings: { blockSize: 8 },

@@ -8,7 +8,8 @@ import { explain, status } from "../../../../src/protocol/messages/cluster.ts";
 import { unlink } from "../../../../src/protocol/messages/namespace.ts";
 import type { MetaServer } from "../../../../src/server/meta/server.ts";
 import { temporaryDirectory, until } from "../support/durable.ts";
-import { startMeta, TestClient, TestDataServer, text } from "../support/service.ts";
+import { TestDataServer } from "../support/data-server.ts";
+import { startMeta, TestClient, text } from "../support/service.ts";
 
 type TestFile = Awaited<ReturnType<TestClient["put"]>>;
 

@@ -6,7 +6,8 @@ import { systemRandom } from "../../../../src/base/random.ts";
 import { holdings, status } from "../../../../src/protocol/messages/cluster.ts";
 import { failureOf } from "../../../support/failure.ts";
 import { temporaryDirectory, until } from "../support/durable.ts";
-import { startMeta, TestClient, TestDataServer } from "../support/service.ts";
+import { TestDataServer } from "../support/data-server.ts";
+import { startMeta, TestClient } from "../support/service.ts";
 
 /** The server is gone, and comes back with an empty disk when it registers next. */
 async function loseDisk(server: TestDataServer): Promise<void> {

@@ -8,7 +8,8 @@ import { explain, placement, servers, status } from "../../../../src/protocol/me
 import type { MetaServerOptions } from "../../../../src/server/meta/server.ts";
 import { MISPLACED } from "../../../../src/server/meta/repair/need.ts";
 import { temporaryDirectory, turns, until } from "../support/durable.ts";
-import { startMeta, TestClient, TestDataServer } from "../support/service.ts";
+import { TestDataServer } from "../support/data-server.ts";
+import { startMeta, TestClient } from "../support/service.ts";
 
 /** No server goes out, unless a test has it otherwise. */
 const OPTIONS: Partial<MetaServerOptions> = {

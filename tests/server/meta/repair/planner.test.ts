@@ -16,7 +16,8 @@ import { unlink } from "../../../../src/protocol/messages/namespace.ts";
 import type { MetaServerOptions } from "../../../../src/server/meta/server.ts";
 import { MISPLACED } from "../../../../src/server/meta/repair/need.ts";
 import { temporaryDirectory, turns, until } from "../support/durable.ts";
-import { blockBytes, startMeta, TestClient, TestDataServer, text } from "../support/service.ts";
+import { TestDataServer } from "../support/data-server.ts";
+import { blockBytes, startMeta, TestClient, text } from "../support/service.ts";
 
 /** Most tests put copies where they want them, whatever the placement table says. */
 const OPTIONS: Partial<MetaServerOptions> = {

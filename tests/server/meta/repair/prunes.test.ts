@@ -6,7 +6,8 @@ import { status } from "../../../../src/protocol/messages/cluster.ts";
 import { MISPLACED } from "../../../../src/server/meta/repair/need.ts";
 import type { MetaServerOptions } from "../../../../src/server/meta/server.ts";
 import { temporaryDirectory, until } from "../support/durable.ts";
-import { startMeta, TestClient, TestDataServer } from "../support/service.ts";
+import { TestDataServer } from "../support/data-server.ts";
+import { startMeta, TestClient } from "../support/service.ts";
 
 const OPTIONS: Partial<MetaServerOptions> = {
   settings: { blockSize: 8 },

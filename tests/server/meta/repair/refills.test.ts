@@ -12,7 +12,8 @@ import { unlink } from "../../../../src/protocol/messages/namespace.ts";
 import { BATCH_BLOCKS } from "../../../../src/server/meta/repair/batches.ts";
 import type { MetaServerOptions } from "../../../../src/server/meta/server.ts";
 import { temporaryDirectory, until } from "../support/durable.ts";
-import { blockBytes, startMeta, TestClient, TestDataServer, text } from "../support/service.ts";
+import { TestDataServer } from "../support/data-server.ts";
+import { blockBytes, startMeta, TestClient, text } from "../support/service.ts";
 
 /** Enough for some orders of the most blocks that one may have; a file has no more. */
 const BLOCKS = 2_000;
@@ -294,6 +295,22 @@ test("a server that knows no orders of many blocks gets them one by one", () =>
     expect(lost.batches).toEqual([]);
     expect(lost.held.size).toBe(200);
     await cluster.whenWhole(200);
+  }));
+
+test("nothing is ordered of it while it is full", () =>
+  withFiles(BLOCKS, async (cluster) => {
+    const { client, lost } = cluster;
+    lost.full = true;
+    await cluster.loseDisk();
+    await until(async () => {
+      const { bad, judging } = await client.ask(holdings, { server: lost.id });
+      return bad.copies === BLOCKS && !judging;
+    });
+    expect(lost.batches).toEqual([]);
+    lost.full = false;
+    await cluster.whenFilled();
+    expect(lost.held.size).toBe(BLOCKS);
+    await cluster.whenWhole(BLOCKS);
   }));
 
 test("what could not be stored is tried again", () =>

@@ -10,7 +10,7 @@ import { Readable } from "node:stream";
 import { parseArgs } from "node:util";
 import { runMetaServer } from "../../../../src/server/meta/server.ts";
 import { diskSync, type SyncFile } from "../../../../src/server/meta/wal-sync.ts";
-import { FAST } from "./service.ts";
+import { FAST } from "./connecting.ts";
 
 const READY = "ready ";
 
