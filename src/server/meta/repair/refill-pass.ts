@@ -80,6 +80,8 @@ export class RefillPass {
   private rows = FIRST_ROWS;
   private page: RefillPage | undefined;
   private bytesUnderWay = 0;
+  /** Sources that the server could not reach: asking them costs it a wait each time. */
+  private readonly away = new Set<ServerId>();
   /** Blocks up to this one may be read: the server has been compared with the record that far. */
   private reach: BlockId;
   /** There may be more to read, or it may not go on: since the last look at that, */
@@ -244,7 +246,7 @@ export class RefillPass {
   private begin(rows: readonly RefillRow[], { mark, addresses }: RefillPage): void {
     const { loads, pace } = this.options;
     const { server } = this.member;
-    const { sources, sourceOf, bytes } = shareOut(rows);
+    const { sources, sourceOf, bytes } = shareOut(rows, this.away);
     const total = bytes.reduce((sum, each) => sum + each, 0);
     const order: BatchOrder = {
       sources: sources.map((source) => ({ server: source, address: addresses.get(source)! })),
@@ -298,11 +300,13 @@ export class RefillPass {
     if (left.length > 0) onLeft(left.map(({ id }) => id));
   }
 
-  /** Whoever has answered and not given a block right is to look at its copy. */
+  /** Whoever has answered and not given a block right is to look at its copy; whoever did not answer is asked last from now on. */
   private reportSources({ sources, blocks }: BatchOrder, results: readonly BatchResult[]): void {
     const { onBad } = this.options;
     for (const [at, { block, source }] of blocks.entries()) {
-      if (results[at] === "notGiven") onBad(block, sources[source]!.server, this.member.server);
+      const { server } = sources[source]!;
+      if (results[at] === "notGiven") onBad(block, server, this.member.server);
+      else if (results[at] === "unreachable") this.away.add(server);
     }
   }
 

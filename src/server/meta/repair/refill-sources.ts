@@ -4,6 +4,8 @@
 import type { ServerId } from "../../../base/ids.ts";
 import type { RefillRow } from "../store/primitives/refills.ts";
 
+const NONE: ReadonlySet<ServerId> = new Set();
+
 /** The sources of an order, and for each of its rows the place of its source among them. */
 export interface Shares {
   readonly sources: readonly ServerId[];
@@ -14,18 +16,19 @@ export interface Shares {
 
 /**
  * Shares the rows out among the servers that have a present copy, so that each gives about as many bytes. Neighbours go to the same
- * source, as far as it has them: it has stored them one behind the other, and reads them together.
+ * source, as far as it has them: it has stored them one behind the other, and reads them together. Of servers that are `away` it is only
+ * what no other has.
  */
-export function shareOut(rows: readonly RefillRow[]): Shares {
-  const sources = [...new Set(rows.flatMap(({ holders }) => holders.present))].toSorted(
-    (one, other) => one - other,
-  );
+export function shareOut(rows: readonly RefillRow[], away: ReadonlySet<ServerId> = NONE): Shares {
+  const sources = [
+    ...new Set(rows.flatMap(({ holders }) => within(holders.present, away))),
+  ].toSorted((one, other) => one - other);
   const places = new Map(sources.map((server, place) => [server, place]));
   const total = rows.reduce((sum, { length }) => sum + length, 0);
   const fair = total / sources.length;
   const bytes = sources.map(() => 0);
   const sourceOf = rows.map(({ holders, length }) => {
-    const open = holders.present.map((server) => places.get(server)!);
+    const open = within(holders.present, away).map((server) => places.get(server)!);
     const place =
       open.find((each) => bytes[each]! + length / 2 <= fair) ??
       open.reduce((one, other) => (bytes[other]! < bytes[one]! ? other : one));
@@ -33,4 +36,11 @@ export function shareOut(rows: readonly RefillRow[]): Shares {
     return place;
   });
   return { sources, sourceOf, bytes };
+}
+
+/** Those servers that are not away; all of them when each is. */
+function within(servers: readonly ServerId[], away: ReadonlySet<ServerId>): readonly ServerId[] {
+  if (away.size === 0) return servers;
+  const here = servers.filter((server) => !away.has(server));
+  return here.length > 0 ? here : servers;
 }

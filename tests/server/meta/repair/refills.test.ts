@@ -297,6 +297,23 @@ test("a server that knows no orders of many blocks gets them one by one", () =>
     await cluster.whenWhole(200);
   }));
 
+test("a source that it cannot reach is asked no more when others have the blocks", () =>
+  withFiles(BLOCKS, async (cluster) => {
+    const { data, lost } = cluster;
+    lost.cutOff.add(data[1]!);
+    let unreached = 0;
+    lost.batchAnswer = (results) => {
+      unreached += results.filter((result) => result === "unreachable").length;
+      return results;
+    };
+    await cluster.loseDisk();
+    await cluster.whenFilled();
+    expect(lost.held.size).toBe(BLOCKS);
+    // Of the orders that were under way before the first was answered.
+    expect(unreached).toBeLessThan(BLOCKS / 2);
+    await cluster.whenWhole(BLOCKS);
+  }));
+
 test("nothing is ordered of it while it is full", () =>
   withFiles(BLOCKS, async (cluster) => {
     const { client, lost } = cluster;

@@ -71,6 +71,8 @@ export class TestDataServer {
   readonly sources: number[] = [];
   /** Blocks that others have copied from it in batches. */
   given = 0;
+  /** Servers that it cannot reach, though the metadata server does. */
+  readonly cutOff = new Set<TestDataServer>();
   /** What becomes of a block of a batch, when it is not to be what the servers hold; may wait. */
   batchResult: (block: BlockId) => Promise<BatchResult | undefined> = () =>
     Promise.resolve(undefined);
@@ -212,6 +214,10 @@ export class TestDataServer {
       const failures = [];
       for (const { server, address } of body.sources) {
         const source = byAddress.get(address);
+        if (source !== undefined && this.cutOff.has(source)) {
+          failures.push({ server, problem: "unreachable" as const, detail: "said by a test" });
+          continue;
+        }
         const held = source?.peer === undefined ? undefined : source.held.get(block);
         if (held !== undefined && held.checksum === checksum && !source!.rotten.has(block)) {
           this.held.set(block, held);
@@ -239,7 +245,7 @@ export class TestDataServer {
         const held = source?.held.get(block);
         const isRight = held?.checksum === checksum && !source!.rotten.has(block);
         if (result !== undefined) results.push(result);
-        else if (source?.peer === undefined) results.push("unreachable");
+        else if (source?.peer === undefined || this.cutOff.has(source)) results.push("unreachable");
         else if (held === undefined || !isRight) results.push("notGiven");
         else {
           this.held.set(block, held);
