@@ -166,7 +166,28 @@ export class Reaper {
       if (page.length === 0) return;
       const blocks = page.flatMap((each) => each.blocks);
       const done = await this.deleteEverywhere(blocks);
-      await engine.vital(() => forgetOrphans(page, done));
+      for (const each of page) await this.forgetOrphans(each, done);
+    }
+  }
+
+  /**
+   * Servers that have not deleted the blocks get them on record as copies to be removed, and delete them later: in steps,
+   * because these may be thousands of blocks on hundreds of servers. After a crash in between all of them are deleted again.
+   */
+  private async forgetOrphans(
+    { first, blocks }: Orphans,
+    done: ReadonlySet<ServerId>,
+  ): Promise<void> {
+    const { engine } = this.options;
+    const told = new Set(done);
+    while (!this.stopped) {
+      const absent = await engine.vital(() => forgetOrAbsent(first, told));
+      if (absent === undefined) return;
+      for (let at = 0; at < blocks.length && !this.stopped; at += COPIES_AT_ONCE) {
+        const some = blocks.slice(at, at + COPIES_AT_ONCE);
+        await engine.vital(() => recordRemovals(absent, some));
+      }
+      told.add(absent);
     }
   }
 
@@ -224,14 +245,21 @@ function* forgetCopies(
   return { forgotten, needy };
 }
 
-/** Servers that have not deleted the blocks get them on record as copies to be removed, and delete them later. */
-function* forgetOrphans(page: readonly Orphans[], done: ReadonlySet<ServerId>): Operation<void> {
-  const servers = yield* ask("server.list");
-  const absent = servers.map((each) => each.id).filter((server) => !done.has(server));
-  for (const { first, blocks } of page) {
-    for (const server of absent) {
-      for (const block of blocks) yield* ask("replica.put", { block, server, state: "removing" });
-    }
-    yield* forgetReservation(first);
-  }
+/** A server that is not among those `told`; when there is none, the reservation is forgotten. */
+function* forgetOrAbsent(
+  first: BlockId,
+  told: ReadonlySet<ServerId>,
+): Operation<ServerId | undefined> {
+  const absent = (yield* ask("server.list")).find(({ id }) => !told.has(id));
+  if (absent === undefined) yield* forgetReservation(first);
+  return absent?.id;
+}
+
+/** The server, unless it has been removed, is to delete the blocks. */
+function* recordRemovals(server: ServerId, blocks: readonly BlockId[]): Operation<void> {
+  if ((yield* ask("server.standing", server)) === undefined) return;
+  yield* ask(
+    "replica.putMany",
+    blocks.map((block) => ({ block, server, state: "removing" as const })),
+  );
 }

@@ -12,7 +12,7 @@ import { ask, type Operation } from "../store/store.ts";
 import { mappedPage } from "./content/map.ts";
 import type { Body, Done, Nothing, OperationContext } from "./context.ts";
 import { attributesOf, isLive } from "./inodes.ts";
-import { dropOpen } from "./removal.ts";
+import { Allowance, dropOpen } from "./removal.ts";
 import { walk } from "./resolve.ts";
 
 /** @throws DfsError as `resolve`; `loop` when `start` itself is a symbolic link and the path is empty. */
@@ -41,13 +41,14 @@ export function* release(
   context: OperationContext,
   body: Body<typeof messages.release>,
 ): Operation<Nothing> {
+  const allowance = new Allowance();
   for (const inode of body.inodes) {
     const count = yield* ask("open.get", context.session, inode);
     if (count > 1) yield* ask("open.put", context.session, inode, count - 1);
     if (count !== 1) continue;
     yield* ask("open.delete", context.session, inode);
     yield* dropLocksOf(context.session, inode);
-    yield* dropOpen(context, inode);
+    yield* dropOpen(context, inode, allowance);
   }
   return {};
 }
