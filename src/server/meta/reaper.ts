@@ -2,6 +2,7 @@
  * The reaper: what metadata has durably given up is deleted on the data servers, and then forgotten.
  *
  *     opens of an ended session    ─ in bounded steps ─►  given up, and with the last one of an inode without name the inode
+ *     long tail cut off a file     ─ in bounded steps ─►  extents of inodes without name or opens
  *     inode without name or opens  ─ its extents go in bounded steps ─►  dead blocks, copies `removing`
  *     copy `removing`              ─ command to its server, acknowledged ─►  copy forgotten, with the last one the block
  *     block forgotten              ─ command to the other servers, once, for copies that nobody had on record
@@ -17,6 +18,7 @@ import { messageOf } from "../../base/errors.ts";
 import { blockId, type BlockId, type ServerId } from "../../base/ids.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Commands } from "./commands.ts";
+import { finishCut } from "./cutting.ts";
 import type { Engine } from "./engine.ts";
 import type { Member } from "./members.ts";
 import {
@@ -93,6 +95,7 @@ export class Reaper {
   }
 
   private tick(): void {
+    this.run("cutting files", () => this.cut());
     if (this.options.mayReclaim()) {
       this.run("closing files of ended sessions", () => this.closeFiles());
       this.run("reclaiming files", () => this.reclaim());
@@ -125,6 +128,15 @@ export class Reaper {
       while (more && !this.stopped) {
         more = await engine.vital(() => giveUpOpens({ nowNs: engine.nowNs }, session));
       }
+    }
+  }
+
+  private async cut(): Promise<void> {
+    const { engine } = this.options;
+    while (!this.stopped) {
+      const [inode] = await engine.question(() => ask("cut.list", 1));
+      if (inode === undefined) return;
+      await finishCut(engine, inode, () => this.stopped);
     }
   }
 

@@ -5,7 +5,6 @@
  */
 import { DfsError } from "../../../base/errors.ts";
 import type { InodeId, SessionId } from "../../../base/ids.ts";
-import { MAX_FILE_BYTES } from "../../../base/limits.ts";
 import type * as messages from "../../../protocol/messages/namespace.ts";
 import { dropLocksOf } from "../locks/operations.ts";
 import { ask, type Operation } from "../store/store.ts";
@@ -27,7 +26,7 @@ export function* open(
   yield* addOpen(context.session, inode.id);
   const attributes = attributesOf(inode);
   if (inode.type !== "file") return { attributes, extents: [], more: false };
-  return { attributes, ...(yield* mappedPage(inode.id, 0, MAX_FILE_BYTES, body.limit)) };
+  return { attributes, ...(yield* mappedPage(inode.id, 0, inode.size, body.limit)) };
 }
 
 /** Counts one more open of the inode by the session. */
