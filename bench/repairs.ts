@@ -121,20 +121,21 @@ function refilled(): Pick<Round, "given up" | "read" | "made"> {
     }
   });
   const pages: RefillPage[] = [];
+  const target = { server: LOST, sources: new Set(SERVERS), which: "rest" } as const;
   const read = measured(() => {
     for (let after: BlockId | undefined = blockId(0n); after !== undefined;) {
       const stretch = { after, last: blocks.at(-1)! };
       const most = { rows: ORDERED, bytes: MAX_BATCHED_BYTES };
       const page: RefillPage = change(
-        inView((view) => readRefills(view, LOST, stretch, most, pages.at(-1))),
+        inView((view) => readRefills(view, target, stretch, most, pages.at(-1))),
       );
       pages.push(page);
       after = page.last;
     }
   });
   const made = measured(() => {
-    for (const { simple, mark } of pages.filter((page) => page.simple.length > 0)) {
-      const ids = simple.map(({ id }) => id);
+    for (const { wanted, mark } of pages.filter((page) => page.wanted.length > 0)) {
+      const ids = wanted.map(({ id }) => id);
       const instance = instanceId(BigInt(LOST));
       change(inView((view) => finishRefills(view, { server: LOST, instance, blocks: ids, mark })));
     }

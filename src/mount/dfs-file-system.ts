@@ -4,7 +4,7 @@
  *     const fileSystem = new DfsFileSystem(client, { clock: systemClock, logger });
  *
  * What the kernel may keep is in cluster/kernel-view.ts, open files in cluster/open-files.ts, open directories in
- * cluster/listing.ts. Attributes and names are not kept here: the kernel does that, for as long as `timeouts` says.
+ * cluster/listing.ts, locks in cluster/locks.ts. Attributes and names are not kept here: the kernel does that, for as long as `timeouts` says.
  */
 import type { CancelSignal } from "../base/cancellation.ts";
 import { systemClock, type Clock } from "../base/clock.ts";
@@ -20,6 +20,7 @@ import { HandleTable } from "./cluster/handles.ts";
 import { KernelView } from "./cluster/kernel-view.ts";
 import { KnownDirectories } from "./cluster/known-directories.ts";
 import { DirectoryListing } from "./cluster/listing.ts";
+import { MountedLocks } from "./cluster/locks.ts";
 import { MountedNames, ownerOf } from "./cluster/names.ts";
 import { MountedFiles } from "./cluster/open-files.ts";
 import { LastKnown, Outage } from "./cluster/outage.ts";
@@ -82,6 +83,7 @@ export class DfsFileSystem implements MountedFileSystem {
   private readonly kernel: KernelView;
   private readonly names: MountedNames;
   private readonly xattrs: MountedXattrs;
+  private readonly locks: MountedLocks;
   private readonly absent: AbsentXattrs;
   private readonly known: KnownDirectories;
   private readonly files: MountedFiles;
@@ -111,6 +113,7 @@ export class DfsFileSystem implements MountedFileSystem {
       this.refuseReadOnly(),
     );
     this.xattrs = new MountedXattrs(client.inodes, this.absent);
+    this.locks = new MountedLocks(client, this.kernel, logger);
     const onMoved = (inode: InodeId): void => this.kernel.contentChanged(inode);
     this.files = new MountedFiles({ inodes: client.inodes, clock, logger, writeBackMs, onMoved });
   }
@@ -381,31 +384,16 @@ export class DfsFileSystem implements MountedFileSystem {
 
   // ---- Locks -------------------------------------------------------------------------------------------------------
 
-  getLock(inode: InodeId, lock: Lock): Promise<Lock | undefined> {
-    return this.client.locks.get(inode, lock);
+  getLock(...call: Call<"getLock">): Promise<Lock | undefined> {
+    return this.locks.get(...call);
   }
 
-  /** Who gets a lock sees what its last holder has written. */
-  async setLock(inode: InodeId, lock: Lock, wait: boolean, signal?: CancelSignal): Promise<void> {
-    if (lock.type === "none") await this.handOver(inode);
-    await this.client.locks.set(inode, lock, wait, { signal });
-    if (lock.type === "none") return;
-    await this.inodes.getattr(inode); // what it brings to light is dropped from the kernel
-    await this.kernel.dropped(inode);
+  setLock(...call: Call<"setLock">): Promise<void> {
+    return this.locks.set(...call);
   }
 
-  async releaseLocks(inode: InodeId, kind: Lock["kind"], owner: bigint): Promise<void> {
-    await this.handOver(inode);
-    await this.client.locks.release(inode, kind, owner);
-  }
-
-  /** What was written under a lock is committed before the lock goes. A failure is kept: the next flush tells it. */
-  private async handOver(inode: InodeId): Promise<void> {
-    try {
-      await this.inodes.flush(inode);
-    } catch (error) {
-      this.logger.warn(`inode ${inode} is unlocked before it could be stored: ${messageOf(error)}`);
-    }
+  releaseLocks(...call: Call<"releaseLocks">): Promise<void> {
+    return this.locks.release(...call);
   }
 
   // ---- The whole ---------------------------------------------------------------------------------------------------

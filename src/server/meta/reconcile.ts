@@ -70,7 +70,7 @@ export interface ReconcileContext {
   readonly engine: Engine;
   readonly logger: Logger;
   readonly pageSize?: number;
-  /** The server has lost its disk, and its copies up to `reach` have been given up. */
+  /** The server has lost its disk, and of its copies up to `reach` those that it does not hold have been given up. */
   readonly onEmptied?: (member: Member, reach: BlockId) => void;
 }
 
@@ -96,6 +96,8 @@ export async function reconcile(
   const { server } = member;
   const isEmptied = await isBeingFilled(engine, server);
   const list = (after: BlockId, most: number) => listHeld(member, after, most);
+  // Before anything is given up: what its pass is to make is not made elsewhere in between.
+  if (isEmptied) context.onEmptied?.(member, NO_BLOCK);
   for (let after: BlockId | undefined = NO_BLOCK; after !== undefined;) {
     if (isEmptied) {
       for await (const given of giveUpEmptied(engine, server, list, after, limit)) {
@@ -105,6 +107,7 @@ export async function reconcile(
       }
     }
     after = await reconcilePage(context, member, after, limit, total);
+    if (isEmptied && after !== undefined) context.onEmptied?.(member, after);
   }
   report(context.logger, member.server, total);
   return total;

@@ -6,10 +6,7 @@ import type { ServerId } from "../../../base/ids.ts";
 import { MAX_BATCHABLE_BYTES, MAX_BATCHED_BYTES } from "../../../base/limits.ts";
 import { BATCH_BLOCKS } from "./batches.ts";
 
-/**
- * Small blocks are copied many at a time. They count as their part of the bytes of a batch, but not as less than the part
- * that they are of its blocks. Such parts are binary fractions, so that sums are exact.
- */
+/** Small blocks count at least as the part that they are of the blocks of a batch. Such parts are binary fractions: sums are exact. */
 const SMALLEST_BYTES = MAX_BATCHED_BYTES / BATCH_BLOCKS;
 
 /** A server that refused a copy gets no other one for so long. */
@@ -20,6 +17,7 @@ export class Loads {
   private readonly into = new Map<ServerId, number>();
   private readonly out = new Map<ServerId, number>();
   private readonly avoidedUntil = new Map<ServerId, number>();
+  private less: PromiseWithResolvers<void> | undefined;
 
   constructor(clock: Clock) {
     this.clock = clock;
@@ -35,19 +33,21 @@ export class Loads {
     return this.out.get(server) ?? 0;
   }
 
-  /** A copy of so many bytes has begun, or ended with `by` -1. `source` is undefined when none is read. */
-  count(target: ServerId, source: ServerId | undefined, bytes: number, by: 1 | -1): void {
-    const isSmall = bytes <= MAX_BATCHABLE_BYTES;
-    const part = by * (isSmall ? Math.max(bytes, SMALLEST_BYTES) / MAX_BATCHED_BYTES : 1);
-    this.into.set(target, this.incoming(target) + part);
-    if (source !== undefined) this.out.set(source, this.outgoing(source) + part);
+  /**
+   * Copies of this `part` (`partOfOne`, `partOfMany`) have begun, or ended with `by` -1. `source` is undefined when none is read.
+   */
+  count(target: ServerId, source: ServerId | undefined, part: number, by: 1 | -1): void {
+    this.into.set(target, this.incoming(target) + by * part);
+    if (source !== undefined) this.out.set(source, this.outgoing(source) + by * part);
+    if (by > 0) return;
+    this.less?.resolve();
+    this.less = undefined;
   }
 
-  /** Copies of so many bytes in all, of which each goes with others, have begun or ended. */
-  countBytes(target: ServerId, source: ServerId, bytes: number, by: 1 | -1): void {
-    const part = (by * bytes) / MAX_BATCHED_BYTES;
-    this.into.set(target, this.incoming(target) + part);
-    this.out.set(source, this.outgoing(source) + part);
+  /** Resolves when some server has less to do. Who waits first is told first. */
+  whenLess(): Promise<void> {
+    this.less ??= Promise.withResolvers<void>();
+    return this.less.promise;
   }
 
   /** It could not take a copy. */
@@ -58,4 +58,14 @@ export class Loads {
   isAvoided(server: ServerId): boolean {
     return (this.avoidedUntil.get(server) ?? 0) > this.clock.monotonicMs();
   }
+}
+
+/** The part of a slot that the copy of one block takes, alone or as one of a batch: all of it, or if it is small its part of a batch. */
+export function partOfOne(bytes: number): number {
+  return bytes > MAX_BATCHABLE_BYTES ? 1 : Math.max(bytes, SMALLEST_BYTES) / MAX_BATCHED_BYTES;
+}
+
+/** The part of a slot that copies of so many bytes take which go together, however many blocks they are. */
+export function partOfMany(bytes: number): number {
+  return bytes / MAX_BATCHED_BYTES;
 }

@@ -71,9 +71,17 @@ export interface Need {
   readonly urgency: number | undefined;
 }
 
+/** What of the cluster decides what a block needs. */
+export interface Standings {
+  /** Copies that each block should have. */
+  readonly replicas: number;
+  /** Servers with copies of the block, and those of its group if one of these is not among them. */
+  readonly servers: ReadonlyMap<ServerId, Pick<Server, "state" | "filling">>;
+}
+
 /** Judges a live block by its copies; `row` are the servers of its placement group. */
 export function needOf(
-  view: ClusterView,
+  view: Standings,
   replicas: readonly Replica[],
   row: readonly ServerId[],
 ): Need {
@@ -98,7 +106,7 @@ export function needOf(
   return { counting, missing, urgency };
 }
 
-function urgencyOfLack(view: ClusterView, replicas: readonly Replica[], counting: number): number {
+function urgencyOfLack(view: Standings, replicas: readonly Replica[], counting: number): number {
   const isRefilled = ({ server, state }: Replica): boolean => {
     const row = view.servers.get(server);
     return state === "bad" && row?.filling === true && row.state !== "out";

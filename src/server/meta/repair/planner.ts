@@ -23,7 +23,7 @@ import type { Logger } from "../../../base/logger.ts";
 import type { Engine } from "../engine.ts";
 import type { Members } from "../members.ts";
 import { ask } from "../store/store.ts";
-import { whenFree, type Candidate, type Job } from "./choice.ts";
+import { whenFree, withinReach, type Candidate, type Job } from "./choice.ts";
 import { lookAt, type Eyes } from "./eyes.ts";
 import type { Loads } from "./loads.ts";
 import { clusterView, REFILL } from "./need.ts";
@@ -31,6 +31,7 @@ import type { Pace } from "./pace.ts";
 import type { Refills } from "./refills.ts";
 import type { Retries } from "./retries.ts";
 import { Room } from "./room.ts";
+import type { Share } from "./share.ts";
 import { readQueue, readQueued } from "./steps.ts";
 import type { Surveys } from "./surveys.ts";
 import type { Worker } from "./worker.ts";
@@ -80,6 +81,7 @@ export interface PlannerOptions {
   readonly surveys: Surveys;
   readonly loads: Loads;
   readonly pace: Pace;
+  readonly share: Share;
   readonly retries: Retries;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -94,6 +96,7 @@ export interface PlannerOptions {
 export class Planner {
   private readonly options: PlannerOptions;
   private readonly room: Room;
+  private eyes: Eyes | undefined;
   /** Where the pass has got to; undefined between two passes. */
   private cursor: Place | undefined;
   /** To be read by their ids. */
@@ -105,7 +108,7 @@ export class Planner {
   private nextPassMs = 0;
   private lookedMs = 0;
   private kicked = false;
-  /** Copies of blocks that lack some wait for the rate. */
+  /** What goes before passes, or has a share beside them, waits for the rate. */
   private isHeldBack = false;
   private stopped = false;
   private running: Promise<void> = Promise.resolve();
@@ -122,7 +125,7 @@ export class Planner {
     }));
   }
 
-  /** Whether copies of blocks that lack some wait for the rate: it is theirs before that of passes. */
+  /** Whether something waits for the rate that is to have it before passes: copies of blocks that lack more, and the share of what is behind. */
   get isHeld(): boolean {
     return this.isHeldBack;
   }
@@ -167,7 +170,8 @@ export class Planner {
       let waitMs = intervalMs;
       try {
         surveys.kick();
-        if (this.room.see(await this.eyes())) this.isNews = true;
+        this.eyes = await this.see();
+        if (this.room.see(this.eyes)) this.isNews = true;
         const isMore = await this.fill();
         waitMs = this.beginSome(isMore);
       } catch (error) {
@@ -177,7 +181,7 @@ export class Planner {
     }
   }
 
-  private async eyes(): Promise<Eyes> {
+  private async see(): Promise<Eyes> {
     const { engine, members, loads } = this.options;
     const rows = await engine.question(() => ask("server.list"));
     return lookAt(rows, members, loads);
@@ -243,27 +247,44 @@ export class Planner {
       return yield* readQueue(view, from.urgency, from.block, PAGE);
     });
     this.spentMs += clock.monotonicMs() - beganMs;
-    // While servers are refilled what is behind this is left to that; another pass comes when it has ended.
-    const isEnd = last !== undefined && last.urgency >= REFILL && this.options.refills.isComplete;
-    return { first: candidates[0], last: isEnd ? undefined : last, taken: this.takeIn(candidates) };
+    // What passes have is not read to its end: they tell what they leave. What is behind it goes on beside them.
+    const isLeft = last?.urgency === REFILL && this.options.refills.isComplete && this.isAllHere;
+    const next = isLeft ? { urgency: REFILL, block: HIGHEST } : last;
+    return { first: candidates[0], last: next, taken: this.takeIn(candidates) };
+  }
+
+  /** Whether no server is waited for: else there are blocks that are more urgent than their place in the queue says. */
+  private get isAllHere(): boolean {
+    const ring = this.eyes?.ring ?? [];
+    return ring.every(({ usable, isOut, isFilling }) => usable || isOut || isFilling);
   }
 
   /** Returns how many of the blocks are in the room then, or being worked at. */
   private takeIn(candidates: readonly Candidate[]): number {
-    const { worker, refills, retries } = this.options;
+    const { worker, retries } = this.options;
     let taken = 0;
     for (const candidate of candidates) {
       const { id } = candidate.block;
-      if (candidate.recorded === REFILL && isLeft(refills, candidate)) continue;
+      if (candidate.recorded === REFILL && this.isLeft(candidate)) continue;
       const isIn = worker.isBusyWith(id) || (!retries.waits(id) && this.room.add(candidate));
       if (isIn) taken++;
     }
     return taken;
   }
 
+  /** Whether the block, of urgency REFILL, is left to the pass of a server. */
+  private isLeft(candidate: Candidate): boolean {
+    const { refills } = this.options;
+    const isUrgent = this.eyes !== undefined && withinReach(candidate, this.eyes).length < 2;
+    return candidate.replicas.some(
+      ({ block, server, state }) => state === "bad" && refills.has(block, server, isUrgent),
+    );
+  }
+
   /** Begins what can be begun. Returns how long to wait then, unless something happens: 0 to read on at once. */
   private beginSome(isMore: boolean): number {
-    const { worker, refills, pace, loads, copiesPerServer: perServer, intervalMs } = this.options;
+    const { worker, refills, pace, loads, share, intervalMs } = this.options;
+    const { copiesPerServer: perServer } = this.options;
     let allowed = pace.allowance();
     let isHeld = false;
     this.isHeldBack = false;
@@ -273,14 +294,18 @@ export class Planner {
       const job =
         wanted.kind === "copy" ? whenFree(wanted, { loads, perServer }, worker.batches) : wanted;
       if (job === "busy" || (job.kind === "prune" && worker.prunes >= MOST_PRUNES)) return false;
+      const isBeside = isBehindRefills(job) && refills.isUnderWay;
+      if (isBeside && !share.isOpen) return false;
       if (isPaced(job)) {
         if (allowed <= 0) {
           isHeld = true;
-          this.isHeldBack ||= job.kind === "copy" && !job.move;
+          // Passes wait for the same moment, and would always have it.
+          this.isHeldBack ||= isBeside || !isBehindRefills(job);
           return false;
         }
         allowed -= job.block.length;
       }
+      if (isBeside) share.begin(job.block.length);
       if (!worker.isBusyWith(job.block.id)) worker.begin(job);
       return true;
     });
@@ -307,13 +332,13 @@ function isPaced(job: Job): boolean {
   return job.kind === "prune" || (job.kind === "copy" && !job.urgent);
 }
 
-/** Whether the block, of urgency REFILL, is left to the pass of a server. */
-function isLeft(refills: Refills, { block, replicas }: Candidate): boolean {
-  return replicas.some(({ server, state }) => state === "bad" && refills.has(block.id, server));
+/** Whether the order of work has it behind refills: beside passes it gets its share, and no more. */
+function isBehindRefills(job: Job): boolean {
+  return job.kind === "prune" || (job.kind === "copy" && job.move && !job.urgent);
 }
 
 /** Whether the job was chosen before a pass began that it is left to. */
 function isRefill(job: Job, refills: Refills): boolean {
   if (job.kind !== "copy" || job.more || job.move || job.present !== "bad") return false;
-  return refills.has(job.block.id, job.target);
+  return refills.has(job.block.id, job.target, job.urgent);
 }

@@ -5,6 +5,9 @@
  *
  * Several orders are under way, each with its blocks from all other servers. When the pass has ended, or may not go on, the planner
  * does what is left: refills.ts has the whole of it, and the invariants.
+ *
+ * While a server is away that should have copies, a pass has two rounds: first over the blocks of which just one copy is within
+ * reach, then over the others. It begins again when other servers than before can give copies; what it has ordered goes on meanwhile.
  */
 import { sleep, type Clock } from "../../../base/clock.ts";
 import { isDfsError, messageOf, type ErrorKind } from "../../../base/errors.ts";
@@ -18,11 +21,12 @@ import type { Member } from "../members.ts";
 import type { RefillRow } from "../store/primitives/refills.ts";
 import type { Server } from "../store/rows.ts";
 import type { Operation } from "../store/store.ts";
-import type { Loads } from "./loads.ts";
+import { partOfMany, type Loads } from "./loads.ts";
 import { clusterView, type ClusterView } from "./need.ts";
 import type { Pace } from "./pace.ts";
-import { shareOut } from "./refill-sources.ts";
+import { countReady, shareOut } from "./refill-sources.ts";
 import { finishEach, finishRefills, readRefills, type RefillPage } from "./refill-steps.ts";
+import type { Share } from "./share.ts";
 
 /** Most blocks of one order: few enough that its transactions never hold the event loop long. */
 const MOST_ROWS = 512;
@@ -48,16 +52,17 @@ export interface PassOptions {
   readonly commands: Commands;
   readonly loads: Loads;
   readonly pace: Pace;
+  readonly share: Share;
   readonly clock: Clock;
   readonly logger: Logger;
   /** Copies at a time to one server, where 8 MiB of small blocks count as one. */
   readonly copiesPerServer: number;
   /** Whether the planner is busy with the block. */
   readonly isBusyWith: (block: BlockId) => boolean;
-  /** Whether the planner waits for the rate with copies that go first. */
+  /** Whether the planner waits for the rate with something that is to have it first. */
   readonly isHeld: () => boolean;
-  /** Whether a pass may go on while servers are like this. */
-  readonly isWhole: (servers: Iterable<Server>) => boolean;
+  /** Who can give copies while servers are like this; undefined: the pass may not go on. */
+  readonly sources: (servers: Iterable<Server>) => ReadonlySet<ServerId> | undefined;
   /** A source has not given a block right to a server. */
   readonly onBad: (block: BlockId, source: ServerId, to: ServerId) => void;
   /** These blocks were passed over, or could not be copied: they are the planner's now. */
@@ -74,8 +79,15 @@ export class RefillPass {
   private readonly options: PassOptions;
   readonly member: Member;
   private readonly orders = new Set<UnderWay>();
-  /** Blocks up to this one have been read. */
+  /** Blocks up to this one have been read in this round. */
   private after = NO_BLOCK;
+  /** Blocks up to this one were read before: they may be in an order. */
+  private readBefore = NO_BLOCK;
+  private which: "urgent" | "rest" = "rest";
+  /** Who can give copies, in this round. */
+  private sources: ReadonlySet<ServerId> = new Set();
+  /** The next block is to come from these, who have enough to do. */
+  private waitsFor: readonly ServerId[] = [];
   private isReading = false;
   private rows = FIRST_ROWS;
   private page: RefillPage | undefined;
@@ -123,9 +135,13 @@ export class RefillPass {
     return [...this.orders].reduce((sum, { rows }) => sum + rows.length, 0);
   }
 
-  /** Whether the pass has yet to come to the block, or has ordered it. */
-  has(block: BlockId): boolean {
-    return (!this.isEnding && block > this.after) || this.isBusyWith(block);
+  /** Whether the pass has yet to come to the block, or has ordered it; `isUrgent`: one copy is within reach though more are wanted. */
+  has(block: BlockId, isUrgent: boolean): boolean {
+    // With two copies wanted all are alike.
+    const isFirst = isUrgent && this.options.engine.settings.replicas > 2;
+    const isOfRound = isFirst === (this.which === "urgent");
+    const isToCome = isOfRound ? block > this.after : !isFirst;
+    return (!this.isEnding && isToCome) || this.isBusyWith(block);
   }
 
   /** Whether the block is in an order that has not ended. */
@@ -175,6 +191,7 @@ export class RefillPass {
   /** Reads the next blocks and orders them. Returns whether there may be more. */
   private async orderNext(): Promise<boolean> {
     const bytes = await this.allowance();
+    await this.untilReady();
     const { reach } = this;
     this.isNews = false;
     this.isReading = true;
@@ -190,41 +207,93 @@ export class RefillPass {
     return page.last === undefined ? this.mayReadOn(reach) : true;
   }
 
-  /** Orders what is on a page. */
-  private take(page: RefillPage): void {
-    const { isBusyWith, onLeft } = this.options;
-    if (page.last === undefined) return;
-    this.after = page.last;
-    const rows = page.simple.filter(({ id }) => !isBusyWith(id));
-    if (rows.length > 0) this.begin(rows, page);
-    if (page.others.length > 0) onLeft(page.others);
+  /** Waits until one of those that are to give the next block has room for an order. It holds nothing that others wait for. */
+  private async untilReady(): Promise<void> {
+    const { loads } = this.options;
+    const isBusy = (): boolean => this.waitsFor.every((source) => this.hasEnough(source));
+    while (this.waitsFor.length > 0 && isBusy() && !this.isEnding && !this.isNews) {
+      await this.told(loads.whenLess());
+    }
+    this.waitsFor = [];
   }
 
-  /** There is nothing more up to `reach`: waits until there may be. */
+  /** One slot of each source, too, is left to the planner. */
+  private hasEnough(source: ServerId): boolean {
+    const { loads, copiesPerServer } = this.options;
+    return loads.outgoing(source) >= Math.max(1, copiesPerServer - 1);
+  }
+
+  /** Orders what is on a page, as far as there are sources for it that have room. */
+  private take(page: RefillPage): void {
+    if (page.last === undefined) return;
+    const { isBusyWith, onLeft } = this.options;
+    const busy = new Set([...this.sources].filter((source) => this.hasEnough(source)));
+    const isDone = (block: BlockId): boolean => block <= this.readBefore && this.isBusyWith(block);
+    const open = page.wanted.filter(({ id }) => !isBusyWith(id) && !isDone(id));
+    const rows = open.slice(0, countReady(open, this.away, busy));
+    const blocked = open[rows.length];
+    this.waitsFor = blocked?.holders.present ?? [];
+    this.after = blocked === undefined ? page.last : blockId(blocked.id - 1n);
+    if (rows.length > 0) this.begin(rows, page, busy);
+    const left = page.others.filter((block) => block <= this.after && !isDone(block));
+    if (left.length > 0) onLeft(left);
+  }
+
+  /** There is nothing more up to `reach`: waits until there may be. Returns whether that can be. */
   private async mayReadOn(reach: BlockId): Promise<boolean> {
-    if (reach === LAST_BLOCK) return false;
-    const { peer } = this.member;
-    if (!this.isNews && peer.open) {
-      const told = new Promise<void>((resolve) => (this.tell = resolve));
-      await Promise.race([told, peer.closed]);
+    if (reach === LAST_BLOCK) {
+      if (this.which === "rest") return false;
+      this.beginRound("rest");
+      return true;
     }
+    const { peer } = this.member;
+    if (!this.isNews && peer.open) await this.told(peer.closed);
+    return true;
+  }
+
+  /** Waits until something has happened, or servers have changed. */
+  private async told(happened: Promise<unknown>): Promise<void> {
+    const told = new Promise<void>((resolve) => (this.tell = resolve));
+    await Promise.race([happened, told]);
+  }
+
+  private beginRound(which: "urgent" | "rest"): void {
+    this.which = which;
+    if (this.after > this.readBefore) this.readBefore = this.after;
+    this.after = NO_BLOCK;
+    this.waitsFor = [];
+    this.page = undefined;
+  }
+
+  /** Begins with the urgent ones when others can give copies than before. Returns whether the pass may go on. */
+  private lookAt({ servers, replicas }: ClusterView): boolean {
+    const sources = this.options.sources(servers.values());
+    if (sources === undefined) return false;
+    if (sources.symmetricDifference(this.sources).size === 0) return true;
+    this.sources = sources;
+    const isAway = ({ id, state }: Server): boolean =>
+      id !== this.member.server && state !== "out" && !sources.has(id);
+    this.beginRound(replicas > 2 && servers.values().some(isAway) ? "urgent" : "rest");
     return true;
   }
 
   /** The next page up to `reach`; undefined: the pass may not go on. */
   private async readNext(reach: BlockId, bytes: number): Promise<RefillPage | undefined> {
-    const { engine, isWhole } = this.options;
-    const { after, rows, member, page: before } = this;
-    const stretch = { after, last: reach };
-    const page = await engine.question(function* () {
-      const view = yield* clusterView(engine.settings.replicas, engine.nowNs);
-      if (!isWhole(view.servers.values())) return undefined;
-      return yield* readRefills(view, member.server, stretch, { rows, bytes }, before);
-    });
+    const { engine } = this.options;
+    const { server } = this.member;
+    const page = await engine.question(
+      function* (this: RefillPass) {
+        const view = yield* clusterView(engine.settings.replicas, engine.nowNs);
+        if (!this.lookAt(view)) return undefined;
+        const { after, rows, sources, which, page: before } = this;
+        const stretch = { after, last: reach };
+        const target = { server, sources, which };
+        return yield* readRefills(view, target, stretch, { rows, bytes }, before);
+      }.bind(this),
+    );
     this.page = page;
     // As many are read next as are likely to be ordered.
-    const read = page === undefined ? 0 : page.simple.length + page.others.length;
-    this.rows = Math.min(MOST_ROWS, Math.max(FIRST_ROWS, 2 * read));
+    this.rows = Math.min(MOST_ROWS, Math.max(FIRST_ROWS, 2 * (page?.looked ?? 0)));
     return page;
   }
 
@@ -238,15 +307,16 @@ export class RefillPass {
     return Math.min(MAX_BATCHED_BYTES, pace.allowance());
   }
 
-  /** All blocks of the pass have one good copy left: rates do not apply. */
+  /** All blocks of the round have one good copy left within reach: rates do not apply. */
   private get isUrgent(): boolean {
-    return this.options.engine.settings.replicas === 2;
+    return this.which === "urgent" || this.options.engine.settings.replicas === 2;
   }
 
-  private begin(rows: readonly RefillRow[], { mark, addresses }: RefillPage): void {
-    const { loads, pace } = this.options;
+  private begin(rows: readonly RefillRow[], page: RefillPage, busy: ReadonlySet<ServerId>): void {
+    const { loads, pace, share } = this.options;
     const { server } = this.member;
-    const { sources, sourceOf, bytes } = shareOut(rows, this.away);
+    const { addresses } = page;
+    const { sources, sourceOf, bytes } = shareOut(rows, this.away, busy);
     const total = bytes.reduce((sum, each) => sum + each, 0);
     const order: BatchOrder = {
       sources: sources.map((source) => ({ server: source, address: addresses.get(source)! })),
@@ -257,11 +327,12 @@ export class RefillPass {
     const count = (by: 1 | -1): void => {
       this.bytesUnderWay += by * total;
       for (const [at, source] of sources.entries())
-        loads.countBytes(server, source, bytes[at]!, by);
+        loads.count(server, source, partOfMany(bytes[at]!), by);
     };
     count(1);
+    share.ordered(total, rows.length);
     if (!this.isUrgent) pace.begin(total);
-    const done = this.carryOut(order, rows, mark)
+    const done = this.carryOut(order, rows, page)
       .catch((error: unknown) => {
         this.failure ??= messageOf(error);
         if (isDfsError(error) && UNFIT.has(error.kind)) loads.avoid(server);
@@ -278,7 +349,7 @@ export class RefillPass {
   private async carryOut(
     order: BatchOrder,
     rows: readonly RefillRow[],
-    mark: string,
+    page: RefillPage,
   ): Promise<void> {
     const { commands, onLeft, pace } = this.options;
     const results = await commands.copyMany(this.member, order);
@@ -288,7 +359,7 @@ export class RefillPass {
     if (stored.length > 0) {
       const made = await this.finish(
         stored.map(({ id }) => id),
-        mark,
+        page,
       );
       pace.made(
         stored.reduce((sum, { length }) => sum + length, 0),
@@ -311,16 +382,31 @@ export class RefillPass {
   }
 
   /** Returns how many of the copies are on record as present by that. */
-  private async finish(blocks: readonly BlockId[], mark: string): Promise<number> {
+  private async finish(blocks: readonly BlockId[], page: RefillPage): Promise<number> {
+    const { misplaced } = page;
+    if (misplaced.size === 0) return this.finishSettled(blocks, page);
+    const odd = blocks.filter((block) => misplaced.has(block));
+    const settled = blocks.filter((block) => !misplaced.has(block));
+    const made = settled.length === 0 ? 0 : await this.finishSettled(settled, page);
+    return made + (odd.length === 0 ? 0 : await this.finishJudged(odd, page));
+  }
+
+  /** Of blocks that need nothing more when they have this copy. */
+  private async finishSettled(blocks: readonly BlockId[], page: RefillPage): Promise<number> {
     const { server, instance } = this.member;
-    const refilled = { server, instance, blocks, mark };
+    const refilled = { server, instance, blocks, mark: page.mark };
     try {
       await this.change((view) => finishRefills(view, refilled));
       return blocks.length;
     } catch (error) {
       if (!isDfsError(error, "conflict")) throw error;
-      return this.change((view) => finishEach(view, refilled));
+      return this.finishJudged(blocks, page);
     }
+  }
+
+  private finishJudged(blocks: readonly BlockId[], { mark }: RefillPage): Promise<number> {
+    const { server, instance } = this.member;
+    return this.change((view) => finishEach(view, { server, instance, blocks, mark }));
   }
 
   private change<T>(step: (view: ClusterView) => Operation<T>): Promise<T> {

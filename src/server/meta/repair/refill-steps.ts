@@ -6,13 +6,13 @@
  */
 import { DfsError } from "../../../base/errors.ts";
 import type { BlockId, InstanceId, ServerId } from "../../../base/ids.ts";
-import { MAX_BATCHABLE_BYTES } from "../../../base/limits.ts";
 import type { Address } from "../../../protocol/transport.ts";
 import type { RefillRow, Stretch } from "../store/primitives/refills.ts";
 import { ask, type Operation } from "../store/store.ts";
 import { judge } from "./steps.ts";
 import { REFILL, type ClusterView } from "./need.ts";
 import { onPage, type BlockPage } from "./page.ts";
+import { RefillChooser, type RefillTarget } from "./refill-choice.ts";
 
 /** The next rows of a server on record, at most `limit`: where they end, and how many they are. */
 export interface RecordedStretch extends Stretch {
@@ -35,8 +35,8 @@ export function* nextStretch(
 
 /**
  * The server holds nothing of a stretch: its present copies become bad, and what their blocks need goes on record. Returns how many
- * became bad; undefined when that is to be settled copy by copy: copies were being made, others have come since the stretch was
- * looked at, or a server is out, whose copies do not count.
+ * became bad; undefined when that is to be settled copy by copy: copies were being made, or others have come since the stretch was
+ * looked at.
  */
 export function* loseStretch(
   view: ClusterView,
@@ -45,41 +45,53 @@ export function* loseStretch(
 ): Operation<number | undefined> {
   const { after, last, rows } = stretch;
   if (view.servers.get(server)?.filling !== true) return undefined;
-  for (const { state } of view.servers.values()) if (state === "out") return undefined;
   const [adding] = yield* ask("replica.listUnsettled", server, "adding", after, 1);
   if (adding !== undefined && adding.block <= last) return undefined;
   if ((yield* ask("refill.count", server, stretch)) !== rows) return undefined;
   const lost = yield* ask("refill.lose", server, stretch);
-  const counting = view.replicas - 1;
-  if (counting > 0) {
+  const rest = [...view.servers.values()].filter(({ id }) => id !== server);
+  // Of another server that is refilled: such a block lacks two copies by now.
+  const isOther = rest.some(({ filling }) => filling);
+  const doubtful = isOther ? yield* ask("refill.recorded", server, stretch, REFILL) : [];
+  const out = rest.filter(({ state }) => state === "out").map(({ id }) => id);
+  const copies = view.replicas - 1;
+  if (copies > 0) {
     const entry = {
       missing: 1,
       urgency: REFILL,
       reason: "badReplica",
       sinceNs: view.nowNs,
     } as const;
-    yield* ask("refill.record", server, stretch, counting, entry);
+    yield* ask("refill.record", server, stretch, { copies, out }, entry);
   }
-  const others = yield* ask("refill.unrecorded", server, stretch, REFILL);
+  const others = [...doubtful, ...(yield* ask("refill.unrecorded", server, stretch, REFILL))];
   if (others.length > 0) yield* judge(view, others, "badReplica");
   return lost;
 }
 
-/** What decisions about copies rest on, in words: as long as they are the same, what was well placed is. */
+/**
+ * What decisions about copies rest on, in words: as long as they are the same, what was well placed is. Copies on servers that are down
+ * count as those on servers that are up do.
+ */
 function* standingOf(view: ClusterView): Operation<string> {
   const version = yield* ask("placement.version");
-  const servers = [...view.servers.values()].map(
-    ({ id, state, filling, instance }) => `${id} ${state} ${filling} ${instance}`,
-  );
+  const servers = [...view.servers.values()].map(({ id, state, filling, instance }) => {
+    const kind = state === "out" || state === "draining" ? state : "counts";
+    return `${id} ${kind} ${filling} ${instance}`;
+  });
   return `${version}: ${servers.join(", ")}`;
 }
 
 /** Blocks that the server is to get again, behind `after`. */
 export interface RefillPage {
-  /** Those that lack nothing but this copy, are well placed then and short enough for a batch. */
-  readonly simple: readonly RefillRow[];
-  /** The others of the page. */
+  /** Those that are to be ordered: they lack nothing but this copy. Their present holders are those that can give it. */
+  readonly wanted: readonly RefillRow[];
+  /** Those of them that are misplaced when they have it. */
+  readonly misplaced: ReadonlySet<BlockId>;
+  /** Blocks of the page that the planner is to look at. */
   readonly others: readonly BlockId[];
+  /** How many blocks were looked at. */
+  readonly looked: number;
   /** The last block looked at; undefined when there are no more. */
   readonly last: BlockId | undefined;
   /** Where servers listen. */
@@ -93,12 +105,12 @@ export interface RefillPage {
 }
 
 /**
- * The next blocks of a server's refill in a stretch: at most so many `rows` and `bytes`, but one block at least. `before` is the page
- * before this one.
+ * The next blocks of a server's refill in a stretch: at most so many `rows` and `bytes` are looked at, but one block at least. `before`
+ * is the page before this one.
  */
 export function* readRefills(
   view: ClusterView,
-  server: ServerId,
+  target: RefillTarget,
   stretch: Stretch,
   most: { readonly rows: number; readonly bytes: number },
   before?: RefillPage,
@@ -107,22 +119,29 @@ export function* readRefills(
   // In a page there are blocks of hundreds of groups.
   if (before?.mark === mark) view = { ...view, rows: before.rows };
   const { after } = stretch;
+  const { server } = target;
   const known = before !== undefined && before.window > after ? before.window : undefined;
   const window = known ?? (yield* ask("refill.window", server, stretch, LOOKED_AT)) ?? after;
   const rows = yield* ask("refill.list", server, { after, last: window }, REFILL, most.rows);
   const taken = rows.slice(0, countWithin(rows, most.bytes));
   yield* readPlacement(view, taken);
-  const simple: RefillRow[] = [];
+  const chooser = new RefillChooser(view, target);
+  const wanted: RefillRow[] = [];
+  const misplaced = new Set<BlockId>();
   const others: BlockId[] = [];
   for (const row of taken) {
-    if (isSimple(view, server, row)) simple.push(row);
-    else others.push(row.id);
+    const choice = chooser.choose(row);
+    if (choice === "left") others.push(row.id);
+    if (typeof choice === "string") continue;
+    wanted.push(choice);
+    if (!chooser.isAllItNeeds(row)) misplaced.add(row.id);
   }
   const addresses = new Map([...view.servers.values()].map(({ id, address }) => [id, address]));
   // Fewer rows than were asked for: nothing is left of the window.
   const end = taken.length < most.rows && taken.length === rows.length ? window : taken.at(-1)?.id;
   const last = end === after ? undefined : end;
-  return { simple, others, last, addresses, mark, window, rows: view.rows };
+  const looked = taken.length;
+  return { wanted, misplaced, others, looked, last, addresses, mark, window, rows: view.rows };
 }
 
 /** How many of the rows, from the first on, are together no longer than `bytes`; one in any case. */
@@ -141,21 +160,6 @@ function* readPlacement(view: ClusterView, rows: readonly RefillRow[]): Operatio
   }
 }
 
-/** Nothing but the server's copy is amiss, and all are on servers of the block's group. */
-function isSimple(
-  view: ClusterView,
-  server: ServerId,
-  { group, holders, length }: RefillRow,
-): boolean {
-  const { present, others } = holders;
-  if (length > MAX_BATCHABLE_BYTES) return false;
-  if (others.length !== 1 || others[0] !== server || present.length !== view.replicas - 1)
-    return false;
-  const row = view.rows.get(group);
-  if (row === undefined || !row.includes(server)) return false;
-  return present.every((each) => row.includes(each));
-}
-
 /** Copies that a run of a server has made, and the `mark` of the page that they were chosen from. */
 export interface Refilled {
   readonly server: ServerId;
@@ -165,7 +169,7 @@ export interface Refilled {
 }
 
 /**
- * The copies are durable: they are present from now on, and their blocks need nothing more.
+ * The copies are durable: they are present from now on, and their blocks, none of which is misplaced then, need nothing more.
  * @throws DfsError `conflict` when something has changed since they were chosen: `finishEach` is to judge them one by one then.
  */
 export function* finishRefills(view: ClusterView, refilled: Refilled): Operation<void> {

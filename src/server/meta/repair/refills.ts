@@ -2,10 +2,9 @@
  * Refills servers that have lost their disk, each in a pass over its copies in order of block id (refill-pass.ts).
  *
  * All that such a server lacks is one copy each of many blocks, and what to do for them is plain. So they are not looked at one by
- * one as planner.ts does, which would cost ten times as much as all the rest for a small block. A pass is made only while all servers are
- * up and compared with the record, but for the one that is refilled: with that it begins as soon as the first of its copies have been given
- * up, and stays behind the comparison. It takes the blocks that lack nothing else and are well placed, and leaves the others to the planner, and
- * with them what could not be copied.
+ * one as planner.ts does, which would cost ten times as much as all the rest for a small block. A pass takes the blocks that lack nothing
+ * else and have a copy within reach, wherever other servers are and however they are (refill-choice.ts); it leaves the others to the
+ * planner, and with them what could not be copied. It begins with the server's comparison with the record, and stays behind that.
  *
  * Invariants
  * - A copy stays `bad` until it is durable on the server and a transaction finds everything as it was when it was chosen. A
@@ -22,7 +21,7 @@ import type { Server } from "../store/rows.ts";
 import { ask } from "../store/store.ts";
 import { RefillPass, type PassOptions } from "./refill-pass.ts";
 
-export interface RefillsOptions extends Omit<PassOptions, "isWhole"> {
+export interface RefillsOptions extends Omit<PassOptions, "sources"> {
   readonly members: Members;
   /** A pass has ended. */
   readonly onEnded: () => void;
@@ -56,14 +55,22 @@ export class Refills {
     return this.passes.size > 0 && this.filling.every((id) => this.goesOn(id));
   }
 
+  /** Whether a server has a pass. */
+  get isUnderWay(): boolean {
+    return this.passes.size > 0;
+  }
+
   /** Copies under way. */
   get copies(): number {
     return this.passes.values().reduce((sum, { copies }) => sum + copies, 0);
   }
 
-  /** Whether a block that lacks nothing but the copy of this server is to be left to the server's pass. */
-  has(block: BlockId, server: ServerId): boolean {
-    return this.passes.get(server)?.has(block) === true;
+  /**
+   * Whether a block that lacks nothing but the copy of this server is to be left to the server's pass. `isUrgent`: just one copy of it is
+   * within reach, though more are wanted.
+   */
+  has(block: BlockId, server: ServerId, isUrgent: boolean): boolean {
+    return this.passes.get(server)?.has(block, isUrgent) === true;
   }
 
   /** Whether the block is in an order of a pass that has not ended. */
@@ -117,7 +124,7 @@ export class Refills {
       for (const { id, filling } of servers) {
         if (this.stopped) return;
         if (!filling) this.compared.delete(id);
-        else if (!this.passes.has(id)) this.beginIfWhole(id, servers);
+        else if (!this.passes.has(id)) this.beginIfFit(id, servers);
         else if (!this.goesOn(id)) this.late.add(id);
       }
     }
@@ -147,28 +154,34 @@ export class Refills {
   }
 
   /**
-   * Whether all servers are up and have been compared with the record; for `member` it is enough that it has begun, but it must
-   * take copies.
+   * The servers that can give copies to `member`: up or being drained, connected and compared with the record. Undefined when there
+   * are none, or it takes no copies itself; of it the comparison need only have begun.
    */
-  private isWhole(member: Member, servers: Iterable<Server>): boolean {
+  private sourcesFor(member: Member, servers: Iterable<Server>): ReadonlySet<ServerId> | undefined {
     const { members, loads } = this.options;
     const isFull = members.lastSign(member.server)?.condition.full === true;
-    if (isFull || loads.isAvoided(member.server)) return false;
+    if (isFull || loads.isAvoided(member.server)) return undefined;
     const settled = new Map(members.settled().map((each) => [each.server, each]));
+    const sources = new Set<ServerId>();
+    let isThere = false;
     for (const { id, state, instance } of servers) {
-      const known = id === member.server ? this.comparisonOf(id)?.member : settled.get(id);
-      if (state !== "up" || known?.instance !== instance) return false;
-      if (id === member.server && known !== member) return false;
+      if (id === member.server) {
+        const isSame = this.comparisonOf(id)?.member === member && member.instance === instance;
+        isThere = isSame && state === "up";
+      } else if (state === "up" || state === "draining") {
+        if (settled.get(id)?.instance === instance) sources.add(id);
+      }
     }
-    return true;
+    return isThere && sources.size > 0 ? sources : undefined;
   }
 
-  private beginIfWhole(server: ServerId, servers: readonly Server[]): void {
+  private beginIfFit(server: ServerId, servers: readonly Server[]): void {
     const comparison = this.comparisonOf(server);
-    if (comparison === undefined || !this.isWhole(comparison.member, servers)) return;
+    if (comparison === undefined) return;
     const { member, reach } = comparison;
-    const isWhole = (rows: Iterable<Server>): boolean => this.isWhole(member, rows);
-    const pass = new RefillPass({ ...this.options, isWhole }, member, reach);
+    const sources = (rows: Iterable<Server>) => this.sourcesFor(member, rows);
+    if (sources(servers) === undefined) return;
+    const pass = new RefillPass({ ...this.options, sources }, member, reach);
     this.passes.set(server, pass);
     const run = this.follow(pass).finally(() => this.running.delete(run));
     this.running.add(run);
@@ -188,7 +201,7 @@ export class Refills {
     try {
       const servers = await this.options.engine.question(() => ask("server.list"));
       const isWanted = servers.some(({ id, filling }) => id === server && filling);
-      if (isWanted && !this.stopped && !this.passes.has(server)) this.beginIfWhole(server, servers);
+      if (isWanted && !this.stopped && !this.passes.has(server)) this.beginIfFit(server, servers);
     } catch (error) {
       if (!this.stopped) this.warn(error);
     }

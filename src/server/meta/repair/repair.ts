@@ -9,8 +9,8 @@
  *     room.ts        blocks that wait in memory; batches.ts, small ones that are copied together; prunes.ts, removals
  *     worker.ts      carries a job out: transactions of steps.ts around requests to data servers
  *     refills.ts     all that a server lacks which has lost its disk, in one pass: refill-pass.ts, with the transactions of
- *                    refill-steps.ts, and refill-sources.ts, which says from where
- *     pace.ts retries.ts    how fast, and when to try again
+ *                    refill-steps.ts, refill-choice.ts, which says what, and refill-sources.ts, from where
+ *     pace.ts retries.ts    how fast, and when to try again; share.ts, what goes on beside passes
  *
  * Everything that has to survive is in the store. docs/metadata.md has the argument why a crash at any moment is harmless.
  */
@@ -26,6 +26,7 @@ import { Pace } from "./pace.ts";
 import { Planner } from "./planner.ts";
 import { Refills } from "./refills.ts";
 import { Retries } from "./retries.ts";
+import { Share } from "./share.ts";
 import { Surveys } from "./surveys.ts";
 import { Suspects, type Report } from "./suspects.ts";
 import { Worker } from "./worker.ts";
@@ -72,6 +73,7 @@ export class Repair {
   constructor(options: RepairOptions) {
     const { engine, members, clock, logger, intervalMs, bytesPerSecond } = options;
     const loads = new Loads(clock);
+    const share = new Share();
     this.logger = logger;
     this.retries = new Retries(clock, intervalMs);
     this.pace = new Pace(clock, bytesPerSecond);
@@ -102,6 +104,7 @@ export class Repair {
       ...options,
       loads,
       pace,
+      share,
       isBusyWith: (block) => worker.isBusyWith(block),
       isHeld: () => this.planner.isHeld,
       onBad: (block, server, to) => this.reportSource(block, server, to),
@@ -109,7 +112,8 @@ export class Repair {
       onEnded: onChanged,
     });
     const { refills } = this;
-    this.planner = new Planner({ ...options, worker, refills, surveys, loads, pace, retries });
+    const parts = { worker, refills, surveys, loads, pace, share, retries };
+    this.planner = new Planner({ ...options, ...parts });
   }
 
   start(): void {

@@ -13,7 +13,7 @@ import type { Commands, CopyOrder } from "../commands.ts";
 import type { Engine } from "../engine.ts";
 import type { Member } from "../members.ts";
 import type { CheckJob, CopyJob, Job } from "./choice.ts";
-import type { Loads } from "./loads.ts";
+import { partOfOne, type Loads } from "./loads.ts";
 import { clusterView, type ClusterView } from "./need.ts";
 import type { Pace } from "./pace.ts";
 import { Prunes } from "./prunes.ts";
@@ -106,7 +106,7 @@ export class Worker {
     const { loads, pace } = this.options;
     const batch = this.batches.add(job);
     this.underWay.set(job.block.id, { job, done: batch.done });
-    loads.count(job.target, batch.source.server, job.block.length, 1);
+    loads.count(job.target, batch.source.server, partOfOne(job.block.length), 1);
     this.copying++;
     if (!job.urgent) pace.begin(job.block.length);
   }
@@ -132,7 +132,7 @@ export class Worker {
           for (const { target, block } of batch.jobs) {
             this.underWay.delete(block.id);
             this.copying--;
-            loads.count(target, batch.source.server, block.length, -1);
+            loads.count(target, batch.source.server, partOfOne(block.length), -1);
           }
           batch.end();
           onEnded(batch.jobs);
@@ -168,14 +168,14 @@ export class Worker {
       return;
     }
     const source = job.sources[0]?.server;
-    loads.count(job.target, source, job.block.length, 1);
+    loads.count(job.target, source, partOfOne(job.block.length), 1);
     this.copying++;
     if (!job.urgent) pace.begin(job.block.length);
     try {
       await this.copy(job);
     } finally {
       this.copying--;
-      loads.count(job.target, source, job.block.length, -1);
+      loads.count(job.target, source, partOfOne(job.block.length), -1);
     }
   }
 

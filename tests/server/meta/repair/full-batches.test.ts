@@ -7,7 +7,7 @@ import { BATCH_BLOCKS } from "../../../../src/server/meta/repair/batches.ts";
 import { Batches } from "../../../../src/server/meta/repair/batches.ts";
 import { whenFree, type CopyJob } from "../../../../src/server/meta/repair/choice.ts";
 import type { Seen } from "../../../../src/server/meta/repair/eyes.ts";
-import { Loads } from "../../../../src/server/meta/repair/loads.ts";
+import { Loads, partOfOne } from "../../../../src/server/meta/repair/loads.ts";
 import { ManualClock } from "../../../support/manual-clock.ts";
 
 const TARGET = serverId(2);
@@ -54,7 +54,7 @@ function offer(waiting: CopyJob[], loads: Loads): ReturnType<Batches["takeAll"]>
       continue;
     }
     const batch = batches.add(free);
-    loads.count(TARGET, batch.source.server, job.block.length, 1);
+    loads.count(TARGET, batch.source.server, partOfOne(job.block.length), 1);
   }
   return batches.takeAll();
 }
@@ -73,7 +73,8 @@ test.each([
     // Two end before more are offered, the others go on.
     for (const { jobs: together, source } of underWay.splice(0, 2)) {
       sizes.push(together.length);
-      for (const { block } of together) loads.count(TARGET, source.server, block.length, -1);
+      for (const { block } of together)
+        loads.count(TARGET, source.server, partOfOne(block.length), -1);
     }
   }
   const short = sizes.filter((size) => size < full);

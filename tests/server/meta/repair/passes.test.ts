@@ -12,6 +12,7 @@ import { Pace } from "../../../../src/server/meta/repair/pace.ts";
 import { Planner } from "../../../../src/server/meta/repair/planner.ts";
 import type { Refills } from "../../../../src/server/meta/repair/refills.ts";
 import { Retries } from "../../../../src/server/meta/repair/retries.ts";
+import { Share } from "../../../../src/server/meta/repair/share.ts";
 import type { Surveys } from "../../../../src/server/meta/repair/surveys.ts";
 import type { Worker } from "../../../../src/server/meta/repair/worker.ts";
 import {
@@ -114,10 +115,11 @@ function rig(): Rig {
       begin: (job: Job) => void begun.push(job),
       beginBatches: () => undefined,
     } as unknown as Worker,
-    refills: { isActive: false, isBusyWith: () => false } as unknown as Refills,
+    refills: { isComplete: false, isBusyWith: () => false } as unknown as Refills,
     surveys: { kick: () => undefined } as unknown as Surveys,
     loads: new Loads(clock),
     pace: new Pace(clock, 0),
+    share: new Share(),
     retries,
     clock,
     logger: silentLogger,

@@ -13,6 +13,7 @@ import {
   nextStretch,
   readRefills,
 } from "../../../../src/server/meta/repair/refill-steps.ts";
+import type { RefillTarget } from "../../../../src/server/meta/repair/refill-choice.ts";
 import { judge } from "../../../../src/server/meta/repair/steps.ts";
 import type { Repair, ReplicaState } from "../../../../src/server/meta/store/rows.ts";
 import type { Operation } from "../../../../src/server/meta/store/store.ts";
@@ -29,6 +30,8 @@ const NONE = blockId(0n);
 const ALL = blockId((1n << 63n) - 1n);
 const MOST = { rows: 100, bytes: 1_000_000 };
 const INSTANCE = instanceId(1n);
+/** Server 2 is refilled, and all others can give copies. */
+const TARGET: RefillTarget = { server: S2, sources: new Set([S1, S3, S4]), which: "rest" };
 
 const idOf = (number: number): BlockId => blockId(BigInt(number));
 
@@ -84,7 +87,7 @@ async function loseAll(harness: Harness, limit = 100): Promise<(number | undefin
 }
 
 const read = (harness: Harness, after = NONE, most = MOST) =>
-  inView(harness, (view) => readRefills(view, S2, { after, last: ALL }, most));
+  inView(harness, (view) => readRefills(view, TARGET, { after, last: ALL }, most));
 
 const copiesOf = ({ primitives }: Harness, id: number): string =>
   primitives["replica.list"](idOf(id))
@@ -103,6 +106,17 @@ const recordOf = (harness: Harness, count: number) => ({
 });
 
 const STATES = ["present", "present", "present", "present", "bad", "removing", undefined] as const;
+
+/** How servers 3 and 4 are while server 2 is compared. */
+const STANDINGS = [
+  {},
+  {},
+  { filling: true },
+  { state: "down" },
+  { state: "draining" },
+  { state: "out" },
+  { state: "out", filling: true },
+] as const;
 
 /** Blocks 1 to `count` with any copies, and what they need on record. */
 async function insertAny(harness: Harness, random: Random, count: number): Promise<void> {
@@ -132,6 +146,10 @@ test("what is lost together is on record as if each copy had been looked at", as
     const count = 1 + random.below(60);
     const content = random.below(2 ** 31);
     const [together, each] = [emptied(), emptied()];
+    for (const server of [S3, S4]) {
+      const fields = STANDINGS[random.below(STANDINGS.length)]!;
+      for (const harness of [together, each]) change(harness, server, fields);
+    }
     await insertAny(together, seededRandom(content), count);
     await insertAny(each, seededRandom(content), count);
     expect(recordOf(together, count)).toEqual(recordOf(each, count));
@@ -142,7 +160,7 @@ test("what is lost together is on record as if each copy had been looked at", as
     expect(recordOf(together, count)).toEqual(recordOf(each, count));
 
     const page = await read(together);
-    const blocks = page.simple.map(({ id }) => id);
+    const blocks = page.wanted.map(({ id }) => id).filter((id) => !page.misplaced.has(id));
     const refilled = { server: S2, instance: INSTANCE, blocks, mark: page.mark };
     await inView(together, (view) => finishRefills(view, refilled));
     expect(await inView(each, (view) => finishEach(view, refilled))).toBe(blocks.length);
@@ -170,6 +188,63 @@ test("a copy that is all that a block lacks has an urgency of its own; a block t
   harness.close();
 });
 
+// Server 3 is refilled already, and the block was on record as one that lacks just the copy there.
+test("a block of which another server's copy is to come as well has the urgency of its one good copy", async () => {
+  const harness = emptied();
+  change(harness, S3, { filling: true });
+  insert(harness, 1, { 1: "present", 2: "present", 3: "bad" });
+  await inView(harness, (view) => judge(view, [idOf(1)], "badReplica"));
+  expect(repairsOf(harness)).toMatchObject([{ missing: 1, urgency: REFILL }]);
+  expect(await loseAll(harness)).toEqual([1]);
+  expect(repairsOf(harness)).toMatchObject([{ missing: 2, urgency: 1 }]);
+  harness.close();
+});
+
+test("copies on a server that is out do not count", async () => {
+  const harness = emptied();
+  change(harness, S4, { state: "out" });
+  insert(harness, 1, { 1: "present", 2: "present", 3: "present", 4: "present" });
+  insert(harness, 2, { 1: "present", 2: "present", 4: "present" });
+  insert(harness, 3, { 1: "present", 2: "present", 3: "present" });
+  expect(await loseAll(harness)).toEqual([3]);
+  expect(repairsOf(harness).map(({ urgency }) => urgency)).toEqual([REFILL, 1, REFILL]);
+  const { wanted, misplaced } = await read(harness);
+  expect(wanted.map(({ id, holders }) => [id, holders.present])).toEqual([
+    [idOf(1), [S1, S3]],
+    [idOf(3), [S1, S3]],
+  ]);
+  expect(misplaced.size).toBe(0);
+  harness.close();
+});
+
+test("of servers that are away nothing is asked, and blocks of which one copy is within reach are a round of their own", async () => {
+  const harness = emptied();
+  insert(harness, 1, { 1: "present", 2: "present", 3: "present" });
+  insert(harness, 2, { 1: "present", 2: "present", 4: "present" });
+  insert(harness, 3, { 2: "present", 3: "present", 4: "present" }, { group: 1 });
+  insert(harness, 4, { 2: "present", 3: "present", 4: "present" }, { group: 1, length: 2 ** 21 });
+  await loseAll(harness);
+  const readOf = (sources: (typeof S1)[], which: RefillTarget["which"]) =>
+    inView(harness, (view) => {
+      const target = { server: S2, sources: new Set(sources), which };
+      return readRefills(view, target, { after: NONE, last: ALL }, { rows: 100, bytes: 1e9 });
+    });
+  const first = await readOf([S1, S3], "urgent");
+  expect(first.wanted.map(({ id, holders }) => [id, holders.present])).toEqual([
+    [idOf(2), [S1]],
+    [idOf(3), [S3]],
+  ]);
+  expect(first.others).toEqual([idOf(4)]);
+  expect(first.misplaced).toEqual(new Set([idOf(2)]));
+  const second = await readOf([S1, S3], "rest");
+  expect(second.wanted.map(({ id }) => id)).toEqual([idOf(1)]);
+  expect(second.others).toEqual([idOf(2), idOf(3), idOf(4)]);
+  // Of blocks 3 and 4 no copy can be read.
+  const none = await readOf([S1], "rest");
+  expect(none).toMatchObject({ wanted: [], others: [idOf(1), idOf(2)], last: idOf(4) });
+  harness.close();
+});
+
 test("what is on record of a block keeps its reason and its time", async () => {
   const harness = emptied();
   insert(harness, 1, { 1: "present", 2: "present" });
@@ -188,7 +263,6 @@ test("what is on record of a block keeps its reason and its time", async () => {
 
 const DOUBTS: readonly [string, (harness: Harness) => void][] = [
   ["a copy was being made there", (harness) => insert(harness, 5, { 1: "present", 2: "adding" })],
-  ["a server is out", (harness) => change(harness, S4, { state: "out" })],
   ["the server has not lost its disk", (harness) => change(harness, S2, { filling: false })],
 ];
 
@@ -215,7 +289,7 @@ test("nothing is given up together when a copy has come on record since the stre
   harness.close();
 });
 
-test("a page has blocks that lack this copy alone and are well placed; it names the others", async () => {
+test("a page has blocks that lack this copy alone, and says which of them are misplaced; it names the others", async () => {
   const harness = emptied();
   insert(harness, 1, { 1: "present", 2: "present", 3: "present" });
   insert(harness, 2, { 1: "present", 2: "present", 4: "present" }); // 4 is a stand-in
@@ -229,13 +303,18 @@ test("a page has blocks that lack this copy alone and are well placed; it names 
   );
   insert(harness, 6, { 1: "present", 2: "present", 3: "bad" }); // lacks two
   await loseAll(harness);
-  const { simple, others, last, addresses } = await read(harness, NONE, { rows: 100, bytes: 1e9 });
-  expect(simple.map(({ id, holders }) => [id, holders.present])).toEqual([
+  const { wanted, misplaced, others, last, addresses } = await read(harness, NONE, {
+    rows: 100,
+    bytes: 1e9,
+  });
+  expect(wanted.map(({ id, holders }) => [id, holders.present])).toEqual([
     [idOf(1), [S1, S3]],
+    [idOf(2), [S1, S4]],
     [idOf(4), [S3, S4]],
   ]);
-  expect(simple[0]).toMatchObject({ length: 100, checksum: 1n, fileOffset: 100, group: 0 });
-  expect(others).toEqual([idOf(2), idOf(3), idOf(5)]);
+  expect(misplaced).toEqual(new Set([idOf(2)]));
+  expect(wanted[0]).toMatchObject({ length: 100, checksum: 1n, fileOffset: 100, group: 0 });
+  expect(others).toEqual([idOf(3), idOf(5)]);
   expect(last).toBe(idOf(6));
   expect(addresses.get(S4)).toBe("127.0.0.1:4004");
   harness.close();
@@ -252,11 +331,11 @@ test("a page looks at so many bad copies and no more, whatever is on record of t
   let page: Awaited<ReturnType<typeof read>> | undefined;
   do {
     const stretch = { after: page?.last ?? NONE, last: ALL };
-    page = await inView(harness, (view) => readRefills(view, S2, stretch, MOST, page));
+    page = await inView(harness, (view) => readRefills(view, TARGET, stretch, MOST, page));
     lasts.push(page.last);
-  } while (page.simple.length === 0 && page.last !== undefined);
+  } while (page.wanted.length === 0 && page.last !== undefined);
   expect(lasts).toEqual([2048, 4096, count].map(idOf));
-  expect(page.simple).toHaveLength(1);
+  expect(page.wanted).toHaveLength(1);
   harness.close();
 });
 
@@ -267,13 +346,13 @@ test("the placement table is read again when it has changed since the page befor
   const one = { rows: 1, bytes: 1 };
   const first = await read(harness, NONE, one);
   const readSecond = (): ReturnType<typeof read> =>
-    inView(harness, (view) => readRefills(view, S2, { after: idOf(1), last: ALL }, one, first));
-  expect((await readSecond()).simple).toHaveLength(1);
+    inView(harness, (view) => readRefills(view, TARGET, { after: idOf(1), last: ALL }, one, first));
+  expect((await readSecond()).wanted).toHaveLength(1);
   const table = harness.primitives["placement.current"]()!;
   const rows = Uint8Array.from(table.rows);
   rows.set([0, 0, 0, 4], 0); // server 4 in the place of server 1 in group 0
   harness.primitives["placement.put"]({ ...table, version: table.version + 1n, rows });
-  expect(await readSecond()).toMatchObject({ simple: [], others: [idOf(2)] });
+  expect(await readSecond()).toMatchObject({ misplaced: new Set([idOf(2)]) });
   harness.close();
 });
 
@@ -284,7 +363,7 @@ test("a page ends where the bytes do, but has one block at least", async () => {
   const pages: number[] = [];
   for (let after: BlockId | undefined = NONE; after !== undefined;) {
     const page = await read(harness, after, { rows: 4, bytes: pages.length === 0 ? 299 : 1 });
-    pages.push(page.simple.length);
+    pages.push(page.wanted.length);
     after = page.last;
   }
   expect(pages).toEqual([2, 1, 1, 1, 0]);
@@ -336,10 +415,10 @@ test.each(CHANGES)(
     const harness = emptied();
     for (const id of [1, 2]) insert(harness, id, { 1: "present", 2: "present", 3: "present" });
     await loseAll(harness);
-    const { simple, mark } = await read(harness);
+    const { wanted, mark } = await read(harness);
     make(harness);
     const before = recordOf(harness, 2);
-    const refilled = { server: S2, instance: INSTANCE, blocks: simple.map(({ id }) => id), mark };
+    const refilled = { server: S2, instance: INSTANCE, blocks: wanted.map(({ id }) => id), mark };
     const failure = await failureOf(inView(harness, (view) => finishRefills(view, refilled)));
     expect(failure).toMatchObject({ kind: "conflict" });
     expect(recordOf(harness, 2)).toEqual(before);

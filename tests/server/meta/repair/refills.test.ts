@@ -10,76 +10,10 @@ import { holdings, placement, status } from "../../../../src/protocol/messages/c
 import { memberRotten } from "../../../../src/protocol/messages/member.ts";
 import { unlink } from "../../../../src/protocol/messages/namespace.ts";
 import { BATCH_BLOCKS } from "../../../../src/server/meta/repair/batches.ts";
-import type { MetaServerOptions } from "../../../../src/server/meta/server.ts";
 import { temporaryDirectory, until } from "../support/durable.ts";
+import { BLOCKS, Cluster, withFiles } from "../support/refill-cluster.ts";
 import { TestDataServer } from "../support/data-server.ts";
 import { blockBytes, startMeta, TestClient, text } from "../support/service.ts";
-
-/** Enough for some orders of the most blocks that one may have; a file has no more. */
-const BLOCKS = 2_000;
-
-class Cluster {
-  readonly address: string;
-  readonly data: readonly TestDataServer[];
-  readonly client: TestClient;
-
-  constructor(address: string, data: readonly TestDataServer[], client: TestClient) {
-    this.address = address;
-    this.data = data;
-    this.client = client;
-  }
-
-  /** The server that will lose its disk. */
-  get lost(): TestDataServer {
-    return this.data[0]!;
-  }
-
-  /** It dies and comes back with an empty one. */
-  async loseDisk(): Promise<void> {
-    const { lost, address } = this;
-    await lost.kill();
-    lost.held.clear();
-    lost.recovered = true;
-    lost.incarnation = incarnationId(systemRandom.id64());
-    await lost.restart(address);
-  }
-
-  async whenFilled(): Promise<void> {
-    const { client, lost } = this;
-    await until(async () => !(await client.ask(holdings, { server: lost.id })).filling);
-  }
-
-  /** Every block has its copies, and nothing is to be done any more. */
-  async whenWhole(blocks: number): Promise<void> {
-    await until(async () => {
-      const { blocksByCopies, missingCopies, repair } = await this.client.ask(status, {});
-      return blocksByCopies[3] === blocks && missingCopies === 0 && repair?.queue.length === 0;
-    });
-  }
-}
-
-/** A cluster of three servers with files of so many blocks, each on all of them. */
-async function withFiles(
-  blocks: number,
-  work: (cluster: Cluster) => Promise<void>,
-  options: Partial<MetaServerOptions> = {},
-): Promise<void> {
-  using dir = temporaryDirectory();
-  const settings = { settings: { blockSize: 8 }, repairIntervalMs: 1, downDelayMs: 60_000 };
-  const meta = await startMeta(dir.path, { ...settings, ...options });
-  try {
-    const { address } = meta;
-    const data: TestDataServer[] = [];
-    for (let index = 0; index < 3; index++) data.push(await TestDataServer.join(address));
-    const client = await TestClient.open(address);
-    for (let at = 0; at < blocks; at += BLOCKS) {
-      await client.put(`f${at}`, data, Math.min(BLOCKS, blocks - at));
-    }
-    await work(new Cluster(address, data, client));
-  } finally {
-    await meta.stop();
-  }
-}
 
 test("it is ordered many blocks at a time, of each source about as many, and each block once", () =>
   withFiles(BLOCKS, async (cluster) => {
@@ -140,19 +74,6 @@ test("what a source cannot give is copied from another one, and made good at the
     for (const { held } of data) expect(held.size).toBe(BLOCKS);
     // Each was asked for about half of them.
     await until(() => data.every(({ rotten }) => rotten.size < BLOCKS / 40 - 10));
-    await cluster.whenWhole(BLOCKS);
-  }));
-
-test("while another server is away it is refilled as anything is repaired", () =>
-  withFiles(BLOCKS, async (cluster) => {
-    const { data, lost, address } = cluster;
-    await data[2]!.kill();
-    await cluster.loseDisk();
-    await cluster.whenFilled();
-    expect(lost.held.size).toBe(BLOCKS);
-    expect(Math.max(...lost.batches)).toBeLessThanOrEqual(BATCH_BLOCKS);
-    expect(data[2]!.given).toBe(0);
-    await data[2]!.restart(address);
     await cluster.whenWhole(BLOCKS);
   }));
 

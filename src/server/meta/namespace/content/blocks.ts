@@ -5,15 +5,15 @@
 import { DfsError } from "../../../../base/errors.ts";
 import type { BlockId, InodeId, ServerId } from "../../../../base/ids.ts";
 import type { NewBlock } from "../../../../protocol/messages/common.ts";
-import { MISPLACED, SURPLUS } from "../../repair/need.ts";
+import { needOf } from "../../repair/need.ts";
 import { SERVER_COUNTER } from "../../server-ids.ts";
 import { ask, type Operation } from "../../store/store.ts";
-import type { Server } from "../../store/rows.ts";
+import type { Replica, Server } from "../../store/rows.ts";
 import type { OperationContext } from "../context.ts";
 import type { CheckedContent } from "./check.ts";
 import { claimBlocks } from "./reservations.ts";
 
-/** What decides whether a server's copies count. */
+/** What decides whether a server's copies count, and are to be elsewhere. */
 type Standing = Pick<Server, "state" | "filling" | "incarnation">;
 
 /** @throws DfsError `stale` (not reserved), `quorum` (too few copies), `invalid` (copies on servers that cannot be). */
@@ -43,11 +43,12 @@ export function* insertBlocks(
       fileOffset: offsets.get(block.block) ?? 0,
       diedNs: undefined,
     });
-    for (const [index, server] of block.servers.entries()) {
+    const replicas = block.servers.map((server, index): Replica => {
       const state = isInDoubt(block, index, known) ? "bad" : "present";
-      yield* ask("replica.put", { block: block.block, server, state });
-    }
-    yield* recordMissing(context, block, known);
+      return { block: block.block, server, state };
+    });
+    for (const replica of replicas) yield* ask("replica.put", replica);
+    yield* recordNeed(context, block, replicas, known);
   }
 }
 
@@ -96,38 +97,34 @@ function countsInQuorum({ filling, state }: Standing): boolean {
   return !filling && state !== "out";
 }
 
-/** Copies on servers that are out do not count: nobody would look for them again. Nor do those in doubt. */
-function* recordMissing(
+/** Puts on record what the block needs, by the rules of need.ts: most blocks need nothing. */
+function* recordNeed(
   context: OperationContext,
   block: NewBlock,
-  known: ReadonlyMap<ServerId, Standing>,
+  replicas: readonly Replica[],
+  known: Map<ServerId, Standing>,
 ): Operation<void> {
-  const counting = block.servers.filter(
-    (server, index) => known.get(server)?.state !== "out" && !isInDoubt(block, index, known),
-  ).length;
-  const { replicas } = context.settings;
-  const missing = Math.max(0, replicas - counting);
+  const wanted = context.settings.replicas;
+  const row = yield* ask("placement.row", block.group);
+  const isPlain = ({ server, state }: Replica): boolean =>
+    state === "present" && known.get(server)?.state !== "out" && row.includes(server);
   const isLeaving = block.servers.some((server) => known.get(server)?.state === "draining");
-  const tooMany = counting > replicas || block.servers.some((_, at) => isInDoubt(block, at, known));
-  if (missing === 0 && !tooMany && !isLeaving && !(yield* isMisplaced(block))) return;
+  if (replicas.length === wanted && replicas.every(isPlain) && !isLeaving) return;
+  for (const server of row) {
+    if (known.has(server)) continue;
+    const standing = yield* ask("server.standing", server);
+    if (standing !== undefined) known.set(server, standing);
+  }
+  const { missing, urgency } = needOf({ replicas: wanted, servers: known }, replicas, row);
+  if (urgency === undefined) return;
+  const reason = missing > 0 ? "shortWrite" : "placement";
   yield* ask("repair.put", {
     block: block.block,
     missing,
-    urgency: missing > 0 ? counting : tooMany ? SURPLUS : MISPLACED,
-    reason: missing > 0 ? "shortWrite" : "placement",
+    urgency,
+    reason,
     sinceNs: context.nowNs,
   });
-}
-
-/** True when a stand-in has a copy although a server of the group may still come back for it. */
-function* isMisplaced({ group, servers }: NewBlock): Operation<boolean> {
-  const row = yield* ask("placement.row", group);
-  if (servers.every((server) => row.includes(server))) return false;
-  for (const server of row) {
-    if (servers.includes(server)) continue;
-    if ((yield* ask("server.standing", server))?.state !== "out") return true;
-  }
-  return false;
 }
 
 /**

@@ -37,11 +37,18 @@ export interface RefillPrimitives {
   "refill.count"(server: ServerId, stretch: Stretch): number;
   /** The present copies of live blocks in the stretch become bad. Returns how many did. */
   "refill.lose"(server: ServerId, stretch: Stretch): number;
+  /** Blocks in the stretch with a bad copy on the server that are on record with this urgency. */
+  "refill.recorded"(server: ServerId, stretch: Stretch, urgency: number): BlockId[];
   /**
-   * Puts on record for repair the live blocks in the stretch that have a bad copy on the server and `counting` present ones. What is
-   * on record of them keeps its reason and time.
+   * Puts on record for repair the live blocks in the stretch that have a bad copy on the server and `counting` present ones, those on
+   * servers that are `out` not among them. What is on record of them keeps its reason and time.
    */
-  "refill.record"(server: ServerId, stretch: Stretch, counting: number, entry: RefillEntry): void;
+  "refill.record"(
+    server: ServerId,
+    stretch: Stretch,
+    counting: { readonly copies: number; readonly out: readonly ServerId[] },
+    entry: RefillEntry,
+  ): void;
   /** Blocks in the stretch with a bad copy on the server that are not on record with this urgency. */
   "refill.unrecorded"(server: ServerId, stretch: Stretch, urgency: number): BlockId[];
   /** The last of the next `limit` bad copies in the stretch, whatever is on record of them; undefined: there are none. */

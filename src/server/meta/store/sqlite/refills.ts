@@ -57,16 +57,31 @@ function losses(
   };
 }
 
-function queue(
-  database: Database,
-): Pick<RefillPrimitives, "refill.record" | "refill.unrecorded" | "refill.window" | "refill.list"> {
-  const record = database.prepare<never, [...Range, number, number, number, number, bigint]>(
-    `INSERT INTO repairs (block, missing, urgency, reason, since)
+type Recorded = [...Range, number, number, number, number, bigint];
+
+/** The statement of `refill.record`; copies count that are present and for which `counts` holds. */
+function recordStatement(counts: string): string {
+  return `INSERT INTO repairs (block, missing, urgency, reason, since)
      SELECT r.block, ?5, ?6, ?7, ?8 FROM ${BAD}
      WHERE ${IS_BAD} AND r.block > ?2 AND r.block <= ?3
        AND EXISTS (SELECT 1 FROM blocks b WHERE b.id = r.block AND b.state = 0)
-       AND (SELECT count(*) FROM replicas o WHERE o.block = r.block AND o.state = 1) = ?4
-     ON CONFLICT (block) DO UPDATE SET missing = excluded.missing, urgency = excluded.urgency`,
+       AND (SELECT count(*) FROM replicas o WHERE o.block = r.block AND o.state = 1 AND ${counts}) = ?4
+     ON CONFLICT (block) DO UPDATE SET missing = excluded.missing, urgency = excluded.urgency`;
+}
+
+function queue(
+  database: Database,
+): Pick<
+  RefillPrimitives,
+  "refill.recorded" | "refill.record" | "refill.unrecorded" | "refill.window" | "refill.list"
+> {
+  const recorded = database.prepare<{ block: bigint }, [...Range, number]>(
+    `SELECT r.block FROM ${BAD} CROSS JOIN repairs p ON p.block = r.block
+     WHERE ${IS_BAD} AND r.block > ?2 AND r.block <= ?3 AND p.urgency = +?4`,
+  );
+  const record = database.prepare<never, Recorded>(recordStatement("true"));
+  const recordWithout = database.prepare<never, [...Recorded, string]>(
+    recordStatement("o.server NOT IN (SELECT value FROM json_each(?9))"),
   );
   const unrecorded = database.prepare<{ block: bigint }, [...Range, number]>(
     `SELECT r.block FROM ${BAD} LEFT JOIN repairs p ON p.block = r.block
@@ -85,10 +100,14 @@ function queue(
   );
   const holdersOf = holdersParser();
   return {
-    "refill.record": (server, { after, last }, counting, entry) => {
+    "refill.recorded": (server, { after, last }, urgency) =>
+      recorded.all(server, after, last, urgency).map(({ block }) => blockId(block)),
+    "refill.record": (server, { after, last }, { copies, out }, entry) => {
       const { missing, urgency, reason, sinceNs } = entry;
       const number = REASONS.number(reason);
-      record.run(server, after, last, counting, missing, urgency, number, sinceNs);
+      const values: Recorded = [server, after, last, copies, missing, urgency, number, sinceNs];
+      if (out.length === 0) record.run(...values);
+      else recordWithout.run(...values, JSON.stringify(out));
     },
     "refill.unrecorded": (server, { after, last }, urgency) =>
       unrecorded.all(server, after, last, urgency).map(({ block }) => blockId(block)),

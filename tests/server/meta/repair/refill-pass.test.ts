@@ -1,0 +1,149 @@
+// Passes of several servers, which read from the same sources. The store is real; orders are carried out when a test says so.
+
+import { expect, test } from "bun:test";
+import { blockId, inodeId, type BlockId, type ServerId } from "../../../../src/base/ids.ts";
+import { MAX_BATCHABLE_BYTES, MAX_BATCHED_BYTES } from "../../../../src/base/limits.ts";
+import { silentLogger } from "../../../../src/base/logger.ts";
+import type { BatchOrder, Commands } from "../../../../src/server/meta/commands.ts";
+import type { Engine } from "../../../../src/server/meta/engine.ts";
+import type { Member } from "../../../../src/server/meta/members.ts";
+import { Loads } from "../../../../src/server/meta/repair/loads.ts";
+import { REFILL } from "../../../../src/server/meta/repair/need.ts";
+import { Pace } from "../../../../src/server/meta/repair/pace.ts";
+import { RefillPass } from "../../../../src/server/meta/repair/refill-pass.ts";
+import { Share } from "../../../../src/server/meta/repair/share.ts";
+import type { Operation } from "../../../../src/server/meta/store/store.ts";
+import { ManualClock } from "../../../support/manual-clock.ts";
+import { Harness, SERVERS } from "../namespace/harness.ts";
+
+const [S1, S2, S3, S4] = SERVERS as [ServerId, ServerId, ServerId, ServerId];
+const COPIES_PER_SERVER = 4;
+/** Blocks of which an order takes as many as a slot holds. */
+const IN_ORDER = MAX_BATCHED_BYTES / MAX_BATCHABLE_BYTES;
+
+interface Order {
+  readonly server: ServerId;
+  readonly blocks: number;
+  readonly end: () => void;
+}
+
+/** A store in which servers 1 and 2 are refilled, each with so many blocks of its own that others have. */
+function rig(blocks: number) {
+  const harness = new Harness();
+  const { primitives } = harness;
+  const lacking = (id: BlockId, server: ServerId): void => {
+    primitives["block.insert"]({
+      id,
+      state: "live",
+      length: MAX_BATCHABLE_BYTES,
+      checksum: 1n,
+      group: 0,
+      refs: 1,
+      inode: inodeId(2n),
+      fileOffset: 0,
+      diedNs: undefined,
+    });
+    for (const other of [S3, S4])
+      primitives["replica.put"]({ block: id, server: other, state: "present" });
+    primitives["replica.put"]({ block: id, server, state: "bad" });
+    const since = { reason: "badReplica", sinceNs: 1n } as const;
+    primitives["repair.put"]({ block: id, missing: 1, urgency: REFILL, ...since });
+  };
+  for (let at = 0; at < blocks; at++) {
+    lacking(blockId(BigInt(2 * at + 1)), S1);
+    lacking(blockId(BigInt(2 * at + 2)), S2);
+  }
+  for (const server of [S1, S2]) {
+    primitives["server.put"]({ ...primitives["server.get"](server)!, filling: true });
+  }
+  const loads = new Loads(new ManualClock());
+  const begun: Order[] = [];
+  const underWay: Order[] = [];
+  const run = <T>(operation: () => Operation<T>): Promise<T> => harness.run(operation());
+  const settings = { replicas: 3 };
+  const engine = { settings, nowNs: 1n, question: run, change: run } as unknown as Engine;
+  const copyMany = ({ server }: Member, { blocks: { length } }: BatchOrder) =>
+    new Promise<"stored"[]>((resolve) => {
+      const end = (): void => resolve(Array.from({ length }, () => "stored" as const));
+      const order = { server, blocks: length, end };
+      begun.push(order);
+      underWay.push(order);
+    });
+  const passOf = (server: ServerId, sources: readonly ServerId[]): RefillPass => {
+    const clock = new ManualClock();
+    const options = {
+      engine,
+      commands: { copyMany } as unknown as Commands,
+      loads,
+      pace: new Pace(clock, 0),
+      share: new Share(),
+      clock,
+      logger: silentLogger,
+      copiesPerServer: COPIES_PER_SERVER,
+      isBusyWith: () => false,
+      isHeld: () => false,
+      sources: () => new Set(sources),
+      onBad: () => undefined,
+      onLeft: () => undefined,
+    };
+    const { instance } = primitives["server.get"](server)!;
+    const member = { server, instance, peer: { open: true, closed: new Promise(() => undefined) } };
+    return new RefillPass(options, member as unknown as Member, undefined);
+  };
+  return { harness, loads, begun, underWay, passOf };
+}
+
+/** What can happen without anything else has happened. */
+async function settled(): Promise<void> {
+  for (let turn = 0; turn < 200; turn++) await Promise.resolve();
+  await Bun.sleep(0);
+}
+
+test("two passes with one source do not read more from it at a time than it may give, and take turns", async () => {
+  const { harness, loads, begun, underWay, passOf } = rig(10 * IN_ORDER);
+  const passes = [passOf(S1, [S3]), passOf(S2, [S3])];
+  let ended = 0;
+  for (const pass of passes) void pass.run().then(() => ended++);
+  const most: number[] = [];
+  for (;;) {
+    await settled();
+    most.push(loads.outgoing(S3));
+    const next = underWay.shift();
+    if (next === undefined) break;
+    next.end();
+  }
+  expect(ended).toBe(2);
+  expect(harness.primitives["repair.total"]()).toBe(0);
+  // One slot is left for what is more urgent.
+  expect(Math.max(...most)).toBeLessThan(COPIES_PER_SERVER);
+  expect(loads.outgoing(S3)).toBe(0);
+  let ahead = 0;
+  for (const { server } of begun) {
+    ahead += server === S1 ? 1 : -1;
+    expect(Math.abs(ahead)).toBeLessThanOrEqual(2);
+  }
+  harness.close();
+});
+
+test("what one source has no room for is read from another, and when none has a pass waits", async () => {
+  const { harness, loads, begun, underWay, passOf } = rig(5 * IN_ORDER);
+  loads.count(S2, S3, COPIES_PER_SERVER - 1, 1);
+  const pass = passOf(S1, [S3, S4]);
+  const run = pass.run();
+  await settled();
+  expect(loads.outgoing(S3)).toBe(COPIES_PER_SERVER - 1);
+  expect(begun.length).toBe(COPIES_PER_SERVER - 1);
+  loads.count(S2, S4, COPIES_PER_SERVER, 1);
+  for (const order of underWay.splice(0)) order.end();
+  await settled();
+  expect(begun.length).toBe(COPIES_PER_SERVER - 1);
+  expect(pass.isCopying(blockId(99n))).toBe(false); // nothing waits for it
+  loads.count(S2, S3, COPIES_PER_SERVER - 1, -1);
+  for (let turn = 0; turn < 5; turn++, await settled()) {
+    for (const order of underWay.splice(0)) order.end();
+  }
+  await run;
+  expect(begun.reduce((sum, { blocks }) => sum + blocks, 0)).toBe(5 * IN_ORDER);
+  expect(loads.outgoing(S4)).toBe(COPIES_PER_SERVER);
+  harness.close();
+});
