@@ -76,8 +76,16 @@ export interface ContentPrimitives {
   "reservation.find"(block: BlockId): Reservation | undefined;
   "reservation.setUsed"(first: BlockId, used: Uint8Array): void;
   "reservation.delete"(first: BlockId): void;
-  /** Marks all reservations of a session as ended. */
-  "reservation.endAll"(session: SessionId, endedNs: bigint): void;
+  /**
+   * Marks the first `limit` reservations of a session behind `after` as ended; returns the last one of them, or undefined when
+   * there are no others behind.
+   */
+  "reservation.end"(
+    session: SessionId,
+    after: BlockId,
+    limit: number,
+    endedNs: bigint,
+  ): BlockId | undefined;
   /** Reservations of sessions that ended at `before` or earlier, oldest ids first. */
   "reservation.listEnded"(before: bigint, limit: number): Reservation[];
 

@@ -14,6 +14,9 @@ export const REASONS = new Enumeration<RepairReason>("repair reason", {
   placement: 3,
 });
 
+/** Above every block id. */
+const LAST_BLOCK = 2n ** 63n - 1n;
+
 interface ReservationColumns {
   readonly first: bigint;
   readonly count: bigint;
@@ -64,8 +67,12 @@ function reservationArea(database: Database): Area<"reservation"> {
   );
   const setUsed = database.prepare("UPDATE reservations SET used = ? WHERE first = ?");
   const remove = database.prepare("DELETE FROM reservations WHERE first = ?");
-  const endAll = database.prepare(
-    "UPDATE reservations SET ended = ? WHERE session = ? AND ended IS NULL",
+  const nth = database.prepare<{ first: bigint }, [bigint, bigint, number]>(
+    "SELECT first FROM reservations WHERE session = +? AND first > ? ORDER BY first LIMIT 1 OFFSET +?",
+  );
+  const end = database.prepare(
+    `UPDATE reservations INDEXED BY reservations_by_session SET ended = ?
+     WHERE session = ? AND first > ? AND first <= ? AND ended IS NULL`,
   );
   const listEnded = database.prepare<ReservationColumns, [bigint, number]>(
     "SELECT * FROM reservations WHERE ended IS NOT NULL AND ended <= +? ORDER BY first LIMIT +?",
@@ -79,7 +86,11 @@ function reservationArea(database: Database): Area<"reservation"> {
     },
     "reservation.setUsed": (first, used) => void setUsed.run(used, first),
     "reservation.delete": (first) => void remove.run(first),
-    "reservation.endAll": (session, endedNs) => void endAll.run(endedNs, session),
+    "reservation.end": (session, after, limit, endedNs) => {
+      const last = nth.get(session, after, limit - 1)?.first;
+      end.run(endedNs, session, after, last ?? LAST_BLOCK);
+      return last === undefined ? undefined : blockId(last);
+    },
     "reservation.listEnded": (before, limit) => listEnded.all(before, limit).map(reservationOf),
   };
 }
