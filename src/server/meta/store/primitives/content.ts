@@ -86,7 +86,7 @@ export interface ContentPrimitives {
     limit: number,
     endedNs: bigint,
   ): BlockId | undefined;
-  /** Reservations of sessions that ended at `before` or earlier, oldest ids first. */
+  /** Reservations of sessions that ended at `before` or earlier, those that ended first come first. */
   "reservation.listEnded"(before: bigint, limit: number): Reservation[];
 
   /** The last span that begins at `block` or below it. */
@@ -123,8 +123,6 @@ export interface ContentPrimitives {
   "repair.deleteMany"(blocks: readonly BlockId[]): void;
   /** Entries behind the one of `after` with this urgency, in order of urgency and id. */
   "repair.list"(urgency: number, after: BlockId, limit: number): Repair[];
-  /** Copies missing in all. */
-  "repair.total"(): number;
 
   /** Puts the survey, over the server's former one if there is one. */
   "survey.put"(survey: Survey): void;
