@@ -24,7 +24,7 @@ import type { Engine } from "../engine.ts";
 import type { Members } from "../members.ts";
 import { ask } from "../store/store.ts";
 import { whenFree, withinReach, type Candidate, type Job } from "./choice.ts";
-import { lookAt, type Eyes } from "./eyes.ts";
+import { lookAt, type Eyes, type Seen } from "./eyes.ts";
 import type { Loads } from "./loads.ts";
 import { clusterView, REFILL } from "./need.ts";
 import type { Pace } from "./pace.ts";
@@ -51,6 +51,9 @@ const MOST_PRUNES = 16;
 /** The pause between two passes is so many times as long as the pass was. */
 const PAUSE_FACTOR = 20;
 const MAX_PAUSE_MS = 600_000;
+
+/** What refills have is read to its end no more often than this, and it is left in peace for so long when they begin. */
+const MIN_THOROUGH_MS = 10_000;
 
 /** A place in the queue: behind this urgency and this block. */
 interface Place {
@@ -103,6 +106,12 @@ export class Planner {
   private readonly again = new Set<BlockId>();
   /** Something has changed since the pass began: what was impossible then may be possible now. */
   private isNews = false;
+  /** What is left to refills is read as well in this pass, */
+  private isThorough = false;
+  /** not before this, */
+  private thoroughMs = 0;
+  /** and in any case when they have left more than could be kept in mind. */
+  private isOverlooked = false;
   /** Milliseconds that reading has taken in this pass. */
   private spentMs = 0;
   private nextPassMs = 0;
@@ -143,7 +152,10 @@ export class Planner {
 
   /** These blocks may need something. */
   consider(blocks: readonly BlockId[]): void {
-    for (const block of blocks) if (this.again.size < MOST_AGAIN) this.again.add(block);
+    for (const block of blocks) {
+      if (this.again.size < MOST_AGAIN) this.again.add(block);
+      else this.isOverlooked = true;
+    }
     this.kicked = true;
     this.wake();
   }
@@ -190,9 +202,12 @@ export class Planner {
   /** Fills the room from the queue. Returns whether there is more to read. */
   private async fill(): Promise<boolean> {
     const nowMs = this.options.clock.monotonicMs();
+    if (!this.options.refills.isComplete) this.thoroughMs = nowMs + MIN_THOROUGH_MS;
     if (this.cursor === undefined && (this.isNews || nowMs >= this.nextPassMs)) {
       this.isNews = false; // what happens from here on may concern what has been read by then
       this.cursor = BEGINNING;
+      this.isThorough = this.mayBeOverlooked && nowMs >= this.thoroughMs;
+      if (this.isThorough) this.isOverlooked = false;
       this.spentMs = 0;
       this.lookedMs = nowMs;
     } else if (nowMs - this.lookedMs >= this.options.intervalMs) {
@@ -207,6 +222,7 @@ export class Planner {
     if (this.cursor !== undefined) return true;
     const pauseMs = Math.min(MAX_PAUSE_MS, this.spentMs * PAUSE_FACTOR);
     this.nextPassMs = nowMs + Math.max(this.options.intervalMs, pauseMs);
+    if (this.isThorough) this.thoroughMs = nowMs + Math.max(MIN_THOROUGH_MS, pauseMs);
     return isMore;
   }
 
@@ -247,16 +263,19 @@ export class Planner {
       return yield* readQueue(view, from.urgency, from.block, PAGE);
     });
     this.spentMs += clock.monotonicMs() - beganMs;
-    // What passes have is not read to its end: they tell what they leave. What is behind it goes on beside them.
-    const isLeft = last?.urgency === REFILL && this.options.refills.isComplete && this.isAllHere;
+    // What refills have is not read to its end: they tell what they leave. What is behind it goes on beside them.
+    const isLeft = last?.urgency === REFILL && this.options.refills.isComplete && !this.isThorough;
     const next = isLeft ? { urgency: REFILL, block: HIGHEST } : last;
     return { first: candidates[0], last: next, taken: this.takeIn(candidates) };
   }
 
-  /** Whether no server is waited for: else there are blocks that are more urgent than their place in the queue says. */
-  private get isAllHere(): boolean {
-    const ring = this.eyes?.ring ?? [];
-    return ring.every(({ usable, isOut, isFilling }) => usable || isOut || isFilling);
+  /**
+   * Whether there may be blocks among those of refills that are more urgent than their place in the queue says, because a server is
+   * waited for, or that nobody will come to before the refill has ended.
+   */
+  private get mayBeOverlooked(): boolean {
+    const isHere = ({ usable, isOut, isFilling }: Seen): boolean => usable || isOut || isFilling;
+    return this.isOverlooked || this.eyes?.ring.every(isHere) === false;
   }
 
   /** Returns how many of the blocks are in the room then, or being worked at. */

@@ -20,12 +20,12 @@ import type { Engine } from "../engine.ts";
 import type { Member } from "../members.ts";
 import type { RefillRow } from "../store/primitives/refills.ts";
 import type { Server } from "../store/rows.ts";
-import type { Operation } from "../store/store.ts";
 import { partOfMany, type Loads } from "./loads.ts";
 import { clusterView, type ClusterView } from "./need.ts";
 import type { Pace } from "./pace.ts";
+import { recordMade } from "./refill-record.ts";
 import { countReady, shareOut } from "./refill-sources.ts";
-import { finishEach, finishRefills, readRefills, type RefillPage } from "./refill-steps.ts";
+import { readRefills, type RefillPage } from "./refill-steps.ts";
 import type { Share } from "./share.ts";
 
 /** Most blocks of one order: few enough that its transactions never hold the event loop long. */
@@ -229,14 +229,19 @@ export class RefillPass {
     const { isBusyWith, onLeft } = this.options;
     const busy = new Set([...this.sources].filter((source) => this.hasEnough(source)));
     const isDone = (block: BlockId): boolean => block <= this.readBefore && this.isBusyWith(block);
-    const open = page.wanted.filter(({ id }) => !isBusyWith(id) && !isDone(id));
+    const isCutOff = ({ holders }: RefillRow): boolean =>
+      this.away.size > 0 && holders.present.every((source) => this.away.has(source));
+    const open = page.wanted.filter(
+      (row) => !isBusyWith(row.id) && !isDone(row.id) && !isCutOff(row),
+    );
     const rows = open.slice(0, countReady(open, this.away, busy));
     const blocked = open[rows.length];
     this.waitsFor = blocked?.holders.present ?? [];
     this.after = blocked === undefined ? page.last : blockId(blocked.id - 1n);
     if (rows.length > 0) this.begin(rows, page, busy);
-    const left = page.others.filter((block) => block <= this.after && !isDone(block));
-    if (left.length > 0) onLeft(left);
+    const left = [...page.others, ...page.wanted.filter(isCutOff).map(({ id }) => id)];
+    const isPast = (block: BlockId): boolean => block <= this.after && !isDone(block);
+    if (left.length > 0) onLeft(left.filter(isPast));
   }
 
   /** There is nothing more up to `reach`: waits until there may be. Returns whether that can be. */
@@ -271,6 +276,7 @@ export class RefillPass {
     if (sources === undefined) return false;
     if (sources.symmetricDifference(this.sources).size === 0) return true;
     this.sources = sources;
+    this.away.clear();
     const isAway = ({ id, state }: Server): boolean =>
       id !== this.member.server && state !== "out" && !sources.has(id);
     this.beginRound(replicas > 2 && servers.values().some(isAway) ? "urgent" : "rest");
@@ -357,18 +363,21 @@ export class RefillPass {
     const left = rows.filter((_, at) => results[at] !== "stored");
     this.reportSources(order, results);
     if (stored.length > 0) {
-      const made = await this.finish(
-        stored.map(({ id }) => id),
-        page,
-      );
+      const blocks = stored.map(({ id }) => id);
+      const made = await recordMade(this.options.engine, this.member, blocks, page);
       pace.made(
         stored.reduce((sum, { length }) => sum + length, 0),
         made,
       );
-    } else if (results.some((result) => result !== "notGiven")) {
+    } else if (results.includes("notStored") || this.isCutOff) {
       this.failure ??= "none of its last copies could be made";
     }
     if (left.length > 0) onLeft(left.map(({ id }) => id));
+  }
+
+  /** Whether the server could not reach any source. */
+  private get isCutOff(): boolean {
+    return this.sources.isSubsetOf(this.away);
   }
 
   /** Whoever has answered and not given a block right is to look at its copy; whoever did not answer is asked last from now on. */
@@ -379,41 +388,6 @@ export class RefillPass {
       if (results[at] === "notGiven") onBad(block, server, this.member.server);
       else if (results[at] === "unreachable") this.away.add(server);
     }
-  }
-
-  /** Returns how many of the copies are on record as present by that. */
-  private async finish(blocks: readonly BlockId[], page: RefillPage): Promise<number> {
-    const { misplaced } = page;
-    if (misplaced.size === 0) return this.finishSettled(blocks, page);
-    const odd = blocks.filter((block) => misplaced.has(block));
-    const settled = blocks.filter((block) => !misplaced.has(block));
-    const made = settled.length === 0 ? 0 : await this.finishSettled(settled, page);
-    return made + (odd.length === 0 ? 0 : await this.finishJudged(odd, page));
-  }
-
-  /** Of blocks that need nothing more when they have this copy. */
-  private async finishSettled(blocks: readonly BlockId[], page: RefillPage): Promise<number> {
-    const { server, instance } = this.member;
-    const refilled = { server, instance, blocks, mark: page.mark };
-    try {
-      await this.change((view) => finishRefills(view, refilled));
-      return blocks.length;
-    } catch (error) {
-      if (!isDfsError(error, "conflict")) throw error;
-      return this.finishJudged(blocks, page);
-    }
-  }
-
-  private finishJudged(blocks: readonly BlockId[], { mark }: RefillPage): Promise<number> {
-    const { server, instance } = this.member;
-    return this.change((view) => finishEach(view, { server, instance, blocks, mark }));
-  }
-
-  private change<T>(step: (view: ClusterView) => Operation<T>): Promise<T> {
-    const { engine } = this.options;
-    return engine.change(function* () {
-      return yield* step(yield* clusterView(engine.settings.replicas, engine.nowNs));
-    });
   }
 }
 

@@ -9,7 +9,8 @@
  *     room.ts        blocks that wait in memory; batches.ts, small ones that are copied together; prunes.ts, removals
  *     worker.ts      carries a job out: transactions of steps.ts around requests to data servers
  *     refills.ts     all that a server lacks which has lost its disk, in one pass: refill-pass.ts, with the transactions of
- *                    refill-steps.ts, refill-choice.ts, which says what, and refill-sources.ts, from where
+ *                    refill-steps.ts, refill-choice.ts, which says what, refill-sources.ts, from where, and
+ *                    refill-record.ts, which puts on record what was made
  *     pace.ts retries.ts    how fast, and when to try again; share.ts, what goes on beside passes
  *
  * Everything that has to survive is in the store. docs/metadata.md has the argument why a crash at any moment is harmless.

@@ -8,6 +8,7 @@ import type { Engine } from "../../../../src/server/meta/engine.ts";
 import type { Members } from "../../../../src/server/meta/members.ts";
 import type { Job } from "../../../../src/server/meta/repair/choice.ts";
 import { Loads } from "../../../../src/server/meta/repair/loads.ts";
+import { REFILL } from "../../../../src/server/meta/repair/need.ts";
 import { Pace } from "../../../../src/server/meta/repair/pace.ts";
 import { Planner } from "../../../../src/server/meta/repair/planner.ts";
 import type { Refills } from "../../../../src/server/meta/repair/refills.ts";
@@ -45,6 +46,10 @@ interface Rig {
   whileReading: (page: number) => void;
   /** Whether the servers that are up are full. */
   full: boolean;
+  /** Whether every server that is refilled has its pass. */
+  isRefilling: boolean;
+  /** State of server 2. */
+  state: "down" | "out";
 }
 
 /** Blocks with one copy on a server that is not there: nothing can be done. */
@@ -67,7 +72,7 @@ function rig(): Rig {
   const primitives = {
     "server.list": () => [
       { id: serverId(1), state: "up", ...row },
-      { id: serverId(2), state: "down", ...row },
+      { id: serverId(2), state: made.state, ...row },
       { id: serverId(3), state: "up", ...row },
     ],
     "repair.list": (urgency: number, after: BlockId, limit: number) => {
@@ -115,7 +120,12 @@ function rig(): Rig {
       begin: (job: Job) => void begun.push(job),
       beginBatches: () => undefined,
     } as unknown as Worker,
-    refills: { isComplete: false, isBusyWith: () => false } as unknown as Refills,
+    refills: {
+      get isComplete() {
+        return made.isRefilling;
+      },
+      isBusyWith: () => false,
+    } as unknown as Refills,
     surveys: { kick: () => undefined } as unknown as Surveys,
     loads: new Loads(clock),
     pace: new Pace(clock, 0),
@@ -136,6 +146,8 @@ function rig(): Rig {
     queue: impossible,
     whileReading: () => undefined,
     full: false,
+    isRefilling: false,
+    state: "down",
   };
   return made;
 }
@@ -224,5 +236,43 @@ describe("behind more blocks that nothing can be done for than a page has", () =
     await made.clock.advance(1_500);
     expect(blocksOf(made)).toContain(900);
     await made.planner.stop();
+  });
+});
+
+describe("of more blocks of refills than a page has", () => {
+  /** Behind what a page was read while a quarter of a minute passed, in a cluster in which refills go on. */
+  async function readIn(
+    state: Rig["state"],
+    before: (planner: Planner) => void = () => undefined,
+  ): Promise<Rig["reads"]> {
+    const made = rig();
+    made.queue = [];
+    made.state = state;
+    made.planner.start();
+    await made.clock.advance(0);
+    made.queue = impossible.map((entry) => ({ ...entry, urgency: REFILL }));
+    made.isRefilling = true;
+    made.planner.kick();
+    await made.clock.advance(0);
+    expect(made.reads).toEqual([0, 0, undefined]);
+    before(made.planner);
+    await made.clock.advance(15_000);
+    await made.planner.stop();
+    return made.reads;
+  }
+
+  test("no more than the first page is read: the refills tell what they leave", async () => {
+    expect(await readIn("out")).not.toContain(512);
+  });
+
+  test("all are read now and then while a server is waited for", async () => {
+    const reads = await readIn("down");
+    expect(reads.filter((after) => after === 512).length).toBe(1);
+  });
+
+  test("so they are when refills have left more than can be kept in mind", async () => {
+    const left = Array.from({ length: 10_000 }, (_, at) => blockId(BigInt(at + 1_000)));
+    const reads = await readIn("out", (planner) => planner.consider(left));
+    expect(reads.filter((after) => after === 512).length).toBe(1);
   });
 });

@@ -4,6 +4,7 @@ import { expect, test } from "bun:test";
 import { blockId, inodeId, type BlockId, type ServerId } from "../../../../src/base/ids.ts";
 import { MAX_BATCHABLE_BYTES, MAX_BATCHED_BYTES } from "../../../../src/base/limits.ts";
 import { silentLogger } from "../../../../src/base/logger.ts";
+import type { BatchResult } from "../../../../src/protocol/messages/data.ts";
 import type { BatchOrder, Commands } from "../../../../src/server/meta/commands.ts";
 import type { Engine } from "../../../../src/server/meta/engine.ts";
 import type { Member } from "../../../../src/server/meta/members.ts";
@@ -49,6 +50,8 @@ function rig(blocks: number) {
     const since = { reason: "badReplica", sinceNs: 1n } as const;
     primitives["repair.put"]({ block: id, missing: 1, urgency: REFILL, ...since });
   };
+  const cutOff = new Set<ServerId>();
+  const left: BlockId[] = [];
   for (let at = 0; at < blocks; at++) {
     lacking(blockId(BigInt(2 * at + 1)), S1);
     lacking(blockId(BigInt(2 * at + 2)), S2);
@@ -62,10 +65,11 @@ function rig(blocks: number) {
   const run = <T>(operation: () => Operation<T>): Promise<T> => harness.run(operation());
   const settings = { replicas: 3 };
   const engine = { settings, nowNs: 1n, question: run, change: run } as unknown as Engine;
-  const copyMany = ({ server }: Member, { blocks: { length } }: BatchOrder) =>
-    new Promise<"stored"[]>((resolve) => {
-      const end = (): void => resolve(Array.from({ length }, () => "stored" as const));
-      const order = { server, blocks: length, end };
+  const copyMany = ({ server }: Member, { blocks: ordered, sources }: BatchOrder) =>
+    new Promise<BatchResult[]>((resolve) => {
+      const isCutOff = (source: number): boolean => cutOff.has(sources[source]!.server);
+      const results = ordered.map(({ source }) => (isCutOff(source) ? "unreachable" : "stored"));
+      const order = { server, blocks: ordered.length, end: () => resolve(results) };
       begun.push(order);
       underWay.push(order);
     });
@@ -84,13 +88,13 @@ function rig(blocks: number) {
       isHeld: () => false,
       sources: () => new Set(sources),
       onBad: () => undefined,
-      onLeft: () => undefined,
+      onLeft: (given: readonly BlockId[]) => void left.push(...given),
     };
     const { instance } = primitives["server.get"](server)!;
     const member = { server, instance, peer: { open: true, closed: new Promise(() => undefined) } };
     return new RefillPass(options, member as unknown as Member, undefined);
   };
-  return { harness, loads, begun, underWay, passOf };
+  return { harness, loads, begun, underWay, passOf, cutOff, left };
 }
 
 /** What can happen without anything else has happened. */
@@ -145,5 +149,29 @@ test("what one source has no room for is read from another, and when none has a 
   await run;
   expect(begun.reduce((sum, { blocks }) => sum + blocks, 0)).toBe(5 * IN_ORDER);
   expect(loads.outgoing(S4)).toBe(COPIES_PER_SERVER);
+  harness.close();
+});
+
+// Each order would cost the server a wait, and the pass was given up.
+test("blocks whose one source the server cannot reach are left, and the others are copied", async () => {
+  const { harness, begun, underWay, passOf, cutOff, left } = rig(20 * IN_ORDER);
+  const { primitives } = harness;
+  for (const { block } of primitives["replica.listUnsettled"](S1, "bad", blockId(0n), 1_000)) {
+    const isFirst = block <= 20 * IN_ORDER;
+    primitives["replica.delete"](block, isFirst ? S4 : S3);
+    primitives["replica.put"]({ block, server: S2, state: "present" });
+  }
+  cutOff.add(S3);
+  const run = passOf(S1, [S3, S4]).run();
+  for (let turn = 0; turn < 30; turn++, await settled()) {
+    for (const order of underWay.splice(0)) order.end();
+  }
+  await run;
+  expect(new Set(left).size).toBe(10 * IN_ORDER);
+  expect(left.every((block) => block <= 20 * IN_ORDER)).toBe(true);
+  expect(primitives["repair.total"]()).toBe((10 + 20) * IN_ORDER);
+  // Three orders were under way before the first one was answered.
+  const ordered = begun.reduce((sum, { blocks }) => sum + blocks, 0);
+  expect(ordered).toBe((10 + COPIES_PER_SERVER - 1) * IN_ORDER);
   harness.close();
 });

@@ -22,16 +22,27 @@ export class Cluster {
     this.client = client;
   }
 
+  /** Stores a file of so many blocks, with copies where the placement table wants them. */
+  async put(name: string, blocks: number): ReturnType<TestClient["put"]> {
+    const { client, data } = this;
+    const { table, width } = await client.ask(placement, {});
+    const rows = decodeRows(table, width);
+    return client.put(name, data, blocks, 8, undefined, (index) =>
+      rows[groupOf(0, index)]!.map((id) => data.find((server) => server.id === id)!),
+    );
+  }
+
   /** The server that will lose its disk. */
   get lost(): TestDataServer {
     return this.data[0]!;
   }
 
   /** It dies and comes back with an empty one. */
-  async loseDisk(): Promise<void> {
-    const { lost, address } = this;
+  async loseDisk(lost = this.lost): Promise<void> {
+    const { address } = this;
     await lost.kill();
     lost.held.clear();
+    lost.rotten.clear();
     lost.recovered = true;
     lost.incarnation = incarnationId(systemRandom.id64());
     await lost.restart(address);
@@ -43,11 +54,13 @@ export class Cluster {
   }
 
   /** Every block has its copies, and nothing is to be done any more. */
+  async isWhole(blocks: number): Promise<boolean> {
+    const { blocksByCopies, missingCopies, repair } = await this.client.ask(status, {});
+    return blocksByCopies[3] === blocks && missingCopies === 0 && repair?.queue.length === 0;
+  }
+
   async whenWhole(blocks: number): Promise<void> {
-    await until(async () => {
-      const { blocksByCopies, missingCopies, repair } = await this.client.ask(status, {});
-      return blocksByCopies[3] === blocks && missingCopies === 0 && repair?.queue.length === 0;
-    });
+    await until(() => this.isWhole(blocks));
   }
 }
 
@@ -65,15 +78,11 @@ export async function withFiles(
     const data: TestDataServer[] = [];
     for (let index = 0; index < servers; index++) data.push(await TestDataServer.join(address));
     const client = await TestClient.open(address);
-    const { table, width } = await client.ask(placement, {});
-    const rows = decodeRows(table, width);
-    const serversOf = (index: number) =>
-      rows[groupOf(0, index)]!.map((id) => data.find((server) => server.id === id)!);
+    const cluster = new Cluster(address, data, client);
     for (let at = 0; at < blocks; at += BLOCKS) {
-      const count = Math.min(BLOCKS, blocks - at);
-      await client.put(`f${at}`, data, count, 8, undefined, serversOf);
+      await cluster.put(`f${at}`, Math.min(BLOCKS, blocks - at));
     }
-    await work(new Cluster(address, data, client));
+    await work(cluster);
   } finally {
     await meta.stop();
   }
