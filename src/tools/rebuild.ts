@@ -6,9 +6,10 @@ import type { ServerId } from "../base/ids.ts";
 import type { DfsClient, Holdings } from "../client/api.ts";
 import { defineCommand, flag } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
-import { EXIT, type ExitCode } from "./shared/exit-codes.ts";
-import { counted, sizeText } from "./shared/format.ts";
-import { LOSS_JSON, showLosses } from "./shared/losses.ts";
+import { EXIT } from "./shared/exit-codes.ts";
+import { counted } from "./shared/format.ts";
+import { neededOf, tellLost, without } from "./shared/leaving.ts";
+import { LOSS_JSON } from "./shared/losses.ts";
 import { progressOption } from "./shared/progress.ts";
 import {
   checkRoom,
@@ -98,7 +99,7 @@ async function refill(
     left: (now) => (now.filling && absent(now)?.copies === 0 ? undefined : absent(now)),
     verb: "rebuilt",
     again,
-    needsServer: true,
+    ifAway: "the work goes on when it is back",
   });
   if (json) return;
   const { present, lost } = await client.holdings(server);
@@ -117,20 +118,29 @@ async function replaceServer(
   server: ServerId,
   dryRun: boolean,
 ): Promise<void> {
-  const { out, json } = surroundings;
+  const { out, json, messages } = surroundings;
   const plan = await client.planServer(server, "replace");
   await showPlan(surroundings, server, plan);
   if (plan.state !== "out") checkRoom(`cannot replace data server ${server}`, plan);
   if (dryRun) return;
   await client.changeServer(server, "replace");
-  if (plan.copies > 0) await warnOfNowhere(surroundings.messages, client, server);
+  if (plan.copies > 0) await warnOfNowhere(messages, client, server);
+  let isBack = false;
   await watch(surroundings, {
     client,
     server,
-    left: ({ judging, lacking, lost }) => (judging ? undefined : without(lacking, lost)),
+    left: (now) => {
+      if (now.state === "draining" && !isBack) {
+        isBack = true;
+        messages.note(
+          `data server ${server} is back: what it holds counts again, and is moved away`,
+        );
+      }
+      return neededOf(server, now);
+    },
     verb: "copied",
     again: `dfs rebuild ${server} --replace`,
-    needsServer: false,
+    ifAway: undefined,
   });
   if (json) return;
   const { lost } = await client.holdings(server);
@@ -139,43 +149,11 @@ async function replaceServer(
   await out.line(`to strike it off the list of servers: dfs server remove ${server}`);
 }
 
-/** Says which blocks have no copy, if there are such, and returns what the command comes to. */
-async function tellLost(
-  surroundings: Surroundings,
-  client: DfsClient,
-  server: ServerId,
-): Promise<ExitCode> {
-  const { out, json, messages } = surroundings;
-  const { lost, state } = await client.holdings(server);
-  if (lost === null || lost.copies === 0) return EXIT.done;
-  const isOne = lost.copies === 1;
-  if (!json) {
-    const what = `${counted(lost.copies, "block")} of data server ${server} ${isOne ? "has" : "have"} no copy anywhere`;
-    await out.line(`everything else is there, but ${what}, ${sizeText(lost.bytes)}:`);
-  }
-  await showLosses(surroundings, client, server);
-  await out.flush();
-  messages.note(
-    state === "out"
-      ? `if server ${server} can be started again with its disk, they are back; to give them up: dfs server remove ${server} --force`
-      : "they are back when a server that has a copy is started again; until then reading them is an error",
-  );
-  return EXIT.partly;
-}
-
 /** What a server should hold, does not, and can be made; undefined while that is being found out. */
 function absent({ judging, bad, adding, lost }: Holdings): Left | undefined {
   if (judging) return undefined;
   const all = { copies: bad.copies + adding.copies, bytes: bad.bytes + adding.bytes };
   return without(all, lost);
-}
-
-/** What can still be made when these are lost. */
-function without(all: Left, lost: Left | null): Left {
-  return {
-    copies: Math.max(0, all.copies - (lost?.copies ?? 0)),
-    bytes: Math.max(0, all.bytes - (lost?.bytes ?? 0)),
-  };
 }
 
 /** Everything that it should hold. */

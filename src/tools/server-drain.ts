@@ -1,10 +1,11 @@
 /**
  * `dfs server drain` and `dfs server undrain`: move all copies of a data server to others, and take it in again.
  */
-import type { Holdings } from "../client/api.ts";
 import { defineCommand, flag } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { EXIT } from "./shared/exit-codes.ts";
+import { neededOf, tellLost } from "./shared/leaving.ts";
+import { LOSS_JSON } from "./shared/losses.ts";
 import { progressOption } from "./shared/progress.ts";
 import {
   checkRoom,
@@ -13,7 +14,6 @@ import {
   warnOfNowhere,
   watch,
   WATCH_JSON,
-  type Left,
 } from "./shared/server-moves.ts";
 
 export const serverDrain = defineCommand({
@@ -21,7 +21,7 @@ export const serverDrain = defineCommand({
   description: `
 Empties a data server so that it can be removed: from now on it takes no new copies, and those that it has are copied to
 other servers before they are removed from it. It serves reads meanwhile; files are read and written as always. Nothing but
-its own copies is moved. The plan is shown first.
+its own copies is moved. The plan is shown first. When the server dies meanwhile and is out, its copies are made from the others.
 The work goes on whether this command runs or not, also after restarts of any server: Ctrl-C ends the watching only, and
 the same command shows the progress again. dfs server undrain stops it.`,
   options: {
@@ -36,10 +36,21 @@ the same command shows the progress again. dfs server undrain stops it.`,
     "dfs server drain 3",
     "dfs server remove 3    # when it is empty",
   ],
-  json: WATCH_JSON,
+  json: [
+    ...WATCH_JSON,
+    "                    and lost, one for each file and block without any copy, of a server that went out",
+    ...LOSS_JSON,
+  ],
   exits: [
     [0, "the server is empty (or, with --dry-run, the plan was shown)"],
-    [1, "it is down, or the other servers are too few or too full to take its copies"],
+    [
+      1,
+      "it is down, or the other servers are too few or too full to take its copies, or somebody has ended the draining",
+    ],
+    [
+      3,
+      "it is out by now, and everything is copied of which there is a copy; blocks that have none are listed",
+    ],
     [4, "no such server"],
     [5, "cluster unreachable"],
     [130, "Ctrl-C: the work goes on"],
@@ -59,16 +70,21 @@ the same command shows the progress again. dfs server undrain stops it.`,
       await watch(surroundings, {
         client,
         server,
-        left: held,
+        left: (now) => neededOf(server, now),
         verb: "moved",
         again: `dfs server drain ${server}`,
-        needsServer: true,
+        ifAway: "the work goes on when it is back, or elsewhere when it is out",
       });
-      if (!json) {
-        await out.line(`data server ${server} is empty`);
-        await out.line(`to end it and strike it off the list: dfs server remove ${server}`);
+      const { state, lost } = await client.holdings(server);
+      if (!json && (lost === null || lost.copies === 0)) {
+        const isOut = state === "out";
+        await out.line(
+          `data server ${server} is ${isOut ? "out: the others have what it had" : "empty"}`,
+        );
+        const first = isOut ? "to" : "to end it and";
+        await out.line(`${first} strike it off the list: dfs server remove ${server}`);
       }
-      return EXIT.done;
+      return tellLost(surroundings, client, server);
     });
   },
 });
@@ -104,11 +120,3 @@ for a server that was replaced (dfs rebuild --replace) and has come back. Copies
     });
   },
 });
-
-/** What is on the server; copies that were being made there when the draining began never count. */
-function held({ present, bad, removing }: Holdings): Left {
-  return {
-    copies: present.copies + bad.copies + removing.copies,
-    bytes: present.bytes + bad.bytes + removing.bytes,
-  };
-}

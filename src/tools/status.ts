@@ -44,6 +44,7 @@ the metadata are, and what one more failure would cost: which server, how many b
     "blocksByCopies    list: blocks with no copy on a server that is up, with 1, with 2, ...",
     "placementVersion  64-bit number as text",
     "repair            blocksToCopy (list: blocks to copy with 1 good copy, with 2, ...), copiesToMake, bytesToCopy,",
+    "                  blocksWithoutPlace copiesWithoutPlace bytesWithoutPlace (of these, what no server can take now),",
     "                  blocksWithoutGoodCopy, misplacedBlocks, surplusBlocks, copying, suspects, copiedBlocks,",
     "                  copiedBytes, bytesPerSecond, secondsLeft (missing while nothing is copied)",
     "backup            of the metadata: newest (backup, created, lsn, bytes, files; null when there is none), servers",
@@ -83,6 +84,7 @@ the metadata are, and what one more failure would cost: which server, how many b
         const { cluster } = client;
         await context.out.row({
           ...jsonStatus(state, health, { cluster, blockSize, replicas, writeQuorum }),
+          ...(state.repair === null ? {} : { repair: repairSummary(state.repair, servers) }),
           dataServers: servers.map(serverRow),
           scrub: scrubRow(scrubs),
           storage: storage.map(jsonStorage),
@@ -176,7 +178,6 @@ function jsonStatus(state: ClusterStatus, health: Health, settings: Settings): o
     deadBlocks: state.deadBlocks,
     sessions: state.sessions,
     placementVersion: state.placementVersion.toString(),
-    ...(state.repair === null ? {} : { repair: repairSummary(state.repair) }),
     ...(state.backup === null ? {} : { backup: backupRow(state.backup) }),
     ...(state.risk === null ? {} : { risk: riskRow(state.risk) }),
   };

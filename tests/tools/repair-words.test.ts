@@ -1,7 +1,8 @@
 // What `dfs status` says of repairs.
 
 import { expect, test } from "bun:test";
-import { repairLine, repairSummary } from "../../src/tools/shared/repair-words.ts";
+import type { ServerState } from "../../src/protocol/messages/cluster.ts";
+import * as words from "../../src/tools/shared/repair-words.ts";
 
 const IDLE = {
   queue: [],
@@ -11,6 +12,14 @@ const IDLE = {
   copiedBytes: 0,
   bytesPerSecond: 0,
 };
+
+const serversThatAre = (...states: ServerState[]) =>
+  states.map((state) => ({ state, full: false }));
+
+const FOUR = serversThatAre("up", "up", "up", "up");
+const { repairLine } = words;
+type Repair = Parameters<typeof words.repairSummary>[0];
+const repairSummary = (repair: Repair, servers = FOUR) => words.repairSummary(repair, servers);
 
 const row = (urgency: number, blocks: number, copies = blocks, bytes = copies * 1024) => ({
   urgency,
@@ -53,4 +62,31 @@ test("what cannot be copied, and what is only untidy", () => {
     surplusBlocks: 1,
     secondsLeft: undefined,
   });
+});
+
+test("copies that no server can take are not being made", () => {
+  const three = serversThatAre("up", "up", "out");
+  const queue = [row(1, 10, 20), row(2, 90)];
+  const repair = { ...IDLE, queue, bytesPerSecond: 1024 };
+  expect(repairLine(repairSummary(repair, three))).toBe(
+    "being repaired: 10 blocks (10 KiB), 1 KiB/s, about 10 s left, 100 copies (100 KiB) have to wait for another server",
+  );
+  expect(repairSummary(repair, three)).toMatchObject({
+    copiesToMake: 110,
+    blocksWithoutPlace: 90,
+    copiesWithoutPlace: 100,
+    bytesWithoutPlace: 100 * 1024,
+    secondsLeft: 10,
+  });
+  const settled = { ...repair, queue: [row(2, 100)] };
+  expect(repairLine(repairSummary(settled, three))).toBe(
+    "100 copies (100 KiB) have to wait for another server",
+  );
+  expect(repairLine(repairSummary(settled, serversThatAre("up", "up", "down")))).toContain(
+    "being repaired: 100 blocks",
+  );
+  const full = FOUR.map((each) => ({ ...each, full: true }));
+  expect(repairLine(repairSummary(settled, full))).toBe(
+    "100 copies (100 KiB) have to wait for another server",
+  );
 });

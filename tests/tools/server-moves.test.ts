@@ -70,8 +70,11 @@ interface Row {
 const rowOf = async (cluster: LocalCluster, id: number): Promise<Row | undefined> =>
   (await cluster.rows<Row>("server", "list")).find(({ server }) => server === id);
 
-async function withFile(work: (cluster: LocalCluster) => Promise<void>): Promise<void> {
-  const cluster = await LocalCluster.up("--block-size", "4K", "--repair-rate", "400K");
+async function withFile(
+  work: (cluster: LocalCluster) => Promise<void>,
+  repairRate = "400K",
+): Promise<void> {
+  const cluster = await LocalCluster.up("--block-size", "4K", "--repair-rate", repairRate);
   try {
     const bytes = crypto.getRandomValues(new Uint8Array(60_000));
     for (let index = 0; index < 10; index++) {
@@ -96,6 +99,52 @@ test("Ctrl-C ends the watching of a drain and not the drain", () =>
     const { text } = await cluster.ok("server", "drain", "2");
     expect(text).toContain("data server 2 is empty");
   }));
+
+// It went on watching for ever: a server that stays keeps its copies.
+test("a drain that somebody ends is not watched any more", () =>
+  withFile(async (cluster) => {
+    const watching = cluster.spawn(["server", "drain", "2"]);
+    await until(async () => (await rowOf(cluster, 2))?.state === "draining", "the drain to begin");
+    await cluster.ok("server", "undrain", "2");
+    const { code, stderr } = await finish(watching);
+    expect(code).toBe(1);
+    expect(stderr).toContain("data server 2 is not drained any more: it is up");
+    expect(stderr).toContain("dfs server undrain 2");
+  }));
+
+// It waited for ever for copies that were made elsewhere by then, and said that the work went on when the server was back.
+test("a drain whose server dies and goes out ends when the others have its copies", () =>
+  withFile(async (cluster) => {
+    await cluster.ok("up", "--detach", "--data-servers", "5");
+    const watching = cluster.spawn(["server", "drain", "2"]);
+    await until(async () => (await rowOf(cluster, 2))?.state === "draining", "the drain to begin");
+    process.kill(cluster.server(2).pid, "SIGKILL");
+    const replacing = async (): Promise<boolean> =>
+      (await cluster.run(["rebuild", "2", "--replace", "--quiet"])).code === 0;
+    await until(replacing, "the server to be out, and replaced");
+    const { code, text, stderr } = await finish(watching);
+    expect(stderr).toContain("goes on when it is back, or elsewhere when it is out");
+    expect(text).toContain("data server 2 is out: the others have what it had\nto strike it off");
+    expect(code).toBe(0);
+    await cluster.ok("server", "remove", "2");
+  }));
+
+// It said that the others had everything, while half of the copies were still to be moved away, and that it could be removed.
+test("one that comes back while it is replaced is watched until it is empty", () =>
+  withFile(async (cluster) => {
+    const { pid } = cluster.server(2);
+    process.kill(pid, "SIGKILL");
+    await until(async () => (await rowOf(cluster, 2))?.state === "down", "that to be noticed");
+    const replacing = cluster.spawn(["rebuild", "2", "--replace"]);
+    await until(async () => (await rowOf(cluster, 2))?.state === "out", "the work to begin");
+    await cluster.ok("up", "--detach");
+    const { code, text, stderr } = await finish(replacing);
+    expect(stderr).toContain("data server 2 is back: what it holds counts again");
+    expect(text).toContain("data server 2 is replaced: the others have what it had");
+    expect(code).toBe(0);
+    expect((await rowOf(cluster, 2))?.replicas).toBe(0);
+    await cluster.ok("server", "remove", "2");
+  }, "50K"));
 
 test("a removed server is ended, dfs up does not start it again, and a new one gets another id", () =>
   withFile(async (cluster) => {

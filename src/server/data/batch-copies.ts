@@ -22,9 +22,6 @@ import type { Slots } from "./slots.ts";
 import type { Source, SourcePeers } from "./source-peers.ts";
 import { verdictOn } from "./verification.ts";
 
-/** Longest wait for a message with blocks from a source. */
-export const GET_TIMEOUT_MS = 30_000;
-
 /** Parts of a batch that are under way from each source. */
 const PARTS_AT_ONCE = 2;
 
@@ -267,14 +264,8 @@ async function fetchPart(
   source: Source,
   wanted: readonly number[],
 ): Promise<FetchedPart> {
-  const peer = await peers.to(source);
   const blocks = wanted.map((at) => rows[at]!);
-  const { body, bulk, release } = await peer
-    .request(blockGetMany, { blocks }, { timeoutMs: GET_TIMEOUT_MS, signal })
-    .catch((error: unknown) => {
-      if (isDfsError(error, "timeout")) peer.close("it did not answer in time");
-      throw error;
-    });
+  const { body, bulk, release } = await peers.ask(source, blockGetMany, { blocks }, signal);
   const { given } = body;
   let bytes = 0;
   for (const [nth, { length }] of blocks.entries()) if (given[nth] === true) bytes += length;

@@ -16,7 +16,7 @@ import { MAX_BATCHED_BYTES } from "../../base/limits.ts";
 import type { BlockLog, IdRange } from "../../log/log.ts";
 import type { ReplyOf, RequestOf } from "../../protocol/message.ts";
 import { blockGet, type BatchResult, type blockCopy } from "../../protocol/messages/data.ts";
-import { CopyBatch, copyTogether, GET_TIMEOUT_MS, type BatchOrder } from "./batch-copies.ts";
+import { CopyBatch, copyTogether, type BatchOrder } from "./batch-copies.ts";
 import { checkMany } from "./many.ts";
 import { Slots } from "./slots.ts";
 import { SourcePeers, type Source, type SourcePeersOptions } from "./source-peers.ts";
@@ -184,15 +184,8 @@ export class Replication {
     source: Source,
     signal: AbortSignal,
   ): Promise<FetchedBlock> {
-    const peer = await this.peers.to(source);
     const range = { block, offset: 0, length };
-    const options = { timeoutMs: GET_TIMEOUT_MS, signal };
-    const answer = await peer.request(blockGet, range, options).catch((error: unknown) => {
-      // Whatever else waits there would wait as long: a new connection shows whether the server lives.
-      if (isDfsError(error, "timeout")) peer.close("it did not answer in time");
-      throw error;
-    });
-    const { body, bulk, release } = answer;
+    const { body, bulk, release } = await this.peers.ask(source, blockGet, range, signal);
     const right =
       body.blockLength === length &&
       bulk.length === length &&

@@ -5,6 +5,8 @@
  *     down ── still silent after the out-delay, and few enough others are ──► out
  *     suspect, down, out ── heartbeat or registration ──► up
  *
+ * The connection of one that is down is ended (members.ts): so it comes back by registering.
+ *
  * Silence is counted as `silence.ts` does it, so a stall of this process declares nobody down or out. After a start all
  * servers that were not down or out are suspect until they are heard of, and the delays begin anew.
  *

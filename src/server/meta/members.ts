@@ -322,6 +322,14 @@ export class Members {
     this.liveness.lost(member.server);
   }
 
+  /**
+   * Ends the connection of a server that is there and says nothing: whatever was asked of it would be waited for until its deadline,
+   * and the blocks of copies that it was to make with it. When it goes on it registers again, which settles what it was doing.
+   */
+  private hangUp(server: ServerId): void {
+    this.connected.get(server)?.peer.close("this data server has been silent for the down-delay");
+  }
+
   private sawAlive(server: ServerId, said: Condition): void {
     const { capacityBytes, usedBytes, full, blocks } = said;
     const condition = { capacityBytes, usedBytes, full, blocks };
@@ -331,6 +339,7 @@ export class Members {
 
   private recordState(server: ServerId, state: Liveness): void {
     const { engine, logger, onChanged, onState, clock } = this.options;
+    if (state === "down") this.hangUp(server);
     engine
       .change(() => setServerState(server, state))
       .then((changed) => {

@@ -5,6 +5,7 @@
  * - A question sees everything committed, and is answered when what it saw is durable.
  * - A change is executed once, under its session and operation number, and answered when it is durable. One that is vital is
  *   also made on a full disk.
+ * - A change that makes a file grow of which a long tail has just been cut off waits until that is removed (cutting.ts).
  * - `open` and `release` are written but not waited for: they matter only while the session lives, and a client that
  *   resumes its session says again what it has open.
  */
@@ -17,6 +18,7 @@ import * as content from "../../protocol/messages/content.ts";
 import * as names from "../../protocol/messages/namespace.ts";
 import { Changes, watched } from "./changes.ts";
 import type { ClientNotices } from "./client-notices.ts";
+import { behindCuts } from "./cutting.ts";
 import type { Engine } from "./engine.ts";
 import { getLock, releaseLocks, setLock } from "./locks/operations.ts";
 import * as operations from "./namespace/operations.ts";
@@ -149,7 +151,7 @@ class Server {
     this.table.onRequest(definition, async ({ peer, body }) => {
       const session = sessions.of(peer);
       let changes = new Changes();
-      const reply = await execute(function* (lsn) {
+      const run = function* (lsn: Lsn): Operation<Reply> {
         sessions.checkBound(peer, session);
         const context = operationContext(engine, sessions, session);
         changes = notices.changesOf(session);
@@ -157,7 +159,8 @@ class Server {
           watched(operation(context, body), changes),
         );
         return { ...done, lsn } as Reply;
-      }, peer);
+      };
+      const reply = await behindCuts(engine, peer, () => execute(run, peer));
       notices.publish(changes, session);
       return { body: reply };
     });

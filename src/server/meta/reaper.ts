@@ -2,6 +2,7 @@
  * The reaper: what metadata has durably given up is deleted on the data servers, and then forgotten.
  *
  *     opens of an ended session    ─ in bounded steps ─►  given up, and with the last one of an inode without name the inode
+ *     long tail cut off a file     ─ in bounded steps ─►  extents of inodes without name or opens
  *     inode without name or opens  ─ its extents go in bounded steps ─►  dead blocks, copies `removing`
  *     copy `removing`              ─ command to its server, acknowledged ─►  copy forgotten, with the last one the block
  *     block forgotten              ─ command to the other servers, once, for copies that nobody had on record
@@ -17,6 +18,7 @@ import { messageOf } from "../../base/errors.ts";
 import { blockId, type BlockId, type ServerId } from "../../base/ids.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Commands } from "./commands.ts";
+import { finishCut } from "./cutting.ts";
 import type { Engine } from "./engine.ts";
 import type { Member } from "./members.ts";
 import {
@@ -93,6 +95,7 @@ export class Reaper {
   }
 
   private tick(): void {
+    this.run("cutting files", () => this.cut());
     if (this.options.mayReclaim()) {
       this.run("closing files of ended sessions", () => this.closeFiles());
       this.run("reclaiming files", () => this.reclaim());
@@ -125,6 +128,15 @@ export class Reaper {
       while (more && !this.stopped) {
         more = await engine.vital(() => giveUpOpens({ nowNs: engine.nowNs }, session));
       }
+    }
+  }
+
+  private async cut(): Promise<void> {
+    const { engine } = this.options;
+    while (!this.stopped) {
+      const [inode] = await engine.question(() => ask("cut.list", 1));
+      if (inode === undefined) return;
+      await finishCut(engine, inode, () => this.stopped);
     }
   }
 
@@ -166,7 +178,28 @@ export class Reaper {
       if (page.length === 0) return;
       const blocks = page.flatMap((each) => each.blocks);
       const done = await this.deleteEverywhere(blocks);
-      await engine.vital(() => forgetOrphans(page, done));
+      for (const each of page) await this.forgetOrphans(each, done);
+    }
+  }
+
+  /**
+   * Servers that have not deleted the blocks get them on record as copies to be removed, and delete them later: in steps,
+   * because these may be thousands of blocks on hundreds of servers. After a crash in between all of them are deleted again.
+   */
+  private async forgetOrphans(
+    { first, blocks }: Orphans,
+    done: ReadonlySet<ServerId>,
+  ): Promise<void> {
+    const { engine } = this.options;
+    const told = new Set(done);
+    while (!this.stopped) {
+      const absent = await engine.vital(() => forgetOrAbsent(first, told));
+      if (absent === undefined) return;
+      for (let at = 0; at < blocks.length && !this.stopped; at += COPIES_AT_ONCE) {
+        const some = blocks.slice(at, at + COPIES_AT_ONCE);
+        await engine.vital(() => recordRemovals(absent, some));
+      }
+      told.add(absent);
     }
   }
 
@@ -224,14 +257,21 @@ function* forgetCopies(
   return { forgotten, needy };
 }
 
-/** Servers that have not deleted the blocks get them on record as copies to be removed, and delete them later. */
-function* forgetOrphans(page: readonly Orphans[], done: ReadonlySet<ServerId>): Operation<void> {
-  const servers = yield* ask("server.list");
-  const absent = servers.map((each) => each.id).filter((server) => !done.has(server));
-  for (const { first, blocks } of page) {
-    for (const server of absent) {
-      for (const block of blocks) yield* ask("replica.put", { block, server, state: "removing" });
-    }
-    yield* forgetReservation(first);
-  }
+/** A server that is not among those `told`; when there is none, the reservation is forgotten. */
+function* forgetOrAbsent(
+  first: BlockId,
+  told: ReadonlySet<ServerId>,
+): Operation<ServerId | undefined> {
+  const absent = (yield* ask("server.list")).find(({ id }) => !told.has(id));
+  if (absent === undefined) yield* forgetReservation(first);
+  return absent?.id;
+}
+
+/** The server, unless it has been removed, is to delete the blocks. */
+function* recordRemovals(server: ServerId, blocks: readonly BlockId[]): Operation<void> {
+  if ((yield* ask("server.standing", server)) === undefined) return;
+  yield* ask(
+    "replica.putMany",
+    blocks.map((block) => ({ block, server, state: "removing" as const })),
+  );
 }

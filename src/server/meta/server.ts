@@ -22,6 +22,7 @@
  *     engine.ts             runs operations: group-commit.ts over store/, id-ranges.ts, reign.ts
  *     wal-sync.ts, checkpoint.ts   makes commits durable, keeps the log short
  *     reaper.ts             deletes what was given up, through commands.ts
+ *     cutting.ts            removes what was cut off long files; operations that wait for it
  *     reconcile.ts          compares what a data server holds with the record
  *     repair/               makes up for copies that are missing or bad, removes those that are too many
  *     quarantine.ts         what data servers hold and the record does not know

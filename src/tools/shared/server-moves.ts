@@ -67,8 +67,8 @@ export interface Watch {
   readonly verb: string;
   /** The command that shows the progress again. */
   readonly again: string;
-  /** The work waits while the server is away. */
-  readonly needsServer: boolean;
+  /** What becomes of the work while the server is away; undefined: it does not matter. */
+  readonly ifAway: string | undefined;
 }
 
 /** The id in an operand. @throws DfsError `usage`. */
@@ -219,12 +219,12 @@ class Watcher {
   }
 
   private tellOfAbsence({ connected }: Holdings): void {
-    const { server, needsServer } = this.what;
-    if (!needsServer || connected === this.wasConnected) return;
+    const { server, ifAway } = this.what;
+    if (ifAway === undefined || connected === this.wasConnected) return;
     this.wasConnected = connected;
     const { messages } = this.surroundings;
     if (connected) messages.note(`data server ${server} is back; the work goes on`);
-    else messages.warning(`data server ${server} is away: the work goes on when it is back`);
+    else messages.warning(`data server ${server} is away: ${ifAway}`);
   }
 
   private tellIfStuck(left: Left | undefined): void {

@@ -52,7 +52,9 @@ export function statusLines(facts: StatusFacts): string[] {
             `${counted(state.missingCopies, "copy", "copies")} on record as missing`,
           ),
         ]),
-    ...(state.repair === null ? [] : [titled("Repairs", repairLine(repairSummary(state.repair)))]),
+    ...(state.repair === null
+      ? []
+      : [titled("Repairs", repairLine(repairSummary(state.repair, servers)))]),
     ...(scrub === undefined ? [] : [titled("Scrub", scrub)]),
     ...backupLines(state, nowNs),
     `If one more server fails: ${health.nextFailure}`,

@@ -120,9 +120,12 @@ export const sourceOf = ({ server }: Member): Source => ({
 export async function deafSource(): Promise<{
   source: Source;
   asked: () => number;
+  /** How many connections to it were made. */
+  greeted: () => number;
   leave: () => Promise<void>;
 }> {
   let asked = 0;
+  let greeted = 0;
   const handlers = new HandlerTable();
   const ask = (): Promise<never> => {
     asked++;
@@ -139,11 +142,13 @@ export async function deafSource(): Promise<{
     clock: systemClock,
     random: systemRandom,
     logger: silentLogger,
+    accept: () => greeted++,
   });
   opened.push(listener);
   return {
     source: { server, address: listener.address },
     asked: () => asked,
+    greeted: () => greeted,
     leave: () => listener.close(),
   };
 }

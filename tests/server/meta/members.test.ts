@@ -322,6 +322,7 @@ describe("data servers", () => {
     two.stopBeating();
     await states(client, ["down", "down"]);
     await one.restart(meta.address);
+    await two.register(meta.address);
     two.beat();
     await states(client, ["up", "up"]);
     two.full = true;
@@ -329,6 +330,21 @@ describe("data servers", () => {
       const { servers: ring } = await client.ask(placement, {});
       return ring.map((each) => each.full).join() === "false,true";
     });
+    await meta.stop();
+  });
+
+  // What was asked of one that stood still was waited for for three minutes: copies of blocks, too, that others could have made.
+  test("one that is connected and silent is hung up on when it is down, and comes back by registering", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path);
+    const server = await TestDataServer.join(meta.address);
+    server.stopBeating();
+    await server.peer!.closed;
+    const client = await TestClient.open(meta.address);
+    await states(client, ["down"]);
+    await server.register(meta.address);
+    server.beat();
+    await states(client, ["up"]);
     await meta.stop();
   });
 

@@ -5,7 +5,7 @@ import type * as messages from "../../../protocol/messages/namespace.ts";
 import type { Inode } from "../store/rows.ts";
 import { ask, type Operation } from "../store/store.ts";
 import { dropCapabilities } from "./capabilities.ts";
-import { cutTail } from "./content/extents.ts";
+import { cutTail, refuseWhileCut } from "./content/cuts.ts";
 import type { Body, Done, Nothing, OperationContext } from "./context.ts";
 import { attributesOf, liveInode, nextCtime, requireFile } from "./inodes.ts";
 
@@ -21,7 +21,7 @@ export function* getattr(
 
 /**
  * Changes what is not null. A new size sets mtime, unless that is given too.
- * @throws DfsError `stale`; with a size: `isDirectory`, `invalid` (not a regular file), `fileTooBig`; `notPermitted` for the
+ * @throws CutPending; DfsError `stale`; with a size: `isDirectory`, `invalid` (not a regular file), `fileTooBig`; `notPermitted` for the
  * mode of a symbolic link.
  */
 export function* setattr(
@@ -74,6 +74,7 @@ function* resize(context: OperationContext, inode: Inode, size: number): Operati
   if (size > MAX_FILE_BYTES) {
     throw new DfsError("fileTooBig", `a file cannot be longer than ${MAX_FILE_BYTES} bytes`);
   }
+  yield* refuseWhileCut(inode, size);
   const cut = size < inode.size ? yield* cutTail(context, inode.id, size) : 0;
   return { ...inode, size, allocated: inode.allocated - cut, version: inode.version + 1n };
 }

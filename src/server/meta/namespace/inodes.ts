@@ -22,7 +22,7 @@ export const NEW_DIRECTORY_NLINK = 2;
 /** Inode number that stands for "none". */
 export const NO_INODE = inodeId(0n);
 
-/** What stat tells about an inode. */
+/** What stat tells about an inode. Extents that were cut off and are still to be removed are no part of it. */
 export function attributesOf(inode: Inode): Attributes {
   return {
     inode: inode.id,
@@ -32,7 +32,7 @@ export function attributesOf(inode: Inode): Attributes {
     gid: inode.gid,
     nlink: inode.nlink,
     size: inode.size,
-    allocated: inode.allocated,
+    allocated: Math.min(inode.allocated, inode.size),
     rdev: inode.rdev,
     atimeNs: inode.atimeNs,
     mtimeNs: inode.mtimeNs,
@@ -110,7 +110,7 @@ export interface Birth {
   readonly parent?: InodeId;
 }
 
-export function newInode(context: OperationContext, birth: Birth): Inode {
+export function newInode(context: Pick<OperationContext, "ids" | "nowNs">, birth: Birth): Inode {
   return {
     id: context.ids.nextInode(),
     type: birth.type,

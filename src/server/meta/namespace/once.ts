@@ -17,6 +17,9 @@ import { decodeReply, encodeReply } from "./replies.ts";
 /** Replies are forgotten in batches, to save a write in most operations. */
 const TRIM_EVERY = 16n;
 
+/** And not more than so many at once: a client may have let many pile up. The rest follows with the next. */
+const TRIM_AT_ONCE = 4096;
+
 /** The log position is not known inside the transaction; whoever answers fills it in. */
 const UNKNOWN_LSN = lsn(0n);
 
@@ -48,15 +51,20 @@ export function* executeOnce<Reply extends { lsn: Lsn }>(
   return reply;
 }
 
-/** Forgets the replies up to `acknowledged`, when that is worth a write. */
+/** Forgets the replies up to `acknowledged`, when that is worth a write, or the first of them when they are many. */
 export function* forgetReplies(
   session: Session,
   acknowledged: bigint,
   every: bigint = TRIM_EVERY,
 ): Operation<void> {
   if (acknowledged < session.acknowledged + every) return;
-  yield* ask("reply.trim", session.id, acknowledged);
-  yield* ask("session.setAcknowledged", session.id, acknowledged);
+  let upTo = acknowledged;
+  if (acknowledged - session.acknowledged > TRIM_AT_ONCE) {
+    const last = yield* ask("reply.nth", session.id, TRIM_AT_ONCE);
+    if (last !== undefined && last < upTo) upTo = last;
+  }
+  yield* ask("reply.trim", session.id, upTo);
+  yield* ask("session.setAcknowledged", session.id, upTo);
 }
 
 /**

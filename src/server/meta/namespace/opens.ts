@@ -5,14 +5,13 @@
  */
 import { DfsError } from "../../../base/errors.ts";
 import type { InodeId, SessionId } from "../../../base/ids.ts";
-import { MAX_FILE_BYTES } from "../../../base/limits.ts";
 import type * as messages from "../../../protocol/messages/namespace.ts";
 import { dropLocksOf } from "../locks/operations.ts";
 import { ask, type Operation } from "../store/store.ts";
 import { mappedPage } from "./content/map.ts";
 import type { Body, Done, Nothing, OperationContext } from "./context.ts";
 import { attributesOf, isLive } from "./inodes.ts";
-import { dropOpen } from "./removal.ts";
+import { Allowance, dropOpen } from "./removal.ts";
 import { walk } from "./resolve.ts";
 
 /** @throws DfsError as `resolve`; `loop` when `start` itself is a symbolic link and the path is empty. */
@@ -27,7 +26,7 @@ export function* open(
   yield* addOpen(context.session, inode.id);
   const attributes = attributesOf(inode);
   if (inode.type !== "file") return { attributes, extents: [], more: false };
-  return { attributes, ...(yield* mappedPage(inode.id, 0, MAX_FILE_BYTES, body.limit)) };
+  return { attributes, ...(yield* mappedPage(inode.id, 0, inode.size, body.limit)) };
 }
 
 /** Counts one more open of the inode by the session. */
@@ -41,13 +40,14 @@ export function* release(
   context: OperationContext,
   body: Body<typeof messages.release>,
 ): Operation<Nothing> {
+  const allowance = new Allowance();
   for (const inode of body.inodes) {
     const count = yield* ask("open.get", context.session, inode);
     if (count > 1) yield* ask("open.put", context.session, inode, count - 1);
     if (count !== 1) continue;
     yield* ask("open.delete", context.session, inode);
     yield* dropLocksOf(context.session, inode);
-    yield* dropOpen(context, inode);
+    yield* dropOpen(context, inode, allowance);
   }
   return {};
 }

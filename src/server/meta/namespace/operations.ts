@@ -1,6 +1,7 @@
 /** Every operation of the metadata service's namespace and content logic, in one place to import from. */
 export { accessed, getattr, setattr } from "./attributes.ts";
 export { commit } from "./content/commit.ts";
+export { CutPending, cutStep } from "./content/cuts.ts";
 export { explain, type StateOf } from "./content/explain.ts";
 export { isForgotten } from "./content/forgotten.ts";
 export { deadBlocks, forgetBlock, forgetReplica, type DeadBlock } from "./content/garbage.ts";

@@ -11,8 +11,16 @@ import { dropExtents } from "./content/extents.ts";
 import type { Moment, OperationContext } from "./context.ts";
 import { NO_INODE, nextCtime } from "./inodes.ts";
 
-/** Extents that the operation itself removes; files with more go through the queue. */
+/** Extents of one inode that the operation itself removes; files with more go through the queue. */
 const EXTENTS_AT_ONCE = 16;
+
+/** And of all inodes together, when it gives up many. */
+const EXTENTS_IN_ALL = 256;
+
+/** What an operation that gives up many inodes may still remove itself. */
+export class Allowance {
+  extents = EXTENTS_IN_ALL;
+}
 
 /**
  * One name of the inode is gone (a directory has one): writes the inode, or removes it when it is unused now. Returns true when
@@ -41,12 +49,12 @@ export function* dropLinkOf(context: OperationContext, inode: Inode): Operation<
   return stays && !(yield* ask("open.byOthers", context.session, inode.id)) ? inode.id : null;
 }
 
-/** A session has given up its last open of the inode: removes it when it is unused now. */
-export function* dropOpen(moment: Moment, id: InodeId): Operation<void> {
+/** A session has given up its last open of the inode: removes it when it is unused now, as far as that is allowed. */
+export function* dropOpen(moment: Moment, id: InodeId, allowance: Allowance): Operation<void> {
   const inode = yield* ask("inode.get", id);
   if (inode === undefined || inode.nlink > 0) return;
   if (yield* ask("open.any", id)) return;
-  yield* vanish(moment, inode);
+  yield* vanish(moment, inode, allowance);
 }
 
 /** What one step of the queue's work did. */
@@ -75,14 +83,21 @@ export function* reclaimStep(moment: Moment, limit: number): Operation<ReclaimPr
   return { extents, inodes, more: queue.length > limit };
 }
 
-function* vanish(moment: Moment, inode: Inode): Operation<void> {
+function* vanish(moment: Moment, inode: Inode, allowance = new Allowance()): Operation<void> {
   if (moment.holdRemovals !== true) {
-    const empty =
-      inode.allocated === 0 || (yield* dropExtents(moment, inode.id, EXTENTS_AT_ONCE)).finished;
+    const empty = inode.allocated === 0 || (yield* dropSome(moment, inode.id, allowance));
     if (empty) return yield* deleteInode(inode);
   }
   yield* ask("inode.update", inode);
   yield* ask("reclaim.put", { inode: inode.id, sinceNs: moment.nowNs });
+}
+
+/** Removes extents as far as is allowed; true when there is none left. */
+function* dropSome(moment: Moment, inode: InodeId, allowance: Allowance): Operation<boolean> {
+  const most = Math.min(EXTENTS_AT_ONCE, allowance.extents);
+  const { extents, finished } = yield* dropExtents(moment, inode, most);
+  allowance.extents -= extents;
+  return finished;
 }
 
 function* deleteInode(inode: Inode): Operation<void> {

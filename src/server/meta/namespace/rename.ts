@@ -6,6 +6,7 @@
  */
 import { DfsError } from "../../../base/errors.ts";
 import type { InodeId } from "../../../base/ids.ts";
+import { MAX_PARTS_WALKED } from "../../../base/limits.ts";
 import type * as messages from "../../../protocol/messages/namespace.ts";
 import type { DentryTarget, Inode } from "../store/rows.ts";
 import { ask, type Operation } from "../store/store.ts";
@@ -125,7 +126,7 @@ function* settle(context: OperationContext, target: DentryTarget, parent: Inode)
 
 /**
  * A directory cannot move into itself or below; and what is above the source is a directory that is not empty.
- * @throws DfsError `invalid`, `notEmpty`.
+ * @throws DfsError `invalid`, `notEmpty`, `nameTooLong`.
  */
 function* refuseCycle(
   ends: Ends,
@@ -146,12 +147,21 @@ function* refuseCycle(
   throw new DfsError("notEmpty", `the directory ${shownName(ends.newName)} is not empty`);
 }
 
-/** True when `directory` is `ancestor` or below it. */
+/**
+ * True when `directory` is `ancestor` or below it.
+ * @throws DfsError `nameTooLong` when it is deeper than any path leads: others wait until the walk up has ended.
+ */
 function* isWithin(directory: Inode, ancestor: DentryTarget): Operation<boolean> {
-  for (let at = directory; ; at = yield* namedInode(at.parent)) {
+  let at = directory;
+  for (let walked = 0; walked <= MAX_PARTS_WALKED; walked++) {
     if (at.id === ancestor.inode) return true;
     if (at.parent === at.id) return false; // the root
+    at = yield* namedInode(at.parent);
   }
+  throw new DfsError(
+    "nameTooLong",
+    `cannot move to or from the directory with inode number ${directory.id}: it is in more than ${MAX_PARTS_WALKED} directories`,
+  );
 }
 
 function checkNames(body: RenameBody): void {

@@ -10,7 +10,7 @@ import type { SessionState } from "../store/rows.ts";
 import { ask, type Operation } from "../store/store.ts";
 import { dropAllLocks } from "../locks/operations.ts";
 import type { Moment } from "./context.ts";
-import { dropOpen } from "./removal.ts";
+import { Allowance, dropOpen } from "./removal.ts";
 
 /** Opens given up in one step: each may be the end of a file with extents of its own. */
 const OPENS_AT_ONCE = 512;
@@ -40,9 +40,10 @@ export function endedWithOpens(): Operation<SessionId | undefined> {
 /** Gives up what an ended session has open, in part; true when there may be more. */
 export function* giveUpOpens(moment: Moment, session: SessionId): Operation<boolean> {
   const page = yield* ask("open.list", session, BEFORE_ALL, OPENS_AT_ONCE);
+  const allowance = new Allowance();
   for (const { inode } of page) {
     yield* ask("open.delete", session, inode);
-    yield* dropOpen(moment, inode);
+    yield* dropOpen(moment, inode, allowance);
   }
   return page.length === OPENS_AT_ONCE;
 }

@@ -28,6 +28,7 @@ export class Pace {
   private freeMs = 0;
   /** Bytes copied in each of the last parts of time, by the number of the part. */
   private readonly parts = new Map<number, number>();
+  /** Where work began that has not paused for as long since: time of before is no part of its rate. */
   private firstPart: number | undefined;
 
   /** `bytesPerSecond` 0: no limit. */
@@ -61,12 +62,12 @@ export class Pace {
     this.copiedBlocks += copies;
     this.copiedBytes += bytes;
     const part = this.part();
-    this.firstPart ??= part;
-    this.parts.set(part, (this.parts.get(part) ?? 0) + bytes);
     for (const old of this.parts.keys()) {
       if (old > part - SHOWN_MS / PART_MS) break;
       this.parts.delete(old);
     }
+    if (this.parts.size === 0) this.firstPart = part;
+    this.parts.set(part, (this.parts.get(part) ?? 0) + bytes);
   }
 
   /** Bytes in a second, lately. */

@@ -106,6 +106,17 @@ describe("damage", () => {
     expect(found()).toContain(kind);
   });
 
+  test("is not what has been cut off a file and is still to be removed, but all that lies before it", () => {
+    const { database } = harness.store;
+    damage("UPDATE inodes SET size = 8 WHERE id = $file");
+    damage("INSERT INTO cuts SELECT $file, 8");
+    expect(found()).toEqual([]);
+    expect(checkRecord(database, inode("$directory"))).toEqual([]);
+    damage("UPDATE cuts SET start = 9");
+    expect(found()).toEqual(["extentBeyondEnd"]);
+    expect(checkRecord(database, inode("$directory"))).toMatchObject([{ offset: 8 }]);
+  });
+
   test("of a link count tells what it should be, and the ctime at which it was wrong", () => {
     damage("UPDATE inodes SET nlink = 5 WHERE id = $file");
     const [finding] = checkRecord(harness.store.database);

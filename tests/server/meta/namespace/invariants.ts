@@ -86,7 +86,12 @@ const CONTENT: readonly Check[] = [
   {
     name: "no extent reaches beyond the file",
     query: `SELECT e.inode AS id FROM extents e JOIN inodes i ON i.id = e.inode
-      WHERE e.offset + e.length > i.size AND e.inode NOT IN (SELECT inode FROM reclaim)`,
+      WHERE e.offset + e.length > i.size AND e.inode NOT IN (SELECT inode FROM reclaim)
+        AND e.offset < ifnull((SELECT start FROM cuts c WHERE c.inode = e.inode), e.offset + 1)`,
+  },
+  {
+    name: "what is cut off a file begins behind its end",
+    query: `SELECT c.inode AS id FROM cuts c JOIN inodes i ON i.id = c.inode WHERE c.start < i.size`,
   },
   {
     name: "no extent crosses a multiple of the block size",

@@ -66,6 +66,20 @@ test("the rate is that of the last seconds; what was copied is counted from the 
   expect(pace.rate()).toBe(0);
 });
 
+// Repairs that had just begun were said to take many times as long as they did, unless they were the first.
+test("the rate of work that has begun a moment ago is not that of the time before", () => {
+  const clock = new ManualClock();
+  const pace = new Pace(clock, 0);
+  pace.made(1_000_000);
+  clock.advance(60_000);
+  for (let second = 0; second < 3; second++) {
+    pace.made(3000);
+    clock.advance(1000);
+  }
+  expect(pace.rate()).toBeGreaterThan(2000);
+  expect(pace.rate()).toBeLessThan(4000);
+});
+
 test("what failed waits longer each time, up to a minute, and another server is tried", () => {
   const clock = new ManualClock();
   const retries = new Retries(clock);

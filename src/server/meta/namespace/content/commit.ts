@@ -9,10 +9,11 @@ import type { Body, Done, OperationContext } from "../context.ts";
 import { attributesOf, liveInode, nextCtime, requireFile } from "../inodes.ts";
 import { insertBlocks } from "./blocks.ts";
 import { checkContent, type Content } from "./check.ts";
-import { cutRange, cutTail } from "./extents.ts";
+import { cutTail, refuseWhileCut } from "./cuts.ts";
+import { cutRange, Grave } from "./extents.ts";
 
 /**
- * @throws DfsError `stale` (the inode is gone, a block is not reserved by this session or was committed before),
+ * @throws CutPending; DfsError `stale` (the inode is gone, a block is not reserved by this session or was committed before),
  * `quorum`, `invalid`, `isDirectory`, `fileTooBig`, `conflict` (the file has another length than expected).
  */
 export function* commit(
@@ -46,16 +47,19 @@ export function* fill(
 ): Operation<Inode> {
   const checked = checkContent(content, context.settings.blockSize, inode.base);
   checkSize(size, checked.end);
+  yield* refuseWhileCut(inode, size ?? checked.end);
   yield* insertBlocks(context, inode.id, checked);
   let { allocated } = inode;
+  const grave = new Grave(context);
   for (const extent of checked.extents) {
     const end = extent.offset + extent.length;
     if (extent.offset < inode.size) {
-      allocated -= yield* cutRange(context, inode.id, extent.offset, end);
+      allocated -= yield* cutRange(context, inode.id, extent.offset, end, grave);
     }
     yield* ask("extent.insert", inode.id, extent);
     allocated += extent.length;
   }
+  yield* grave.close();
   if (size !== null && size < inode.size) {
     allocated -= yield* cutTail(context, inode.id, size);
   }

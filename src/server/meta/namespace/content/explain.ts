@@ -26,8 +26,8 @@ export function* explain(
 ): Operation<Done<typeof messages.explain>> {
   if (body.limit < 1) throw new DfsError("invalid", "a page of blocks needs room for one");
   const inode = requireFile(yield* liveInode(body.inode));
-  const end = Number.MAX_SAFE_INTEGER;
-  const found = yield* ask("extent.listWithBlocks", inode.id, body.offset, end, body.limit + 1);
+  const { id, size } = inode; // what is behind has been cut off
+  const found = yield* ask("extent.listWithBlocks", id, body.offset, size, body.limit + 1);
   const order = new RowOrder();
   const servers = new Map((yield* ask("server.list")).map((server) => [server.id, server.state]));
   const known: StateOf = (server) => stateOf(server) ?? servers.get(server);

@@ -5,7 +5,7 @@
  * `refs` reach 0 is marked dead in the same transaction, its copies are marked `removing`, and it is never named again.
  */
 import type { BlockId, InodeId } from "../../../../base/ids.ts";
-import type { Extent } from "../../store/rows.ts";
+import type { Extent, Inode } from "../../store/rows.ts";
 import { ask, type Operation } from "../../store/store.ts";
 import type { Moment, OperationContext } from "../context.ts";
 import { newInode } from "../inodes.ts";
@@ -14,50 +14,95 @@ import { recordForgotten } from "./forgotten.ts";
 /** Extents looked at in one request to the store. */
 const PAGE = 512;
 
-/** Extents behind a file's new end that are removed at once. */
-const TAIL_AT_ONCE = 256;
+/** Extents that one operation removes one by one; of more it hands the rest to a grave. */
+export const REMOVED_AT_ONCE = 256;
+
+/**
+ * A nameless inode in the reclaim queue that takes over extents which an operation takes out of a file: that costs little for
+ * each, and the rest is done there, step by step. Made when it is needed.
+ */
+export class Grave {
+  private readonly context: Burial;
+  private inode: Inode | undefined;
+  private bytes = 0;
+  /** Extents that may still be removed one by one. */
+  left = REMOVED_AT_ONCE;
+
+  constructor(context: Burial) {
+    this.context = context;
+  }
+
+  /** Takes the extents of `inode` that begin in [from, end), and returns their bytes. */
+  *take(inode: InodeId, from: number, end: number): Operation<number> {
+    this.inode ??= newInode(this.context, { type: "file", mode: 0, uid: 0, gid: 0, nlink: 0 });
+    const moved = yield* ask("extent.move", inode, from, end, this.inode.id);
+    this.bytes += moved;
+    return moved;
+  }
+
+  /** To be called behind the last `take`. */
+  *close(): Operation<void> {
+    if (this.inode === undefined || this.bytes === 0) return;
+    yield* ask("inode.insert", { ...this.inode, allocated: this.bytes });
+    yield* ask("reclaim.put", { inode: this.inode.id, sinceNs: this.context.nowNs });
+  }
+}
+
+/** What a grave needs. */
+export type Burial = Pick<OperationContext, "ids" | "nowNs">;
 
 /**
  * Takes [from, to) out of a file: what lies in it is removed, what reaches into it is cut, and an extent that reaches
- * over both ends is split into two that name the same block. Returns the number of bytes that were covered.
+ * over both ends is split into two that name the same block. Returns the number of bytes that were covered. With a grave,
+ * most of many extents go there.
  */
 export function* cutRange(
   moment: Moment,
   inode: InodeId,
   from: number,
   to: number,
+  grave?: Grave,
 ): Operation<number> {
   let bytes = 0;
   for (;;) {
-    const page = yield* ask("extent.list", inode, from, to, PAGE);
+    const most = grave === undefined ? PAGE : grave.left + 1;
+    const page = yield* ask("extent.list", inode, from, to, most);
+    if (grave !== undefined && page.length > grave.left) {
+      return yield* buryRange(moment, inode, from, to, grave);
+    }
     for (const extent of page) bytes += yield* cutExtent(moment, inode, extent, from, to);
+    if (grave !== undefined) grave.left -= page.length;
     // What was looked at does not overlap the range any more, so the next page begins with the rest.
-    if (page.length < PAGE) return bytes;
+    if (page.length < most) return bytes;
   }
 }
 
-/**
- * Takes everything from `from` on out of a file and returns the number of bytes that were covered. A long tail is handed
- * to a nameless inode in the reclaim queue, which costs little for each extent; the rest is done there, step by step.
- */
-export function* cutTail(
-  context: OperationContext,
+/** As `cutRange`, for a range with many extents: only those that reach out of it are cut one by one. */
+function* buryRange(
+  moment: Moment,
   inode: InodeId,
   from: number,
+  to: number,
+  grave: Grave,
 ): Operation<number> {
-  const end = Number.MAX_SAFE_INTEGER;
-  const page = yield* ask("extent.list", inode, from, end, TAIL_AT_ONCE + 1);
-  if (page.length <= TAIL_AT_ONCE) return yield* cutRange(context, inode, from, end);
-  const straddling = page[0];
-  let bytes = 0;
-  if (straddling !== undefined && straddling.offset < from) {
-    bytes += yield* cutExtent(context, inode, straddling, from, end);
+  let bytes = yield* cutStraddling(moment, inode, from, to);
+  const [last] = yield* ask("extent.list", inode, to - 1, to, 1);
+  if (last !== undefined && last.offset + last.length > to) {
+    bytes += yield* cutExtent(moment, inode, last, from, to);
   }
-  const grave = newInode(context, { type: "file", mode: 0, uid: 0, gid: 0, nlink: 0 });
-  const moved = yield* ask("extent.moveTail", inode, from, grave.id);
-  yield* ask("inode.insert", { ...grave, allocated: moved });
-  yield* ask("reclaim.put", { inode: grave.id, sinceNs: context.nowNs });
-  return bytes + moved;
+  return bytes + (yield* grave.take(inode, from, to));
+}
+
+/** Cuts what begins before `from` and reaches into [from, to), and returns the bytes that it had there. */
+export function* cutStraddling(
+  moment: Moment,
+  inode: InodeId,
+  from: number,
+  to: number,
+): Operation<number> {
+  const [first] = yield* ask("extent.list", inode, from, to, 1);
+  if (first === undefined || first.offset >= from) return 0;
+  return yield* cutExtent(moment, inode, first, from, to);
 }
 
 /** Removes up to `limit` extents of an inode that nobody uses any more. */

@@ -15,7 +15,7 @@ export function* map(
 ): Operation<Done<typeof messages.map>> {
   if (body.limit < 1) throw new DfsError("invalid", "a page of extents needs room for one");
   const inode = requireFile(yield* liveInode(body.inode));
-  const end = Math.min(body.offset + body.length, Number.MAX_SAFE_INTEGER);
+  const end = Math.min(body.offset + body.length, inode.size); // what is behind has been cut off
   const page = yield* mappedPage(inode.id, body.offset, end, body.limit);
   return { version: inode.version, size: inode.size, ...page };
 }

@@ -7,12 +7,13 @@ import { ask, type Operation } from "../../store/store.ts";
 import { dropCapabilities } from "../capabilities.ts";
 import type { Body, Done, OperationContext } from "../context.ts";
 import { attributesOf, liveInode, nextCtime, requireFile } from "../inodes.ts";
+import { refuseWhileCut } from "./cuts.ts";
 import { cutRange } from "./extents.ts";
 
 /** Extents that one operation goes through; whoever asks goes on behind them. */
 const EXTENTS_AT_ONCE = 512;
 
-/** @throws DfsError `stale`, `isDirectory`, `invalid` (not a regular file), `fileTooBig`. */
+/** @throws CutPending; DfsError `stale`, `isDirectory`, `invalid` (not a regular file), `fileTooBig`. */
 export function* punch(
   context: OperationContext,
   { inode: id, offset, length, minSize }: Body<typeof messages.punch>,
@@ -20,6 +21,7 @@ export function* punch(
   const inode = requireFile(yield* liveInode(id));
   checkRange(offset, length);
   checkRange(minSize, 0);
+  yield* refuseWhileCut(inode, minSize);
   const end = yield* reachable(inode, offset, offset + length);
   const cut = yield* cutRange(context, id, offset, end);
   const changed = changedContent(context, inode, {
@@ -53,6 +55,7 @@ export function* clone(
   }
   const sourceEnd = yield* reachable(source, sourceOffset, sourceOffset + wanted);
   const end = yield* reachable(target, offset, offset + (sourceEnd - sourceOffset));
+  yield* refuseWhileCut(target, end);
   const done = end - offset;
   const pieces = yield* piecesOf(context, source, body, done);
   // The references come first: a block that is in both ranges stays alive.

@@ -42,9 +42,10 @@ export function* reserve(
  */
 export function* claimBlocks(session: SessionId, blocks: readonly BlockId[]): Operation<void> {
   const touched: Reservation[] = [];
-  for (const block of blocks) {
-    let reservation = touched.find((each) => liesIn(each, block));
-    if (reservation === undefined) {
+  // In order of id those of one reservation are neighbours, so that each is looked at for its own ids only.
+  for (const block of blocks.toSorted(byId)) {
+    let reservation = touched.at(-1);
+    if (reservation === undefined || !liesIn(reservation, block)) {
       reservation = yield* ownReservation(session, block);
       touched.push(reservation);
     }
@@ -89,11 +90,10 @@ export function unusedIds(reservation: Reservation): BlockId[] {
   return ids;
 }
 
-function isUsedUp(reservation: Reservation): boolean {
-  for (let index = 0; index < reservation.count; index++) {
-    if (!isUsed(reservation, index)) return false;
-  }
-  return true;
+function isUsedUp({ used, count }: Reservation): boolean {
+  const whole = count >> 3;
+  for (let at = 0; at < whole; at++) if (used[at] !== 0xff) return false;
+  return (count & 7) === 0 || used[whole] === (1 << (count & 7)) - 1;
 }
 
 function* ownReservation(session: SessionId, block: BlockId): Operation<Reservation> {
@@ -121,6 +121,10 @@ function useId(reservation: Reservation, block: BlockId): void {
 
 function isUsed(reservation: Reservation, index: number): boolean {
   return ((reservation.used[index >> 3] ?? 0) & (1 << (index & 7))) !== 0;
+}
+
+function byId(left: BlockId, right: BlockId): number {
+  return left < right ? -1 : left > right ? 1 : 0;
 }
 
 function liesIn(reservation: Reservation, block: BlockId): boolean {

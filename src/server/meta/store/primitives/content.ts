@@ -28,8 +28,10 @@ export interface ContentPrimitives {
   /** Changes the length of the extent that begins at `offset`. */
   "extent.setLength"(inode: InodeId, offset: number, length: number): void;
   "extent.delete"(inode: InodeId, offset: number): void;
-  /** Gives all extents that begin at `from` or behind it to another inode, which has none; returns their total length. */
-  "extent.moveTail"(inode: InodeId, from: number, to: InodeId): number;
+  /** Where the `number`th extent begins of those that begin at `from` or behind it, counted from 1; undefined: there are fewer. */
+  "extent.nth"(inode: InodeId, from: number, number: number): number | undefined;
+  /** Gives the extents that begin in [from, end) to another inode, which has none there; returns their total length. */
+  "extent.move"(inode: InodeId, from: number, end: number, to: InodeId): number;
 
   "block.get"(block: BlockId): Block | undefined;
   /** Those of the blocks that are on record, in any order. */
@@ -94,6 +96,14 @@ export interface ContentPrimitives {
   "reclaim.get"(inode: InodeId): ReclaimEntry | undefined;
   "reclaim.list"(limit: number): ReclaimEntry[];
   "reclaim.delete"(inode: InodeId): void;
+
+  /** The extents of the inode that begin at `start` or behind it are no part of it any more. */
+  "cut.put"(inode: InodeId, start: number): void;
+  /** Where they begin, if there are any. */
+  "cut.get"(inode: InodeId): number | undefined;
+  /** Inodes with such extents, the lowest ids first. */
+  "cut.list"(limit: number): InodeId[];
+  "cut.delete"(inode: InodeId): void;
 
   "repair.get"(block: BlockId): Repair | undefined;
   /** The entries of those of the blocks that have one, in any order. */

@@ -14,6 +14,8 @@ export interface SessionPrimitives {
 
   "reply.get"(session: SessionId, operation: bigint): Uint8Array | undefined;
   "reply.insert"(session: SessionId, operation: bigint, reply: Uint8Array): void;
+  /** The operation number of the session's `number`th reply in order, counted from 1; undefined when it has fewer. */
+  "reply.nth"(session: SessionId, number: number): bigint | undefined;
   /** Deletes the replies of all operations up to `operation`. */
   "reply.trim"(session: SessionId, operation: bigint): void;
   "reply.deleteAll"(session: SessionId): void;

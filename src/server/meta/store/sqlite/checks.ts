@@ -69,7 +69,8 @@ const CHECKS: readonly Check[] = [
         CASE WHEN i.type IS NOT ${FILE} THEN 'an extent at ' || e.offset || ' of what is no file'
         ELSE 'the extent at ' || e.offset || ' ends at ' || (e.offset + e.length) || ', the file at ' || i.size END AS detail
       FROM extents e LEFT JOIN inodes i ON i.id = e.inode
-      WHERE i.type IS NOT ${FILE} OR (e.offset + e.length > i.size AND e.inode NOT IN (SELECT inode FROM reclaim))`,
+      WHERE i.type IS NOT ${FILE} OR (e.offset + e.length > i.size AND e.inode NOT IN (SELECT inode FROM reclaim)
+        AND e.offset < ifnull((SELECT start FROM cuts c WHERE c.inode = e.inode), e.offset + 1))`,
   },
   {
     kind: "extentWithoutBlock",
@@ -91,7 +92,7 @@ const CHECKS: readonly Check[] = [
     query: `SELECT i.id AS inode, i.ctime, ifnull(s.total, 0) AS right,
         'it counts ' || i.allocated || ' allocated bytes, its extents have ' || ifnull(s.total, 0) AS detail
       FROM inodes i LEFT JOIN (SELECT inode, sum(length) AS total FROM extents GROUP BY inode) s ON s.inode = i.id
-      WHERE i.allocated <> ifnull(s.total, 0) AND i.id NOT IN (SELECT inode FROM reclaim)`,
+      WHERE i.allocated <> ifnull(s.total, 0) AND i.id NOT IN (SELECT inode FROM reclaim UNION ALL SELECT inode FROM cuts)`,
   },
   {
     kind: "wrongRefs",

@@ -87,9 +87,14 @@ function extentArea(database: Database): Area<"extent"> {
     "UPDATE extents SET length = ? WHERE inode = ? AND offset = ?",
   );
   const remove = database.prepare("DELETE FROM extents WHERE inode = ? AND offset = ?");
-  const moveTail = database.prepare("UPDATE extents SET inode = ? WHERE inode = ? AND offset >= ?");
-  const total = database.prepare<{ total: bigint }, [bigint]>(
-    "SELECT ifnull(sum(length), 0) AS total FROM extents WHERE inode = ?",
+  const nth = database.prepare<{ offset: bigint }, [bigint, number, number]>(
+    "SELECT offset FROM extents WHERE inode = +? AND offset >= ? ORDER BY offset LIMIT 1 OFFSET +?",
+  );
+  const move = database.prepare(
+    "UPDATE extents SET inode = ? WHERE inode = ? AND offset >= ? AND offset < ?",
+  );
+  const total = database.prepare<{ total: bigint }, [bigint, number, number]>(
+    "SELECT ifnull(sum(length), 0) AS total FROM extents WHERE inode = ? AND offset >= ? AND offset < ?",
   );
   return {
     "extent.list": (inode, from, to, limit) => list.all(inode, from, to, limit).map(extentOf),
@@ -104,9 +109,14 @@ function extentArea(database: Database): Area<"extent"> {
       void insert.run(inode, extent.offset, extent.length, extent.block, extent.blockOffset),
     "extent.setLength": (inode, offset, length) => void setLength.run(length, inode, offset),
     "extent.delete": (inode, offset) => void remove.run(inode, offset),
-    "extent.moveTail": (inode, from, to) => {
-      moveTail.run(to, inode, from);
-      return Number(total.get(to)?.total ?? 0n);
+    "extent.nth": (inode, from, number) => {
+      const row = nth.get(inode, from, number - 1);
+      return row === null ? undefined : Number(row.offset);
+    },
+    "extent.move": (inode, from, end, to) => {
+      const bytes = Number(total.get(inode, from, end)?.total ?? 0n);
+      if (bytes > 0) move.run(to, inode, from, end);
+      return bytes;
     },
   };
 }

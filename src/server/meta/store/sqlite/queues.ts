@@ -1,4 +1,4 @@
-/** Primitives of reservations, of forgotten ids and of the queues (files to reclaim, blocks to repair, servers to survey) on SQLite. */
+/** Primitives of reservations, of forgotten ids and of the queues (files to reclaim or cut, blocks to repair, servers to survey) on SQLite. */
 import type { Database } from "bun:sqlite";
 import { blockId, inodeId, serverId, sessionId } from "../../../../base/ids.ts";
 import type { ContentPrimitives } from "../primitives/content.ts";
@@ -41,6 +41,7 @@ export function queuePrimitives(
   Area<"forgotten"> &
   Area<"abandoned"> &
   Area<"reclaim"> &
+  Area<"cut"> &
   Area<"repair"> &
   Area<"survey"> {
   return {
@@ -48,6 +49,7 @@ export function queuePrimitives(
     ...forgottenArea(database),
     ...abandonedArea(database),
     ...reclaimArea(database),
+    ...cutArea(database),
     ...repairArea(database),
     ...surveyArea(database),
   };
@@ -125,6 +127,26 @@ function reclaimArea(database: Database): Area<"reclaim"> {
     "reclaim.list": (limit) =>
       list.all(limit).map((row) => ({ inode: inodeId(row.inode), sinceNs: row.since })),
     "reclaim.delete": (inode) => void remove.run(inode),
+  };
+}
+
+function cutArea(database: Database): Area<"cut"> {
+  const put = database.prepare("INSERT OR REPLACE INTO cuts (inode, start) VALUES (?, ?)");
+  const get = database.prepare<{ start: bigint }, [bigint]>(
+    "SELECT start FROM cuts WHERE inode = ?",
+  );
+  const list = database.prepare<{ inode: bigint }, [number]>(
+    "SELECT inode FROM cuts ORDER BY inode LIMIT +?",
+  );
+  const remove = database.prepare("DELETE FROM cuts WHERE inode = ?");
+  return {
+    "cut.put": (inode, start) => void put.run(inode, start),
+    "cut.get": (inode) => {
+      const row = get.get(inode);
+      return row === null ? undefined : Number(row.start);
+    },
+    "cut.list": (limit) => list.all(limit).map((row) => inodeId(row.inode)),
+    "cut.delete": (inode) => void remove.run(inode),
   };
 }
 

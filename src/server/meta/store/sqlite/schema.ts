@@ -8,7 +8,13 @@
  */
 
 /** Version of the tables that this build reads and writes. */
-export const SCHEMA_VERSION = 2;
+export const SCHEMA_VERSION = 3;
+
+/**
+ * The oldest version that becomes this one by being opened: a build that does not know `cuts` would show the bytes that were
+ * cut off a file again when it grows, and that table is all that is new.
+ */
+export const OLDEST_VERSION = 2;
 
 /** Marks a SQLite file as a dfs metadata database (PRAGMA application_id): "dfsm". */
 export const APPLICATION_ID = 0x6466736d;
@@ -192,6 +198,12 @@ CREATE TABLE IF NOT EXISTS abandoned (
   server INTEGER NOT NULL,
   PRIMARY KEY (block, server)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS cuts (
+  inode INTEGER PRIMARY KEY,
+  start INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE IF NOT EXISTS locks (
   inode INTEGER NOT NULL,
   kind INTEGER NOT NULL,

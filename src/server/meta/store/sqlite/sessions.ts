@@ -73,11 +73,15 @@ function replyArea(database: Database): Area<"reply"> {
   const insert = database.prepare(
     "INSERT INTO replies (session, operation, reply) VALUES (?, ?, ?)",
   );
+  const nth = database.prepare<{ operation: bigint }, [bigint, number]>(
+    "SELECT operation FROM replies WHERE session = +? ORDER BY operation LIMIT 1 OFFSET +?",
+  );
   const trim = database.prepare("DELETE FROM replies WHERE session = ? AND operation <= ?");
   const removeAll = database.prepare("DELETE FROM replies WHERE session = ?");
   return {
     "reply.get": (session, operation) => get.get(session, operation)?.reply,
     "reply.insert": (session, operation, reply) => void insert.run(session, operation, reply),
+    "reply.nth": (session, number) => nth.get(session, number - 1)?.operation,
     "reply.trim": (session, operation) => void trim.run(session, operation),
     "reply.deleteAll": (session) => void removeAll.run(session),
   };

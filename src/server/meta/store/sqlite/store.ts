@@ -18,7 +18,7 @@ import { blockPrimitives } from "./content.ts";
 import { lockPrimitives } from "./locks.ts";
 import { queuePrimitives } from "./queues.ts";
 import { refillPrimitives } from "./refills.ts";
-import { ADDED_TABLES, APPLICATION_ID, SCHEMA, SCHEMA_VERSION } from "./schema.ts";
+import { ADDED_TABLES, APPLICATION_ID, OLDEST_VERSION, SCHEMA, SCHEMA_VERSION } from "./schema.ts";
 import { sessionPrimitives } from "./sessions.ts";
 import { treePrimitives } from "./tree.ts";
 
@@ -67,7 +67,10 @@ export function openSqliteStore(path: string): SqliteStore {
   const database = openDatabase(path, false);
   try {
     checkFormat(path, database);
-    database.run(ADDED_TABLES);
+    database.transaction(() => {
+      database.run(ADDED_TABLES);
+      database.run(`PRAGMA user_version = ${SCHEMA_VERSION}`);
+    })();
     return storeOf(path, database);
   } catch (error) {
     database.close();
@@ -108,7 +111,7 @@ function checkFormat(path: string, database: Database): void {
     throw new DfsError("invalid", `${path} is not a metadata database of dfs`);
   }
   const version = pragma(database, "user_version");
-  if (version !== SCHEMA_VERSION) {
+  if (version < OLDEST_VERSION || version > SCHEMA_VERSION) {
     throw new DfsError(
       "unsupported",
       `cannot use the metadata database ${path}: its tables have version ${version}, this build knows ${SCHEMA_VERSION}\n` +

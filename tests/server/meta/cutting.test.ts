@@ -1,0 +1,93 @@
+// Files whose long ends are cut off, in a running service: who makes one grow waits for the cut, and a restart goes on with it.
+
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+import { inodeId, sessionId, type InodeId } from "../../../src/base/ids.ts";
+import { clone } from "../../../src/protocol/messages/content.ts";
+import { map, setattr } from "../../../src/protocol/messages/namespace.ts";
+import * as operations from "../../../src/server/meta/namespace/operations.ts";
+import { openSqliteStore } from "../../../src/server/meta/store/sqlite/store.ts";
+import { runSync } from "../../../src/server/meta/store/store.ts";
+import { TestDataServer } from "./support/data-server.ts";
+import { temporaryDirectory, until } from "./support/durable.ts";
+import { startMeta, TestClient } from "./support/service.ts";
+
+const SETTINGS = { settings: { blockSize: 8 } };
+
+const BLOCKS = 2000;
+
+/** Of the whole file: its blocks and three copies of them. */
+const SIZE = 4 * BLOCKS * 8;
+
+const NO_CHANGE = {
+  mode: null,
+  uid: null,
+  gid: null,
+  size: null,
+  atimeNs: null,
+  mtimeNs: null,
+  atimeNow: false,
+  mtimeNow: false,
+};
+
+/** A file of 8,000 extents. */
+async function longFile(client: TestClient, data: readonly TestDataServer[]): Promise<InodeId> {
+  const { inode } = await client.put("long", data, BLOCKS);
+  for (let end = BLOCKS * 8; end < SIZE;) {
+    const ranges = { source: inode, sourceOffset: end - BLOCKS * 8, inode, offset: end };
+    end += (await client.change(clone, { ...ranges, length: BLOCKS * 8 })).done;
+  }
+  return inode;
+}
+
+const resize = (client: TestClient, inode: InodeId, size: number) =>
+  client.change(setattr, { ...NO_CHANGE, inode, size });
+
+async function start(dir: string) {
+  const meta = await startMeta(dir, SETTINGS);
+  const data: TestDataServer[] = [];
+  for (let index = 0; index < 3; index++) data.push(await TestDataServer.join(meta.address));
+  return { meta, data, client: await TestClient.open(meta.address) };
+}
+
+test("a file that is cut and grows again has a hole where it was cut, and its blocks are deleted", async () => {
+  using dir = temporaryDirectory();
+  const { meta, data, client } = await start(dir.path);
+  const inode = await longFile(client, data);
+  const cut = resize(client, inode, 80);
+  const grown = resize(client, inode, SIZE); // sent before the cut is answered
+  expect((await cut).attributes.size).toBe(80);
+  expect((await grown).attributes).toMatchObject({ size: SIZE, allocated: 10 });
+  const { size, extents } = await client.ask(map, { inode, offset: 0, length: SIZE, limit: 20 });
+  expect([size, extents.length]).toEqual([SIZE, 10]);
+  await until(() => data.every((server) => server.held.size === 10));
+  await meta.stop();
+});
+
+test("a cut that a service has left behind is finished by the next one", async () => {
+  using dir = temporaryDirectory();
+  const { meta, data, client } = await start(dir.path);
+  const inode = await longFile(client, data);
+  await meta.stop();
+
+  const store = openSqliteStore(join(dir.path, "meta.db"));
+  const context = {
+    session: sessionId(1n),
+    nowNs: BigInt(Date.now()) * 1_000_000n,
+    settings: meta.settings,
+    ids: { nextInode: () => inodeId(1n << 50n), nextBlocks: () => expect.unreachable() },
+  };
+  const change = operations.setattr(context, { ...NO_CHANGE, inode, size: 80 });
+  store.transaction(() => runSync(store.primitives, change));
+  expect(store.primitives["cut.list"](9)).toEqual([inode]);
+  store.close();
+
+  const next = await startMeta(dir.path);
+  const resumed = await client.resume(next.address);
+  for (const server of data) await server.restart(next.address);
+  await until(() => data.every((server) => server.held.size === 10));
+  expect((await resize(resumed, inode, SIZE)).attributes.allocated).toBe(10);
+  const { extents } = await resumed.ask(map, { inode, offset: 0, length: SIZE, limit: 20 });
+  expect(extents).toHaveLength(10);
+  await next.stop();
+});
