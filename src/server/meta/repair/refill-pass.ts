@@ -236,7 +236,7 @@ export class RefillPass {
     );
     const rows = open.slice(0, countReady(open, this.away, busy));
     const blocked = open[rows.length];
-    this.waitsFor = blocked?.holders.present ?? [];
+    this.waitsFor = blocked?.holders.present.filter((source) => !this.away.has(source)) ?? [];
     this.after = blocked === undefined ? page.last : blockId(blocked.id - 1n);
     if (rows.length > 0) this.begin(rows, page, busy);
     const left = [...page.others, ...page.wanted.filter(isCutOff).map(({ id }) => id)];

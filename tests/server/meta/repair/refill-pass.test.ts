@@ -64,7 +64,12 @@ function rig(blocks: number) {
   const underWay: Order[] = [];
   const run = <T>(operation: () => Operation<T>): Promise<T> => harness.run(operation());
   const settings = { replicas: 3 };
-  const engine = { settings, nowNs: 1n, question: run, change: run } as unknown as Engine;
+  const reads = { count: 0 };
+  const question: typeof run = (operation) => {
+    reads.count++;
+    return run(operation);
+  };
+  const engine = { settings, nowNs: 1n, question, change: run } as unknown as Engine;
   const copyMany = ({ server }: Member, { blocks: ordered, sources }: BatchOrder) =>
     new Promise<BatchResult[]>((resolve) => {
       const isCutOff = (source: number): boolean => cutOff.has(sources[source]!.server);
@@ -94,7 +99,7 @@ function rig(blocks: number) {
     const member = { server, instance, peer: { open: true, closed: new Promise(() => undefined) } };
     return new RefillPass(options, member as unknown as Member, undefined);
   };
-  return { harness, loads, begun, underWay, passOf, cutOff, left };
+  return { harness, loads, begun, underWay, passOf, cutOff, left, reads };
 }
 
 /** Copies missing in all. */
@@ -178,5 +183,25 @@ test("blocks whose one source the server cannot reach are left, and the others a
   // Three orders were under way before the first one was answered.
   const ordered = begun.reduce((sum, { blocks }) => sum + blocks, 0);
   expect(ordered).toBe((10 + COPIES_PER_SERVER - 1) * IN_ORDER);
+  harness.close();
+});
+
+test("a pass that waits for the one source that it can reach does not look again and again", async () => {
+  const { harness, loads, underWay, passOf, cutOff, reads } = rig(4 * IN_ORDER);
+  cutOff.add(S3);
+  const run = passOf(S1, [S3, S4]).run();
+  await settled();
+  loads.count(S2, S4, COPIES_PER_SERVER, 1);
+  for (const order of underWay.splice(0)) order.end();
+  await settled();
+  const { count } = reads;
+  for (let turn = 0; turn < 5; turn++) await settled();
+  expect(reads.count).toBe(count);
+  loads.count(S2, S4, COPIES_PER_SERVER, -1);
+  for (let turn = 0; turn < 10; turn++, await settled()) {
+    for (const order of underWay.splice(0)) order.end();
+  }
+  await run;
+  expect(loads.outgoing(S4)).toBe(0);
   harness.close();
 });
