@@ -85,6 +85,7 @@ async function refill(
   const { out, json } = surroundings;
   const holdings = await client.holdings(server);
   if (!holdings.connected) throw notRunning(server, holdings);
+  refuseDraining(server, holdings);
   const left = absent(holdings);
   if (dryRun || left === undefined || left.copies > 0) {
     const { copies, bytes } = left ?? total(holdings);
@@ -96,7 +97,11 @@ async function refill(
   await watch(surroundings, {
     client,
     server,
-    left: (now) => (now.filling && absent(now)?.copies === 0 ? undefined : absent(now)),
+    left: (now) => {
+      refuseDraining(server, now);
+      const lacking = absent(now);
+      return now.filling && lacking?.copies === 0 ? undefined : lacking;
+    },
     verb: "rebuilt",
     again,
     ifAway: "the work goes on when it is back",
@@ -162,6 +167,16 @@ function total({ present, bad, adding }: Holdings): Left {
     copies: present.copies + bad.copies + adding.copies,
     bytes: present.bytes + bad.bytes + adding.bytes,
   };
+}
+
+/** @throws DfsError `invalid` when the server is being emptied: what it has lost is made elsewhere. */
+function refuseDraining(server: ServerId, { state }: Holdings): void {
+  if (state !== "draining") return;
+  throw new DfsError(
+    "invalid",
+    `cannot rebuild data server ${server}: it is being drained, and what it had is made on the others\n` +
+      `to see how far that is: dfs server drain ${server}; to have it refilled: dfs server undrain ${server}`,
+  );
 }
 
 function notRunning(server: ServerId, { state }: Holdings): DfsError {

@@ -105,6 +105,9 @@ test("a drain that somebody ends is not watched any more", () =>
   withFile(async (cluster) => {
     const watching = cluster.spawn(["server", "drain", "2"]);
     await until(async () => (await rowOf(cluster, 2))?.state === "draining", "the drain to begin");
+    const refill = await cluster.run(["rebuild", "2"]);
+    expect(refill.code).toBe(1);
+    expect(refill.stderr).toContain("cannot rebuild data server 2: it is being drained");
     await cluster.ok("server", "undrain", "2");
     const { code, stderr } = await finish(watching);
     expect(code).toBe(1);

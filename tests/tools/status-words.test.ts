@@ -214,7 +214,7 @@ describe("statusLines", () => {
       server(2, { state: "down", heardNs: null, heldBack: true }),
       server(3, { state: "out", heardNs: NOW - 20n * MIN }),
       server(4, { state: "draining", sinceNs: NOW - 5n * MIN, replicas: 120 }),
-      server(5, { state: "draining", replicas: 0 }),
+      server(5, { state: "draining", replicas: 0, filling: true }), // it lost its disk as well, and is not refilled
       server(6, { state: "draining", replicas: 1, heardNs: NOW - MIN, outInMs: 540_000 }),
       server(7, { filling: true }),
       server(8, { full: true }),

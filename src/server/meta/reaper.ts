@@ -2,6 +2,7 @@
  * The reaper: what metadata has durably given up is deleted on the data servers, and then forgotten.
  *
  *     opens of an ended session    ─ in bounded steps ─►  given up, and with the last one of an inode without name the inode
+ *     other things of one          ─ in bounded steps ─►  locks and replies gone, reservations ended
  *     long tail cut off a file     ─ in bounded steps ─►  extents of inodes without name or opens
  *     inode without name or opens  ─ its extents go in bounded steps ─►  dead blocks, copies `removing`
  *     copy `removing`              ─ command to its server, acknowledged ─►  copy forgotten, with the last one the block
@@ -17,11 +18,14 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
 import { blockId, type BlockId, type ServerId } from "../../base/ids.ts";
 import type { Logger } from "../../base/logger.ts";
+import { Changes, watched } from "./changes.ts";
 import type { Commands } from "./commands.ts";
 import { finishCut } from "./cutting.ts";
 import type { Engine } from "./engine.ts";
 import type { Member } from "./members.ts";
 import {
+  clearStep,
+  endedUncleared,
   endedWithOpens,
   forgetReplica,
   forgetReservation,
@@ -67,6 +71,8 @@ export interface ReaperOptions {
   readonly isCopying: (block: BlockId, server: ServerId) => boolean;
   /** False while files without a name must stay. */
   readonly mayReclaim: () => boolean;
+  /** Clients want to know of this: locks of an ended session have gone, and others have been granted. */
+  readonly onChanged: (changes: Changes) => void;
   /** Something has gone on record for repair. */
   readonly onNeedy: () => void;
 }
@@ -96,6 +102,7 @@ export class Reaper {
 
   private tick(): void {
     this.run("cutting files", () => this.cut());
+    this.run("clearing ended sessions", () => this.clearSessions());
     if (this.options.mayReclaim()) {
       this.run("closing files of ended sessions", () => this.closeFiles());
       this.run("reclaiming files", () => this.reclaim());
@@ -117,6 +124,20 @@ export class Reaper {
       })
       .finally(() => this.running.delete(what));
     this.running.set(what, done);
+  }
+
+  private async clearSessions(): Promise<void> {
+    const { engine, onChanged } = this.options;
+    while (!this.stopped) {
+      const session = await engine.question(() => endedUncleared());
+      if (session === undefined) return;
+      let changes = new Changes();
+      await engine.vital(() => {
+        changes = new Changes();
+        return watched(clearStep({ nowNs: engine.nowNs }, session), changes);
+      });
+      onChanged(changes);
+    }
   }
 
   private async closeFiles(): Promise<void> {

@@ -305,6 +305,7 @@ class Running {
       settled: () => this.members.settled(),
       isCopying: (block, server) => this.repair.isCopying(block, server),
       mayReclaim: () => !this.sessions.recovering,
+      onChanged: (changes) => clientNotices.publish(changes, undefined),
       onNeedy: () => this.repair.recorded(),
     });
     const { members, repair, backups } = this;

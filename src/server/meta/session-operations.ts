@@ -49,7 +49,7 @@ export function* acknowledge(session: SessionId, acknowledged: bigint): Operatio
   yield* forgetReplies(yield* liveSession({ session }), acknowledged, 1n);
 }
 
-/** Sessions that ended in this way at `beforeNs` or earlier and have nothing open any more, of the first `limit` in order of id. */
+/** Sessions that ended in this way at `beforeNs` or earlier and have nothing open or left any more, of the first `limit` in order of id. */
 export function* longEnded(
   state: Exclude<SessionState, "live">,
   beforeNs: bigint,
@@ -58,7 +58,7 @@ export function* longEnded(
   const ended = yield* ask("session.list", state, sessionId(0n), limit);
   const due: SessionId[] = [];
   for (const { id, endedNs } of ended) {
-    if ((endedNs ?? 0n) > beforeNs) continue;
+    if ((endedNs ?? 0n) > beforeNs || (yield* ask("ending.get", id)) !== undefined) continue;
     if ((yield* ask("open.list", id, inodeId(0n), 1)).length === 0) due.push(id);
   }
   return due;

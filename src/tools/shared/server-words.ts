@@ -25,7 +25,7 @@ export function serverLines(server: ServerInfo, company: Company, moment: Moment
   if (server.state !== "up") {
     lines.push(`server ${server.server} is ${server.state}${stateWords(server, company, moment)}`);
   }
-  if (server.filling === true) {
+  if (server.filling === true && server.state !== "draining") {
     lines.push(
       `server ${server.server} is being refilled: its copies count in no write quorum until that is done ` +
         `(dfs rebuild ${server.server} shows how far it is)`,

@@ -1,10 +1,12 @@
 import { describe, expect, test } from "bun:test";
 import { systemClock, type Clock } from "../../../src/base/clock.ts";
-import { ROOT_INODE } from "../../../src/base/ids.ts";
+import { ROOT_INODE, type InodeId } from "../../../src/base/ids.ts";
 import { MAX_LINES } from "../../../src/base/limited-lines.ts";
 import { lineLogger } from "../../../src/base/logger.ts";
+import { HandlerTable } from "../../../src/protocol/endpoint.ts";
 import { commit, nameless, reserve } from "../../../src/protocol/messages/content.ts";
 import { status } from "../../../src/protocol/messages/cluster.ts";
+import { lockGranted, lockSet } from "../../../src/protocol/messages/locks.ts";
 import { memberHeartbeat } from "../../../src/protocol/messages/member.ts";
 import {
   getattr,
@@ -311,6 +313,31 @@ describe("sessions", () => {
       }),
     );
     expect(failure).toMatchObject({ kind: "stale" });
+    await meta.stop();
+  });
+
+  test("of locks that go after the end of their session, who waits for one is told", async () => {
+    using dir = temporaryDirectory();
+    const meta = await startMeta(dir.path);
+    const holder = await TestClient.open(meta.address);
+    const handlers = new HandlerTable();
+    const granted: bigint[] = [];
+    handlers.onNotice(lockGranted, ({ inode }) => void granted.push(inode));
+    const waiter = await TestClient.open(meta.address, handlers);
+    const lock = { kind: "posix", type: "exclusive", owner: 1n, pid: 1, start: 0, end: 9 } as const;
+    const files: bigint[] = [];
+    for (let made = 0; made < 600; made += 100) {
+      const hundred = Array.from({ length: 100 }, (_, index) => holder.create(`f${made + index}`));
+      const inodes = (await Promise.all(hundred)).map(({ attributes }) => attributes.inode);
+      const lockOne = (inode: InodeId): Promise<unknown> =>
+        holder.change(lockSet, { inode, lock, wait: "no" });
+      await Promise.all(inodes.map(lockOne));
+      await waiter.change(lockSet, { inode: inodes[99]!, lock, wait: "queue" });
+      files.push(...inodes);
+    }
+    await holder.ask(sessionClose, {});
+    await until(() => granted.length === 6);
+    expect(granted).toEqual([99, 199, 299, 399, 499, 599].map((index) => files[index]!));
     await meta.stop();
   });
 

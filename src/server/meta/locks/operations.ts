@@ -19,7 +19,7 @@ import { inTheWay, wouldDeadlock } from "./deadlock.ts";
 import { changeOf, grantable, isSame, type Change } from "./granting.ts";
 import { isRange } from "./ranges.ts";
 
-/** Locks or waits taken from the record for one request to the store. */
+/** Locks or waits of an ended session that are given up in one step. */
 const PAGE = 256;
 
 /** @throws DfsError `stale` when the inode is gone, `invalid` for a range that cannot be. */
@@ -91,20 +91,16 @@ export function* dropLocksOf(session: SessionId, inode: InodeId): Operation<void
   }
 }
 
-/** The session has ended: all its locks and waits go. */
-export function* dropAllLocks(session: SessionId): Operation<void> {
-  for (;;) {
-    const waits = yield* ask("lockWait.ofSession", session, PAGE);
-    for (const wait of waits) yield* ask("lockWait.delete", wait.number);
-    if (waits.length < PAGE) break;
-  }
+/** The session has ended: its locks and waits go. Returns true when they are many, and some are left. */
+export function* dropSomeLocks(session: SessionId): Operation<boolean> {
+  const waits = yield* ask("lockWait.ofSession", session, PAGE);
+  for (const wait of waits) yield* ask("lockWait.delete", wait.number);
+  // Waits go before locks: none of them is to be granted when a lock goes.
+  if (waits.length === PAGE) return true;
+  const locks = yield* ask("lock.ofSession", session, PAGE);
   // All locks of a file go together: who waits for them is looked for once.
-  for (;;) {
-    const locks = yield* ask("lock.ofSession", session, PAGE);
-    for (const inode of new Set(locks.map((lock) => lock.inode)))
-      yield* dropLocksOf(session, inode);
-    if (locks.length < PAGE) return;
-  }
+  for (const inode of new Set(locks.map((lock) => lock.inode))) yield* dropLocksOf(session, inode);
+  return locks.length === PAGE;
 }
 
 /** Grants what nothing is in the way of any more, in the order in which it was asked for. */

@@ -19,6 +19,6 @@ export { open, release, reopen } from "./opens.ts";
 export { reclaimStep, type ReclaimProgress } from "./removal.ts";
 export { rename } from "./rename.ts";
 export { resolve } from "./resolve.ts";
-export { endedWithOpens, endSession, giveUpOpens } from "./sessions.ts";
+export { clearStep, endedUncleared, endedWithOpens, endSession, giveUpOpens } from "./sessions.ts";
 export { readlink, symlink } from "./symlinks.ts";
 export { xattrGet, xattrList, xattrRemove, xattrSet } from "./xattr.ts";

@@ -8,7 +8,7 @@ import { messageOf } from "../../../base/errors.ts";
 import type { InstanceId, ServerId } from "../../../base/ids.ts";
 import type { Logger } from "../../../base/logger.ts";
 import type { Engine } from "../engine.ts";
-import type { Survey } from "../store/rows.ts";
+import type { Server, Survey } from "../store/rows.ts";
 import { ask } from "../store/store.ts";
 import { clusterView } from "./need.ts";
 import { endFilling, isFilled, surveyStep } from "./steps.ts";
@@ -69,7 +69,10 @@ export class Surveys {
   private async work(): Promise<void> {
     const { engine, logger, mayBegin, compared } = this.options;
     const servers = await engine.question(() => ask("server.list"));
-    for (const { id } of servers.filter(({ filling, state }) => filling && state === "up")) {
+    // One that is drained is not filled but emptied, and then what it has still to get is nothing, too.
+    const mayBeFilled = ({ filling, state }: Server): boolean =>
+      filling && (state === "up" || state === "draining");
+    for (const { id } of servers.filter(mayBeFilled)) {
       const instance = compared(id);
       if (instance === undefined) continue;
       // Asked first: a change costs a sync, and while a server is refilled this is asked all the time.

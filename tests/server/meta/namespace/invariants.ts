@@ -137,7 +137,7 @@ const LOCKS: readonly Check[] = [
   {
     name: "locks and waits belong to live sessions",
     query: `SELECT inode AS id FROM (SELECT inode, session FROM locks UNION ALL SELECT inode, session FROM lock_waits)
-      WHERE session NOT IN (SELECT id FROM sessions WHERE state = 0)`,
+      WHERE session NOT IN (SELECT id FROM sessions WHERE state = 0 UNION ALL SELECT session FROM ending)`,
   },
   {
     name: "locks of different owners do not exclude one another, and those of one do not overlap",
@@ -178,12 +178,18 @@ const SESSIONS: readonly Check[] = [
   {
     name: "replies are kept for live sessions, above what was acknowledged",
     query: `SELECT r.session AS id FROM replies r LEFT JOIN sessions s ON s.id = r.session
-      WHERE s.state IS NOT 0 OR r.operation <= s.acknowledged`,
+      WHERE r.operation <= s.acknowledged
+        OR (s.state IS NOT 0 AND r.session NOT IN (SELECT session FROM ending))`,
   },
   {
     name: "a reservation is ended exactly when its session is",
     query: `SELECT first AS id FROM reservations r LEFT JOIN sessions s ON s.id = r.session
-      WHERE (s.state IS 0) <> (r.ended IS NULL)`,
+      LEFT JOIN ending e ON e.session = r.session
+      WHERE (s.state IS 0 OR ifnull(r.first > e.after, 0)) <> (r.ended IS NULL)`,
+  },
+  {
+    name: "what is still to be cleared belongs to sessions that have ended",
+    query: `SELECT session AS id FROM ending WHERE session NOT IN (SELECT id FROM sessions WHERE state <> 0)`,
   },
 ];
 

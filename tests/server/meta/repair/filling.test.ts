@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 import { incarnationId } from "../../../../src/base/ids.ts";
 import { systemRandom } from "../../../../src/base/random.ts";
-import { holdings, status } from "../../../../src/protocol/messages/cluster.ts";
+import { holdings, setServer, status } from "../../../../src/protocol/messages/cluster.ts";
 import { failureOf } from "../../../support/failure.ts";
 import { temporaryDirectory, until } from "../support/durable.ts";
 import { TestDataServer } from "../support/data-server.ts";
@@ -120,5 +120,26 @@ test("what a server has lost is not made on stand-ins while it is still being co
   await recover(client, lost, meta.address);
   expect(lost.held.size).toBe(4000);
   expect(other.copied).toEqual([]);
+  await meta.stop();
+});
+
+// It was said to be refilled for ever, when nothing of it was needed any more, and `dfs rebuild` waited for the end of that.
+test("one that loses its disk while it is drained is emptied, and that is the end of its refill", async () => {
+  using dir = temporaryDirectory();
+  const options = { settings: { blockSize: 8 }, repairIntervalMs: 1, downDelayMs: 60_000 };
+  const meta = await startMeta(dir.path, options);
+  const data: TestDataServer[] = [];
+  for (let index = 0; index < 4; index++) data.push(await TestDataServer.join(meta.address));
+  const client = await TestClient.open(meta.address);
+  const lost = data[0]!;
+  await client.put("f", data.slice(0, 3), 100);
+  await loseDisk(lost);
+  await client.ask(setServer, { server: lost.id, change: "drain" });
+  await lost.restart(meta.address);
+  await until(async () => {
+    const { filling, state, present, bad } = await client.ask(holdings, { server: lost.id });
+    return state === "draining" && present.copies + bad.copies === 0 && !filling;
+  });
+  await until(async () => (await client.ask(status, {})).blocksByCopies[3] === 100);
   await meta.stop();
 });

@@ -76,9 +76,17 @@ export interface ContentPrimitives {
   "reservation.find"(block: BlockId): Reservation | undefined;
   "reservation.setUsed"(first: BlockId, used: Uint8Array): void;
   "reservation.delete"(first: BlockId): void;
-  /** Marks all reservations of a session as ended. */
-  "reservation.endAll"(session: SessionId, endedNs: bigint): void;
-  /** Reservations of sessions that ended at `before` or earlier, oldest ids first. */
+  /**
+   * Marks the first `limit` reservations of a session behind `after` as ended; returns the last one of them, or undefined when
+   * there are no others behind.
+   */
+  "reservation.end"(
+    session: SessionId,
+    after: BlockId,
+    limit: number,
+    endedNs: bigint,
+  ): BlockId | undefined;
+  /** Reservations of sessions that ended at `before` or earlier, those that ended first come first. */
   "reservation.listEnded"(before: bigint, limit: number): Reservation[];
 
   /** The last span that begins at `block` or below it. */
@@ -115,8 +123,6 @@ export interface ContentPrimitives {
   "repair.deleteMany"(blocks: readonly BlockId[]): void;
   /** Entries behind the one of `after` with this urgency, in order of urgency and id. */
   "repair.list"(urgency: number, after: BlockId, limit: number): Repair[];
-  /** Copies missing in all. */
-  "repair.total"(): number;
 
   /** Puts the survey, over the server's former one if there is one. */
   "survey.put"(survey: Survey): void;

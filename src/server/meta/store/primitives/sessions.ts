@@ -1,5 +1,5 @@
 /** Primitives of sessions: the sessions themselves, their stored replies, the inodes that they hold open. */
-import type { InodeId, SessionId } from "../../../../base/ids.ts";
+import type { BlockId, InodeId, SessionId } from "../../../../base/ids.ts";
 import type { OpenInode, Session, SessionState } from "../rows.ts";
 
 export interface SessionPrimitives {
@@ -11,6 +11,13 @@ export interface SessionPrimitives {
   "session.end"(session: SessionId, state: SessionState, endedNs: bigint): void;
   "session.setAcknowledged"(session: SessionId, acknowledged: bigint): void;
   "session.delete"(session: SessionId): void;
+
+  /** The session has ended, and has something left that goes with it: reservations behind `after`, replies or locks. */
+  "ending.put"(session: SessionId, after: BlockId): void;
+  "ending.get"(session: SessionId): BlockId | undefined;
+  /** One of them. */
+  "ending.first"(): SessionId | undefined;
+  "ending.delete"(session: SessionId): void;
 
   "reply.get"(session: SessionId, operation: bigint): Uint8Array | undefined;
   "reply.insert"(session: SessionId, operation: bigint, reply: Uint8Array): void;

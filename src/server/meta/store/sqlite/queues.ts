@@ -14,6 +14,9 @@ export const REASONS = new Enumeration<RepairReason>("repair reason", {
   placement: 3,
 });
 
+/** Above every block id. */
+const LAST_BLOCK = 2n ** 63n - 1n;
+
 interface ReservationColumns {
   readonly first: bigint;
   readonly count: bigint;
@@ -64,11 +67,15 @@ function reservationArea(database: Database): Area<"reservation"> {
   );
   const setUsed = database.prepare("UPDATE reservations SET used = ? WHERE first = ?");
   const remove = database.prepare("DELETE FROM reservations WHERE first = ?");
-  const endAll = database.prepare(
-    "UPDATE reservations SET ended = ? WHERE session = ? AND ended IS NULL",
+  const nth = database.prepare<{ first: bigint }, [bigint, bigint, number]>(
+    "SELECT first FROM reservations WHERE session = +? AND first > ? ORDER BY first LIMIT 1 OFFSET +?",
+  );
+  const end = database.prepare(
+    `UPDATE reservations INDEXED BY reservations_by_session SET ended = ?
+     WHERE session = ? AND first > ? AND first <= ? AND ended IS NULL`,
   );
   const listEnded = database.prepare<ReservationColumns, [bigint, number]>(
-    "SELECT * FROM reservations WHERE ended IS NOT NULL AND ended <= +? ORDER BY first LIMIT +?",
+    "SELECT * FROM reservations WHERE ended IS NOT NULL AND ended <= +? ORDER BY ended, first LIMIT +?",
   );
   return {
     "reservation.insert": (row) =>
@@ -79,7 +86,11 @@ function reservationArea(database: Database): Area<"reservation"> {
     },
     "reservation.setUsed": (first, used) => void setUsed.run(used, first),
     "reservation.delete": (first) => void remove.run(first),
-    "reservation.endAll": (session, endedNs) => void endAll.run(endedNs, session),
+    "reservation.end": (session, after, limit, endedNs) => {
+      const last = nth.get(session, after, limit - 1)?.first;
+      end.run(endedNs, session, after, last ?? LAST_BLOCK);
+      return last === undefined ? undefined : blockId(last);
+    },
     "reservation.listEnded": (before, limit) => listEnded.all(before, limit).map(reservationOf),
   };
 }
@@ -166,11 +177,13 @@ function repairArea(database: Database): Area<"repair"> {
   );
   const putOne = ({ block, missing, urgency, reason, sinceNs }: Repair): void =>
     void put.run(block, missing, urgency, REASONS.number(reason), sinceNs);
-  const list = database.prepare<RepairColumns, [number, bigint, number]>(
-    "SELECT * FROM repairs WHERE (urgency, block) > (?, ?) ORDER BY urgency, block LIMIT +?",
+  // Not with (urgency, block) > (?, ?): of a pair with the key of the table SQLite looks for the first one only, and goes through
+  // all rows of that urgency (seen with 3.54.1: 48 ms for a page behind a million).
+  const rest = database.prepare<RepairColumns, [number, bigint, number]>(
+    "SELECT * FROM repairs WHERE urgency = +? AND block > ? ORDER BY block LIMIT +?",
   );
-  const total = database.prepare<{ total: bigint }, []>(
-    "SELECT ifnull(sum(missing), 0) AS total FROM repairs",
+  const behind = database.prepare<RepairColumns, [number, number]>(
+    "SELECT * FROM repairs WHERE urgency > +? ORDER BY urgency, block LIMIT +?",
   );
   return {
     "repair.get": (block) => {
@@ -182,8 +195,11 @@ function repairArea(database: Database): Area<"repair"> {
     "repair.putMany": (repairs) => repairs.forEach(putOne),
     "repair.delete": (block) => void remove.run(block),
     "repair.deleteMany": (blocks) => void removeMany.run(blocks),
-    "repair.list": (urgency, after, limit) => list.all(urgency, after, limit).map(repairOf),
-    "repair.total": () => Number(total.get()?.total ?? 0n),
+    "repair.list": (urgency, after, limit) => {
+      const rows = rest.all(urgency, after, limit);
+      if (rows.length < limit) rows.push(...behind.all(urgency, limit - rows.length));
+      return rows.map(repairOf);
+    },
   };
 }
 

@@ -1,6 +1,6 @@
 /** Primitives of sessions, stored replies and open inodes on SQLite. */
 import type { Database } from "bun:sqlite";
-import { inodeId, sessionId } from "../../../../base/ids.ts";
+import { blockId, inodeId, sessionId } from "../../../../base/ids.ts";
 import type { SessionPrimitives } from "../primitives/sessions.ts";
 import type { Session, SessionState } from "../rows.ts";
 import { Enumeration, orNull, orUndefined, toSigned, toUnsigned } from "./convert.ts";
@@ -23,7 +23,12 @@ type Area<Prefix extends string> = Pick<
 >;
 
 export function sessionPrimitives(database: Database): SessionPrimitives {
-  return { ...sessionArea(database), ...replyArea(database), ...openArea(database) };
+  return {
+    ...sessionArea(database),
+    ...endingArea(database),
+    ...replyArea(database),
+    ...openArea(database),
+  };
 }
 
 function sessionArea(database: Database): Area<"session"> {
@@ -63,6 +68,29 @@ function sessionArea(database: Database): Area<"session"> {
     "session.setAcknowledged": (session, acknowledged) =>
       void acknowledge.run(acknowledged, session),
     "session.delete": (session) => void remove.run(session),
+  };
+}
+
+function endingArea(database: Database): Area<"ending"> {
+  const put = database.prepare("INSERT OR REPLACE INTO ending (session, after) VALUES (?, ?)");
+  const get = database.prepare<{ after: bigint }, [bigint]>(
+    "SELECT after FROM ending WHERE session = ?",
+  );
+  const first = database.prepare<{ session: bigint | null }, []>(
+    "SELECT min(session) AS session FROM ending",
+  );
+  const remove = database.prepare("DELETE FROM ending WHERE session = ?");
+  return {
+    "ending.put": (session, after) => void put.run(session, after),
+    "ending.get": (session) => {
+      const row = get.get(session);
+      return row === null ? undefined : blockId(row.after);
+    },
+    "ending.first": () => {
+      const session = first.get()?.session ?? null;
+      return session === null ? undefined : sessionId(session);
+    },
+    "ending.delete": (session) => void remove.run(session),
   };
 }
 
