@@ -190,8 +190,8 @@ export class RefillPass {
 
   /** Reads the next blocks and orders them. Returns whether there may be more. */
   private async orderNext(): Promise<boolean> {
-    const bytes = await this.allowance();
     await this.untilReady();
+    const bytes = await this.allowance();
     const { reach } = this;
     this.isNews = false;
     this.isReading = true;
