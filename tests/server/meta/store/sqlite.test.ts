@@ -97,10 +97,18 @@ describe("database files", () => {
   // A build of before would show again what was cut off a file, when that grows: it does not know the table of cuts.
   test("tables of the version before become this one, which that build refuses", () => {
     store.database.run("DROP TABLE cuts");
+    store.database.run("DROP INDEX reservations_by_end");
+    store.database.run(
+      "CREATE INDEX reservations_ended ON reservations (first) WHERE ended IS NOT NULL",
+    );
     store.database.run("PRAGMA user_version = 2");
     store.close();
     store = openSqliteStore(path);
     expect(store.primitives["cut.list"](1)).toEqual([]);
+    const indexes = store.database.prepare<{ name: string }, []>("PRAGMA index_list(reservations)");
+    expect(indexes.all().map(({ name }) => name)).toEqual(
+      expect.arrayContaining(["reservations_by_end", "reservations_by_session"]),
+    );
     expect(store.database.prepare("PRAGMA user_version").get()).toEqual({ user_version: 3n });
     store.database.run("PRAGMA user_version = 1");
     store.close();
@@ -143,15 +151,21 @@ describe("statements", () => {
     expect(slow).toEqual([]);
   });
 
+  // Pages of the queue of repairs were read with such a pair: each went through all rows before it.
+  test("none goes by a pair of columns of which SQLite looks for the first one only", () => {
+    const prepared = preparedBy(() => createSqliteStore(":memory:"));
+    expect(prepared.filter((sql) => /\(\w+, \w+\) [<>]/.test(sql))).toEqual([]);
+    const pages = prepared.filter((sql) => /FROM repairs WHERE urgency = /.test(sql));
+    expect(pages).toHaveLength(1);
+    const plan = store.database.prepare<{ detail: string }, []>(`EXPLAIN QUERY PLAN ${pages[0]!}`);
+    expect(plan.all()[0]!.detail).toContain("(urgency=? AND block>?)");
+  });
+
   test("none that is run for requests looks at all rows of a table", () => {
     const scans = preparedBy(() => createSqliteStore(":memory:")).filter((sql) => {
       if (!/^\s*(SELECT|UPDATE|DELETE)/.test(sql)) return false;
       const plan = store.database.prepare<{ detail: string }, []>(`EXPLAIN QUERY PLAN ${sql}`);
-      return plan
-        .all()
-        .some((step) =>
-          /^SCAN (?!e$|CONSTANT|\w+ USING INDEX reservations_ended)/.test(step.detail),
-        );
+      return plan.all().some((step) => /^SCAN (?!e$|CONSTANT)/.test(step.detail));
     });
     for (const sql of scans) expect(sql).toMatch(MAY_SCAN);
   });

@@ -86,7 +86,7 @@ export interface ContentPrimitives {
     limit: number,
     endedNs: bigint,
   ): BlockId | undefined;
-  /** Reservations of sessions that ended at `before` or earlier, oldest ids first. */
+  /** Reservations of sessions that ended at `before` or earlier, those that ended first come first. */
   "reservation.listEnded"(before: bigint, limit: number): Reservation[];
 
   /** The last span that begins at `block` or below it. */

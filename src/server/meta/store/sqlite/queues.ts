@@ -75,7 +75,7 @@ function reservationArea(database: Database): Area<"reservation"> {
      WHERE session = ? AND first > ? AND first <= ? AND ended IS NULL`,
   );
   const listEnded = database.prepare<ReservationColumns, [bigint, number]>(
-    "SELECT * FROM reservations WHERE ended IS NOT NULL AND ended <= +? ORDER BY first LIMIT +?",
+    "SELECT * FROM reservations WHERE ended IS NOT NULL AND ended <= +? ORDER BY ended, first LIMIT +?",
   );
   return {
     "reservation.insert": (row) =>
@@ -177,8 +177,13 @@ function repairArea(database: Database): Area<"repair"> {
   );
   const putOne = ({ block, missing, urgency, reason, sinceNs }: Repair): void =>
     void put.run(block, missing, urgency, REASONS.number(reason), sinceNs);
-  const list = database.prepare<RepairColumns, [number, bigint, number]>(
-    "SELECT * FROM repairs WHERE (urgency, block) > (?, ?) ORDER BY urgency, block LIMIT +?",
+  // Not with (urgency, block) > (?, ?): of a pair with the key of the table SQLite looks for the first one only, and goes through
+  // all rows of that urgency (seen with 3.54.1: 48 ms for a page behind a million).
+  const rest = database.prepare<RepairColumns, [number, bigint, number]>(
+    "SELECT * FROM repairs WHERE urgency = +? AND block > ? ORDER BY block LIMIT +?",
+  );
+  const behind = database.prepare<RepairColumns, [number, number]>(
+    "SELECT * FROM repairs WHERE urgency > +? ORDER BY urgency, block LIMIT +?",
   );
   const total = database.prepare<{ total: bigint }, []>(
     "SELECT ifnull(sum(missing), 0) AS total FROM repairs",
@@ -193,7 +198,11 @@ function repairArea(database: Database): Area<"repair"> {
     "repair.putMany": (repairs) => repairs.forEach(putOne),
     "repair.delete": (block) => void remove.run(block),
     "repair.deleteMany": (blocks) => void removeMany.run(blocks),
-    "repair.list": (urgency, after, limit) => list.all(urgency, after, limit).map(repairOf),
+    "repair.list": (urgency, after, limit) => {
+      const rows = rest.all(urgency, after, limit);
+      if (rows.length < limit) rows.push(...behind.all(urgency, limit - rows.length));
+      return rows.map(repairOf);
+    },
     "repair.total": () => Number(total.get()?.total ?? 0n),
   };
 }

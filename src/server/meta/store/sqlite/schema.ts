@@ -102,7 +102,6 @@ CREATE TABLE reservations (
   ended INTEGER
 ) STRICT;
 CREATE INDEX reservations_by_session ON reservations (session);
-CREATE INDEX reservations_ended ON reservations (first) WHERE ended IS NOT NULL;
 
 CREATE TABLE sessions (
   id INTEGER PRIMARY KEY,
@@ -184,7 +183,7 @@ CREATE TABLE reigns (
 `;
 
 /**
- * Tables that databases of this version may lack, because they were made by a build that did not know them. An empty one
+ * Tables and indexes that databases of this version may lack, because they were made by a build that did not know them. An empty one
  * says nothing wrong, and who does not know it does no harm by not filling it.
  */
 export const ADDED_TABLES = `
@@ -198,6 +197,9 @@ CREATE TABLE IF NOT EXISTS abandoned (
   server INTEGER NOT NULL,
   PRIMARY KEY (block, server)
 ) STRICT, WITHOUT ROWID;
+
+DROP INDEX IF EXISTS reservations_ended; -- by id, so that whoever looked for those that are due went through all others
+CREATE INDEX IF NOT EXISTS reservations_by_end ON reservations (ended) WHERE ended IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS ending (
   session INTEGER PRIMARY KEY,
