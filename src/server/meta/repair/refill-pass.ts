@@ -97,7 +97,7 @@ export class RefillPass {
   /** Blocks up to this one may be read: the server has been compared with the record that far. */
   private reach: BlockId;
   /** There may be more to read, or it may not go on: since the last look at that, */
-  private isNews = false;
+  private isNews = true;
   /** which is told to who waits for it. */
   private tell: () => void = () => undefined;
   /** Why nothing more is to be ordered. */
@@ -190,15 +190,16 @@ export class RefillPass {
 
   /** Reads the next blocks and orders them. Returns whether there may be more. */
   private async orderNext(): Promise<boolean> {
+    await this.untilAllowed();
     await this.untilReady();
-    const bytes = await this.allowance();
     const { reach } = this;
     this.isNews = false;
     this.isReading = true;
-    let page: RefillPage | undefined;
+    let page: RefillPage | "later" | undefined;
     try {
-      page = await this.readNext(reach, bytes);
+      page = await this.readNext(reach);
       if (page === undefined || this.isEnding) return false;
+      if (page === "later") return true;
       this.take(page);
     } finally {
       // Not sooner: nothing comes between the last look at what is read and its place among the orders.
@@ -283,34 +284,43 @@ export class RefillPass {
     return true;
   }
 
-  /** The next page up to `reach`; undefined: the pass may not go on. */
-  private async readNext(reach: BlockId, bytes: number): Promise<RefillPage | undefined> {
+  /** The next page up to `reach`; "later": nothing may be ordered now; undefined: the pass may not go on. */
+  private async readNext(reach: BlockId): Promise<RefillPage | "later" | undefined> {
     const { engine } = this.options;
     const { server } = this.member;
     const page = await engine.question(
       function* (this: RefillPass) {
         const view = yield* clusterView(engine.settings.replicas, engine.nowNs);
         if (!this.lookAt(view)) return undefined;
+        // Not sooner: the round may be another one by now.
+        const bytes = this.allowance;
+        if (bytes <= 0) return "later";
         const { after, rows, sources, which, page: before } = this;
         const stretch = { after, last: reach };
         const target = { server, sources, which };
         return yield* readRefills(view, target, stretch, { rows, bytes }, before);
       }.bind(this),
     );
+    if (page === "later") return page;
     this.page = page;
     // As many are read next as are likely to be ordered.
     this.rows = Math.min(MOST_ROWS, Math.max(FIRST_ROWS, 2 * (page?.looked ?? 0)));
     return page;
   }
 
-  /** Bytes that may be ordered now, which is waited for. */
-  private async allowance(): Promise<number> {
-    const { pace, clock, isHeld } = this.options;
-    if (this.isUrgent) return MAX_BATCHED_BYTES;
-    while ((pace.allowance() <= 0 || isHeld()) && !this.isEnding) {
+  /** Waits until something may be ordered, or servers have changed. */
+  private async untilAllowed(): Promise<void> {
+    const { pace, clock } = this.options;
+    while (this.allowance <= 0 && !this.isEnding && !this.isNews) {
       await sleep(clock, Math.min(MOST_SLEEP_MS, Math.max(1, pace.waitMs())));
     }
-    return Math.min(MAX_BATCHED_BYTES, pace.allowance());
+  }
+
+  /** Bytes that may be ordered now. */
+  private get allowance(): number {
+    const { pace, isHeld } = this.options;
+    if (this.isUrgent) return MAX_BATCHED_BYTES;
+    return isHeld() ? 0 : Math.min(MAX_BATCHED_BYTES, pace.allowance());
   }
 
   /** All blocks of the round have one good copy left within reach: rates do not apply. */

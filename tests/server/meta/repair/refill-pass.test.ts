@@ -28,8 +28,11 @@ interface Order {
   readonly end: () => void;
 }
 
-/** A store in which servers 1 and 2 are refilled, each with so many blocks of its own that others have. */
-function rig(blocks: number) {
+/**
+ * A store in which servers 1 and 2 are refilled, each with so many blocks of its own that others have. `bytesPerSecond` is the rate; 0:
+ * none.
+ */
+function rig(blocks: number, bytesPerSecond = 0) {
   const harness = new Harness();
   const { primitives } = harness;
   const lacking = (id: BlockId, server: ServerId): void => {
@@ -78,20 +81,24 @@ function rig(blocks: number) {
       begun.push(order);
       underWay.push(order);
     });
+  const clock = new ManualClock();
+  const pace = new Pace(clock, bytesPerSecond);
+  /** Who can give copies, as long as no others can. */
+  let others: readonly ServerId[] | undefined;
+  const now = (given: readonly ServerId[]): void => void (others = given);
   const passOf = (server: ServerId, sources: readonly ServerId[]): RefillPass => {
-    const clock = new ManualClock();
     const options = {
       engine,
       commands: { copyMany } as unknown as Commands,
       loads,
-      pace: new Pace(clock, 0),
+      pace,
       share: new Share(),
       clock,
       logger: silentLogger,
       copiesPerServer: COPIES_PER_SERVER,
       isBusyWith: () => false,
       isHeld: () => false,
-      sources: () => new Set(sources),
+      sources: () => new Set(others ?? sources),
       onBad: () => undefined,
       onLeft: (given: readonly BlockId[]) => void left.push(...given),
     };
@@ -99,7 +106,7 @@ function rig(blocks: number) {
     const member = { server, instance, peer: { open: true, closed: new Promise(() => undefined) } };
     return new RefillPass(options, member as unknown as Member, undefined);
   };
-  return { harness, loads, begun, underWay, passOf, cutOff, left, reads };
+  return { harness, loads, begun, underWay, passOf, cutOff, left, reads, clock, now };
 }
 
 /** What can happen without anything else has happened. */
@@ -198,5 +205,41 @@ test("a pass that waits for the one source that it can reach does not look again
   }
   await run;
   expect(loads.outgoing(S4)).toBe(0);
+  harness.close();
+});
+
+/** A block takes more than a day. */
+const SLOW = 10;
+
+// The planner would make them one by one, and only when it comes to them.
+test("a pass that waits for the rate goes on at once with blocks of which one copy is within reach", async () => {
+  const { begun, underWay, passOf, clock, now, harness } = rig(2 * IN_ORDER, SLOW);
+  const pass = passOf(S1, [S2, S3, S4]);
+  void pass.run();
+  await settled();
+  for (const order of underWay.splice(0)) order.end();
+  await clock.advance(1_000);
+  expect(begun.map(({ blocks }) => blocks)).toEqual([1]);
+  now([S2, S3]);
+  pass.lookAgain();
+  await clock.advance(1_000);
+  expect(begun.slice(1).map(({ blocks }) => blocks)).toEqual([IN_ORDER, IN_ORDER - 1]);
+  pass.stop();
+  harness.close();
+});
+
+// All of it would be an order, for which others would have to wait.
+test("the rate applies from the moment on when a server is back that was waited for", async () => {
+  const { begun, underWay, passOf, clock, now, harness } = rig(10 * IN_ORDER, SLOW);
+  const pass = passOf(S1, [S2, S3]);
+  void pass.run();
+  await settled();
+  expect(begun.map(({ blocks }) => blocks)).toEqual(Array(COPIES_PER_SERVER - 1).fill(IN_ORDER));
+  now([S2, S3, S4]);
+  pass.lookAgain();
+  for (const order of underWay.splice(0)) order.end();
+  await clock.advance(1_000);
+  expect(begun.slice(COPIES_PER_SERVER - 1).map(({ blocks }) => blocks)).toEqual([1]);
+  pass.stop();
   harness.close();
 });

@@ -240,7 +240,7 @@ test("a source that it cannot reach is asked no more when others have the blocks
     await cluster.whenWhole(BLOCKS);
   }));
 
-test("nothing is ordered of it while it is full", () =>
+test("nothing is ordered of it while it is full, and then in a pass", () =>
   withFiles(BLOCKS, async (cluster) => {
     const { client, lost } = cluster;
     lost.full = true;
@@ -253,6 +253,7 @@ test("nothing is ordered of it while it is full", () =>
     lost.full = false;
     await cluster.whenFilled();
     expect(lost.held.size).toBe(BLOCKS);
+    expect(Math.max(...lost.batches)).toBeGreaterThan(BATCH_BLOCKS);
     await cluster.whenWhole(BLOCKS);
   }));
 
