@@ -5,11 +5,12 @@
  * - A question sees everything committed, and is answered when what it saw is durable.
  * - A change is executed once, under its session and operation number, and answered when it is durable. One that is vital is
  *   also made on a full disk.
- * - A change that makes a file grow of which a long tail has just been cut off waits until that is removed (cutting.ts).
+ * - A change that makes a file grow of which a long tail has just been cut off waits until that is removed, and so does what the
+ *   same connection asks of that file later (cutting.ts).
  * - `open` and `release` are written but not waited for: they matter only while the session lives, and a client that
  *   resumes its session says again what it has open.
  */
-import type { Lsn, SessionId } from "../../base/ids.ts";
+import type { InodeId, Lsn, SessionId } from "../../base/ids.ts";
 import type { Peer } from "../../protocol/peer.ts";
 import type { HandlerTable } from "../../protocol/endpoint.ts";
 import type { MutationHead, RequestDefinition } from "../../protocol/message.ts";
@@ -18,7 +19,7 @@ import * as content from "../../protocol/messages/content.ts";
 import * as names from "../../protocol/messages/namespace.ts";
 import { Changes, watched } from "./changes.ts";
 import type { ClientNotices } from "./client-notices.ts";
-import { behindCuts } from "./cutting.ts";
+import { CutWaits } from "./cutting.ts";
 import type { Engine } from "./engine.ts";
 import { getLock, releaseLocks, setLock } from "./locks/operations.ts";
 import * as operations from "./namespace/operations.ts";
@@ -85,30 +86,35 @@ class Server {
   private readonly engine: Engine;
   private readonly sessions: Sessions;
   private readonly notices: ClientNotices;
+  private readonly cutWaits: CutWaits;
 
   constructor(table: HandlerTable, engine: Engine, sessions: Sessions, notices: ClientNotices) {
     this.table = table;
     this.engine = engine;
     this.sessions = sessions;
     this.notices = notices;
+    this.cutWaits = new CutWaits(engine);
   }
 
-  question<Request, Reply>(
+  question<Request extends object, Reply>(
     definition: RequestDefinition<Request, Reply>,
     operation: Ask<Request, Reply>,
   ): void {
     const { engine, sessions, notices } = this;
     this.table.onRequest(definition, async ({ peer, body }) => {
       const session = sessions.of(peer);
-      const reply = await engine.question(() => {
+      const run = (): Operation<Reply> => {
         const asked = operation(operationContext(engine, sessions, session), body);
         return notices.watches(session) ? watched(asked, notices.changesOf(session)) : asked;
-      }, peer);
+      };
+      const reply = await this.cutWaits.run(peer, filesOf(body), (inTurn) =>
+        engine.question(() => inTurn(run()), peer),
+      );
       return { body: reply };
     });
   }
 
-  lazy<Request, Reply>(
+  lazy<Request extends object, Reply>(
     definition: RequestDefinition<Request, Reply>,
     operation: Ask<Request, Reply>,
   ): void {
@@ -116,13 +122,16 @@ class Server {
     this.table.onRequest(definition, async ({ peer, body }) => {
       const session = sessions.of(peer);
       let changes = new Changes();
-      const reply = await engine.lazy(function* () {
+      const run = function* (): Operation<Reply> {
         sessions.checkBound(peer, session);
         yield* liveSession({ session });
         changes = notices.changesOf(session);
         const context = operationContext(engine, sessions, session);
         return yield* watched(operation(context, body), changes);
-      }, peer);
+      };
+      const reply = await this.cutWaits.run(peer, filesOf(body), (inTurn) =>
+        engine.lazy(() => inTurn(run()), peer),
+      );
       notices.publish(changes, session);
       return { body: reply };
     });
@@ -160,9 +169,21 @@ class Server {
         );
         return { ...done, lsn } as Reply;
       };
-      const reply = await behindCuts(engine, peer, () => execute(run, peer));
+      const reply = await this.cutWaits.run(peer, filesOf(body), (inTurn) =>
+        execute((lsn) => inTurn(run(lsn)), peer),
+      );
       notices.publish(changes, session);
       return { body: reply };
     });
   }
+}
+
+/** The inodes that a request names by their numbers. */
+function filesOf(body: object): InodeId[] {
+  const { inode, source, inodes } = body as {
+    readonly inode?: InodeId;
+    readonly source?: InodeId;
+    readonly inodes?: readonly InodeId[];
+  };
+  return [inode, source, ...(inodes ?? [])].filter((each) => each !== undefined);
 }

@@ -119,7 +119,7 @@ class ServerChangeService {
     const connected = members.isConnected(id);
     const isCompared = members.settled().some((member) => member.server === id);
     const judging = surveys.some((each) => each.server === id) || (connected && !isCompared);
-    const { holdings, lacking, lost } = await engine.figures.server(id);
+    const { holdings, lacking, lost, surplus } = await engine.figures.server(id);
     const inState = (state: ReplicaState): CopyCount =>
       sum(holdings.filter((each) => each.state === state));
     return {
@@ -133,6 +133,7 @@ class ServerChangeService {
       removing: inState("removing"),
       lacking: { ...lacking },
       lost: { ...lost },
+      surplus: { ...surplus },
     };
   }
 

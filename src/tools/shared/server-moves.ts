@@ -40,12 +40,15 @@ export const WATCH_JSON: readonly string[] = [
   "blocks bytes      of plan and move: copies to be made, and their bytes",
   "freeBytes         of a move: what that server can take",
   "doneBlocks doneBytes leftBlocks leftBytes bytesPerSecond secondsLeft    of progress and done; secondsLeft may be null",
+  "leftRemovals      of progress and done: copies that are to be removed, when the others that are needed have been read",
 ];
 
-/** Copies, and the bytes of their blocks. */
+/** Copies to be made, and the bytes of their blocks. */
 export interface Left {
   readonly copies: number;
   readonly bytes: number;
+  /** Copies that have to go then, which is done behind all that is to be made. */
+  readonly removals?: number;
 }
 
 /** Where a command's words go, and when it ends. */
@@ -169,6 +172,7 @@ class Watcher {
   private total: Left = { copies: 0, bytes: 0 };
   private last: Left | undefined;
   private movedMs = performance.now();
+  private hasToldOfRemovals = false;
   private wasConnected = true;
 
   constructor(surroundings: Surroundings, what: Watch, progress: Progress) {
@@ -184,8 +188,10 @@ class Watcher {
       const holdings = await client.holdings(server);
       this.tellOfAbsence(holdings);
       const now = left(holdings);
-      if (now !== undefined) await this.note(now, now.copies === 0);
-      if (now?.copies === 0) return;
+      const isDone = now?.copies === 0 && (now.removals ?? 0) === 0;
+      if (now !== undefined) await this.note(now, isDone);
+      if (isDone) return;
+      this.tellOfRemovals(now);
       this.tellIfStuck(now);
       const tookMs = performance.now() - askedMs;
       const pause = Bun.sleep(Math.max(EVERY_MS, tookMs * PAUSE_FACTOR));
@@ -204,6 +210,7 @@ class Watcher {
     this.progress.files = this.total.copies - left.copies;
     this.progress.bytes = doneBytes;
     if (!json) return;
+    const isRemoving = left.copies === 0 && !isDone;
     const rate = (doneBytes / Math.max(1, this.progress.elapsedMs)) * 1000;
     await out.row({
       kind: isDone ? "done" : "progress",
@@ -213,9 +220,20 @@ class Watcher {
       leftBlocks: left.copies,
       leftBytes: left.bytes,
       bytesPerSecond: Math.round(rate),
-      secondsLeft: rate < 1 ? null : Math.ceil(left.bytes / rate),
+      secondsLeft: rate < 1 || isRemoving ? null : Math.ceil(left.bytes / rate),
+      leftRemovals: left.removals ?? 0,
     });
     await out.flush();
+  }
+
+  private tellOfRemovals(left: Left | undefined): void {
+    if (left?.copies !== 0 || left.removals === undefined || this.hasToldOfRemovals) return;
+    this.hasToldOfRemovals = true;
+    const { server } = this.what;
+    this.surroundings.messages.note(
+      `the others have all that data server ${server} has; its ${counted(left.removals, "copy", "copies")} are removed ` +
+        "as the others are read and found right",
+    );
   }
 
   private tellOfAbsence({ connected }: Holdings): void {
@@ -228,7 +246,11 @@ class Watcher {
   }
 
   private tellIfStuck(left: Left | undefined): void {
-    const hasMoved = left?.copies !== this.last?.copies || left?.bytes !== this.last?.bytes;
+    const { last } = this;
+    const hasMoved =
+      left?.copies !== last?.copies ||
+      left?.bytes !== last?.bytes ||
+      left?.removals !== last?.removals;
     this.last = left;
     if (hasMoved) this.movedMs = performance.now();
     if (performance.now() - this.movedMs < STUCK_MS) return;

@@ -3,8 +3,8 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { inodeId, sessionId, type InodeId } from "../../../src/base/ids.ts";
-import { clone } from "../../../src/protocol/messages/content.ts";
-import { map, setattr } from "../../../src/protocol/messages/namespace.ts";
+import { clone, punch } from "../../../src/protocol/messages/content.ts";
+import { getattr, map, setattr } from "../../../src/protocol/messages/namespace.ts";
 import * as operations from "../../../src/server/meta/namespace/operations.ts";
 import { openSqliteStore } from "../../../src/server/meta/store/sqlite/store.ts";
 import { runSync } from "../../../src/server/meta/store/store.ts";
@@ -90,4 +90,35 @@ test("a cut that a service has left behind is finished by the next one", async (
   const { extents } = await resumed.ask(map, { inode, offset: 0, length: SIZE, limit: 20 });
   expect(extents).toHaveLength(10);
   await next.stop();
+});
+
+// A client that has given up an operation asks behind it how the file is then, and goes on writing. While the operation waited for
+// a cut, what came later over its connection was executed first: the client took the file for what it was before, and a hole that
+// it had given up was made over what it had written since.
+test("what a connection asks of a file is executed in order, also behind what waits for a cut", async () => {
+  using dir = temporaryDirectory();
+  const { meta, data, client } = await start(dir.path);
+  const inode = await longFile(client, data);
+  const other = await client.put("other", data);
+  const cut = resize(client, inode, 80);
+  const grown = client.change(punch, { inode, offset: 0, length: 80, minSize: SIZE });
+  const seen = client.ask(getattr, { inode });
+  const copied = client.change(clone, {
+    source: other.inode,
+    sourceOffset: 0,
+    inode,
+    offset: 8,
+    length: 1,
+  });
+  const seenAgain = client.ask(getattr, { inode });
+  expect((await cut).attributes.size).toBe(80);
+  expect((await grown).attributes).toMatchObject({ size: SIZE, allocated: 0 });
+  expect((await seen).attributes.size).toBe(SIZE); // it may have seen what came behind it
+  expect((await copied).attributes).toMatchObject({ size: SIZE, allocated: 1 });
+  expect((await seenAgain).attributes).toMatchObject({ size: SIZE, allocated: 1 });
+  const { extents } = await client.ask(map, { inode, offset: 0, length: SIZE, limit: 20 });
+  expect(extents.map(({ offset, block }) => ({ offset, block }))).toEqual([
+    { offset: 8, block: other.blocks[0]! },
+  ]);
+  await meta.stop();
 });

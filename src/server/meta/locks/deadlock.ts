@@ -9,6 +9,7 @@ import { DfsError } from "../../../base/errors.ts";
 import type { Lock, LockWait } from "../store/rows.ts";
 import { ask, type Operation } from "../store/store.ts";
 import { isSame } from "./granting.ts";
+import { ofLiveSessions } from "./live.ts";
 import { excludes } from "./ranges.ts";
 
 type Owner = Pick<Lock, "session" | "owner">;
@@ -29,7 +30,8 @@ export function* wouldDeadlock(asking: Owner, blocking: readonly Lock[]): Operat
     const key = `${next.session}/${next.owner}`;
     if (seen.has(key)) continue;
     seen.add(key);
-    for (const wait of yield* ask("lockWait.ofOwner", next.session, next.owner)) {
+    const waits = yield* ask("lockWait.ofOwner", next.session, next.owner);
+    for (const wait of yield* ofLiveSessions(waits)) {
       if (wait.kind !== "posix") continue;
       const held = yield* ask("lock.list", wait.inode, wait.kind);
       lookedAt += held.length;

@@ -16,6 +16,7 @@ import { liveInode } from "../namespace/inodes.ts";
 import type { Lock, LockWait } from "../store/rows.ts";
 import { ask, type Operation } from "../store/store.ts";
 import { inTheWay, wouldDeadlock } from "./deadlock.ts";
+import { ofLiveSessions } from "./live.ts";
 import { changeOf, grantable, isSame, type Change } from "./granting.ts";
 import { isRange } from "./ranges.ts";
 
@@ -105,7 +106,7 @@ export function* dropSomeLocks(session: SessionId): Operation<boolean> {
 
 /** Grants what nothing is in the way of any more, in the order in which it was asked for. */
 function* grantWaiting(inode: InodeId, kind: LockKind): Operation<void> {
-  const waits = yield* ask("lockWait.list", inode, kind);
+  const waits = yield* ofLiveSessions(yield* ask("lockWait.list", inode, kind));
   if (waits.length === 0) return;
   for (const grant of grantable(yield* ask("lock.list", inode, kind), waits)) {
     yield* ask("lockWait.delete", grant.wait.number);

@@ -12,6 +12,7 @@ import {
   placesOf,
   subtree,
 } from "../../../../src/server/meta/store/sqlite/checks.ts";
+import { lossesBehind } from "../../../../src/server/meta/store/sqlite/losses.ts";
 import { faultyNames, leftovers, strays } from "../../../../src/server/meta/store/sqlite/names.ts";
 import { NamespaceTree } from "../../../conformance/namespace-tree.ts";
 import { touch } from "../../../conformance/support.ts";
@@ -195,6 +196,21 @@ describe("paths", () => {
     const { inodes, blocks } = subtree(harness.store.database, inode("$directory"));
     expect(new Set(inodes)).toEqual(new Set([inode("$directory"), inode("$file")]));
     expect(blocks).toEqual([1n, 2n, 3n]);
+  });
+
+  // A block that was lost behind the new end of a file was called a loss of that file, at a place which it did not have.
+  test("are not where a file has been cut, though that is still to be removed", () => {
+    const { database } = harness.store;
+    damage("UPDATE inodes SET size = 8 WHERE id = $file");
+    damage("INSERT INTO cuts SELECT $file, 8");
+    damage("INSERT INTO repairs SELECT id, 3, 0, 0, 0 FROM blocks WHERE id IN (1, 2, 3)");
+    expect(subtree(database, inode("$directory")).blocks).toEqual([1n]);
+    expect(placesOf(database, [1n, 2n, 3n])).toMatchObject([{ block: 1n, offset: 0 }]);
+    const lost = () => lossesBehind(database, 0n, undefined).losses;
+    expect(lost()).toMatchObject([{ block: 1n, offset: 0, length: 8 }]);
+    damage("UPDATE blocks SET inode = 0 WHERE id IN (1, 2, 3)"); // all files are looked through
+    expect(placesOf(database, [1n, 2n, 3n])).toMatchObject([{ block: 1n, offset: 0 }]);
+    expect(lost()).toMatchObject([{ block: 1n, offset: 0, length: 8 }]);
   });
 });
 

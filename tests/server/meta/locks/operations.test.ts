@@ -12,7 +12,11 @@ import { seededRandom, systemRandom } from "../../../../src/base/random.ts";
 import * as messages from "../../../../src/protocol/messages/locks.ts";
 import type { FileLock } from "../../../../src/protocol/messages/locks.ts";
 import { getLock, releaseLocks, setLock } from "../../../../src/server/meta/locks/operations.ts";
-import { release } from "../../../../src/server/meta/namespace/operations.ts";
+import {
+  clearStep,
+  endedUncleared,
+  release,
+} from "../../../../src/server/meta/namespace/operations.ts";
 import type { Lock } from "../../../../src/server/meta/store/rows.ts";
 import { Harness, type TestSession } from "../namespace/harness.ts";
 import { brokenInvariants } from "../namespace/invariants.ts";
@@ -182,6 +186,27 @@ describe("the end", () => {
     await set(other, lockOf("exclusive", 0, 9), "queue");
     await one.ask(release, { inodes: [inode] });
     expect(held()).toEqual([`${other.id}/1 exclusive 0-9`]);
+  });
+
+  // Waits of an ended session go in steps. Those that were left were granted what others gave up, and were found in circles.
+  test("of a session with very many waits leaves none that is granted anything, or that others are in a circle with", async () => {
+    const second = (await createFile(one, "g")).inode;
+    const all = lockOf("exclusive", 0, 9);
+    await set(other, all);
+    for (let owner = 1n; owner <= 600n; owner++) await set(one, { ...all, owner }, "queue");
+    await set(one, { ...all, owner: 600n }, "no", second);
+    const third = await harness.openSession();
+    expect(await set(third, all, "queue")).toBe(false);
+    await one.end();
+    expect(harness.primitives["lockWait.list"](inode, "posix")).toHaveLength(600 - 256 + 1);
+    expect(await set(other, all, "queue", second)).toBe(false);
+    await set(other, { ...all, type: "none" });
+    expect(held()).toEqual([`${third.id}/1 exclusive 0-9`]);
+    while ((await harness.run(endedUncleared())) !== undefined) {
+      expect(brokenInvariants(harness.store.database, harness.settings)).toEqual([]);
+      await harness.run(clearStep({ nowNs: harness.nowNs }, one.id));
+    }
+    expect(held("posix", second)).toEqual([`${other.id}/1 exclusive 0-9`]);
   });
 });
 

@@ -147,7 +147,7 @@ const LOCKS: readonly Check[] = [
   },
   {
     name: "a lock is in the way of whoever waits",
-    query: `SELECT inode AS id FROM lock_waits w WHERE NOT EXISTS (SELECT 1 FROM locks l
+    query: `SELECT inode AS id FROM lock_waits w WHERE session NOT IN (SELECT session FROM ending) AND NOT EXISTS (SELECT 1 FROM locks l
       WHERE l.inode = w.inode AND l.kind = w.kind AND (l.session, l.owner) <> (w.session, w.owner)
         AND l.start <= w.end AND w.start <= l.end AND (l.type = 2 OR w.type = 2))`,
   },

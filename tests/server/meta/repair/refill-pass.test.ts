@@ -109,11 +109,6 @@ function rig(blocks: number, bytesPerSecond = 0) {
   return { harness, loads, begun, underWay, passOf, cutOff, left, reads, clock, now };
 }
 
-/** Copies missing in all. */
-function missingIn(primitives: Harness["primitives"]): number {
-  return primitives["figures.repairs"]().reduce((sum, { copies }) => sum + copies, 0);
-}
-
 /** What can happen without anything else has happened. */
 async function settled(): Promise<void> {
   for (let turn = 0; turn < 200; turn++) await Promise.resolve();
@@ -134,7 +129,7 @@ test("two passes with one source do not read more from it at a time than it may 
     next.end();
   }
   expect(ended).toBe(2);
-  expect(missingIn(harness.primitives)).toBe(0);
+  expect(harness.primitives["repair.total"]()).toBe(0);
   // One slot is left for what is more urgent.
   expect(Math.max(...most)).toBeLessThan(COPIES_PER_SERVER);
   expect(loads.outgoing(S3)).toBe(0);
@@ -186,7 +181,7 @@ test("blocks whose one source the server cannot reach are left, and the others a
   await run;
   expect(new Set(left).size).toBe(10 * IN_ORDER);
   expect(left.every((block) => block <= 20 * IN_ORDER)).toBe(true);
-  expect(missingIn(primitives)).toBe((10 + 20) * IN_ORDER);
+  expect(primitives["repair.total"]()).toBe((10 + 20) * IN_ORDER);
   // Three orders were under way before the first one was answered.
   const ordered = begun.reduce((sum, { blocks }) => sum + blocks, 0);
   expect(ordered).toBe((10 + COPIES_PER_SERVER - 1) * IN_ORDER);

@@ -152,8 +152,13 @@ test("it loses its disk once more while nothing may be copied: it is refilled in
       const { lost } = cluster;
       await cluster.loseDisk();
       await until(() => lost.copied.length > 0);
+      const gate = Promise.withResolvers<void>();
+      lost.listGate = () => gate.promise;
       await cluster.loseDisk();
       lost.sources.length = 0;
+      // What may be copied in a second comes together meanwhile, so that orders can be of several blocks.
+      await Bun.sleep(1_100);
+      gate.resolve();
       await cluster.whenFilled();
       expect(lost.held.size).toBe(200);
       expect(Math.max(...lost.sources)).toBe(2); // what the planner orders comes from one

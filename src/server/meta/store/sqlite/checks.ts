@@ -17,6 +17,9 @@ const OUT = 3;
 /** All directories. A name says a type as well, which may be wrong. */
 export const DIRECTORIES = `(SELECT id FROM inodes WHERE type = ${DIRECTORY})`;
 
+/** Condition for an extent `e` that is a part of its file: what has been cut off and is still to be removed is none. */
+export const IS_PART = `e.offset < ifnull((SELECT start FROM cuts c WHERE c.inode = e.inode), e.offset + 1)`;
+
 /** What a check found. Ids that it has nothing to say of are 0. */
 export interface RecordFinding {
   readonly kind: FsckKind;
@@ -70,7 +73,7 @@ const CHECKS: readonly Check[] = [
         ELSE 'the extent at ' || e.offset || ' ends at ' || (e.offset + e.length) || ', the file at ' || i.size END AS detail
       FROM extents e LEFT JOIN inodes i ON i.id = e.inode
       WHERE i.type IS NOT ${FILE} OR (e.offset + e.length > i.size AND e.inode NOT IN (SELECT inode FROM reclaim)
-        AND e.offset < ifnull((SELECT start FROM cuts c WHERE c.inode = e.inode), e.offset + 1))`,
+        AND ${IS_PART})`,
   },
   {
     kind: "extentWithoutBlock",
@@ -189,7 +192,7 @@ function placeOf({ place, placeName }: Columns): RecordFinding["place"] {
     : { parent: place, name: placeName };
 }
 
-/** An inode and everything below it, and the blocks of all that, each in rising order. */
+/** An inode and everything below it, and the blocks of these files, each in rising order. */
 export function subtree(
   database: Database,
   inode: bigint,
@@ -202,7 +205,7 @@ export function subtree(
   return {
     inodes: ids("SELECT id FROM below ORDER BY id"),
     blocks: ids(
-      "SELECT DISTINCT e.block AS id FROM below CROSS JOIN extents e ON e.inode = below.id ORDER BY id",
+      `SELECT DISTINCT e.block AS id FROM below CROSS JOIN extents e ON e.inode = below.id WHERE ${IS_PART} ORDER BY id`,
     ),
   };
 }
@@ -285,15 +288,15 @@ export interface BlockPlace {
 export function placesOf(database: Database, blocks: readonly bigint[]): BlockPlace[] {
   const hinted = database.query<BlockColumns, [bigint]>(
     `SELECT e.block, e.inode, e.offset FROM blocks b JOIN extents e ON e.inode = b.inode AND e.block = b.id
-     WHERE b.id = ?1 LIMIT 1`,
+     WHERE b.id = ?1 AND ${IS_PART} LIMIT 1`,
   );
   const found = blocks.map((block) => hinted.get(block)).filter((row) => row !== null);
   const known = new Set(found.map(({ block }) => block));
   const rest = blocks.filter((block) => !known.has(block));
   if (rest.length > 0) {
     const scanned = database.query<BlockColumns, [string]>(
-      `SELECT block, inode, min(offset) AS offset FROM extents
-       WHERE block IN (SELECT value FROM json_each(?1)) GROUP BY block`,
+      `SELECT block, inode, min(offset) AS offset FROM extents e
+       WHERE block IN (SELECT value FROM json_each(?1)) AND ${IS_PART} GROUP BY block`,
     );
     found.push(...scanned.all(jsonIds(rest)));
   }

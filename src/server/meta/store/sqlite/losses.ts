@@ -12,7 +12,7 @@ import {
   type ServerId,
 } from "../../../../base/ids.ts";
 import { MAX_LOSS_SERVERS, MAX_LOSSES, MAX_PATH_BYTES } from "../../../../base/limits.ts";
-import { pathsOf } from "./checks.ts";
+import { IS_PART, pathsOf } from "./checks.ts";
 
 /** Blocks looked at for one page: a block may be in several files. */
 const BLOCKS_AT_ONCE = MAX_LOSSES / 2;
@@ -79,7 +79,7 @@ function placesOf(database: Database, blocks: readonly bigint[]): PlaceColumns[]
     `SELECT e.block, e.inode, min(e.offset) AS offset, sum(e.length) AS length
      FROM blocks b JOIN extents e ON e.inode = b.inode AND e.offset >= b.file_offset
        AND e.offset < b.file_offset + b.length AND e.block = b.id
-     WHERE b.id = ?1 GROUP BY e.inode HAVING count(*) = b.refs`,
+     WHERE b.id = ?1 AND ${IS_PART} GROUP BY e.inode HAVING count(*) = b.refs`,
   );
   const found = blocks.flatMap((block) => hinted.all(block));
   const known = new Set(found.map(({ block }) => block));
@@ -89,7 +89,7 @@ function placesOf(database: Database, blocks: readonly bigint[]): PlaceColumns[]
     `SELECT block, inode, offset, length FROM (
        SELECT block, inode, min(offset) AS offset, sum(length) AS length,
          row_number() OVER (PARTITION BY block ORDER BY inode) AS number
-       FROM extents WHERE block IN (SELECT value FROM json_each(?1)) GROUP BY block, inode)
+       FROM extents e WHERE block IN (SELECT value FROM json_each(?1)) AND ${IS_PART} GROUP BY block, inode)
      WHERE number <= ?2`,
   );
   return [...found, ...scanned.all(`[${rest.join(",")}]`, FILES_OF_A_BLOCK)];
