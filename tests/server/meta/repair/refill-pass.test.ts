@@ -7,11 +7,12 @@ import { silentLogger } from "../../../../src/base/logger.ts";
 import type { BatchResult } from "../../../../src/protocol/messages/data.ts";
 import type { BatchOrder, Commands } from "../../../../src/server/meta/commands.ts";
 import type { Engine } from "../../../../src/server/meta/engine.ts";
-import type { Member } from "../../../../src/server/meta/members.ts";
+import type { Member, Members } from "../../../../src/server/meta/members.ts";
 import { Loads } from "../../../../src/server/meta/repair/loads.ts";
 import { REFILL } from "../../../../src/server/meta/repair/need.ts";
 import { Pace } from "../../../../src/server/meta/repair/pace.ts";
 import { RefillPass } from "../../../../src/server/meta/repair/refill-pass.ts";
+import { Refills } from "../../../../src/server/meta/repair/refills.ts";
 import { Share } from "../../../../src/server/meta/repair/share.ts";
 import type { Operation } from "../../../../src/server/meta/store/store.ts";
 import { ManualClock } from "../../../support/manual-clock.ts";
@@ -86,27 +87,36 @@ function rig(blocks: number, bytesPerSecond = 0) {
   /** Who can give copies, as long as no others can. */
   let others: readonly ServerId[] | undefined;
   const now = (given: readonly ServerId[]): void => void (others = given);
-  const passOf = (server: ServerId, sources: readonly ServerId[]): RefillPass => {
-    const options = {
-      engine,
-      commands: { copyMany } as unknown as Commands,
-      loads,
-      pace,
-      share: new Share(),
-      clock,
-      logger: silentLogger,
-      copiesPerServer: COPIES_PER_SERVER,
-      isBusyWith: () => false,
-      isHeld: () => false,
-      sources: () => new Set(others ?? sources),
-      onBad: () => undefined,
-      onLeft: (given: readonly BlockId[]) => void left.push(...given),
-    };
-    const { instance } = primitives["server.get"](server)!;
-    const member = { server, instance, peer: { open: true, closed: new Promise(() => undefined) } };
-    return new RefillPass(options, member as unknown as Member, undefined);
+  const options = {
+    engine,
+    commands: { copyMany } as unknown as Commands,
+    loads,
+    pace,
+    share: new Share(),
+    clock,
+    logger: silentLogger,
+    copiesPerServer: COPIES_PER_SERVER,
+    isBusyWith: () => false,
+    isHeld: () => false,
+    onBad: () => undefined,
+    onLeft: (given: readonly BlockId[]) => void left.push(...given),
   };
-  return { harness, loads, begun, underWay, passOf, cutOff, left, reads, clock, now };
+  const memberOf = (server: ServerId): Member => {
+    const { instance } = primitives["server.get"](server)!;
+    const peer = { open: true, closed: new Promise(() => undefined) };
+    return { server, instance, peer } as unknown as Member;
+  };
+  const passOf = (server: ServerId, sources: readonly ServerId[]): RefillPass => {
+    const given = () => new Set(others ?? sources);
+    return new RefillPass({ ...options, sources: given }, memberOf(server), undefined);
+  };
+  /** The passes of all servers, which are all there. */
+  const refills = (): Refills => {
+    const there = SERVERS.map(memberOf);
+    const members = { settled: () => there, lastSign: () => undefined } as unknown as Members;
+    return new Refills({ ...options, members, onEnded: () => undefined });
+  };
+  return { harness, loads, begun, underWay, passOf, refills, cutOff, left, reads, clock, now };
 }
 
 /** What can happen without anything else has happened. */
@@ -205,6 +215,53 @@ test("a pass that waits for the one source that it can reach does not look again
   }
   await run;
   expect(loads.outgoing(S4)).toBe(0);
+  harness.close();
+});
+
+// A network that is out for a moment would have everything come from the others, for as long as the pass goes on.
+test("a source that the server cannot reach is asked again after some time", async () => {
+  const { harness, loads, underWay, passOf, cutOff, clock } = rig(20 * IN_ORDER);
+  cutOff.add(S3);
+  const pass = passOf(S1, [S2, S3, S4]);
+  void pass.run();
+  const endAll = async (): Promise<void> => {
+    for (const order of underWay.splice(0)) order.end();
+    await settled();
+  };
+  await settled();
+  await endAll();
+  expect(loads.outgoing(S3)).toBe(0);
+  expect(loads.outgoing(S4)).toBeGreaterThan(0);
+  cutOff.clear();
+  await clock.advance(200_000);
+  await endAll();
+  expect(loads.outgoing(S3)).toBe(0);
+  await clock.advance(200_000);
+  await endAll();
+  expect(loads.outgoing(S3)).toBeGreaterThan(0);
+  pass.stop();
+  harness.close();
+});
+
+// Nobody tells when servers can reach each other again: all of the rest was refilled block by block.
+test("a pass that has failed is followed by another one", async () => {
+  const { harness, begun, underWay, refills, cutOff, clock } = rig(10 * IN_ORDER);
+  cutOff.add(S3).add(S4);
+  const passes = refills();
+  passes.kick();
+  await settled();
+  for (const order of underWay.splice(0)) order.end();
+  await settled();
+  expect(passes.isUnderWay).toBe(false);
+  cutOff.clear();
+  const before = begun.length;
+  await clock.advance(60_000);
+  for (let turn = 0; turn < 30; turn++, await settled()) {
+    for (const order of underWay.splice(0)) order.end();
+  }
+  expect(begun.length).toBeGreaterThan(before);
+  expect(harness.primitives["repair.total"]()).toBe(0);
+  await passes.stop();
   harness.close();
 });
 
