@@ -199,6 +199,45 @@ describe("a long end that is cut off", () => {
     );
   });
 
+  // The row was passed over in a file without extents: what was written behind `start` was cut off by the next step.
+  test("is in the way of what is written anew, too, when all of it is gone and only its row is left", async () => {
+    const inode = await fragmented("f", 4000);
+    const write = async (): Promise<void> => {
+      const ids = await reserve(session, 8);
+      await commit(session, {
+        inode,
+        blocks: ids.map((id, index) => ({ ...blockAt(id, index), length: BLOCK_SIZE })),
+        extents: ids.map((block, index) => ({
+          offset: index * BLOCK_SIZE,
+          length: BLOCK_SIZE,
+          block,
+          blockOffset: 0,
+        })),
+        size: null,
+        mtimeNs: null,
+        expectedSize: null,
+      });
+    };
+    await resize(inode, 100);
+    expect(await resize(inode, 0)).toMatchObject({ allocated: 0 }); // by the end of the cut,
+    await write();
+    const written = await shown(inode);
+    while (await step(inode));
+    expect(await shown(inode)).toEqual(written);
+
+    await resize(inode, 0);
+    const again = await fragmented("g", 4000);
+    await resize(again, 100);
+    const all = { inode: again, offset: 0, length: 40_000, minSize: 0 };
+    for (let done = 0; done < all.length;) {
+      const rest = { ...all, offset: done, length: all.length - done };
+      done += (await session.change(content.punch, operations.punch, rest)).done; // or by holes behind the end
+    }
+    expect(harness.primitives["inode.get"](again)?.allocated).toBe(0);
+    expect(await resize(again, 40_000)).toMatchObject({ size: 40_000, allocated: 0 });
+    expect(isPending(again)).toBe(false);
+  });
+
   test("goes with its file", async () => {
     const inode = await fragmented("f", 7000);
     await resize(inode, 20);

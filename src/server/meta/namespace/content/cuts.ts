@@ -13,7 +13,7 @@
  *   cut off, and without a record there are none behind `size`, unless the inode waits to be reclaimed.
  * - `size` may fall meanwhile. What is cut off then is part of the same cut, which begins further to the front.
  * - `allocated` counts all extents of the inode, those that are still to be moved as well.
- * - An inode that is gone may be left on record; the next step takes it off.
+ * - An inode that is gone, or that has nothing behind `start` any more, may be left on record; the next step takes it off.
  */
 import { DfsError } from "../../../../base/errors.ts";
 import type { InodeId } from "../../../../base/ids.ts";
@@ -43,9 +43,13 @@ export class CutPending extends DfsError {
   }
 }
 
-/** @throws CutPending when the inode would grow to `size` over extents that are still to be removed. */
+/**
+ * A file without extents is looked up as well: it may still be on record when another cut, or a hole behind its end, has taken the
+ * last of them, and the next step would take what has been written behind `start` since.
+ * @throws CutPending when the inode would grow to `size` over extents that are still to be removed.
+ */
 export function* refuseWhileCut(inode: Inode, size: number): Operation<void> {
-  if (size <= inode.size || inode.allocated === 0) return;
+  if (size <= inode.size) return;
   const start = yield* ask("cut.get", inode.id);
   if (start !== undefined && size > start) throw new CutPending(inode.id, size);
 }
