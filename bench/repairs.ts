@@ -105,7 +105,7 @@ function round(): Round {
   const queue = measured(readAll);
   const begin = measured(() => inParts(blocks, batch, begun));
   const finish = measured(() => inParts(blocks, batch, finished));
-  if (primitives["figures.repairs"]().length > 0) throw new Error("not all blocks were mended");
+  if (primitives["repair.total"]() !== 0) throw new Error("not all blocks were mended");
   return { survey, "found lacking": lacking, queue, begin, finish, ...refilled() };
 }
 
@@ -140,7 +140,7 @@ function refilled(): Pick<Round, "given up" | "read" | "made"> {
       change(inView((view) => finishRefills(view, { server: LOST, instance, blocks: ids, mark })));
     }
   });
-  if (primitives["figures.repairs"]().length > 0) throw new Error("not all blocks were refilled");
+  if (primitives["repair.total"]() !== 0) throw new Error("not all blocks were refilled");
   putServer(LOST, "up");
   return { "given up": givenUp, read, made };
 }

@@ -9,7 +9,7 @@ import { defineCommand, flag, value, type Context } from "./shared/command.ts";
 import { clientOptions, jsonOption, withClient } from "./shared/connect.ts";
 import { report as reportError } from "./shared/errors.ts";
 import { EXIT, type ExitCode } from "./shared/exit-codes.ts";
-import { counted, durationText, sizeText } from "./shared/format.ts";
+import { counted, countText, durationText, sizeText } from "./shared/format.ts";
 import { sentence } from "./shared/outcome.ts";
 import { OutputClosed } from "./shared/output.ts";
 import { remotePath } from "./shared/paths.ts";
@@ -139,7 +139,7 @@ function withPath(error: unknown, path: Uint8Array | undefined): unknown {
 }
 
 /** What a run came to, as its findings come in. */
-class Tally {
+export class Tally {
   readonly byKind = new Map<FsckKind, { corrected: number; left: number; note: number }>();
   corrected = 0;
   left = 0;
@@ -229,7 +229,7 @@ function remarkOf({ phase, found, waiting }: FsckReport): string {
   const parts = [
     ...(phase === "record" ? ["going through the record"] : []),
     ...(found === 0 ? [] : [counted(found, "error")]),
-    ...(waiting === 0 ? [] : [`${waiting} being mended`]),
+    ...(waiting === 0 ? [] : [`${countText(waiting)} being mended`]),
   ];
   return parts.join(", ");
 }
@@ -266,7 +266,8 @@ interface End {
   readonly elapsedMs: number;
 }
 
-function summary(tally: Tally, { level: asked, dryRun, last, elapsedMs }: End): string[] {
+/** The last lines: what was looked at, and what was found in all and by kind. */
+export function summary(tally: Tally, { level: asked, dryRun, last, elapsedMs }: End): string[] {
   const copies = counted(last?.doneCopies ?? 0, "copy", "copies");
   const looked = {
     meta: "the record",
@@ -280,15 +281,15 @@ function summary(tally: Tally, { level: asked, dryRun, last, elapsedMs }: End): 
       : tally.left === 0
         ? yellow(`${counted(errors, "error")}, all corrected`)
         : red(
-            `${counted(errors, "error")}, ${tally.left} ${dryRun ? "found and not touched" : "left"}`,
+            `${counted(errors, "error")}, ${countText(tally.left)} ${dryRun ? "found and not touched" : "left"}`,
           );
   return [
     `Checked ${looked} in ${durationText(elapsedMs)}: ${verdict}.`,
     ...[...tally.byKind].map(([kind, { corrected, left, note }]) => {
       const total = corrected + left + note;
       const parts = [
-        ...(corrected === 0 ? [] : [`${corrected} corrected`]),
-        ...(left === 0 ? [] : [`${left} ${dryRun ? "found" : "left"}`]),
+        ...(corrected === 0 ? [] : [`${countText(corrected)} corrected`]),
+        ...(left === 0 ? [] : [`${countText(left)} ${dryRun ? "found" : "left"}`]),
         ...(note === 0 ? [] : [counted(note, "note")]),
       ];
       return `  ${KIND_WORDS[kind][total === 1 ? 0 : 1]}: ${parts.join(", ")}`;

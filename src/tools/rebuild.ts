@@ -28,8 +28,9 @@ export const rebuild = defineCommand({
 Follows a data server that lost its disk and was started again with dfs data --recover SERVER: it is refilled from the
 other servers by itself, takes new blocks meanwhile, and counts in no quorum until it has everything.
 With --replace the server is declared gone for good, at once and without waiting for the out-delay: its place is given to
-the other servers, and its copies are made there. It must not be running. When it comes back after all, nothing is lost:
-what it holds is moved away, and dfs server undrain makes it a server as others again.
+the other servers, and its copies are made there. It must not be running, and as many others as a block has copies must be
+up and not full. When it comes back after all, nothing is lost: what it holds is moved away, and dfs server undrain makes it
+a server as others again.
 The plan is shown first. The work goes on whether this command runs or not: Ctrl-C ends the watching only, and the
 same command shows the progress again. Blocks of which no other server has a copy cannot be made again; they are listed.`,
   options: {
@@ -55,7 +56,7 @@ same command shows the progress again. Blocks of which no other server has a cop
     [0, "all copies are there (or, with --dry-run, the plan was shown)"],
     [
       1,
-      "the server is not running, or with --replace: it is, or the others cannot take its copies",
+      "the server is not running, or with --replace: it is, or too few others are up, or they have no room",
     ],
     [3, "everything is copied of which there is a copy; blocks that have none are listed"],
     [4, "no such server"],
@@ -87,7 +88,7 @@ async function refill(
   if (!holdings.connected) throw notRunning(server, holdings);
   refuseDraining(server, holdings);
   const left = absent(holdings);
-  if (dryRun || left === undefined || left.copies > 0) {
+  if (json || dryRun || left === undefined || left.copies > 0) {
     const { copies, bytes } = left ?? total(holdings);
     await showPlan(surroundings, server, { copies, bytes, moves: [] });
   }

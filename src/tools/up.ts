@@ -259,6 +259,7 @@ async function tellServices(
     await out.row({ service: "mount", address, pid, dir: mountPoint, state });
     return;
   }
+  if (chosen.quiet) return;
   const rows = services.map((service) => [
     service.id === undefined ? "metadata server" : `data server ${service.id}`,
     service.address,
@@ -282,7 +283,7 @@ async function tellServices(
 /** Three commands to try, with the paths that they need here. */
 async function tellNext(context: UpContext, dir: string, staysUp: boolean): Promise<void> {
   const { options: chosen, out, env } = context;
-  if (!chosen.json) {
+  if (!chosen.json && !chosen.quiet) {
     const where = whereOf(context, dir);
     const dfs = dfsCommand(env);
     const file = shellWord(join(PROJECT, "README.md"));

@@ -535,6 +535,7 @@ example(
     removing: { copies: 4, bytes: 40 },
     lacking: { copies: 5, bytes: 50 },
     lost: { copies: 4, bytes: 40 },
+    surplus: { copies: 2, bytes: 20 },
   },
 );
 example(

@@ -5,7 +5,11 @@ import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { serverId } from "../../src/base/ids.ts";
 import type { DfsClient } from "../../src/client/api.ts";
-import { checkRoom, warnOfNowhere } from "../../src/tools/shared/server-moves.ts";
+import { neededOf } from "../../src/tools/shared/leaving.ts";
+import type { Messages } from "../../src/tools/shared/messages.ts";
+import type { Output } from "../../src/tools/shared/output.ts";
+import { checkRoom, warnOfNowhere, watch } from "../../src/tools/shared/server-moves.ts";
+import { RecentRate } from "../../src/tools/shared/recent-rate.ts";
 import { finish, isAlive, LocalCluster, until } from "../support/local-cluster.ts";
 import { dfs } from "./support/run.ts";
 
@@ -59,6 +63,99 @@ test("room is asked for before the work begins, not while it is under way", () =
   const plan = { state: "up", copies: 1, bytes: 10, moves } as const;
   expect(() => checkRoom("cannot drain", plan)).toThrow("have 0 B free");
   expect(() => checkRoom("cannot drain", { ...plan, state: "draining" })).not.toThrow();
+});
+
+interface Progressing {
+  readonly kind: string;
+  readonly leftRemovals: number;
+  readonly secondsLeft: number | null;
+}
+
+/** Watches a server that is drained and has so many copies left, one answer after the other, and returns what was told. */
+async function watched(answers: readonly { readonly present: number; readonly surplus: number }[]) {
+  const rows: Progressing[] = [];
+  const [lives, notes]: string[][] = [[], []];
+  const messages = {
+    live: (text: string) => void lives!.push(text),
+    note: (text: string) => void notes!.push(text),
+  } as unknown as Messages;
+  const out = {
+    row: (row: Progressing) => Promise.resolve(void rows.push(row)),
+    flush: () => Promise.resolve(),
+  } as unknown as Output;
+  const count = (copies: number) => ({ copies, bytes: copies * 10 });
+  const left = [...answers];
+  const holdings = () => {
+    const { present, surplus } = left.shift()!;
+    const none = count(0);
+    return Promise.resolve({
+      state: "draining",
+      connected: true,
+      present: count(present),
+      surplus: count(surplus),
+      bad: none,
+      removing: none,
+    });
+  };
+  const { signal } = new AbortController();
+  await watch(
+    { out, messages, signal, json: true, progress: "bar" },
+    {
+      client: { holdings } as unknown as DfsClient,
+      server: serverId(2),
+      left: (now) => neededOf(serverId(2), now),
+      verb: "moved",
+      again: "dfs server drain 2",
+      ifAway: undefined,
+    },
+  );
+  return { rows, lives: lives!, notes: notes! };
+}
+
+// It stood at "0 of 0 blocks": what had just been taken in again had only to go.
+test("removals are shown with how many are done and until when", async () => {
+  const steps = [40, 30, 20, 0].map((copies) => ({ present: copies, surplus: copies }));
+  const { rows, lives, notes } = await watched(steps);
+  expect(notes[0]).toContain("its 40 copies are removed as the others are read");
+  expect(notes[1]).toStartWith("removed 40 copies in ");
+  expect(lives.join("\n")).not.toContain("0 of 0");
+  expect(lives.join("\n")).toMatch(/ [12]0 of 40 copies, \d+\/s, \d/);
+  expect(rows.map(({ kind, leftRemovals }) => [kind, leftRemovals])).toEqual([
+    ...[40, 30, 20].map((copies) => ["progress", copies]),
+    ["done", 0],
+  ]);
+  expect(rows[0]!.secondsLeft).toBeNull();
+  expect(rows[1]!.secondsLeft).toBeGreaterThan(0);
+  expect(rows[2]!.secondsLeft).toBeGreaterThan(0);
+});
+
+test("what is moved is told before what is removed", async () => {
+  const steps = [
+    { present: 40, surplus: 0 },
+    { present: 40, surplus: 20 },
+    { present: 40, surplus: 40 },
+    { present: 0, surplus: 0 },
+  ];
+  const { rows, notes } = await watched(steps);
+  expect(notes[0]).toStartWith("moved 40 blocks, 400 B in ");
+  expect(notes[1]).toContain("its 40 copies are removed");
+  expect(notes[2]).toStartWith("removed 40 copies in ");
+  expect(rows[1]!.secondsLeft).toBeGreaterThan(0);
+});
+
+// What the first minutes were like, or an hour in which nothing could be done, was in it to the end.
+test("the rate is that of late", () => {
+  const rate = new RecentRate();
+  expect([rate.perSecond, rate.secondsFor(1)]).toEqual([0, undefined]);
+  rate.look(0, 0);
+  expect([rate.perSecond, rate.secondsFor(1)]).toEqual([0, undefined]);
+  for (let second = 1; second <= 60; second++) rate.look(second * 1000, second * 1000);
+  expect([rate.perSecond, rate.secondsFor(2500)]).toEqual([1000, 3]);
+  for (let second = 61; second <= 120; second++) rate.look(60_000, second * 1000);
+  expect([rate.perSecond, rate.secondsFor(1)]).toEqual([0, undefined]);
+  for (let second = 121; second <= 131; second++)
+    rate.look(60_000 + (second - 120) * 50, second * 1000);
+  expect([rate.perSecond, rate.secondsFor(100)]).toEqual([50, 2]);
 });
 
 interface Row {

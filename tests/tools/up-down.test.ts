@@ -138,6 +138,8 @@ describe("dfs up", () => {
   test("on a running cluster starts only what is missing", async () => {
     const cluster = await up("--data-servers", "3");
     const before = cluster.describe();
+    const quietly = { code: 0, text: "", stderr: "" }; // it printed its table, also with -q
+    expect(await cluster.run(["up", "--detach", "-q"])).toMatchObject(quietly);
     await cluster.kill(cluster.server(2).pid);
     const rows = await cluster.rows<{ service: string; state: string }>("up", "--detach");
     expect(rows.map(({ service, state }) => [service, state])).toEqual([

@@ -354,6 +354,8 @@ export const holdings = request(
     lacking: copyCount,
     /** Of these, the blocks that have no copy anywhere that counts; null from a service that does not tell. */
     lost: optional(copyCount),
+    /** Those present or bad there whose blocks have enough others: they only have to go. Null from a service that does not tell. */
+    surplus: optional(copyCount),
   }),
 );
 

@@ -156,7 +156,7 @@ class ClusterService {
       liveBytes: counted.liveBytes,
       liveBlocks: counted.liveBlocks,
       blocksByCopies: [...counted.blocksByCopies],
-      missingCopies: counted.repairs.reduce((sum, { copies }) => sum + copies, 0),
+      missingCopies: view.missingCopies,
       deadBlocks: counted.deadBlocks,
       sessions: view.sessions,
       placementVersion: view.placementVersion,
@@ -228,6 +228,7 @@ function* placementView() {
 function* statusView() {
   return {
     servers: yield* ask("server.list"),
+    missingCopies: yield* ask("repair.total"),
     sessions: yield* ask("session.count", "live"),
     placementVersion: yield* ask("placement.version"),
   };

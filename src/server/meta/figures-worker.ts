@@ -5,6 +5,7 @@
 import { Database } from "bun:sqlite";
 import { messageOf } from "../../base/errors.ts";
 import type { FigureKinds, FiguresAnswer, FiguresOrder } from "./figures.ts";
+import { SURPLUS } from "./repair/need.ts";
 import type { ClusterPrimitives } from "./store/primitives/cluster.ts";
 import { clusterPrimitives } from "./store/sqlite/cluster.ts";
 import { lossesBehind } from "./store/sqlite/losses.ts";
@@ -51,6 +52,7 @@ function countIn(
       holdings: primitives["figures.holdings"](server),
       lacking: primitives["figures.lacking"](server),
       lost: primitives["figures.lost"](server),
+      surplus: primitives["figures.surplus"](server, SURPLUS),
     };
   }
   if (what === "losses") return lossesBehind(database, after, servers[0]);

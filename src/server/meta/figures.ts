@@ -30,6 +30,8 @@ export interface ServerFigures {
   readonly lacking: CopyCount;
   /** Those of which no copy counts anywhere. */
   readonly lost: CopyCount;
+  /** Those that only have to go. */
+  readonly surplus: CopyCount;
 }
 
 /** A page of files with lost blocks. */

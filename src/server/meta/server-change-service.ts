@@ -1,4 +1,5 @@
 /** The messages by which data servers are drained, replaced and removed, and the progress of that is followed. */
+import { counted, countText, sizeText } from "../../base/amounts.ts";
 import { DfsError } from "../../base/errors.ts";
 import type { InodeId, ServerId } from "../../base/ids.ts";
 import type { HandlerTable } from "../../protocol/endpoint.ts";
@@ -119,7 +120,7 @@ class ServerChangeService {
     const connected = members.isConnected(id);
     const isCompared = members.settled().some((member) => member.server === id);
     const judging = surveys.some((each) => each.server === id) || (connected && !isCompared);
-    const { holdings, lacking, lost } = await engine.figures.server(id);
+    const { holdings, lacking, lost, surplus } = await engine.figures.server(id);
     const inState = (state: ReplicaState): CopyCount =>
       sum(holdings.filter((each) => each.state === state));
     return {
@@ -133,12 +134,17 @@ class ServerChangeService {
       removing: inState("removing"),
       lacking: { ...lacking },
       lost: { ...lost },
+      surplus: { ...surplus },
     };
   }
 
   private contextOf(server: ServerId): ChangeContext {
     const { engine, members } = this.options;
-    return { replicas: engine.settings.replicas, connected: members.isConnected(server) };
+    return {
+      replicas: engine.settings.replicas,
+      connected: members.isConnected(server),
+      isFull: (id) => members.lastSign(id)?.condition.full === true,
+    };
   }
 
   async losses({ server, after }: RequestOf<typeof cluster.losses>): Promise<cluster.LossPage> {
@@ -210,8 +216,8 @@ class ServerChangeService {
       left.copies === 0
         ? "what its copies were needed for is still being found out"
         : state === "out"
-          ? `${left.copies} of its blocks have not been copied elsewhere (${left.bytes} bytes)`
-          : `it still holds ${left.copies} copies (${left.bytes} bytes)`;
+          ? `${countText(left.copies)} of its blocks have not been copied elsewhere (${sizeText(left.bytes)})`
+          : `it still holds ${counted(left.copies, "copy", "copies")} (${sizeText(left.bytes)})`;
     const watch = state === "out" ? `dfs rebuild ${id} --replace` : `dfs server drain ${id}`;
     throw new DfsError(
       "invalid",
@@ -226,7 +232,7 @@ class ServerChangeService {
     if (!isWaited && (state === "out" || present.copies === 0)) return;
     const what = isWaited
       ? "what its copies were needed for is still being found out"
-      : `${present.copies} of its copies can still be read`;
+      : `${countText(present.copies)} of its copies can still be read`;
     const next = isWaited ? "try again in a moment" : `move them away: dfs server drain ${id}`;
     throw new DfsError("invalid", `cannot give up data server ${id}: ${what}\n${next}`);
   }
@@ -239,7 +245,7 @@ class ServerChangeService {
     const more = paths.size > named.length || next !== null ? " and more" : "";
     return new DfsError(
       "invalid",
-      `cannot remove data server ${id}: ${blocks} ${blocks === 1 ? "block has" : "blocks have"} no other copy, of ` +
+      `cannot remove data server ${id}: ${counted(blocks, "block has", "blocks have")} no other copy, of ` +
         `${named.join(", ")}${more}\n` +
         `start it again if it still has them; to give them up for lost: dfs server remove ${id} --force`,
       { details: { lost: blocks } },

@@ -5,7 +5,8 @@
  * Invariants
  * - Nothing is moved here. The placement table is edited, the state is written, and surveys go on record; the repair
  *   planner does the rest, whatever crashes.
- * - A server is drained or replaced only while as many others as a block has copies are there to take them.
+ * - A server is drained or replaced only while as many others as a block has copies are left; replaced only while so many of them
+ *   take copies at that moment: one that is silent together with others may come back, and until then nothing is gained.
  * - A server is forgotten only when no live block needs a copy of its; or when it is given up by name, and then no copy of its
  *   is given up that can be read, and blocks that have no other copy are on record as lost with it.
  */
@@ -28,6 +29,8 @@ export interface ChangeContext {
   readonly replicas: number;
   /** Whether the server is connected. */
   readonly connected: boolean;
+  /** Whether a server has said that it takes no new blocks. */
+  readonly isFull: (server: ServerId) => boolean;
 }
 
 /** @throws DfsError `notFound`. */
@@ -167,11 +170,8 @@ function refuseUndrain({ id, state }: Server): void {
   throw invalid(`cannot end the draining of data server ${id}`, `it is ${state}, not draining`);
 }
 
-function refuseReplace(
-  server: Server,
-  all: readonly Server[],
-  { replicas, connected }: ChangeContext,
-): void {
+function refuseReplace(server: Server, all: readonly Server[], context: ChangeContext): void {
+  const { replicas, connected } = context;
   const { id, state } = server;
   const what = `cannot replace data server ${id}`;
   if (connected || state === "up") {
@@ -183,7 +183,9 @@ function refuseReplace(
   if (state === "suspect") {
     throw invalid(`${what}: it was there a moment ago`, "try again when dfs server list says down");
   }
-  refuseFew(what, othersThan(server, all), replicas);
+  const others = othersThan(server, all);
+  refuseFew(what, others, replicas);
+  if (state !== "out") refuseFewTakers(what, others, context);
 }
 
 function refuseRemove({ id, state }: Server): void {
@@ -244,6 +246,19 @@ function refuseFew(what: string, others: readonly Server[], replicas: number): v
   throw invalid(
     `${what}: a block has ${replicas} copies, and ${others.length} other servers are left to hold them`,
     "add a server first: dfs data --new --dir DIR --meta HOST:PORT",
+  );
+}
+
+function refuseFewTakers(
+  what: string,
+  others: readonly Server[],
+  { replicas, isFull }: ChangeContext,
+): void {
+  const takers = others.filter(({ id, state }) => state === "up" && !isFull(id)).length;
+  if (takers >= replicas) return;
+  throw invalid(
+    `${what}: that takes ${replicas} other servers that are up and not full, there ${takers === 1 ? "is" : "are"} ${takers}`,
+    "start those again that are not up (dfs server list), or add a server: dfs data --new --dir DIR --meta HOST:PORT",
   );
 }
 

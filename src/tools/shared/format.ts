@@ -3,22 +3,11 @@
  */
 import type { Attributes, FileType } from "../../protocol/messages/common.ts";
 
+export { counted, countText, sizeText } from "../../base/amounts.ts";
+
 const NS_PER_S = 1_000_000_000n;
-const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 /** Bytes have no letter. */
 const SHORT_UNITS = " KMGTPE";
-
-/** `0 B`, `1.5 KiB`, `214 MiB`: three figures, units of 1,024. */
-export function sizeText(bytes: number): string {
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1023.5 && unit < UNITS.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  const digits = unit === 0 || value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2;
-  return `${unit === 0 ? value : trimmed(value.toFixed(digits))} ${UNITS[unit]}`;
-}
 
 /** `512`, `1.5K`, `214M`: rounded up, as ls, du and df have it with -h, and as `sort -h` understands it. */
 export function shortSize(bytes: number): string {
@@ -37,16 +26,6 @@ export function shortSize(bytes: number): string {
 /** Bytes in whole KiB, rounded up. */
 export function kibibytes(bytes: number): number {
   return Math.ceil(bytes / 1024);
-}
-
-/** `1,234,567`. */
-export function countText(count: number): string {
-  return count.toString().replace(/\B(?=(\d{3})+$)/g, ",");
-}
-
-/** `1 file`, `2 files`. */
-export function counted(count: number, noun: string, plural = `${noun}s`): string {
-  return `${countText(count)} ${count === 1 ? noun : plural}`;
 }
 
 /** `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`. */
@@ -148,8 +127,4 @@ export function jsonAttributes(attributes: Attributes): Record<string, unknown> 
     version: attributes.version.toString(),
     base: attributes.base,
   };
-}
-
-function trimmed(number: string): string {
-  return number.includes(".") ? number.replace(/\.?0+$/, "") : number;
 }

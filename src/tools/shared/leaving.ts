@@ -26,11 +26,17 @@ export function neededOf(server: ServerId, holdings: Holdings): Left | undefined
   );
 }
 
-/** What is on the server; copies that were being made there when the draining began never count. */
-function heldBy({ present, bad, removing }: Holdings): Left {
+/**
+ * What is on the server and not on enough others yet, and what has only to go: removals come behind all moves. Copies that were being made there when the draining began never count.
+ */
+function heldBy({ present, bad, removing, surplus }: Holdings): Left {
+  const copies = present.copies + bad.copies;
+  const bytes = present.bytes + bad.bytes;
+  const spare = surplus ?? { copies: 0, bytes: 0 };
   return {
-    copies: present.copies + bad.copies + removing.copies,
-    bytes: present.bytes + bad.bytes + removing.bytes,
+    copies: Math.max(0, copies - spare.copies),
+    bytes: Math.max(0, bytes - spare.bytes),
+    removals: spare.copies + removing.copies,
   };
 }
 

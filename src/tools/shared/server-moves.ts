@@ -10,6 +10,7 @@ import { interrupted, tellingInterruption, unlessAborted } from "./interruption.
 import type { Messages } from "./messages.ts";
 import type { Output } from "./output.ts";
 import { Progress, type ProgressStyle } from "./progress.ts";
+import { RecentRate } from "./recent-rate.ts";
 import { nowhere } from "./server-words.ts";
 import { tableLines, type Column } from "./table.ts";
 import { printable } from "./text.ts";
@@ -39,13 +40,18 @@ export const WATCH_JSON: readonly string[] = [
   "server            id, a number; of a move the one that gets copies, or null: any that has room",
   "blocks bytes      of plan and move: copies to be made, and their bytes",
   "freeBytes         of a move: what that server can take",
-  "doneBlocks doneBytes leftBlocks leftBytes bytesPerSecond secondsLeft    of progress and done; secondsLeft may be null",
+  "doneBlocks doneBytes leftBlocks leftBytes    of progress and done, of copies to be made",
+  "bytesPerSecond secondsLeft    of progress and done, by the last 10 s; secondsLeft is until they are made, then until the removals",
+  "                  are done; null while that cannot be told",
+  "leftRemovals      of progress and done: copies that are to be removed, when the others that are needed have been read",
 ];
 
-/** Copies, and the bytes of their blocks. */
+/** Copies to be made, and the bytes of their blocks. */
 export interface Left {
   readonly copies: number;
   readonly bytes: number;
+  /** Copies that have to go then, which is done behind all that is to be made. */
+  readonly removals?: number;
 }
 
 /** Where a command's words go, and when it ends. */
@@ -142,39 +148,51 @@ export async function warnOfNowhere(
 
 /** Shows how far the work is until it is done. @throws DfsError `cancelled` on Ctrl-C; the work goes on all the same. */
 export async function watch(surroundings: Surroundings, what: Watch): Promise<void> {
-  const { messages, signal } = surroundings;
-  const progress = new Progress(messages, {
-    style: surroundings.progress,
-    things: ["block", "blocks"],
-  });
+  const watcher = new Watcher(surroundings, what);
   const words = (): DfsError => {
-    const seen = progress.files === 0 ? "" : `${what.verb} ${progress.summary()}; `;
+    const seen = watcher.done === "" ? "" : `${watcher.done}; `;
     return interrupted(`${seen}the work goes on by itself`, `to see it again: ${what.again}`);
   };
   try {
-    await tellingInterruption(signal, words, () =>
-      new Watcher(surroundings, what, progress).toTheEnd(),
-    );
+    await tellingInterruption(surroundings.signal, words, () => watcher.toTheEnd());
   } finally {
-    progress.end();
+    watcher.end();
   }
-  progress.stop(what.verb);
 }
 
 class Watcher {
   private readonly surroundings: Surroundings;
   private readonly what: Watch;
-  private readonly progress: Progress;
+  /** Of the copies that are made. */
+  private readonly making: Progress;
+  /** Of those that go then, once nothing else is left. */
+  private removing: Progress | undefined;
   /** The most that was ever left. */
-  private total: Left = { copies: 0, bytes: 0 };
+  private total = { copies: 0, bytes: 0, removals: 0 };
+  private readonly rates = { bytes: new RecentRate(), removals: new RecentRate() };
   private last: Left | undefined;
   private movedMs = performance.now();
   private wasConnected = true;
 
-  constructor(surroundings: Surroundings, what: Watch, progress: Progress) {
+  constructor(surroundings: Surroundings, what: Watch) {
     this.surroundings = surroundings;
     this.what = what;
-    this.progress = progress;
+    const { messages, progress: style } = surroundings;
+    this.making = new Progress(messages, { style, things: ["block", "blocks"] });
+  }
+
+  /** What was done while it was watched, in words; empty when that is nothing. */
+  get done(): string {
+    const { making, removing } = this;
+    const parts = making.files === 0 ? [] : [`${this.what.verb} ${making.summary()}`];
+    if (removing !== undefined && removing.files > 0) parts.push(`removed ${removing.summary()}`);
+    return parts.join("; ");
+  }
+
+  /** Takes what is shown away. */
+  end(): void {
+    this.making.end();
+    this.removing?.end();
   }
 
   async toTheEnd(): Promise<void> {
@@ -184,8 +202,13 @@ class Watcher {
       const holdings = await client.holdings(server);
       this.tellOfAbsence(holdings);
       const now = left(holdings);
-      if (now !== undefined) await this.note(now, now.copies === 0);
-      if (now?.copies === 0) return;
+      const isDone = now?.copies === 0 && (now.removals ?? 0) === 0;
+      if (now !== undefined) await this.note(now, isDone);
+      if (isDone) {
+        if (this.removing === undefined) this.making.stop(this.what.verb);
+        else this.removing.stop("removed");
+        return;
+      }
       this.tellIfStuck(now);
       const tookMs = performance.now() - askedMs;
       const pause = Bun.sleep(Math.max(EVERY_MS, tookMs * PAUSE_FACTOR));
@@ -195,27 +218,61 @@ class Watcher {
 
   private async note(left: Left, isDone: boolean): Promise<void> {
     const { out, json } = this.surroundings;
+    const { making, rates } = this;
+    const removals = left.removals ?? 0;
     this.total = {
       copies: Math.max(this.total.copies, left.copies),
       bytes: Math.max(this.total.bytes, left.bytes),
+      removals: Math.max(this.total.removals, removals),
     };
     const doneBytes = this.total.bytes - left.bytes;
-    this.progress.total = { things: this.total.copies, bytes: this.total.bytes };
-    this.progress.files = this.total.copies - left.copies;
-    this.progress.bytes = doneBytes;
+    making.total = { things: this.total.copies, bytes: this.total.bytes };
+    making.files = this.total.copies - left.copies;
+    making.bytes = doneBytes;
+    this.noteRemovals(left, removals);
+
     if (!json) return;
-    const rate = (doneBytes / Math.max(1, this.progress.elapsedMs)) * 1000;
+    rates.bytes.look(doneBytes, making.elapsedMs);
+    rates.removals.look(this.total.removals - removals, making.elapsedMs);
+    const secondsLeft =
+      left.copies > 0 || isDone
+        ? rates.bytes.secondsFor(left.bytes)
+        : rates.removals.secondsFor(removals);
     await out.row({
       kind: isDone ? "done" : "progress",
       server: this.what.server,
-      doneBlocks: this.progress.files,
+      doneBlocks: making.files,
       doneBytes,
       leftBlocks: left.copies,
       leftBytes: left.bytes,
-      bytesPerSecond: Math.round(rate),
-      secondsLeft: rate < 1 ? null : Math.ceil(left.bytes / rate),
+      bytesPerSecond: Math.round(rates.bytes.perSecond),
+      secondsLeft: secondsLeft ?? null,
+      leftRemovals: removals,
     });
     await out.flush();
+  }
+
+  /** Removals are shown from the moment on when nothing is left to be made: they come behind all that. */
+  private noteRemovals(left: Left, removals: number): void {
+    if (this.removing === undefined && left.copies === 0 && removals > 0)
+      this.beginRemovals(removals);
+    if (this.removing === undefined) return;
+    this.removing.total = { things: this.total.removals };
+    this.removing.files = this.total.removals - removals;
+    this.removing.remark =
+      left.copies === 0 ? "" : `${counted(left.copies, "block")} to be ${this.what.verb} again`;
+  }
+
+  private beginRemovals(removals: number): void {
+    const { messages, progress: style } = this.surroundings;
+    this.making.stop(this.what.verb);
+    const copies = counted(removals, "copy is", "copies are");
+    messages.note(
+      `the others have all that data server ${this.what.server} has; its ${copies} removed as the others are read and found right`,
+    );
+    this.total.removals = removals;
+    const things = ["copy", "copies"] as const;
+    this.removing = new Progress(messages, { style, things, hasBytes: false, hasRate: true });
   }
 
   private tellOfAbsence({ connected }: Holdings): void {
@@ -228,7 +285,11 @@ class Watcher {
   }
 
   private tellIfStuck(left: Left | undefined): void {
-    const hasMoved = left?.copies !== this.last?.copies || left?.bytes !== this.last?.bytes;
+    const { last } = this;
+    const hasMoved =
+      left?.copies !== last?.copies ||
+      left?.bytes !== last?.bytes ||
+      left?.removals !== last?.removals;
     this.last = left;
     if (hasMoved) this.movedMs = performance.now();
     if (performance.now() - this.movedMs < STUCK_MS) return;

@@ -183,7 +183,7 @@ export class Planner {
       try {
         surveys.kick();
         this.eyes = await this.see();
-        if (this.room.see(this.eyes)) this.isNews = true;
+        if (this.room.see(this.eyes)) this.onServersChanged();
         const isMore = await this.fill();
         waitMs = this.beginSome(isMore);
       } catch (error) {
@@ -191,6 +191,12 @@ export class Planner {
       }
       if (waitMs > 0) await this.pause(waitMs);
     }
+  }
+
+  /** A server has room again for copies, say, which nobody else tells. */
+  private onServersChanged(): void {
+    this.isNews = true;
+    this.options.refills.kick();
   }
 
   private async see(): Promise<Eyes> {

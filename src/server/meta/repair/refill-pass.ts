@@ -40,6 +40,9 @@ const MOST_SLEEP_MS = 200;
 /** Most orders under way. */
 const MOST_ORDERS = 6;
 
+/** A source that the server could not reach is asked again after so long. */
+const AWAY_MS = 300_000;
+
 /** Kinds of error by which a server shows that it is no good target at the moment. */
 const UNFIT: ReadonlySet<ErrorKind> = new Set(["noSpace", "io", "timeout"]);
 
@@ -92,14 +95,18 @@ export class RefillPass {
   private rows = FIRST_ROWS;
   private page: RefillPage | undefined;
   private bytesUnderWay = 0;
-  /** Sources that the server could not reach: asking them costs it a wait each time. */
+  /** Sources that the server could not reach: asking them costs it a wait each time. They are asked no more */
   private readonly away = new Set<ServerId>();
+  /** until then. */
+  private awayUntilMs = 0;
   /** Blocks up to this one may be read: the server has been compared with the record that far. */
   private reach: BlockId;
   /** There may be more to read, or it may not go on: since the last look at that, */
-  private isNews = false;
+  private isNews = true;
   /** which is told to who waits for it. */
   private tell: () => void = () => undefined;
+  /** It has come to blocks whose sources are all away. */
+  private hasLeftCutOff = false;
   /** Why nothing more is to be ordered. */
   private failure: string | undefined;
   /** Nothing more is read: what it has not come to is not its business any more. */
@@ -128,6 +135,11 @@ export class RefillPass {
   /** Whether it orders nothing any more, and only waits for what it has ordered. */
   get isEnding(): boolean {
     return this.isOver || this.stopped || this.failure !== undefined;
+  }
+
+  /** Whether it has failed, or left blocks because their sources could not be reached: another pass may have more luck. */
+  get isToBeRepeated(): boolean {
+    return (this.failure !== undefined || this.hasLeftCutOff) && !this.stopped;
   }
 
   /** Copies under way. */
@@ -190,15 +202,16 @@ export class RefillPass {
 
   /** Reads the next blocks and orders them. Returns whether there may be more. */
   private async orderNext(): Promise<boolean> {
-    const bytes = await this.allowance();
+    await this.untilAllowed();
     await this.untilReady();
     const { reach } = this;
     this.isNews = false;
     this.isReading = true;
-    let page: RefillPage | undefined;
+    let page: RefillPage | "later" | undefined;
     try {
-      page = await this.readNext(reach, bytes);
+      page = await this.readNext(reach);
       if (page === undefined || this.isEnding) return false;
+      if (page === "later") return true;
       this.take(page);
     } finally {
       // Not sooner: nothing comes between the last look at what is read and its place among the orders.
@@ -239,7 +252,9 @@ export class RefillPass {
     this.waitsFor = blocked?.holders.present.filter((source) => !this.away.has(source)) ?? [];
     this.after = blocked === undefined ? page.last : blockId(blocked.id - 1n);
     if (rows.length > 0) this.begin(rows, page, busy);
-    const left = [...page.others, ...page.wanted.filter(isCutOff).map(({ id }) => id)];
+    const cutOff = page.wanted.filter(isCutOff);
+    this.hasLeftCutOff ||= cutOff.length > 0;
+    const left = [...page.others, ...cutOff.map(({ id }) => id)];
     const isPast = (block: BlockId): boolean => block <= this.after && !isDone(block);
     if (left.length > 0) onLeft(left.filter(isPast));
   }
@@ -272,8 +287,10 @@ export class RefillPass {
 
   /** Begins with the urgent ones when others can give copies than before. Returns whether the pass may go on. */
   private lookAt({ servers, replicas }: ClusterView): boolean {
+    const { clock } = this.options;
     const sources = this.options.sources(servers.values());
     if (sources === undefined) return false;
+    if (clock.monotonicMs() >= this.awayUntilMs) this.away.clear();
     if (sources.symmetricDifference(this.sources).size === 0) return true;
     this.sources = sources;
     this.away.clear();
@@ -283,34 +300,43 @@ export class RefillPass {
     return true;
   }
 
-  /** The next page up to `reach`; undefined: the pass may not go on. */
-  private async readNext(reach: BlockId, bytes: number): Promise<RefillPage | undefined> {
+  /** The next page up to `reach`; "later": nothing may be ordered now; undefined: the pass may not go on. */
+  private async readNext(reach: BlockId): Promise<RefillPage | "later" | undefined> {
     const { engine } = this.options;
     const { server } = this.member;
     const page = await engine.question(
       function* (this: RefillPass) {
         const view = yield* clusterView(engine.settings.replicas, engine.nowNs);
         if (!this.lookAt(view)) return undefined;
+        // Not sooner: the round may be another one by now.
+        const bytes = this.allowance;
+        if (bytes <= 0) return "later";
         const { after, rows, sources, which, page: before } = this;
         const stretch = { after, last: reach };
         const target = { server, sources, which };
         return yield* readRefills(view, target, stretch, { rows, bytes }, before);
       }.bind(this),
     );
+    if (page === "later") return page;
     this.page = page;
     // As many are read next as are likely to be ordered.
     this.rows = Math.min(MOST_ROWS, Math.max(FIRST_ROWS, 2 * (page?.looked ?? 0)));
     return page;
   }
 
-  /** Bytes that may be ordered now, which is waited for. */
-  private async allowance(): Promise<number> {
-    const { pace, clock, isHeld } = this.options;
-    if (this.isUrgent) return MAX_BATCHED_BYTES;
-    while ((pace.allowance() <= 0 || isHeld()) && !this.isEnding) {
+  /** Waits until something may be ordered, or servers have changed. */
+  private async untilAllowed(): Promise<void> {
+    const { pace, clock } = this.options;
+    while (this.allowance <= 0 && !this.isEnding && !this.isNews) {
       await sleep(clock, Math.min(MOST_SLEEP_MS, Math.max(1, pace.waitMs())));
     }
-    return Math.min(MAX_BATCHED_BYTES, pace.allowance());
+  }
+
+  /** Bytes that may be ordered now. */
+  private get allowance(): number {
+    const { pace, isHeld } = this.options;
+    if (this.isUrgent) return MAX_BATCHED_BYTES;
+    return isHeld() ? 0 : Math.min(MAX_BATCHED_BYTES, pace.allowance());
   }
 
   /** All blocks of the round have one good copy left within reach: rates do not apply. */
@@ -382,12 +408,13 @@ export class RefillPass {
 
   /** Whoever has answered and not given a block right is to look at its copy; whoever did not answer is asked last from now on. */
   private reportSources({ sources, blocks }: BatchOrder, results: readonly BatchResult[]): void {
-    const { onBad } = this.options;
+    const { onBad, clock } = this.options;
     for (const [at, { block, source }] of blocks.entries()) {
       const { server } = sources[source]!;
       if (results[at] === "notGiven") onBad(block, server, this.member.server);
       else if (results[at] === "unreachable") this.away.add(server);
     }
+    if (results.includes("unreachable")) this.awayUntilMs = clock.monotonicMs() + AWAY_MS;
   }
 }
 

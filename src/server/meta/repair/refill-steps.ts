@@ -105,8 +105,8 @@ export interface RefillPage {
 }
 
 /**
- * The next blocks of a server's refill in a stretch: at most so many `rows` and `bytes` are looked at, but one block at least. `before`
- * is the page before this one.
+ * The next blocks of a server's refill in a stretch: at most so many `rows` are looked at, and those that are to be ordered have at most so
+ * many `bytes`, but for a single one. `before` is the page before this one.
  */
 export function* readRefills(
   view: ClusterView,
@@ -123,32 +123,29 @@ export function* readRefills(
   const known = before !== undefined && before.window > after ? before.window : undefined;
   const window = known ?? (yield* ask("refill.window", server, stretch, LOOKED_AT)) ?? after;
   const rows = yield* ask("refill.list", server, { after, last: window }, REFILL, most.rows);
-  const taken = rows.slice(0, countWithin(rows, most.bytes));
-  yield* readPlacement(view, taken);
+  yield* readPlacement(view, rows);
   const chooser = new RefillChooser(view, target);
   const wanted: RefillRow[] = [];
   const misplaced = new Set<BlockId>();
   const others: BlockId[] = [];
-  for (const row of taken) {
+  let looked = 0;
+  let bytes = 0;
+  for (const row of rows) {
     const choice = chooser.choose(row);
-    if (choice === "left") others.push(row.id);
-    if (typeof choice === "string") continue;
-    wanted.push(choice);
-    if (!chooser.isAllItNeeds(row)) misplaced.add(row.id);
+    if (typeof choice !== "string") {
+      bytes += row.length;
+      if (bytes > most.bytes && wanted.length > 0) break;
+      wanted.push(choice);
+      if (!chooser.isAllItNeeds(row)) misplaced.add(row.id);
+    } else if (choice === "left") others.push(row.id);
+    looked++;
   }
   const addresses = new Map([...view.servers.values()].map(({ id, address }) => [id, address]));
   // Fewer rows than were asked for: nothing is left of the window.
-  const end = taken.length < most.rows && taken.length === rows.length ? window : taken.at(-1)?.id;
+  const isToItsEnd = looked === rows.length && looked < most.rows;
+  const end = isToItsEnd ? window : rows[looked - 1]?.id;
   const last = end === after ? undefined : end;
-  const looked = taken.length;
   return { wanted, misplaced, others, looked, last, addresses, mark, window, rows: view.rows };
-}
-
-/** How many of the rows, from the first on, are together no longer than `bytes`; one in any case. */
-function countWithin(rows: readonly RefillRow[], bytes: number): number {
-  let sum = 0;
-  const end = rows.findIndex(({ length }) => (sum += length) > bytes);
-  return end < 0 ? rows.length : Math.max(1, end);
 }
 
 function* readPlacement(view: ClusterView, rows: readonly RefillRow[]): Operation<void> {

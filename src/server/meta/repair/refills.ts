@@ -14,12 +14,16 @@
  * - A block is the planner's or a pass's, never both: the planner leaves alone what a pass has yet to come to (`has`) or has
  *   ordered (`isBusyWith`), and a pass what the planner is busy with.
  */
+import type { Timer } from "../../../base/clock.ts";
 import { messageOf } from "../../../base/errors.ts";
 import type { BlockId, ServerId } from "../../../base/ids.ts";
 import type { Member, Members } from "../members.ts";
 import type { Server } from "../store/rows.ts";
 import { ask } from "../store/store.ts";
 import { RefillPass, type PassOptions } from "./refill-pass.ts";
+
+/** When a pass has failed, or could not reach sources, another one begins after so long, unless something happens sooner. */
+const AGAIN_MS = 60_000;
 
 export interface RefillsOptions extends Omit<PassOptions, "sources"> {
   readonly members: Members;
@@ -44,6 +48,7 @@ export class Refills {
   private readonly running = new Set<Promise<void>>();
   private looking: Promise<void> | undefined;
   private isNews = false;
+  private again: Timer | undefined;
   private stopped = false;
 
   constructor(options: RefillsOptions) {
@@ -111,6 +116,7 @@ export class Refills {
   /** Begins nothing any more, and waits for what is under way. The connections must have been closed, or that takes long. */
   async stop(): Promise<void> {
     this.stopped = true;
+    this.again?.cancel();
     for (const pass of this.passes.values()) pass.stop();
     await this.looking;
     await Promise.all(this.running);
@@ -191,9 +197,20 @@ export class Refills {
     const { server } = pass.member;
     await pass.run();
     this.passes.delete(server);
+    if (pass.isToBeRepeated) this.kickLater();
     // Before the planner looks: another pass has what that would take otherwise.
     if (this.late.delete(server)) await this.beginAnother(server);
     if (!this.stopped) this.options.onEnded();
+  }
+
+  /** What was in the way may be over by then, and nobody tells. */
+  private kickLater(): void {
+    if (this.stopped) return;
+    const kick = (): void => {
+      this.again = undefined;
+      this.kick();
+    };
+    this.again ??= this.options.clock.setTimer(AGAIN_MS, kick, { background: true });
   }
 
   /** Begins a pass of this server, if it may. Of others nothing is noted: passes that fail would begin each other for ever. */

@@ -7,7 +7,7 @@
  */
 import { blockId, type BlockId, type InstanceId, type ServerId } from "../../../base/ids.ts";
 import { ask, type Operation } from "../store/store.ts";
-import type { RepairReason, Replica, Survey } from "../store/rows.ts";
+import type { RepairReason, Survey } from "../store/rows.ts";
 import type { Candidate } from "./choice.ts";
 import { MISPLACED, type ClusterView } from "./need.ts";
 import { onPage, readPage, type BlockPage } from "./page.ts";
@@ -165,9 +165,19 @@ export function* judge(
 }
 
 /** Nothing of what the server should hold is bad or being made, but for what is lost and cannot be made. */
-export function* isFilled(server: ServerId): Operation<boolean> {
-  if ((yield* ask("replica.listUnsettled", server, "adding", NO_BLOCK, 1)).length > 0) return false;
-  return !(yield* hasBadToMend(server));
+function* isFilled(server: ServerId): Operation<boolean> {
+  if (yield* hasUnfinished(server)) return false;
+  for (let after: BlockId | undefined = NO_BLOCK; after !== undefined;) {
+    const { isFound, lostUpTo }: BadCopies = yield* lookAtBad(server, after);
+    if (isFound) return false;
+    after = lostUpTo;
+  }
+  return true;
+}
+
+/** Whether copies are being made on the server. */
+export function* hasUnfinished(server: ServerId): Operation<boolean> {
+  return (yield* ask("replica.listUnsettled", server, "adding", NO_BLOCK, 1)).length > 0;
 }
 
 /**
@@ -183,17 +193,24 @@ export function* endFilling(server: ServerId, instance: InstanceId): Operation<b
   return true;
 }
 
-/** Whether the server has a bad copy of a block of which there is a good one. */
-function* hasBadToMend(server: ServerId): Operation<boolean> {
-  for (let after: BlockId | undefined = NO_BLOCK; after !== undefined;) {
-    const page: Replica[] = yield* ask("replica.listUnsettled", server, "bad", after, BAD_AT_ONCE);
-    for (const { block } of page) {
-      const repair = yield* ask("repair.get", block);
-      if (repair === undefined || repair.urgency > 0) return true;
-    }
-    after = page.length < BAD_AT_ONCE ? undefined : page.at(-1)?.block;
+/** Bad copies of a server, as far as they have been looked at. */
+export interface BadCopies {
+  /** The next one is of a block of which there is a good copy. */
+  readonly isFound: boolean;
+  /** Those up to here are of blocks that are lost; undefined: all are. */
+  readonly lostUpTo: BlockId | undefined;
+}
+
+/** Looks for a bad copy of the server that can be made good, among the next ones behind `after`. */
+export function* lookAtBad(server: ServerId, after: BlockId): Operation<BadCopies> {
+  const page = yield* ask("replica.listUnsettled", server, "bad", after, BAD_AT_ONCE);
+  let lostUpTo = after;
+  for (const { block } of page) {
+    const repair = yield* ask("repair.get", block);
+    if (repair === undefined || repair.urgency > 0) return { isFound: true, lostUpTo };
+    lostUpTo = block;
   }
-  return false;
+  return { isFound: false, lostUpTo: page.length < BAD_AT_ONCE ? undefined : lostUpTo };
 }
 
 /**

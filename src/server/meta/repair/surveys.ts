@@ -5,13 +5,16 @@
  * every block that has a copy there is judged anew, some hundred in a transaction. How far that has come is on record.
  */
 import { messageOf } from "../../../base/errors.ts";
-import type { InstanceId, ServerId } from "../../../base/ids.ts";
+import { blockId, type BlockId, type InstanceId, type ServerId } from "../../../base/ids.ts";
 import type { Logger } from "../../../base/logger.ts";
 import type { Engine } from "../engine.ts";
 import type { Server, Survey } from "../store/rows.ts";
 import { ask } from "../store/store.ts";
 import { clusterView } from "./need.ts";
-import { endFilling, isFilled, surveyStep } from "./steps.ts";
+import { endFilling, hasUnfinished, lookAtBad, surveyStep, type BadCopies } from "./steps.ts";
+
+/** Below every block id. */
+const NO_BLOCK = blockId(0n);
 
 /** Copies judged in one transaction: few enough that the event loop is never held long. */
 const AT_ONCE = 256;
@@ -31,6 +34,11 @@ export interface SurveysOptions {
 
 export class Surveys {
   private readonly options: SurveysOptions;
+  /**
+   * Of servers that are being refilled: up to where their bad copies are of blocks that are lost, or were when they were looked at. They may
+   * be very many.
+   */
+  private readonly lostUpTo = new Map<ServerId, BlockId>();
   private working: Promise<void> | undefined;
   private isNews = false;
   private stopped = false;
@@ -76,7 +84,7 @@ export class Surveys {
       const instance = compared(id);
       if (instance === undefined) continue;
       // Asked first: a change costs a sync, and while a server is refilled this is asked all the time.
-      if (!(await engine.question(() => isFilled(id)))) continue;
+      if (await this.hasToGet(id)) continue;
       if (await engine.change(() => endFilling(id, instance))) {
         logger.info(`data server ${id} has been refilled: its copies count again`);
         this.options.onFilled();
@@ -90,6 +98,24 @@ export class Surveys {
       }
       if (!this.stopped) logger.info(`the copies on data server ${survey.server} were judged anew`);
     }
+  }
+
+  /** Whether something is left to be made on the server. Looks on where it has found something last, and at all when that is gone. */
+  private async hasToGet(server: ServerId): Promise<boolean> {
+    const { engine } = this.options;
+    if (await engine.question(() => hasUnfinished(server))) return true;
+    const from = this.lostUpTo.get(server) ?? NO_BLOCK;
+    for (let after: BlockId | undefined = from; after !== undefined;) {
+      const behind: BlockId = after;
+      const found: BadCopies = await engine.question(() => lookAtBad(server, behind));
+      if (found.isFound) {
+        this.lostUpTo.set(server, found.lostUpTo ?? NO_BLOCK);
+        return true;
+      }
+      after = found.lostUpTo;
+    }
+    this.lostUpTo.delete(server);
+    return from !== NO_BLOCK && this.hasToGet(server);
   }
 
   private step(server: ServerId): Promise<Survey | undefined> {

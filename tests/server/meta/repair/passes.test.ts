@@ -125,6 +125,7 @@ function rig(): Rig {
         return made.isRefilling;
       },
       isBusyWith: () => false,
+      kick: () => undefined,
     } as unknown as Refills,
     surveys: { kick: () => undefined } as unknown as Surveys,
     loads: new Loads(clock),

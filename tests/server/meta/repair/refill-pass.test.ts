@@ -7,11 +7,12 @@ import { silentLogger } from "../../../../src/base/logger.ts";
 import type { BatchResult } from "../../../../src/protocol/messages/data.ts";
 import type { BatchOrder, Commands } from "../../../../src/server/meta/commands.ts";
 import type { Engine } from "../../../../src/server/meta/engine.ts";
-import type { Member } from "../../../../src/server/meta/members.ts";
+import type { Member, Members } from "../../../../src/server/meta/members.ts";
 import { Loads } from "../../../../src/server/meta/repair/loads.ts";
 import { REFILL } from "../../../../src/server/meta/repair/need.ts";
 import { Pace } from "../../../../src/server/meta/repair/pace.ts";
 import { RefillPass } from "../../../../src/server/meta/repair/refill-pass.ts";
+import { Refills } from "../../../../src/server/meta/repair/refills.ts";
 import { Share } from "../../../../src/server/meta/repair/share.ts";
 import type { Operation } from "../../../../src/server/meta/store/store.ts";
 import { ManualClock } from "../../../support/manual-clock.ts";
@@ -28,8 +29,11 @@ interface Order {
   readonly end: () => void;
 }
 
-/** A store in which servers 1 and 2 are refilled, each with so many blocks of its own that others have. */
-function rig(blocks: number) {
+/**
+ * A store in which servers 1 and 2 are refilled, each with so many blocks of its own that others have. `bytesPerSecond` is the rate; 0:
+ * none.
+ */
+function rig(blocks: number, bytesPerSecond = 0) {
   const harness = new Harness();
   const { primitives } = harness;
   const lacking = (id: BlockId, server: ServerId): void => {
@@ -78,33 +82,41 @@ function rig(blocks: number) {
       begun.push(order);
       underWay.push(order);
     });
-  const passOf = (server: ServerId, sources: readonly ServerId[]): RefillPass => {
-    const clock = new ManualClock();
-    const options = {
-      engine,
-      commands: { copyMany } as unknown as Commands,
-      loads,
-      pace: new Pace(clock, 0),
-      share: new Share(),
-      clock,
-      logger: silentLogger,
-      copiesPerServer: COPIES_PER_SERVER,
-      isBusyWith: () => false,
-      isHeld: () => false,
-      sources: () => new Set(sources),
-      onBad: () => undefined,
-      onLeft: (given: readonly BlockId[]) => void left.push(...given),
-    };
-    const { instance } = primitives["server.get"](server)!;
-    const member = { server, instance, peer: { open: true, closed: new Promise(() => undefined) } };
-    return new RefillPass(options, member as unknown as Member, undefined);
+  const clock = new ManualClock();
+  const pace = new Pace(clock, bytesPerSecond);
+  /** Who can give copies, as long as no others can. */
+  let others: readonly ServerId[] | undefined;
+  const now = (given: readonly ServerId[]): void => void (others = given);
+  const options = {
+    engine,
+    commands: { copyMany } as unknown as Commands,
+    loads,
+    pace,
+    share: new Share(),
+    clock,
+    logger: silentLogger,
+    copiesPerServer: COPIES_PER_SERVER,
+    isBusyWith: () => false,
+    isHeld: () => false,
+    onBad: () => undefined,
+    onLeft: (given: readonly BlockId[]) => void left.push(...given),
   };
-  return { harness, loads, begun, underWay, passOf, cutOff, left, reads };
-}
-
-/** Copies missing in all. */
-function missingIn(primitives: Harness["primitives"]): number {
-  return primitives["figures.repairs"]().reduce((sum, { copies }) => sum + copies, 0);
+  const memberOf = (server: ServerId): Member => {
+    const { instance } = primitives["server.get"](server)!;
+    const peer = { open: true, closed: new Promise(() => undefined) };
+    return { server, instance, peer } as unknown as Member;
+  };
+  const passOf = (server: ServerId, sources: readonly ServerId[]): RefillPass => {
+    const given = () => new Set(others ?? sources);
+    return new RefillPass({ ...options, sources: given }, memberOf(server), undefined);
+  };
+  /** The passes of all servers, which are all there. */
+  const refills = (): Refills => {
+    const there = SERVERS.map(memberOf);
+    const members = { settled: () => there, lastSign: () => undefined } as unknown as Members;
+    return new Refills({ ...options, members, onEnded: () => undefined });
+  };
+  return { harness, loads, begun, underWay, passOf, refills, cutOff, left, reads, clock, now };
 }
 
 /** What can happen without anything else has happened. */
@@ -127,7 +139,7 @@ test("two passes with one source do not read more from it at a time than it may 
     next.end();
   }
   expect(ended).toBe(2);
-  expect(missingIn(harness.primitives)).toBe(0);
+  expect(harness.primitives["repair.total"]()).toBe(0);
   // One slot is left for what is more urgent.
   expect(Math.max(...most)).toBeLessThan(COPIES_PER_SERVER);
   expect(loads.outgoing(S3)).toBe(0);
@@ -179,7 +191,7 @@ test("blocks whose one source the server cannot reach are left, and the others a
   await run;
   expect(new Set(left).size).toBe(10 * IN_ORDER);
   expect(left.every((block) => block <= 20 * IN_ORDER)).toBe(true);
-  expect(missingIn(primitives)).toBe((10 + 20) * IN_ORDER);
+  expect(primitives["repair.total"]()).toBe((10 + 20) * IN_ORDER);
   // Three orders were under way before the first one was answered.
   const ordered = begun.reduce((sum, { blocks }) => sum + blocks, 0);
   expect(ordered).toBe((10 + COPIES_PER_SERVER - 1) * IN_ORDER);
@@ -203,5 +215,88 @@ test("a pass that waits for the one source that it can reach does not look again
   }
   await run;
   expect(loads.outgoing(S4)).toBe(0);
+  harness.close();
+});
+
+// A network that is out for a moment would have everything come from the others, for as long as the pass goes on.
+test("a source that the server cannot reach is asked again after some time", async () => {
+  const { harness, loads, underWay, passOf, cutOff, clock } = rig(20 * IN_ORDER);
+  cutOff.add(S3);
+  const pass = passOf(S1, [S2, S3, S4]);
+  void pass.run();
+  const endAll = async (): Promise<void> => {
+    for (const order of underWay.splice(0)) order.end();
+    await settled();
+  };
+  await settled();
+  await endAll();
+  expect(loads.outgoing(S3)).toBe(0);
+  expect(loads.outgoing(S4)).toBeGreaterThan(0);
+  cutOff.clear();
+  await clock.advance(200_000);
+  await endAll();
+  expect(loads.outgoing(S3)).toBe(0);
+  await clock.advance(200_000);
+  await endAll();
+  expect(loads.outgoing(S3)).toBeGreaterThan(0);
+  pass.stop();
+  harness.close();
+});
+
+// Nobody tells when servers can reach each other again: all of the rest was refilled block by block.
+test("a pass that has failed is followed by another one", async () => {
+  const { harness, begun, underWay, refills, cutOff, clock } = rig(10 * IN_ORDER);
+  cutOff.add(S3).add(S4);
+  const passes = refills();
+  passes.kick();
+  await settled();
+  for (const order of underWay.splice(0)) order.end();
+  await settled();
+  expect(passes.isUnderWay).toBe(false);
+  cutOff.clear();
+  const before = begun.length;
+  await clock.advance(60_000);
+  for (let turn = 0; turn < 30; turn++, await settled()) {
+    for (const order of underWay.splice(0)) order.end();
+  }
+  expect(begun.length).toBeGreaterThan(before);
+  expect(harness.primitives["repair.total"]()).toBe(0);
+  await passes.stop();
+  harness.close();
+});
+
+/** A block takes more than a day. */
+const SLOW = 10;
+
+// The planner would make them one by one, and only when it comes to them.
+test("a pass that waits for the rate goes on at once with blocks of which one copy is within reach", async () => {
+  const { begun, underWay, passOf, clock, now, harness } = rig(2 * IN_ORDER, SLOW);
+  const pass = passOf(S1, [S2, S3, S4]);
+  void pass.run();
+  await settled();
+  for (const order of underWay.splice(0)) order.end();
+  await clock.advance(1_000);
+  expect(begun.map(({ blocks }) => blocks)).toEqual([1]);
+  now([S2, S3]);
+  pass.lookAgain();
+  await clock.advance(1_000);
+  expect(begun.slice(1).map(({ blocks }) => blocks)).toEqual([IN_ORDER, IN_ORDER - 1]);
+  pass.stop();
+  harness.close();
+});
+
+// All of it would be an order, for which others would have to wait.
+test("the rate applies from the moment on when a server is back that was waited for", async () => {
+  const { begun, underWay, passOf, clock, now, harness } = rig(10 * IN_ORDER, SLOW);
+  const pass = passOf(S1, [S2, S3]);
+  void pass.run();
+  await settled();
+  expect(begun.map(({ blocks }) => blocks)).toEqual(Array(COPIES_PER_SERVER - 1).fill(IN_ORDER));
+  now([S2, S3, S4]);
+  pass.lookAgain();
+  for (const order of underWay.splice(0)) order.end();
+  await clock.advance(1_000);
+  expect(begun.slice(COPIES_PER_SERVER - 1).map(({ blocks }) => blocks)).toEqual([1]);
+  pass.stop();
   harness.close();
 });

@@ -370,6 +370,23 @@ test("a page ends where the bytes do, but has one block at least", async () => {
   harness.close();
 });
 
+// Of blocks of a MiB each page would have eight, however few of them are of the round.
+test("the bytes of blocks that are not ordered do not count", async () => {
+  const harness = emptied();
+  for (let id = 1; id <= 50; id++) {
+    const copies = id % 10 === 0 ? { 1: "present", 4: "present" } : { 1: "present", 3: "present" };
+    insert(harness, id, { ...copies, 2: "present" } as Copies);
+  }
+  await loseAll(harness);
+  const target: RefillTarget = { server: S2, sources: new Set([S1, S3]), which: "urgent" };
+  const { wanted, last } = await inView(harness, (view) =>
+    readRefills(view, target, { after: NONE, last: ALL }, { rows: 100, bytes: 350 }),
+  );
+  expect(wanted.map(({ id }) => id)).toEqual([10, 20, 30].map(idOf));
+  expect(last).toBe(idOf(39));
+  harness.close();
+});
+
 const CHANGES: readonly [string, (harness: Harness) => void, string][] = [
   [
     "a copy of a block became bad",

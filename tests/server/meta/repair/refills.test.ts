@@ -152,8 +152,13 @@ test("it loses its disk once more while nothing may be copied: it is refilled in
       const { lost } = cluster;
       await cluster.loseDisk();
       await until(() => lost.copied.length > 0);
+      const gate = Promise.withResolvers<void>();
+      lost.listGate = () => gate.promise;
       await cluster.loseDisk();
       lost.sources.length = 0;
+      // What may be copied in a second comes together meanwhile, so that orders can be of several blocks.
+      await Bun.sleep(1_100);
+      gate.resolve();
       await cluster.whenFilled();
       expect(lost.held.size).toBe(200);
       expect(Math.max(...lost.sources)).toBe(2); // what the planner orders comes from one
@@ -235,7 +240,7 @@ test("a source that it cannot reach is asked no more when others have the blocks
     await cluster.whenWhole(BLOCKS);
   }));
 
-test("nothing is ordered of it while it is full", () =>
+test("nothing is ordered of it while it is full, and then in a pass", () =>
   withFiles(BLOCKS, async (cluster) => {
     const { client, lost } = cluster;
     lost.full = true;
@@ -248,6 +253,7 @@ test("nothing is ordered of it while it is full", () =>
     lost.full = false;
     await cluster.whenFilled();
     expect(lost.held.size).toBe(BLOCKS);
+    expect(Math.max(...lost.batches)).toBeGreaterThan(BATCH_BLOCKS);
     await cluster.whenWhole(BLOCKS);
   }));
 

@@ -275,6 +275,7 @@ describe("replicas and repairs", () => {
     repair(2n, 1);
     repair(4n, 2);
     repair(2n, 2);
+    expect(store.primitives["repair.total"]()).toBe(4);
     repair(3n, 3);
     repair(6n, 1);
     const list = store.primitives["repair.list"];

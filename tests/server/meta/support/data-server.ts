@@ -25,6 +25,9 @@ import * as member from "../../../../src/protocol/messages/member.ts";
 import type { Peer } from "../../../../src/protocol/peer.ts";
 import { connect, FAST, TIMEOUT_MS } from "./connecting.ts";
 
+/** Nobody listens there: but the service knows servers by their addresses, so no two may have the same. */
+let nextPort = 1;
+
 /** Test data servers by address, so that they can copy from each other. */
 const byAddress = new Map<string, TestDataServer>();
 
@@ -83,7 +86,7 @@ export class TestDataServer {
   peer: Peer | undefined;
   private beating = false;
 
-  constructor(address = `127.0.0.1:${1 + systemRandom.below(65_000)}`) {
+  constructor(address = `127.0.0.1:${nextPort++}`) {
     this.address = address;
     byAddress.set(address, this);
   }

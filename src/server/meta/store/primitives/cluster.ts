@@ -96,6 +96,8 @@ export interface ClusterPrimitives {
   "figures.lacking"(server: ServerId): CopyCount;
   /** Those of them of which no copy counts anywhere. */
   "figures.lost"(server: ServerId): CopyCount;
+  /** Its copies, present or bad, of blocks on record with this urgency; costs the same. */
+  "figures.surplus"(server: ServerId, urgency: number): CopyCount;
   /** Live blocks by placement group; costs a scan. */
   "figures.groups"(): GroupCount[];
   /** Largest block id that metadata knows. */

@@ -123,6 +123,8 @@ export interface ContentPrimitives {
   "repair.deleteMany"(blocks: readonly BlockId[]): void;
   /** Entries behind the one of `after` with this urgency, in order of urgency and id. */
   "repair.list"(urgency: number, after: BlockId, limit: number): Repair[];
+  /** Copies missing in all. */
+  "repair.total"(): number;
 
   /** Puts the survey, over the server's former one if there is one. */
   "survey.put"(survey: Survey): void;

@@ -219,6 +219,11 @@ function figuresArea(database: Database): Area<"figures"> {
      FROM repairs p CROSS JOIN replicas r ON r.block = p.block AND r.server = +? JOIN blocks b ON b.id = p.block
      WHERE p.urgency = 0`,
   );
+  const surplus = database.prepare<{ copies: bigint; bytes: bigint }, [number, number]>(
+    `SELECT count(*) AS copies, ifnull(sum(b.length), 0) AS bytes
+     FROM repairs p CROSS JOIN replicas r ON r.block = p.block AND r.server = +?1 AND r.state IN (1, 3) JOIN blocks b ON b.id = p.block
+     WHERE p.urgency = ?2`,
+  );
   const groups = database.prepare<{ grp: bigint; blocks: bigint; bytes: bigint }, []>(
     "SELECT grp, count(*) AS blocks, sum(length) AS bytes FROM blocks WHERE state = 0 GROUP BY grp",
   );
@@ -236,6 +241,10 @@ function figuresArea(database: Database): Area<"figures"> {
     },
     "figures.lost": (server) => {
       const row = lost.get(server);
+      return { copies: Number(row?.copies ?? 0n), bytes: Number(row?.bytes ?? 0n) };
+    },
+    "figures.surplus": (server, urgency) => {
+      const row = surplus.get(server, urgency);
       return { copies: Number(row?.copies ?? 0n), bytes: Number(row?.bytes ?? 0n) };
     },
     "figures.groups": () =>

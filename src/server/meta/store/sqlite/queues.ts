@@ -185,6 +185,9 @@ function repairArea(database: Database): Area<"repair"> {
   const behind = database.prepare<RepairColumns, [number, number]>(
     "SELECT * FROM repairs WHERE urgency > +? ORDER BY urgency, block LIMIT +?",
   );
+  const total = database.prepare<{ total: bigint }, []>(
+    "SELECT ifnull(sum(missing), 0) AS total FROM repairs",
+  );
   return {
     "repair.get": (block) => {
       const row = get.get(block);
@@ -200,6 +203,7 @@ function repairArea(database: Database): Area<"repair"> {
       if (rows.length < limit) rows.push(...behind.all(urgency, limit - rows.length));
       return rows.map(repairOf);
     },
+    "repair.total": () => Number(total.get()?.total ?? 0n),
   };
 }
 
