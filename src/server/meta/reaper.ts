@@ -16,7 +16,7 @@
  */
 import type { Clock, Timer } from "../../base/clock.ts";
 import { messageOf } from "../../base/errors.ts";
-import { blockId, type BlockId, type ServerId } from "../../base/ids.ts";
+import { blockId, type BlockId, type InodeId, type ServerId } from "../../base/ids.ts";
 import type { Logger } from "../../base/logger.ts";
 import { Changes, watched } from "./changes.ts";
 import type { Commands } from "./commands.ts";
@@ -71,7 +71,7 @@ export interface ReaperOptions {
   readonly isCopying: (block: BlockId, server: ServerId) => boolean;
   /** False while files without a name must stay. */
   readonly mayReclaim: () => boolean;
-  /** Clients want to know of this: locks of an ended session have gone, and others have been granted. */
+  /** Clients want to know of this: locks of an ended session have gone, and others have been granted; a cut file has its count of allocated bytes. */
   readonly onChanged: (changes: Changes) => void;
   /** Something has gone on record for repair. */
   readonly onNeedy: () => void;
@@ -153,11 +153,12 @@ export class Reaper {
   }
 
   private async cut(): Promise<void> {
-    const { engine } = this.options;
+    const { engine, onChanged } = this.options;
     while (!this.stopped) {
       const [inode] = await engine.question(() => ask("cut.list", 1));
       if (inode === undefined) return;
       await finishCut(engine, inode, () => this.stopped);
+      onChanged(await engine.question(() => changed(inode)));
     }
   }
 
@@ -250,6 +251,14 @@ export class Reaper {
       if (due.length > 0) await engine.vital(() => forgetSessions(due));
     }
   }
+}
+
+/** The inode counts as changed, if it is there. */
+function* changed(id: InodeId): Operation<Changes> {
+  const changes = new Changes();
+  const inode = yield* ask("inode.get", id);
+  if (inode !== undefined) changes.inodes.set(id, inode.version);
+  return changes;
 }
 
 interface Forgotten {
