@@ -262,9 +262,10 @@ class ServerChangeService {
     const { figures } = this.options.engine;
     if (change === "remove" || change === "abandon") return [];
     const { holdings, lacking } = await figures.server(server.id);
+    const takers = all.filter(({ id, state }) => id !== server.id && state === "up");
     if (change === "undrain") return this.movesTo(server, all, rows, holdings);
     if (change === "replace" && server.state === "out") {
-      return lacking.copies === 0 ? [] : [this.move(undefined, lacking)];
+      return lacking.copies === 0 ? [] : [this.move(undefined, lacking, takers)];
     }
     const next = rowsAfterLeave(rows, all, server.id);
     const heirOf = (group: number): ServerId | undefined =>
@@ -273,7 +274,7 @@ class ServerChangeService {
     const alive = counted.filter(({ state }) => state !== "removing");
     const byHeir = Map.groupBy(alive, ({ group }) => heirOf(group));
     return [...byHeir]
-      .map(([heir, parts]) => this.move(heir, sum(parts)))
+      .map(([heir, parts]) => this.move(heir, sum(parts), takers))
       .toSorted((one, other) => (one.server ?? Infinity) - (other.server ?? Infinity));
   }
 
@@ -298,11 +299,15 @@ class ServerChangeService {
       bytes: Math.max(0, bytes - (held.get(group)?.bytes ?? 0)),
     }));
     const total = sum(parts);
-    return total.copies === 0 ? [] : [this.move(server.id, total)];
+    return total.copies === 0 ? [] : [this.move(server.id, total, [])];
   }
 
-  /** `server` undefined: wherever there is room. */
-  private move(server: ServerId | undefined, { copies, bytes }: CopyCount): Move {
+  /** `server` undefined: wherever there is room on `takers`. */
+  private move(
+    server: ServerId | undefined,
+    { copies, bytes }: CopyCount,
+    takers: readonly Server[],
+  ): Move {
     const { members } = this.options;
     const freeOf = (id: ServerId): number => {
       const condition = members.lastSign(id)?.condition;
@@ -311,7 +316,7 @@ class ServerChangeService {
     };
     const freeBytes =
       server === undefined
-        ? members.settled().reduce((total, each) => total + freeOf(each.server), 0)
+        ? takers.reduce((total, { id }) => total + freeOf(id), 0)
         : freeOf(server);
     return { server: server ?? null, copies, bytes, freeBytes };
   }

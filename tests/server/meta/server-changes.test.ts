@@ -119,6 +119,20 @@ describe("a drain", () => {
       expect(new Set((await copies(client, inode)).map(String))).toEqual(new Set(["2,3,5"]));
     }));
 
+  // The room of the server that is to be emptied was counted as well.
+  test("tells how much room the others have for what has no place yet", () =>
+    withServers(5, async ({ client, data }) => {
+      await client.put("f", data.slice(0, 3), 40);
+      const roomFor = async (id: number | null): Promise<number> => {
+        const { moves } = await client.ask(plan, { server: serverId(1), change: "drain" });
+        return moves.find(({ server }) => server === id)!.freeBytes;
+      };
+      const each = await roomFor(4); // up to the few bytes that are on some
+      expect(Math.round((await roomFor(null)) / each)).toBe(4);
+      await change(client, 5, "drain");
+      expect(Math.round((await roomFor(null)) / each)).toBe(3);
+    }));
+
   test("waits for a server that is away, and goes on without it when it is out", () =>
     withServers(
       5,
