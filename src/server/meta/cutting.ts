@@ -2,9 +2,9 @@
  * Cuts of long files that are on record (`namespace/content/cuts.ts`): working them off, and operations that have to wait for
  * that because their file would grow.
  *
- * What a connection asks of one file is executed in the order in which it was asked, also when some of it has to wait. A client
+ * From when an operation waits, what its connection asks of the same file has its turn behind it, and nothing else has. A client
  * that gives an operation up relies on that: it asks behind it how the file is then, and what it writes afterwards must not be
- * overwritten by what it has given up. So what comes later and is about the same file waits as well, and nothing else does.
+ * overwritten by what it has given up.
  */
 import { DfsError } from "../../base/errors.ts";
 import type { InodeId } from "../../base/ids.ts";
@@ -35,9 +35,19 @@ export async function finishCut(
 /** To be put around an operation in its transaction: it throws, and is undone, when its turn has not come. */
 export type InTurn = <T>(operation: Operation<T>) => Operation<T>;
 
+/** What somebody has asked for. */
+interface Asked {
+  /** The connection that it came over. */
+  readonly owner: object;
+  /** What it is about. */
+  readonly files: () => Iterable<InodeId>;
+  /** Hardly anything has to wait: it costs something then only. */
+  waiting: Waiting | undefined;
+}
+
 /** An operation that waits, for a cut or behind another one. */
 class Waiting {
-  readonly files: ReadonlySet<InodeId>;
+  private readonly files: ReadonlySet<InodeId>;
   /** Resolves when it has been answered. */
   readonly done: Promise<void>;
   readonly settle: () => void;
@@ -49,8 +59,9 @@ class Waiting {
     this.settle = resolve;
   }
 
-  sharesFileWith({ files }: Waiting): boolean {
-    return !this.files.isDisjointFrom(files);
+  isAbout(files: Iterable<InodeId>): boolean {
+    for (const file of files) if (this.files.has(file)) return true;
+    return false;
   }
 }
 
@@ -81,14 +92,14 @@ export class CutWaits {
    */
   async run<T>(
     owner: object,
-    files: Iterable<InodeId>,
+    files: () => Iterable<InodeId>,
     execute: (inTurn: InTurn) => Promise<T>,
   ): Promise<T> {
-    const mine = new Waiting(files);
+    const asked: Asked = { owner, files, waiting: undefined };
     try {
       for (;;) {
         try {
-          return await execute((operation) => this.inTurn(owner, mine, operation));
+          return await execute((operation) => this.inTurn(asked, operation));
         } catch (error) {
           if (error instanceof CutPending) await this.cut(error, owner);
           else if (error instanceof Behind) await error.earlier.done;
@@ -96,7 +107,7 @@ export class CutWaits {
         }
       }
     } finally {
-      this.leave(owner, mine);
+      this.leave(asked);
     }
   }
 
@@ -105,33 +116,42 @@ export class CutWaits {
   }
 
   /** In the transaction, so that nothing is executed between the look and the operation. */
-  private *inTurn<T>(owner: object, mine: Waiting, operation: Operation<T>): Operation<T> {
-    for (const earlier of this.lines.get(owner) ?? []) {
-      if (earlier === mine) break;
-      if (!earlier.sharesFileWith(mine)) continue;
-      this.enter(owner, mine);
+  private *inTurn<T>(asked: Asked, operation: Operation<T>): Operation<T> {
+    const earlier = this.earlierThan(asked);
+    if (earlier !== undefined) {
+      this.enter(asked);
       throw new Behind(earlier);
     }
     try {
       return yield* operation;
     } catch (error) {
-      if (error instanceof CutPending) this.enter(owner, mine);
+      if (error instanceof CutPending) this.enter(asked);
       throw error;
     }
   }
 
-  private enter(owner: object, mine: Waiting): void {
-    const line = this.lines.get(owner);
-    if (line === undefined) this.lines.set(owner, [mine]);
-    else if (!line.includes(mine)) line.push(mine);
+  /** The first one that it has to wait for. */
+  private earlierThan({ owner, files, waiting }: Asked): Waiting | undefined {
+    for (const each of this.lines.get(owner) ?? []) {
+      if (each === waiting) return undefined;
+      if (each.isAbout(files())) return each;
+    }
+    return undefined;
   }
 
-  private leave(owner: object, mine: Waiting): void {
-    const line = this.lines.get(owner);
-    const at = line?.indexOf(mine) ?? -1;
-    if (line === undefined || at < 0) return;
-    line.splice(at, 1);
+  private enter(asked: Asked): void {
+    if (asked.waiting !== undefined) return;
+    asked.waiting = new Waiting(asked.files());
+    const line = this.lines.get(asked.owner);
+    if (line === undefined) this.lines.set(asked.owner, [asked.waiting]);
+    else line.push(asked.waiting);
+  }
+
+  private leave({ owner, waiting }: Asked): void {
+    if (waiting === undefined) return;
+    const line = this.lines.get(owner)!;
+    line.splice(line.indexOf(waiting), 1);
     if (line.length === 0) this.lines.delete(owner);
-    mine.settle();
+    waiting.settle();
   }
 }

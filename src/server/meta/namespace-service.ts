@@ -107,8 +107,10 @@ class Server {
         const asked = operation(operationContext(engine, sessions, session), body);
         return notices.watches(session) ? watched(asked, notices.changesOf(session)) : asked;
       };
-      const reply = await this.cutWaits.run(peer, filesOf(body), (inTurn) =>
-        engine.question(() => inTurn(run()), peer),
+      const reply = await this.cutWaits.run(
+        peer,
+        () => filesOf(body),
+        (inTurn) => engine.question(() => inTurn(run()), peer),
       );
       return { body: reply };
     });
@@ -129,8 +131,10 @@ class Server {
         const context = operationContext(engine, sessions, session);
         return yield* watched(operation(context, body), changes);
       };
-      const reply = await this.cutWaits.run(peer, filesOf(body), (inTurn) =>
-        engine.lazy(() => inTurn(run()), peer),
+      const reply = await this.cutWaits.run(
+        peer,
+        () => filesOf(body),
+        (inTurn) => engine.lazy(() => inTurn(run()), peer),
       );
       notices.publish(changes, session);
       return { body: reply };
@@ -169,8 +173,10 @@ class Server {
         );
         return { ...done, lsn } as Reply;
       };
-      const reply = await this.cutWaits.run(peer, filesOf(body), (inTurn) =>
-        execute((lsn) => inTurn(run(lsn)), peer),
+      const reply = await this.cutWaits.run(
+        peer,
+        () => filesOf(body),
+        (inTurn) => execute((lsn) => inTurn(run(lsn)), peer),
       );
       notices.publish(changes, session);
       return { body: reply };
