@@ -5,7 +5,7 @@ import { inodeId, type InodeId } from "../../../src/base/ids.ts";
 import { CutWaits, type InTurn } from "../../../src/server/meta/cutting.ts";
 import type { Engine } from "../../../src/server/meta/engine.ts";
 import { CutPending } from "../../../src/server/meta/namespace/operations.ts";
-import { runSync } from "../../../src/server/meta/store/store.ts";
+import { ask, runSync, type Operation } from "../../../src/server/meta/store/store.ts";
 import { Harness } from "./namespace/harness.ts";
 import { turns } from "./support/durable.ts";
 
@@ -21,12 +21,13 @@ function rig() {
   const waits = new CutWaits(engine);
   const [one, another] = [{}, {}];
   const executed: string[] = [];
-  const ask = (name: string, owner: object, files: InodeId[], grows = false): Promise<void> =>
+  const request = (name: string, owner: object, files: InodeId[], grows = false): Promise<void> =>
     waits.run(
       owner,
       () => files,
       async (inTurn: InTurn) => {
-        const operation = (function* () {
+        const operation = (function* (): Operation<void> {
+          yield* ask("session.count", "live");
           if (grows && !isCut) throw new CutPending(FILE, 100);
           executed.push(name);
         })();
@@ -37,16 +38,16 @@ function rig() {
     isCut = true;
     step.resolve();
   };
-  return { ask, one, another, executed, endCut };
+  return { request, one, another, executed, endCut };
 }
 
 test("what is asked of a file has its turn behind what waits for its cut", async () => {
-  const { ask, one, executed, endCut } = rig();
+  const { request, one, executed, endCut } = rig();
   const all = [
-    ask("grow", one, [FILE], true),
-    ask("look", one, [FILE]),
-    ask("copy", one, [OTHER, FILE]),
-    ask("look again", one, [FILE]),
+    request("grow", one, [FILE], true),
+    request("look", one, [FILE]),
+    request("copy", one, [OTHER, FILE]),
+    request("look again", one, [FILE]),
   ];
   await turns();
   expect(executed).toEqual([]);
@@ -56,23 +57,23 @@ test("what is asked of a file has its turn behind what waits for its cut", async
 });
 
 test("other files and other connections do not wait", async () => {
-  const { ask, one, another, executed, endCut } = rig();
-  const grown = ask("grow", one, [FILE], true);
-  await ask("another file", one, [OTHER]);
-  await ask("another connection", another, [FILE]);
-  await ask("nothing named", one, []);
+  const { request, one, another, executed, endCut } = rig();
+  const grown = request("grow", one, [FILE], true);
+  await request("another file", one, [OTHER]);
+  await request("another connection", another, [FILE]);
+  await request("nothing named", one, []);
   expect(executed).toEqual(["another file", "another connection", "nothing named"]);
   endCut();
   await grown;
-  await ask("afterwards", one, [FILE]);
+  await request("afterwards", one, [FILE]);
   expect(executed.slice(3)).toEqual(["grow", "afterwards"]);
 });
 
 test("what waits behind something that waits itself has its turn after both", async () => {
-  const { ask, one, executed, endCut } = rig();
-  const grown = ask("grow", one, [FILE], true);
-  const copied = ask("copy", one, [FILE, OTHER]);
-  const seen = ask("look", one, [OTHER]);
+  const { request, one, executed, endCut } = rig();
+  const grown = request("grow", one, [FILE], true);
+  const copied = request("copy", one, [FILE, OTHER]);
+  const seen = request("look", one, [OTHER]);
   await turns();
   expect(executed).toEqual([]); // the last one is behind the copy, which is behind the first
   endCut();
