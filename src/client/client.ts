@@ -27,11 +27,7 @@ import {
 import { silentLogger } from "../base/logger.ts";
 import { pathBase } from "../base/placement.ts";
 import { systemRandom } from "../base/random.ts";
-import {
-  clusterBackup,
-  clusterQuarantine,
-  type QuarantinePage,
-} from "../protocol/messages/backup.ts";
+import { clusterQuarantine, type QuarantinePage } from "../protocol/messages/backup.ts";
 import * as cluster from "../protocol/messages/cluster.ts";
 import { clusterIdOf, type Attributes, type FileType } from "../protocol/messages/common.ts";
 import { blockCorrupt, dataScrub, dataStats, type ScrubAction } from "../protocol/messages/data.ts";
@@ -72,6 +68,7 @@ import { InodeOperations } from "./inode-operations.ts";
 import { InodeRequests } from "./inode-requests.ts";
 import { Machinery, type ClientSeams } from "./machinery.ts";
 import { Names } from "./names.ts";
+import { backUp } from "./metadata-backup.ts";
 import { checkPath, normalisedPath, shownPath, splitPath } from "./paths.ts";
 import { putFile, type PutParts } from "./put.ts";
 import { stopServer } from "./stop-server.ts";
@@ -89,9 +86,6 @@ const FAULT_TIMEOUT_MS = 10_000;
 
 /** What a scrub is told is made durable before the answer. */
 const SCRUB_TIMEOUT_MS = 5000;
-
-/** A backup that is watched is asked about so often. */
-const BACKUP_LOOK_MS = 250;
 
 /**
  * Opens a session with the metadata service. Seams that are left out are the machine's own, without a log.
@@ -344,15 +338,9 @@ class Client implements DfsClient {
     return this.machinery.session.ask(cluster.status, {});
   }
 
-  async backUpMetadata(onProgress?: (outcome: BackupOutcome) => void): Promise<BackupOutcome> {
-    const { session } = this.machinery;
-    const waitMs = onProgress === undefined ? null : BACKUP_LOOK_MS;
-    let outcome = await session.ask(clusterBackup, { backup: null, waitMs });
-    while (!outcome.done) {
-      onProgress?.(outcome);
-      outcome = await session.ask(clusterBackup, { backup: outcome.backup, waitMs });
-    }
-    return outcome;
+  backUpMetadata(onProgress?: (outcome: BackupOutcome) => void): Promise<BackupOutcome> {
+    const { session, seams } = this.machinery;
+    return backUp(session, seams.clock, onProgress);
   }
 
   async *quarantined(server: ServerId): AsyncGenerator<QuarantinedBlock, void> {

@@ -8,7 +8,7 @@ import type { DfsClient } from "../../src/client/api.ts";
 import { neededOf } from "../../src/tools/shared/leaving.ts";
 import type { Messages } from "../../src/tools/shared/messages.ts";
 import type { Output } from "../../src/tools/shared/output.ts";
-import { checkRoom, warnOfNowhere, watch } from "../../src/tools/shared/server-moves.ts";
+import { checkRoom, pauseMs, warnOfNowhere, watch } from "../../src/tools/shared/server-moves.ts";
 import { RecentRate } from "../../src/tools/shared/recent-rate.ts";
 import { finish, isAlive, LocalCluster, until } from "../support/local-cluster.ts";
 import { dfs } from "./support/run.ts";
@@ -51,8 +51,8 @@ test("when too few others take copies, that is said at once", async () => {
   expect(warnings).toEqual([]);
   await warnOfNowhere(messages, client(true), serverId(3));
   expect(warnings).toEqual([
-    "its copies have nowhere to go (that takes 3 other servers that are up and not full, there are 2): they wait until " +
-      "there are more; dfs data --new adds one",
+    "not all of its copies have a place elsewhere (that takes 3 other servers that are up and not full, there are 2): " +
+      "the rest waits until there are more; dfs data --new adds one",
   ]);
 });
 
@@ -141,6 +141,15 @@ test("what is moved is told before what is removed", async () => {
   expect(notes[1]).toContain("its 40 copies are removed");
   expect(notes[2]).toStartWith("removed 40 copies in ");
   expect(rows[1]!.secondsLeft).toBeGreaterThan(0);
+});
+
+// An answer that had waited two seconds for a metadata server that was restarted made it look again after twenty: the work had
+// been done for fifteen of them by then.
+test("it is asked again soon, unless counting takes long", () => {
+  expect(pauseMs(3, Number.POSITIVE_INFINITY)).toBe(500);
+  expect(pauseMs(60_000, 3)).toBe(500);
+  expect(pauseMs(3, 60_000)).toBe(500);
+  expect(pauseMs(400, 600)).toBe(4000);
 });
 
 // What the first minutes were like, or an hour in which nothing could be done, was in it to the end.

@@ -260,20 +260,20 @@ describe("statusLines", () => {
     );
   });
 
-  // Of three servers one was killed, and it was said that its copies are made elsewhere.
+  // Of three servers one was killed, and it was said that its copies are made elsewhere. Then it was said that they had nowhere to
+  // go, also of a server whose copies had been made elsewhere by then, and of one that half of the copies could be moved from.
   test("where there is no elsewhere, that is said, and what to do", () => {
     const fate = (more: Partial<ServerInfo>): string =>
       text(cluster(), [server(1), server(2), server(3, { heardNs: NOW - MIN, ...more })], []).find(
         (line) => line.startsWith("          server 3"),
       )!;
-    const lack =
-      "its copies have nowhere to go (that takes 3 other servers that are up and not full, there are 2)";
+    const lack = "(that takes 3 other servers that are up and not full, there are 2)";
     const advice = "start it again, or add a server (dfs data --new)";
     expect(fate({ state: "down", outInMs: 540_000 })).toBe(
-      `          server 3 is down: not heard of for 1 min; is out in 9 min 0 s, but ${lack}: ${advice}`,
+      `          server 3 is down: not heard of for 1 min; is out in 9 min 0 s, but not all of its copies have a place elsewhere ${lack}: ${advice}`,
     );
     expect(fate({ state: "out" })).toBe(
-      `          server 3 is out: not heard of for 1 min; ${lack}, and count again when it is back: ${advice}`,
+      `          server 3 is out: not heard of for 1 min; what has not been made elsewhere has no place ${lack}; its copies count again when it is back: ${advice}`,
     );
   });
 

@@ -134,7 +134,7 @@ export function checkRoom(what: string, { state, bytes, moves }: ServerPlan): vo
   );
 }
 
-/** Warns when nothing can be made of copies of the server for now, because too few others take any. */
+/** Warns when some copies of the server cannot be made elsewhere for now, because too few others take any. */
 export async function warnOfNowhere(
   messages: Pick<Messages, "warning">,
   client: Pick<DfsClient, "replicas" | "servers">,
@@ -143,7 +143,17 @@ export async function warnOfNowhere(
   const { replicas } = client;
   const lack = nowhere({ server }, { servers: await client.servers(), replicas });
   if (lack === undefined) return;
-  messages.warning(`${lack}: they wait until there are more; dfs data --new adds one`);
+  messages.warning(
+    `not all of its copies have a place elsewhere (${lack}): the rest waits until there are more; dfs data --new adds one`,
+  );
+}
+
+/**
+ * Milliseconds until the service is asked again, when this answer took so long and the one before so long. One that took long
+ * alone waited for something else than the counting: for a metadata server that was away, say.
+ */
+export function pauseMs(tookMs: number, beforeMs: number): number {
+  return Math.max(EVERY_MS, Math.min(tookMs, beforeMs) * PAUSE_FACTOR);
 }
 
 /** Shows how far the work is until it is done. @throws DfsError `cancelled` on Ctrl-C; the work goes on all the same. */
@@ -197,13 +207,15 @@ class Watcher {
 
   async toTheEnd(): Promise<void> {
     const { client, server, left } = this.what;
+    let beforeMs = Number.POSITIVE_INFINITY;
     for (;;) {
       const askedMs = performance.now();
       const holdings = await client.holdings(server);
       this.tellOfAbsence(holdings);
       const now = left(holdings);
       const isDone = now?.copies === 0 && (now.removals ?? 0) === 0;
-      if (now !== undefined) await this.note(now, isDone);
+      if (now === undefined) this.noteUnknown();
+      else await this.note(now, isDone);
       if (isDone) {
         if (this.removing === undefined) this.making.stop(this.what.verb);
         else this.removing.stop("removed");
@@ -211,9 +223,15 @@ class Watcher {
       }
       this.tellIfStuck(now);
       const tookMs = performance.now() - askedMs;
-      const pause = Bun.sleep(Math.max(EVERY_MS, tookMs * PAUSE_FACTOR));
-      await unlessAborted(this.surroundings.signal, pause);
+      await unlessAborted(this.surroundings.signal, Bun.sleep(pauseMs(tookMs, beforeMs)));
+      beforeMs = tookMs;
     }
+  }
+
+  /** How much there is, and until when, is not shown as long as nobody knows. */
+  private noteUnknown(): void {
+    this.making.total = {};
+    this.making.remark = "what is left is being found out";
   }
 
   private async note(left: Left, isDone: boolean): Promise<void> {
@@ -227,6 +245,7 @@ class Watcher {
     };
     const doneBytes = this.total.bytes - left.bytes;
     making.total = { things: this.total.copies, bytes: this.total.bytes };
+    making.remark = "";
     making.files = this.total.copies - left.copies;
     making.bytes = doneBytes;
     this.noteRemovals(left, removals);

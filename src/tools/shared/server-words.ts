@@ -6,6 +6,8 @@ import { counted, durationText, isoTime, roughDuration } from "./format.ts";
 
 const NS_PER_MS = 1_000_000n;
 
+const MORE_SERVERS = "start it again, or add a server (dfs data --new)";
+
 /** When things are: times of day in nanoseconds. */
 export interface Moment {
   readonly nowNs: bigint;
@@ -62,7 +64,7 @@ function stateWords(server: ServerInfo, company: Company, moment: Moment): strin
     const fate =
       lack === undefined
         ? "its copies are made elsewhere, and count again when it is back"
-        : `${lack}, and count again when it is back: start it again, or add a server (dfs data --new)`;
+        : `what has not been made elsewhere has no place (${lack}); its copies count again when it is back: ${MORE_SERVERS}`;
     return `: ${silence(server, moment)}; ${fate}`;
   }
   return `: ${silence(server, moment)}; ${outlook(server, company)}`;
@@ -88,18 +90,18 @@ function outlook(server: ServerInfo, company: Company): string {
   const fate =
     lack === undefined
       ? "then its copies are made elsewhere"
-      : `but ${lack}: start it again, or add a server (dfs data --new)`;
+      : `but not all of its copies have a place elsewhere (${lack}): ${MORE_SERVERS}`;
   return `is out in ${durationText(outInMs)}, ${fate}`;
 }
 
-/** Why the copies of a server are not made elsewhere; undefined: they are. */
+/** Why not all copies of a server can be made elsewhere: some blocks are on every server that takes copies. Undefined: they can. */
 export function nowhere(
   { server }: Pick<ServerInfo, "server">,
   { servers, replicas }: Company,
 ): string | undefined {
   const others = takersBesides(server, servers);
   if (others >= replicas) return undefined;
-  return `its copies have nowhere to go (that takes ${othersWanted(replicas, others)})`;
+  return `that takes ${othersWanted(replicas, others)}`;
 }
 
 function takersBesides(server: ServerInfo["server"], servers: readonly ServerInfo[]): number {

@@ -26,6 +26,23 @@ afterEach(async () => {
   if (folder !== "") rmSync(folder, { recursive: true, force: true });
 });
 
+// The command failed as if something had not been found, and the backup was on fewer servers than it should be.
+test("a backup that is lost with the metadata service is made again when that is back", async () => {
+  cluster = await spawnCluster({ settings: { blockSize: 16 * KiB } });
+  const client = await cluster.client();
+  const servers = SERVERS.map((index) => cluster!.server(index));
+  for (const server of servers) server.freeze(); // it cannot be done before the kill
+  const { promise: isUnderWay, resolve } = Promise.withResolvers<void>();
+  const making = client.backUpMetadata(() => resolve());
+  await isUnderWay;
+  await cluster.meta.kill();
+  for (const server of servers) server.thaw();
+  await cluster.startMeta();
+  const made = await making;
+  expect(made).toMatchObject({ done: true, wanted: 3, failures: [] });
+  expect(made.servers).toHaveLength(3); // it waited for them to register again
+});
+
 test("a kill during a backup loses no backup that was made", async () => {
   const seed = Number(process.env["DFS_TEST_SEED"] ?? Date.now() % 1_000_000);
   console.log(`seed ${seed}`);
