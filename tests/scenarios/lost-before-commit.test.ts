@@ -82,8 +82,12 @@ const losses: Readonly<Record<string, () => Promise<void>>> = {
   "its server was given up": async () => {
     await cluster.server(1).kill();
     await untilState(2, "down");
+    for (const index of [2, 3]) await cluster.startServer(index); // one is given up only while enough others are up
+    for (const server of [3, 4]) await untilState(server, "up");
     await witness.changeServer(serverId(2), "replace");
     await untilState(2, "out");
+    for (const index of [2, 3]) await cluster.server(index).kill();
+    for (const server of [3, 4]) await untilState(server, "down");
   },
   "its server was removed": async () => {
     await losses["its server was given up"]!();
