@@ -76,6 +76,7 @@ the metadata are, and what one more failure would cost: which server, how many b
   run(context) {
     return withClient(context, async (client) => {
       const [state, servers] = await Promise.all([client.status(), client.servers()]);
+      const nowNs = systemClock.nowNs(); // not later: servers that do not answer about their storage are waited for
       const { replicas, writeQuorum, blockSize } = client;
       const health = assess(state, servers, { replicas, writeQuorum });
       const storage = await Promise.all(servers.map((each) => storageOf(client, each)));
@@ -90,7 +91,6 @@ the metadata are, and what one more failure would cost: which server, how many b
           storage: storage.map(jsonStorage),
         });
       } else {
-        const nowNs = systemClock.nowNs();
         const facts = { state, servers, health, replicas, scrubs, nowNs };
         const columns = outputColumns();
         for (const line of statusLines(facts)) {
