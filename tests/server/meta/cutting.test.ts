@@ -14,6 +14,7 @@ import { runSync } from "../../../src/server/meta/store/store.ts";
 import { TestDataServer } from "./support/data-server.ts";
 import { temporaryDirectory, until } from "./support/durable.ts";
 import { startMeta, TestClient } from "./support/service.ts";
+import { NO_CHANGE } from "./namespace/support.ts";
 
 const SETTINGS = { settings: { blockSize: 8 } };
 
@@ -21,17 +22,6 @@ const BLOCKS = 2000;
 
 /** Of the whole file: its blocks and three copies of them. */
 const SIZE = 4 * BLOCKS * 8;
-
-const NO_CHANGE = {
-  mode: null,
-  uid: null,
-  gid: null,
-  size: null,
-  atimeNs: null,
-  mtimeNs: null,
-  atimeNow: false,
-  mtimeNow: false,
-};
 
 /** A file of 8,000 extents. */
 async function longFile(client: TestClient, data: readonly TestDataServer[]): Promise<InodeId> {

@@ -18,7 +18,7 @@ import { temporaryDirectory } from "./support/durable.ts";
 import { ManualClock } from "./support/manual-clock.ts";
 import { startMeta, TestClient } from "./support/service.ts";
 import { Harness } from "./namespace/harness.ts";
-import { bytes, createFile, OWNER } from "./namespace/support.ts";
+import { bytes, createFile, NO_CHANGE, OWNER } from "./namespace/support.ts";
 
 const file = (id: number) => ({ id: inodeId(BigInt(id)), type: "file" }) as const;
 const directory = (id: number) => ({ id: inodeId(BigInt(id)), type: "directory" }) as const;
@@ -156,15 +156,8 @@ test("operations are noted: what they read, what they change, which names", asyn
   const asked = await noted((context) => lookup(context, { parent: ROOT_INODE, name: bytes("f") }));
   expect(asked.read).toEqual(new Set([ROOT_INODE, made.inode]));
   expect([asked.inodes.size, asked.entries.length]).toEqual([0, 0]);
-  const nothing = { mode: null, uid: null, gid: null, size: null, atimeNs: null, mtimeNs: null };
   const cut = await noted((context) =>
-    setattr(context, {
-      inode: made.inode,
-      ...nothing,
-      size: 5,
-      atimeNow: false,
-      mtimeNow: false,
-    }),
+    setattr(context, { ...NO_CHANGE, inode: made.inode, size: 5 }),
   );
   expect(cut.inodes).toEqual(new Map([[made.inode, made.version + 1n]]));
   const added = await noted((context) =>

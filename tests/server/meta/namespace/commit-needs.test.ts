@@ -6,7 +6,7 @@ import { incarnationId, serverId } from "../../../../src/base/ids.ts";
 import { seededRandom, systemRandom } from "../../../../src/base/random.ts";
 import { clusterView, REFILL } from "../../../../src/server/meta/repair/need.ts";
 import { judge } from "../../../../src/server/meta/repair/steps.ts";
-import { Harness, SERVERS } from "./harness.ts";
+import { Harness, SERVERS, STANDINGS } from "./harness.ts";
 import { blockAt, commit, createFile, reserve, wholeBlocks } from "./support.ts";
 
 /** Of a disk that the server has lost since. */
@@ -30,16 +30,6 @@ test("a copy in doubt is on record for the refill of its server, when it is all 
   expect(harness.primitives["repair.get"](block!)).toMatchObject({ missing: 1, urgency: REFILL });
   harness.close();
 });
-
-const STANDINGS = [
-  {},
-  {},
-  { filling: true },
-  { state: "down" },
-  { state: "draining" },
-  { state: "out" },
-  { state: "out", filling: true },
-] as const;
 
 test("whatever servers are like, judging a block that was just committed changes nothing", async () => {
   const seed = systemRandom.below(2 ** 31);

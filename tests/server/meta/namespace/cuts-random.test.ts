@@ -14,7 +14,16 @@ import { leftovers } from "../../../../src/server/meta/store/sqlite/names.ts";
 import { ask } from "../../../../src/server/meta/store/store.ts";
 import { Harness, type TestSession } from "./harness.ts";
 import { brokenInvariants } from "./invariants.ts";
-import { blockAt, bytes, commit, createFile, failsWith, reserve, unlink } from "./support.ts";
+import {
+  blockAt,
+  bytes,
+  commit,
+  createFile,
+  failsWith,
+  NO_CHANGE,
+  reserve,
+  unlink,
+} from "./support.ts";
 
 const BLOCK_SIZE = 4096;
 const PIECE = 8;
@@ -111,9 +120,8 @@ test("random changes of several files show what arrays would, and no block stays
     if (size > file.cells.length) file.cells = [...file.cells, ...holes(size - file.cells.length)];
   };
   const resize = async (file: TestFile, size: number): Promise<void> => {
-    const body = { inode: file.inode, mode: null, uid: null, gid: null, size };
-    const times = { atimeNs: null, mtimeNs: null, atimeNow: false, mtimeNow: false };
-    await some(sessions).change(names.setattr, operations.setattr, { ...body, ...times });
+    const body = { ...NO_CHANGE, inode: file.inode, size };
+    await some(sessions).change(names.setattr, operations.setattr, body);
     grown(file, size);
     file.cells.length = size;
   };

@@ -14,7 +14,16 @@ import { CutPending, cutStep, reopen } from "../../../../src/server/meta/namespa
 import { runSync } from "../../../../src/server/meta/store/store.ts";
 import { Harness, type TestSession } from "./harness.ts";
 import { brokenInvariants } from "./invariants.ts";
-import { blockAt, bytes, commit, createFile, createFilled, reserve, unlink } from "./support.ts";
+import {
+  blockAt,
+  bytes,
+  commit,
+  createFile,
+  createFilled,
+  NO_CHANGE,
+  reserve,
+  unlink,
+} from "./support.ts";
 
 const BLOCK_SIZE = 4096;
 
@@ -62,17 +71,6 @@ async function fragmented(name: string, extents: number): Promise<InodeId> {
   }
   return inode;
 }
-
-const NO_CHANGE = {
-  mode: null,
-  uid: null,
-  gid: null,
-  size: null,
-  atimeNs: null,
-  mtimeNs: null,
-  atimeNow: false,
-  mtimeNow: false,
-};
 
 async function resize(inode: InodeId, size: number) {
   const body = { ...NO_CHANGE, inode, size };

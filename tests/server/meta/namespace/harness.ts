@@ -36,6 +36,17 @@ import {
 
 export const SERVERS = [1, 2, 3, 4].map((each) => serverId(each));
 
+/** How a server can be as far as copies are concerned, for tests that draw lots: most often up. */
+export const STANDINGS = [
+  {},
+  {},
+  { filling: true },
+  { state: "down" },
+  { state: "draining" },
+  { state: "out" },
+  { state: "out", filling: true },
+] as const;
+
 export interface HarnessOptions {
   /** Where the database is; in memory by default. */
   readonly path?: string;

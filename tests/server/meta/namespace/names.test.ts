@@ -22,6 +22,7 @@ import {
   reserve,
   unlink,
   wholeBlocks,
+  NO_CHANGE,
 } from "./support.ts";
 
 const GONE = inodeId(4242n);
@@ -129,16 +130,7 @@ describe("what is gone is stale", () => {
   test("for questions and changes about an inode", async () => {
     const { inode } = await createFile(session, "f");
     await unlink(session, "f");
-    const nothing = {
-      mode: 0o600,
-      uid: null,
-      gid: null,
-      size: null,
-      atimeNs: null,
-      mtimeNs: null,
-      atimeNow: false,
-      mtimeNow: false,
-    };
+    const nothing = { ...NO_CHANGE, mode: 0o600 };
     const name = bytes("user.a");
     await failsWith(session.ask(operations.getattr, { inode }), "stale");
     await failsWith(session.ask(operations.readlink, { inode }), "stale");

@@ -18,6 +18,7 @@ import {
   reserve,
   unlink,
   wholeBlocks,
+  NO_CHANGE,
 } from "./support.ts";
 
 let harness: Harness;
@@ -197,15 +198,8 @@ test("random writes, holes, clones and cuts agree with arrays of bytes", async (
       }
       default: {
         const size = random.below(SPAN);
-        const nothing = { mode: null, uid: null, gid: null, atimeNs: null, mtimeNs: null };
         await harness.run(
-          operations.setattr(harness.context(session.id), {
-            inode,
-            ...nothing,
-            size,
-            atimeNow: false,
-            mtimeNow: false,
-          }),
+          operations.setattr(harness.context(session.id), { ...NO_CHANGE, inode, size }),
         );
         model.length = Math.min(model.length, size);
         grow(model, size);

@@ -13,6 +13,18 @@ import type { TestSession } from "./harness.ts";
 
 export const OWNER = { mode: 0o644, uid: 1000, gid: 1000 };
 
+/** What `setattr` is asked for when nothing is to change. */
+export const NO_CHANGE = {
+  mode: null,
+  uid: null,
+  gid: null,
+  size: null,
+  atimeNs: null,
+  mtimeNs: null,
+  atimeNow: false,
+  mtimeNow: false,
+};
+
 export function bytes(text: string): Uint8Array {
   return new TextEncoder().encode(text);
 }

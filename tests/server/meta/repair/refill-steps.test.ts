@@ -18,7 +18,7 @@ import { judge } from "../../../../src/server/meta/repair/steps.ts";
 import type { Repair, ReplicaState } from "../../../../src/server/meta/store/rows.ts";
 import type { Operation } from "../../../../src/server/meta/store/store.ts";
 import { failureOf } from "../../../support/failure.ts";
-import { Harness, SERVERS } from "../namespace/harness.ts";
+import { Harness, SERVERS, STANDINGS } from "../namespace/harness.ts";
 
 const [S1, S2, S3, S4] = SERVERS as [
   (typeof SERVERS)[0],
@@ -106,17 +106,6 @@ const recordOf = (harness: Harness, count: number) => ({
 });
 
 const STATES = ["present", "present", "present", "present", "bad", "removing", undefined] as const;
-
-/** How servers 3 and 4 are while server 2 is compared. */
-const STANDINGS = [
-  {},
-  {},
-  { filling: true },
-  { state: "down" },
-  { state: "draining" },
-  { state: "out" },
-  { state: "out", filling: true },
-] as const;
 
 /** Blocks 1 to `count` with any copies, and what they need on record. */
 async function insertAny(harness: Harness, random: Random, count: number): Promise<void> {
